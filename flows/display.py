@@ -1,0 +1,140 @@
+"""What a person sees while a pipeline runs: a live bar on a terminal, plain lines elsewhere. Always on stderr."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_PLAIN_LINES = 5.0
+
+
+class Display(Protocol):
+    """Shows the stages of one pipeline run."""
+
+    def begin(self, stage: str) -> None:
+        """A stage starts."""
+
+    def line(self, text: str, *, warning: bool = False) -> None:
+        """Something worth keeping on the screen."""
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        """How far the current stage is."""
+
+    def end(self, stage: str, seconds: float) -> None:
+        """A stage is complete."""
+
+
+class Hidden:
+    """Shows nothing: for flows that a worker runs, where Prefect's own log is what people read."""
+
+    def begin(self, stage: str) -> None:
+        """Show nothing."""
+
+    def line(self, text: str, *, warning: bool = False) -> None:
+        """Show nothing."""
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        """Show nothing."""
+
+    def end(self, stage: str, seconds: float) -> None:
+        """Show nothing."""
+
+
+class Plain:
+    """Lines without colour or movement, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.stage = ""
+        self.last_line = 0.0
+
+    def begin(self, stage: str) -> None:
+        """Remember the stage's name; its lines begin with it."""
+        self.stage, self.last_line = stage, time.monotonic()
+
+    def line(self, text: str, *, warning: bool = False) -> None:
+        """One line, at once."""
+        mark = "warning: " if warning else ""
+        name = f"{self.stage}: " if self.stage else ""
+        self.console.print(f"{name}{mark}{text}", markup=False, highlight=False, soft_wrap=True)
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        """A line now and then."""
+        now = time.monotonic()
+        if now - self.last_line >= SECONDS_BETWEEN_PLAIN_LINES:
+            self.last_line = now
+            self.line(f"{done}/{total} {note}")
+
+    def end(self, stage: str, seconds: float) -> None:
+        """How long it took."""
+        self.line(f"done in {seconds:.1f} s")
+        self.stage = ""
+
+
+class Live:
+    """One moving bar per stage, with what is left."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.bars = progress
+        self.current: TaskID | None = None
+        self.stage = ""
+
+    def begin(self, stage: str) -> None:
+        """A new bar; of unknown length until the stage reports."""
+        self.stage = stage
+        self.current = self.bars.add_task(stage, total=None, note="")
+
+    def line(self, text: str, *, warning: bool = False) -> None:
+        """A line above the bars."""
+        style = "yellow" if warning else "dim"
+        name = f"[bold]{self.stage}[/bold] " if self.stage else ""
+        self.bars.console.print(f"{name}[{style}]{'warning: ' if warning else ''}{escape(text)}[/{style}]")
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        """Move the bar."""
+        assert self.current is not None
+        self.bars.update(self.current, completed=done, total=total, note=escape(f"{done}/{total} {note}"))
+
+    def end(self, stage: str, seconds: float) -> None:
+        """Fill the bar and freeze its clock."""
+        assert self.current is not None
+        self.bars.update(self.current, completed=1, total=1, note=f"done in {seconds:.1f} s")
+        self.bars.stop_task(self.current)
+        self.stage = ""
+
+
+_current: Display = Hidden()
+
+
+def current() -> Display:
+    """The display of this process."""
+    return _current
+
+
+@contextmanager
+def shown() -> Iterator[Display]:
+    """Show pipeline runs of this process until the block ends."""
+    global _current  # noqa: PLW0603 -- a process has one screen; Prefect calls tasks, so it cannot be an argument
+    console = Console(stderr=True)
+    try:
+        if console.is_terminal:
+            with Progress(
+                TextColumn("[bold]{task.description:<12}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=console,
+            ) as progress:
+                _current = Live(progress)
+                yield _current
+        else:
+            _current = Plain(console)
+            yield _current
+    finally:
+        _current = Hidden()

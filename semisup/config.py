@@ -1,0 +1,287 @@
+"""What a run is made of: frozen, typed, and refusing every key it does not know.
+
+Defaults < YAML file < ``--set key=value``. Only stages, flows and the command line see whole configs; the maths takes
+plain arguments. Field docstrings are the documentation: Prefect's form and ``docs`` show them.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+WITHOUT_MIRROR_SYMMETRY = frozenset({"digits", "mnist", "kmnist", "svhn"})
+
+
+class Section(BaseModel):
+    """A part of the config: immutable, closed, documented by its field docstrings."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
+    )
+
+
+class DataConfig(Section):
+    """Where the images come from."""
+
+    name: Literal["digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "svhn"] = "digits"
+    """Data set. `digits` is embedded; the others are read from `root`."""
+    root: Path | None = None
+    """Folder of the data files; unset: the environment variable SEMISUP_DATA_ROOT."""
+    download: bool = False
+    """Fetch missing files into `root`. Nothing is ever downloaded without it."""
+
+
+class SplitConfig(Section):
+    """Balanced picks per class; every other image of the pool is unlabelled."""
+
+    labeled_per_class: PositiveInt = 10
+    """Labelled training images per class."""
+    validation_per_class: PositiveInt = 10
+    """Labelled images per class that early stopping watches; never trained on."""
+
+
+class ModelConfig(Section):
+    """The network; the baseline and the student are built alike."""
+
+    name: Annotated[str, Field(pattern=r"^(seed_cnn|small_cnn|resnet18_small|torchvision:\w+)$")] = "small_cnn"
+    """`seed_cnn`, `small_cnn`, `resnet18_small`, or `torchvision:NAME` for any torchvision classifier."""
+    width: Annotated[float, Field(gt=0, le=16)] = 1.0
+    """Multiplies the number of channels."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Dropout probability; unset: the model's own default."""
+    batch_norm: bool | None = None
+    """Batch normalisation; unset: the model's own default."""
+
+
+class AugmentConfig(Section):
+    """Light augmentation of training images, drawn for each image anew. All zero: none."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Largest rotation either way, in degrees."""
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Largest shift either way, as a fraction of the image's side."""
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Zoom by e^u, u uniform in ±scale."""
+    shear: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest shear either way, as a tangent."""
+    horizontal_flip: bool = False
+    """Mirror half of the images. Refused for data whose classes have no mirror symmetry, such as digits."""
+    cutout: Fraction = 0.0
+    """Side of a square hole, as a fraction of the image's side."""
+
+
+class OptimizerConfig(Section):
+    """The optimiser and its constants."""
+
+    name: Literal["sgd", "adam", "adamw"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 4e-3
+    """Learning rate at its highest."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """SGD only (Nesterov)."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
+    """Adam and AdamW only."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    """On weight matrices and filters; biases and normalisation are never decayed."""
+
+
+class ScheduleConfig(Section):
+    """How the learning rate moves over the steps of a stage."""
+
+    name: Literal["constant", "step", "cosine", "one_cycle"] = "cosine"
+    warmup: Fraction = 0.05
+    """`cosine` and `one_cycle`: share of all steps in which the rate rises linearly from nearly 0."""
+    milestones: tuple[PositiveInt, ...] = ()
+    """`step`: epochs after which the rate is multiplied by `gamma`."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class EarlyStoppingConfig(Section):
+    """Keep the weights of the best epoch; stop once nothing improves."""
+
+    monitor: Literal["loss", "accuracy"] = "loss"
+    """Validation loss (lower is better) or validation accuracy (higher is better)."""
+    patience: PositiveInt = 20
+    """Epochs without improvement after which training stops."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """Smallest change that counts as an improvement, in units of the monitored figure."""
+
+
+class MixupConfig(Section):
+    """Convex combinations of images and targets (Zhang et al. 2018)."""
+
+    alpha: Annotated[float, Field(ge=0)] = 0.0
+    """λ ~ Beta(alpha, alpha); 0 turns mixup off."""
+    every_n_batches: PositiveInt = 1
+    """Mix only every n-th batch."""
+
+
+class LabelSmoothingConfig(Section):
+    """Softened labels (Szegedy et al. 2016, section 7)."""
+
+    epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability taken from the true class; 0 turns smoothing off."""
+    spread: Literal["all", "others"] = "all"
+    """Spread it over all classes (torch's convention) or over the wrong ones only."""
+
+    def highest_target(self, num_classes: int) -> float:
+        """Largest probability that a smoothed target holds, and so the confidence a perfect fit ends with."""
+        kept = 1 - self.epsilon
+        return kept + self.epsilon / num_classes if self.spread == "all" else kept
+
+
+class TrainConfig(Section):
+    """What supervised and joint training share."""
+
+    epochs: PositiveInt = 100
+    """Most epochs; early stopping may end sooner."""
+    batch_size: PositiveInt = 32
+    """Labelled images per step."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+    augment: AugmentConfig = AugmentConfig()
+    mixup: MixupConfig = MixupConfig()
+    label_smoothing: LabelSmoothingConfig = LabelSmoothingConfig()
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Validate and keep an exponential moving average of the weights, per step; 0 turns it off."""
+
+    @model_validator(mode="after")
+    def _milestones_lie_within_the_epochs(self) -> "TrainConfig":
+        late = [milestone for milestone in self.schedule.milestones if milestone >= self.epochs]
+        if late:
+            raise ValueError(f"schedule.milestones holds {late[0]}, but epochs={self.epochs}; use smaller milestones")
+        return self
+
+
+class BaselineConfig(TrainConfig):
+    """Supervised training on the labelled images alone: the teacher."""
+
+
+class PseudoLabelConfig(Section):
+    """The frozen teacher labels every unlabelled image once."""
+
+    threshold: Fraction = 0.95
+    """Accept a pseudo-label whose largest softmax probability is at least this."""
+    batch_size: PositiveInt = 1024
+    """Images per forward pass; it cannot change the result beyond floating point."""
+
+
+class JointConfig(TrainConfig):
+    """A fresh student learns from labels and pseudo-labels: L = L_labelled + α(t)·L_unlabelled."""
+
+    method: Literal["threshold", "online"] = "threshold"
+    """`threshold`: the ledger's accepted labels, fixed. `online`: the student's own argmax at every step (Lee 2013)."""
+    epoch_over: Literal["labeled", "unlabeled"] = "unlabeled"
+    """One epoch is one pass over the labelled or over the (accepted) unlabelled images."""
+    unlabeled_batch_size: PositiveInt = 96
+    """Unlabelled images per step."""
+    alpha_final: Annotated[float, Field(ge=0)] = 1.0
+    """α_f: weight of the unlabelled loss once the ramp is complete."""
+    ramp_start: Annotated[int, Field(ge=0)] = 0
+    """T1: α is 0 up to and including this epoch (epochs count from 1)."""
+    ramp_end: Annotated[int, Field(ge=0)] = 0
+    """T2: α rises linearly after T1 and is alpha_final from this epoch on. Early stopping waits for it."""
+    mixup_pseudo_labels: bool = False
+    """Apply `mixup` to the pseudo-labelled part of each batch as well."""
+    smooth_pseudo_labels: bool = False
+    """Apply `label_smoothing` to the pseudo-labelled part of each batch as well."""
+
+    @model_validator(mode="after")
+    def _the_ramp_fits_into_the_epochs(self) -> "JointConfig":
+        if self.ramp_start > self.ramp_end:
+            raise ValueError(
+                f"ramp_start={self.ramp_start} is after ramp_end={self.ramp_end}; use ramp_start <= ramp_end"
+            )
+        if self.ramp_end > self.epochs:
+            raise ValueError(f"ramp_end={self.ramp_end} is after the last epoch; use at most epochs={self.epochs}")
+        return self
+
+
+class RuntimeConfig(Section):
+    """Where and how fast; none of it is meant to change a result beyond floating point."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes CUDA where it is present."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch; unset: all cores. Bits are the same only for the same number of threads."""
+
+
+class TrackingConfig(Section):
+    """Where MLflow finds the runs; the store itself is named by MLFLOW_TRACKING_URI."""
+
+    experiment: Annotated[str, Field(min_length=1, max_length=200)] = "semisup"
+    """MLflow experiment of the runs."""
+    system_metrics: bool = True
+    """Sample CPU, memory and GPU use of every stage."""
+
+
+class PipelineConfig(Section):
+    """Everything that decides a pipeline run."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "digits"
+    """Name of the pipeline; unset in a file: the file's name."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of every random choice: split, initial weights, batches, augmentation."""
+    data: DataConfig = DataConfig()
+    split: SplitConfig = SplitConfig()
+    model: ModelConfig = ModelConfig()
+    baseline: BaselineConfig = BaselineConfig()
+    pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
+    joint: JointConfig = JointConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _digits_are_never_mirrored(self) -> "PipelineConfig":
+        for stage, train in (("baseline", self.baseline), ("joint", self.joint)):
+            if train.augment.horizontal_flip and self.data.name in WITHOUT_MIRROR_SYMMETRY:
+                raise ValueError(
+                    f"{stage}.augment.horizontal_flip=true, but a mirrored image of {self.data.name!r} is another "
+                    "class or none; use false"
+                )
+        return self
+
+
+def keys(section: type[BaseModel] = PipelineConfig, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all keys, those of sections included."""
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys(field.annotation, f"{prefix}{name}.")
+
+
+def describe_keys(section: type[BaseModel] = PipelineConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """(dotted key, default, meaning) of every leaf."""
+    for name, field in section.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            yield from describe_keys(type(default), f"{prefix}{name}.")
+        else:
+            yield (
+                prefix + name,
+                "unset" if default is None else str(default),
+                (field.description or "").replace("\n", " "),
+            )
+
+
+def flatten(config: BaseModel) -> dict[str, Any]:
+    """Dotted key → plain value of every leaf."""
+
+    def leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                yield from leaves(value, f"{prefix}{key}.")
+            else:
+                yield prefix + key, value
+
+    return dict(leaves(config.model_dump(mode="json"), ""))
+
+
+def resolve_data_root(data: DataConfig) -> Path | None:
+    """`data.root`, or else the environment variable SEMISUP_DATA_ROOT, or None."""
+    from_environment = os.environ.get("SEMISUP_DATA_ROOT")
+    return data.root or (Path(from_environment) if from_environment else None)

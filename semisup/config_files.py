@@ -1,0 +1,122 @@
+"""Configs from YAML files and ``--set``: reading them strictly, and saying in one line what is wrong."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from semisup.config import PipelineConfig, keys
+from semisup.errors import UserError
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
+    """The validated config of a YAML file with ``key=value`` overrides on top.
+
+    Raises:
+        UserError: the file is missing, a folder, unreadable, not YAML or not a mapping; a key is unknown or given
+            twice; a value has the wrong type or breaks a rule.
+    """
+    values = _read_yaml(path)
+    for override in overrides:
+        _apply_override(values, override)
+    values.setdefault("name", path.stem)
+    return validate(values, source=str(path))
+
+
+def validate(values: Mapping[str, Any], source: str) -> PipelineConfig:
+    """The config made of nested mappings; `source` names them in errors.
+
+    Raises:
+        UserError: as in :func:`load_config`.
+    """
+    try:
+        return PipelineConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_one_line(error)}") from None
+
+
+def to_yaml(config: BaseModel) -> str:
+    """The resolved config as YAML that :func:`load_config` reads back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key given twice is an error: silently taking the last one hides a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except FileNotFoundError:
+        raise UserError(f"config {str(path)!r} does not exist; `semisup configs` lists the ready-made ones") from None
+    except IsADirectoryError:
+        raise UserError(f"config {str(path)!r} is a folder; name a YAML file in it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"config {str(path)!r} cannot be read: {error}; check its permissions and encoding") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"config {str(path)!r} is not valid YAML: {_yaml_problem(error)}; mend that line") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"config {str(path)!r} holds a {type(values).__name__}; it must be a mapping of sections")
+    return values
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    problem = str(getattr(error, "problem", None) or error).replace("\n", " ")
+    mark = getattr(error, "problem_mark", None)
+    return f"line {mark.line + 1}: {problem}" if mark else problem
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {override!r} is not of the form key=value, for example --set joint.alpha_final=0.5")
+    try:
+        value = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override!r}: the value is not valid YAML: {_yaml_problem(error)}; quote it") from None
+    *sections, leaf = key.strip().split(".")
+    for depth, section in enumerate(sections, start=1):
+        inner = values.setdefault(section, {})
+        if inner is None:
+            inner = values[section] = {}
+        if not isinstance(inner, dict):
+            raise UserError(f"--set {override!r}: {'.'.join(sections[:depth])} is a value, not a section; see its keys")
+        values = inner
+    values[leaf] = value
+
+
+def _one_line(error: ValidationError) -> str:
+    first, *others = error.errors(include_url=False, include_context=False)
+    key = ".".join(str(part) for part in first["loc"])
+    message = _explain(key, first["type"], first["msg"], first["input"])
+    return message + (f" (and {len(others)} more like this)" if others else "")
+
+
+def _explain(key: str, kind: str, message: str, value: Any) -> str:
+    if kind == "extra_forbidden":
+        known = list(keys())
+        nearest = difflib.get_close_matches(key, known, n=1) or [
+            name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]
+        ]
+        hint = f"did you mean {nearest[0]!r}?" if nearest else "`semisup configs --keys` lists them all"
+        return f"unknown key {key!r}; {hint}"
+    if kind == "value_error":
+        return f"{key + '.' if key else ''}{message.removeprefix('Value error, ')}"
+    if kind in {"model_type", "model_attributes_type"}:
+        return f"{key}={value!r} must be a section of keys, not a single value"
+    rule = message.removeprefix("Input ").replace("should be a valid", "must be a valid").replace("should", "must")
+    return f"{key}={value!r}: {rule[0].lower()}{rule[1:]}"

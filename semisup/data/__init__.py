@@ -1,0 +1,1 @@
+"""Images as one uint8 array: loading, splitting, batching and augmenting them."""

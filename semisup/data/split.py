@@ -1,0 +1,108 @@
+"""Which image plays which role: balanced picks per class, everything else unlabelled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semisup.data.datasets import UNLABELED
+from semisup.errors import UserError
+
+Role = Literal["labeled", "validation", "unlabeled", "test"]
+ROLES: tuple[Role, ...] = ("labeled", "validation", "unlabeled", "test")
+ROLES_WITH_LABELS: tuple[Role, ...] = ("labeled", "validation")
+
+
+def balanced_roles(
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
+    *,
+    labeled_per_class: int,
+    validation_per_class: int,
+    rng: np.random.Generator,
+) -> NDArray[np.object_]:
+    """The role (N,) of every pool image with labels (N,): per class a shuffle, labelled picks first, then validation.
+
+    Raises:
+        UserError: a class has too few images, or nothing would be left unlabelled.
+    """
+    wanted = labeled_per_class + validation_per_class
+    roles = np.full(len(labels), "unlabeled", dtype=object)
+    for label, class_name in enumerate(class_names):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        if len(members) < wanted:
+            raise UserError(
+                f"split.labeled_per_class={labeled_per_class} and split.validation_per_class={validation_per_class} "
+                f"ask for {wanted} labels of class {class_name!r}, which has only {len(members)} images; ask for fewer"
+            )
+        roles[members[:labeled_per_class]] = "labeled"
+        roles[members[labeled_per_class:wanted]] = "validation"
+    if not (roles == "unlabeled").any():
+        raise UserError(
+            f"split.labeled_per_class={labeled_per_class} and split.validation_per_class={validation_per_class} take "
+            f"all {len(labels)} images; leave some unlabelled, or there is nothing to pseudo-label"
+        )
+    return roles
+
+
+@dataclass(frozen=True)
+class Split:
+    """The table of roles: one row per image with id, index (row in its own array), label and role.
+
+    The label is UNLABELED wherever a stage has no business knowing it: unlabelled and test images.
+    """
+
+    table: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        hidden = ~self.table["role"].isin(ROLES_WITH_LABELS)
+        assert self.table["id"].is_unique, "an image has two roles"
+        assert self.table["role"].isin(ROLES).all(), "a role is unknown"
+        assert ((self.table["label"] == UNLABELED) == hidden).all(), (
+            "a hidden label is in the table, or a known one is not"
+        )
+
+    @classmethod
+    def build(
+        cls, pool_ids: Sequence[str], labels: NDArray[np.int64], roles: NDArray[np.object_], test_ids: Sequence[str]
+    ) -> "Split":
+        """The table of pool images with labels (N,) and roles (N,), and of test images, whose labels stay unread."""
+        known = np.isin(roles.astype(str), ROLES_WITH_LABELS)
+        pool = pd.DataFrame(
+            {
+                "id": pool_ids,
+                "index": np.arange(len(labels)),
+                "label": np.where(known, labels, UNLABELED),
+                "role": roles,
+            }
+        )
+        test = pd.DataFrame({"id": test_ids, "index": np.arange(len(test_ids)), "label": UNLABELED, "role": "test"})
+        return cls(pd.concat([pool, test], ignore_index=True))
+
+    @classmethod
+    def read(cls, path: Path) -> "Split":
+        """The table that :meth:`write` left."""
+        return cls(pd.read_parquet(path))
+
+    def write(self, path: Path) -> None:
+        """Save as Parquet."""
+        self.table.to_parquet(path, index=False)
+
+    def ids(self, role: Role) -> list[str]:
+        """Ids of a role's images, in table order."""
+        return self.table.loc[self.table["role"] == role, "id"].tolist()
+
+    def indices(self, role: Role) -> Tensor:
+        """int64 indices (n,) of a role's images: rows of the pool, or for "test" of the test images."""
+        return torch.from_numpy(self.table.loc[self.table["role"] == role, "index"].to_numpy(np.int64).copy())
+
+    def labels(self, role: Literal["labeled", "validation"]) -> Tensor:
+        """int64 labels (n,), in the order of :meth:`indices`."""
+        assert role in ROLES_WITH_LABELS, f"the labels of {role} images are hidden"
+        return torch.from_numpy(self.table.loc[self.table["role"] == role, "label"].to_numpy(np.int64).copy())

@@ -1,0 +1,9 @@
+"""The one exception that means "the user can mend this"."""
+
+
+class UserError(ValueError):
+    """A mistake in a config, in the data or on the command line.
+
+    Its message is one line that names the field, its value, the rule and the way out. The command line prints
+    it and ends with status 2; a traceback would not help anyone.
+    """

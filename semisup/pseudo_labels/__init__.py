@@ -1,0 +1,25 @@
+"""Policies: who is the teacher, what it makes of an unlabelled image, and how much that counts.
+
+A policy turns probabilities into targets and per-image weights. The loop calls `init` once and `update` at every step;
+whatever a policy remembers is in the explicit state that `update` takes and returns.
+"""
+
+from typing import Protocol
+
+from torch import Tensor
+
+State = dict[str, Tensor]
+
+
+class Policy(Protocol):
+    """What the joint step needs to know about a pseudo-labelling method."""
+
+    @property
+    def uses_predictions(self) -> bool:
+        """Does `update` look at the probabilities? If not, no forward pass is spent on them."""
+
+    def init(self, num_unlabeled: int, num_classes: int) -> State:
+        """The state before the first step."""
+
+    def update(self, state: State, probabilities: Tensor, indices: Tensor) -> tuple[State, Tensor, Tensor]:
+        """(state, targets (U, C), weights (U,)) for probabilities (U, C) of the unlabelled images `indices` (U,)."""

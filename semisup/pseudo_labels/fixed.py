@@ -1,0 +1,33 @@
+"""Labels given once by a frozen teacher (method 2 of the sources): the ledger's accepted ones."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from semisup.pseudo_labels import State
+from semisup.targets import one_hot
+
+
+@dataclass(frozen=True)
+class FixedLabels:
+    """Target of image i: one-hot `labels[i]`; weight 1. `labels` is int64 (N,)."""
+
+    labels: Tensor
+    uses_predictions: ClassVar[bool] = False
+
+    def init(self, num_unlabeled: int, num_classes: int) -> State:
+        """The targets of all images, looked up at every step.
+
+        Raises:
+            ValueError: as many labels as images are needed, each in [0, C).
+        """
+        if len(self.labels) != num_unlabeled:
+            raise ValueError(f"{len(self.labels)} pseudo-labels for {num_unlabeled} images; one each is needed")
+        return {"targets": one_hot(self.labels, num_classes)}
+
+    def update(self, state: State, probabilities: Tensor, indices: Tensor) -> tuple[State, Tensor, Tensor]:
+        """The fixed targets; the probabilities are not looked at."""
+        targets = state["targets"][indices]
+        return state, targets, torch.ones(len(targets), device=targets.device)

@@ -1,0 +1,33 @@
+"""Stage `baseline`: supervised training on the labelled images alone."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from semisup.config import PipelineConfig
+from semisup.data.split import Split
+from semisup.randomness import derive_seed
+from semisup.stages import StageLog
+from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of
+from semisup.stages.training import epoch_reporter, save_training
+from semisup.training.loop import Examples, train
+
+
+def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
+    """Leaves the best epoch's weights, the history and its curves."""
+    device = pick_device(config)
+    split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
+    images = pool_of(config).images
+    labeled = Examples(images[split.indices("labeled")].to(device), split.labels("labeled").to(device))
+    validation = Examples(images[split.indices("validation")].to(device), split.labels("validation").to(device))
+    result = train(
+        fresh_model(config, facts, "baseline").to(device),
+        config.baseline,
+        labeled,
+        validation,
+        num_classes=facts.num_classes,
+        steps_per_epoch=math.ceil(len(labeled.images) / config.baseline.batch_size),
+        seed=derive_seed(config.seed, "baseline"),
+        on_epoch=epoch_reporter(log, config.baseline.epochs),
+    )
+    save_training(result, config.baseline, out_dir, log, "Baseline: labelled images alone")

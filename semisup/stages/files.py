@@ -1,0 +1,109 @@
+"""What stages leave for each other: JSON, safetensors weights, and the facts about the data set."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from semisup.config import PipelineConfig, resolve_data_root
+from semisup.data.datasets import ImageSet, load_pool
+from semisup.models import build_model
+from semisup.randomness import derive_seed
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What later stages need to know about the data without reading it: `dataset.json` of the split stage."""
+
+    name: str
+    digest: str
+    class_names: Sequence[str]
+    image_shape: tuple[int, int, int]
+    """(C, H, W)."""
+    mean: Sequence[float]
+    """Per channel, on the 0..1 scale, over the pool without the validation images."""
+    std: Sequence[float]
+    pool_size: int
+    test_size: int
+    class_counts: Mapping[str, Sequence[int]]
+    """Role → images per class; for unlabelled images an audit from the truth."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def write(self, folder: Path) -> None:
+        """Save as `dataset.json`."""
+        write_json(folder / "dataset.json", asdict(self))
+
+    @classmethod
+    def read(cls, split_folder: Path) -> "DatasetFacts":
+        """Read back."""
+        values = read_json(split_folder / "dataset.json")
+        return cls(**values | {"image_shape": tuple(values["image_shape"])})
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Indented JSON with a final newline; NaN is refused."""
+    path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Parsed JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def save_weights(weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Write a state dict as safetensors: plain numbers that no loader can be tricked into running."""
+    safetensors.torch.save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
+
+
+def weights_digest(folder: Path) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of a stage's weights."""
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:12]
+
+
+def pick_device(config: PipelineConfig) -> torch.device:
+    """The configured device, and torch's CPU threads set as configured."""
+    if config.runtime.threads:
+        torch.set_num_threads(config.runtime.threads)
+    torch.set_flush_denormal(True)  # denormals of dying activations cost up to a tenth of a step on the CPU
+    if config.runtime.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.runtime.device)
+
+
+def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn.Module:
+    """A new network for the data set, its initial weights derived from the config's seed and `purpose`."""
+    return build_model(
+        config.model.name,
+        facts.image_shape,
+        facts.num_classes,
+        mean=facts.mean,
+        std=facts.std,
+        width=config.model.width,
+        dropout=config.model.dropout,
+        batch_norm=config.model.batch_norm,
+        seed=derive_seed(config.seed, f"{purpose} weights"),
+    )
+
+
+def load_model(config: PipelineConfig, facts: DatasetFacts, folder: Path) -> nn.Module:
+    """The network that a training stage left in its folder, in eval mode on the CPU."""
+    model = fresh_model(config, facts, "loaded")
+    model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+    return model.eval()
+
+
+def pool_of(config: PipelineConfig) -> ImageSet:
+    """The training images of the configured data set."""
+    return load_pool(config.data.name, resolve_data_root(config.data), config.data.download)

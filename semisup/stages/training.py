@@ -1,0 +1,63 @@
+"""What the two training stages leave behind in the same way."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from semisup.config import TrainConfig
+from semisup.plots import learning_curves, save_png
+from semisup.stages import StageLog
+from semisup.stages.files import save_weights, write_json
+from semisup.training.loop import TrainingResult
+
+
+def epoch_reporter(log: StageLog, epochs: int) -> Callable[[dict[str, float]], None]:
+    """An `on_epoch` that logs the record of each epoch and moves the progress display."""
+
+    def report(record: dict[str, float]) -> None:
+        epoch = int(record["epoch"])
+        log.metrics({name: value for name, value in record.items() if name != "epoch"}, step=epoch)
+        log.progress(
+            epoch,
+            epochs,
+            f"loss {record['train_loss']:.3f}, validation loss {record['validation_loss']:.3f}, "
+            f"validation accuracy {record['validation_accuracy']:.2%}",
+        )
+
+    return report
+
+
+def save_training(result: TrainingResult, config: TrainConfig, out_dir: Path, log: StageLog, title: str) -> None:
+    """Leaves `weights.safetensors`, `history.parquet`, `training.json` and `learning_curves.png`."""
+    history = pd.DataFrame(result.history).astype({"epoch": int})
+    best = history.loc[history["epoch"] == result.best_epoch].iloc[0]
+    stopped_epoch = int(history["epoch"].max())
+    summary = {
+        "best_epoch": result.best_epoch,
+        "stopped_epoch": stopped_epoch,
+        "max_epochs": config.epochs,
+        "stopped_early": result.stopped_early,
+        "monitor": config.early_stopping.monitor,
+        "best_validation_loss": float(best["validation_loss"]),
+        "best_validation_accuracy": float(best["validation_accuracy"]),
+        "seconds": float(history["seconds"].sum()),
+    }
+    save_weights(result.weights, out_dir)
+    history.to_parquet(out_dir / "history.parquet", index=False)
+    write_json(out_dir / "training.json", summary)
+    figure = learning_curves(history, result.best_epoch, stopped_epoch, result.stopped_early, title)
+    save_png(figure, out_dir / "learning_curves.png")
+    log.metrics(
+        {
+            "best_epoch": result.best_epoch,
+            "stopped_epoch": stopped_epoch,
+            "best_validation_loss": float(best["validation_loss"]),
+            "best_validation_accuracy": float(best["validation_accuracy"]),
+        }
+    )
+    ending = f"stopped early after epoch {stopped_epoch}" if result.stopped_early else f"ran all {stopped_epoch} epochs"
+    log.info(
+        f"{ending}; kept epoch {result.best_epoch} with validation loss {best['validation_loss']:.4f} "
+        f"and accuracy {best['validation_accuracy']:.2%}"
+    )

@@ -1,0 +1,75 @@
+"""Everything is a target: labels become soft targets (B, C), so that one loss serves every technique."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """One-hot targets, float32 (B, C), of int64 labels (B,).
+
+    Raises:
+        ValueError: a label outside [0, C); `UNLABELED` among them is the usual cause.
+    """
+    if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
+        outside = int(labels.min() if labels.min() < 0 else labels.max())
+        raise ValueError(f"label {outside} is outside [0, {num_classes}); unlabelled images have no target")
+    return F.one_hot(labels, num_classes).to(torch.float32)
+
+
+def smooth(targets: Tensor, epsilon: float, spread: Literal["all", "others"]) -> Tensor:
+    """Smoothed targets, float32 (B, C), of targets (B, C) whose rows sum to 1.
+
+    "all" spreads epsilon over every class: a one-hot's true class keeps 1 - epsilon + epsilon/C (torch's convention).
+    "others" spreads it over the C - 1 wrong ones: a one-hot's true class keeps exactly 1 - epsilon.
+
+    Raises:
+        ValueError: epsilon outside [0, 1), or "others" with a single class.
+    Source: Szegedy et al. 2016, section 7.
+    """
+    if not 0 <= epsilon < 1:
+        raise ValueError(f"epsilon={epsilon} is outside [0, 1)")
+    num_classes = targets.shape[1]
+    if spread == "all":
+        return targets * (1 - epsilon) + epsilon / num_classes
+    if num_classes < 2:
+        raise ValueError('spread="others" needs at least 2 classes')
+    return targets * (1 - epsilon) + (1 - targets) * (epsilon / (num_classes - 1))
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """One draw of mixup: `lam` in [0, 1] and the partner (B,) of every image."""
+
+    lam: float
+    partner: Tensor
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """lam · values + (1 - lam) · values[partner], float32, for images (B, C, H, W) or targets (B, C)."""
+        return torch.lerp(values[self.partner].float(), values.float(), self.lam)
+
+
+def draw_mixing(batch_size: int, alpha: float, rng: np.random.Generator, device: torch.device | None = None) -> Mixing:
+    """λ ~ Beta(alpha, alpha) and a random permutation; alpha = 0 is no mixing (λ = 1).
+
+    Raises:
+        ValueError: alpha is negative.
+    Source: Zhang et al. 2018, algorithm 1.
+    """
+    if alpha < 0:
+        raise ValueError(f"mixup alpha={alpha} is negative; use 0 to turn mixup off")
+    lam = float(rng.beta(alpha, alpha)) if alpha > 0 else 1.0
+    partner = torch.from_numpy(rng.permutation(batch_size))
+    return Mixing(lam, partner if device is None else partner.to(device))
+
+
+def soft_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum over the batch of the target mass on the predicted class, a scalar.
+
+    For one-hot targets it counts the right predictions; under mixup it is the λ-weighted count over both labels.
+    """
+    return targets.gather(1, logits.argmax(dim=1, keepdim=True)).sum()

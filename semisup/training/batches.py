@@ -1,0 +1,61 @@
+"""Endless streams of shuffled, augmented batches."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from semisup.config import AugmentConfig
+from semisup.data.augment import augment
+from semisup.randomness import torch_generator
+
+
+@dataclass
+class ShuffledBatches:
+    """Endless int64 index batches (B,) over [0, size): one random permutation after another, without a seam.
+
+    A batch may end one permutation and begin the next, so every batch is full and every image is drawn equally
+    often. A batch larger than the set holds some images twice.
+    """
+
+    size: int
+    batch_size: int
+    generator: torch.Generator
+    rest: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+    def __post_init__(self) -> None:
+        assert self.size > 0, "an empty set has no batches"
+
+    def __next__(self) -> Tensor:
+        """The next batch of indices."""
+        while len(self.rest) < self.batch_size:
+            self.rest = torch.cat([self.rest, torch.randperm(self.size, generator=self.generator)])
+        batch, self.rest = self.rest[: self.batch_size], self.rest[self.batch_size :]
+        return batch
+
+
+class ImageStream:
+    """Endless (indices (B,), augmented images float32 (B, C, H, W) on the 0..255 scale) of one set of images.
+
+    The images stay where they are; a batch is one index gather and one pass of batched augmentation.
+    """
+
+    def __init__(self, images: Tensor, batch_size: int, config: AugmentConfig, seed: int, purpose: str) -> None:
+        self.images, self.config = images, config
+        self.batches = ShuffledBatches(len(images), batch_size, torch_generator(seed, f"{purpose} batches"))
+        self.generator = torch_generator(seed, f"{purpose} augmentation", images.device)
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        """The next batch."""
+        indices = next(self.batches).to(self.images.device, non_blocking=True)
+        images = augment(
+            self.images[indices],
+            rotation=self.config.rotation,
+            shift=self.config.shift,
+            scale=self.config.scale,
+            shear=self.config.shear,
+            horizontal_flip=self.config.horizontal_flip,
+            cutout=self.config.cutout,
+            generator=self.generator,
+        )
+        return indices, images

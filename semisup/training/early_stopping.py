@@ -1,0 +1,43 @@
+"""When to stop, and which epoch to keep."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class EarlyStopping:
+    """Follows one validation figure, epoch by epoch (counted from 1).
+
+    The best epoch is the one with the best figure so far; an improvement must exceed `min_delta`. Training should
+    stop once `patience` epochs have passed without one. Epochs up to `wait_until` never count towards the patience:
+    the joint loss changes its meaning until its ramp is complete.
+    """
+
+    monitor: Literal["loss", "accuracy"]
+    patience: int
+    min_delta: float = 0.0
+    wait_until: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    epochs_without_improvement: int = field(default=0, init=False)
+
+    def update(self, epoch: int, *, loss: float, accuracy: float) -> bool:
+        """Take in an epoch's validation figures; is it the best so far?"""
+        value = loss if self.monitor == "loss" else accuracy
+        improved = self.best is None or self._gain(value) > self.min_delta
+        if improved:
+            self.best, self.best_epoch = value, epoch
+        if improved or epoch <= self.wait_until:
+            self.epochs_without_improvement = 0
+        else:
+            self.epochs_without_improvement += 1
+        return improved
+
+    @property
+    def should_stop(self) -> bool:
+        """Has the patience run out?"""
+        return self.epochs_without_improvement >= self.patience
+
+    def _gain(self, value: float) -> float:
+        assert self.best is not None
+        return self.best - value if self.monitor == "loss" else value - self.best

@@ -1,0 +1,198 @@
+"""The training loop: supervised, or joint with pseudo-labels. It reads from top to bottom."""
+
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from semisup.config import TrainConfig
+from semisup.errors import UserError
+from semisup.pseudo_labels import Policy
+from semisup.randomness import derive_seed, numpy_generator
+from semisup.targets import draw_mixing, one_hot, smooth
+from semisup.training.batches import ImageStream
+from semisup.training.early_stopping import EarlyStopping
+from semisup.training.predict import validate
+from semisup.training.schedules import alpha_ramp, build_lr_schedule, build_optimizer
+from semisup.training.steps import StepFigures, joint_step, supervised_step
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """uint8 images (N, C, H, W) with int64 labels (N,) in [0, num_classes)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class UnlabeledTerm:
+    """The second term of the joint loss: which images, which policy, how much and from when on."""
+
+    images: Tensor
+    """uint8 (U, C, H, W)."""
+    policy: Policy
+    batch_size: int
+    alpha_final: float
+    ramp_start: int
+    ramp_end: int
+    mix: bool
+    """Does mixup act on this part as well?"""
+    smooth: bool
+    """Does label smoothing act on this part as well?"""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training left: the best epoch's weights (on the CPU) and how it went."""
+
+    weights: dict[str, Tensor]
+    history: list[dict[str, float]]
+    best_epoch: int
+    stopped_early: bool
+
+
+def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is clearer than its pieces
+    model: nn.Module,
+    config: TrainConfig,
+    labeled: Examples,
+    validation: Examples,
+    *,
+    num_classes: int,
+    steps_per_epoch: int,
+    seed: int,
+    unlabeled: UnlabeledTerm | None = None,
+    on_epoch: Callable[[dict[str, float]], None] = lambda record: None,
+) -> TrainingResult:
+    """Train `model` in place on the device that holds it and the data; return the weights of its best epoch.
+
+    The same arguments give the same bits on a CPU with the same number of threads. `on_epoch` gets each epoch's
+    record: epoch (from 1), losses in nats, accuracies as fractions, learning rate, seconds; with an unlabelled term
+    also alpha, both parts of the loss, and mask_rate (share of the unlabelled batch that carries weight).
+
+    Raises:
+        UserError: the training loss is no longer finite.
+    """
+    device = labeled.images.device
+    optimizer = build_optimizer(model, config.optimizer, fused=device.type in {"cpu", "cuda"})
+    lr_schedule = build_lr_schedule(optimizer, config.schedule, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
+    ema = _averaged(model, config.ema_decay) if config.ema_decay else None
+    stopping = EarlyStopping(
+        config.early_stopping.monitor,
+        config.early_stopping.patience,
+        config.early_stopping.min_delta,
+        wait_until=unlabeled.ramp_end if unlabeled else 0,
+    )
+    smoothing = _smoothing(config)
+    targets_of_all = one_hot(labeled.labels, num_classes)
+    if smoothing:
+        targets_of_all = smoothing(targets_of_all)
+    labeled_stream = ImageStream(labeled.images, config.batch_size, config.augment, seed, "labeled")
+    if unlabeled:
+        unlabeled_stream = ImageStream(unlabeled.images, unlabeled.batch_size, config.augment, seed, "unlabeled")
+        policy_state = unlabeled.policy.init(len(unlabeled.images), num_classes)
+    mixup_rng = numpy_generator(seed, "mixup")
+    steps = itertools.count()
+    history: list[dict[str, float]] = []
+    best_weights: dict[str, Tensor] = {}
+
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(seed, "dropout"))  # dropout knows no generator but the global one
+        for epoch in range(1, config.epochs + 1):
+            started = time.perf_counter()
+            alpha = 0.0
+            if unlabeled:
+                alpha = alpha_ramp(epoch, unlabeled.ramp_start, unlabeled.ramp_end, unlabeled.alpha_final)
+            sums = torch.zeros(5, device=device)  # on the device: no step waits for a figure
+            model.train()
+
+            for step in itertools.islice(steps, steps_per_epoch):
+                mixes = config.mixup.alpha > 0 and step % config.mixup.every_n_batches == 0
+                indices, images = next(labeled_stream)
+                targets = targets_of_all[indices]
+                if mixes:
+                    mixing = draw_mixing(len(images), config.mixup.alpha, mixup_rng, device)
+                    images, targets = mixing(images), mixing(targets)
+
+                figures: StepFigures
+                if unlabeled and alpha > 0:
+                    chosen, extra_images = next(unlabeled_stream)
+                    mixes_extra = mixes and unlabeled.mix
+                    figures, policy_state = joint_step(
+                        model,
+                        images,
+                        targets,
+                        extra_images,
+                        chosen,
+                        policy=unlabeled.policy,
+                        state=policy_state,
+                        alpha=alpha,
+                        mixing=draw_mixing(len(chosen), config.mixup.alpha, mixup_rng, device) if mixes_extra else None,
+                        smoothing=smoothing if unlabeled.smooth else None,
+                    )
+                else:
+                    figures = supervised_step(model, images, targets)
+
+                optimizer.zero_grad()
+                figures.loss.backward()
+                optimizer.step()
+                lr_schedule.step()
+                if ema:
+                    ema.update_parameters(model)
+                sums += figures.stacked()
+
+            kept = ema.module if ema else model
+            validation_loss, validation_accuracy = validate(kept, validation.images, validation.labels)
+            loss, accuracy, supervised, unsupervised, mask_rate = (sums / steps_per_epoch).tolist()
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"optimizer.lr={config.optimizer.lr}: the training loss is {loss} in epoch {epoch}; "
+                    "training diverged, use a smaller learning rate"
+                )
+            record = {
+                "epoch": epoch,
+                "train_loss": loss,
+                "train_accuracy": accuracy,
+                "validation_loss": validation_loss,
+                "validation_accuracy": validation_accuracy,
+                "learning_rate": optimizer.param_groups[0]["lr"],
+                "seconds": time.perf_counter() - started,
+            }
+            if unlabeled:
+                record |= {
+                    "alpha": alpha,
+                    "supervised_loss": supervised,
+                    "unsupervised_loss": unsupervised,
+                    "mask_rate": mask_rate,
+                }
+            history.append(record)
+            on_epoch(record)
+            if stopping.update(epoch, loss=validation_loss, accuracy=validation_accuracy):
+                best_weights = {name: value.detach().cpu().clone() for name, value in kept.state_dict().items()}
+            if stopping.should_stop:
+                break
+
+    return TrainingResult(best_weights, history, stopping.best_epoch, stopped_early=stopping.should_stop)
+
+
+def _smoothing(config: TrainConfig) -> Callable[[Tensor], Tensor] | None:
+    epsilon, spread = config.label_smoothing.epsilon, config.label_smoothing.spread
+    return (lambda targets: smooth(targets, epsilon, spread)) if epsilon else None
+
+
+def _averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """EMA of weights and buffers, its decay ramped by min(decay, (1 + n)/(10 + n)) so that the start is forgotten."""
+
+    def update(averages: Tensors, values: Tensors, num_averaged: Tensor | int) -> None:
+        n = int(num_averaged)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averages, values, num_averaged)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

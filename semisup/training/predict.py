@@ -1,0 +1,48 @@
+"""Forward passes without gradients, batch by batch, into tables of known size."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    model: nn.Module,
+    images: Tensor,
+    batch_size: int = 1024,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Softmax probabilities, float32 (N, C) on the CPU, of uint8 images (N, ...); the model is put into eval mode.
+
+    The table is allocated once and filled: appending batch after batch costs quadratic time. `on_batch(done, total)`
+    is told how many images are done.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    probabilities: Tensor | None = None
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size].to(device, non_blocking=True)
+        predicted = model(batch).softmax(dim=1)
+        if probabilities is None:
+            probabilities = torch.empty(len(images), predicted.shape[1])
+        probabilities[start : start + len(batch)] = predicted
+        if on_batch is not None:
+            on_batch(min(start + batch_size, len(images)), len(images))
+    assert probabilities is not None, "no images to predict"
+    return probabilities
+
+
+@torch.inference_mode()
+def validate(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 1024) -> tuple[float, float]:
+    """(mean cross-entropy in nats, accuracy as a fraction) on images (N, ...) with labels (N,), in eval mode."""
+    model.eval()
+    loss = torch.zeros((), device=labels.device)
+    correct = torch.zeros((), device=labels.device, dtype=torch.int64)
+    for start in range(0, len(images), batch_size):
+        batch, truth = images[start : start + batch_size], labels[start : start + batch_size]
+        logits = model(batch)
+        loss += F.cross_entropy(logits, truth, reduction="sum")
+        correct += (logits.argmax(dim=1) == truth).sum()
+    return float(loss) / len(images), float(correct) / len(images)

@@ -1,0 +1,80 @@
+"""The forward half of one training step: from a batch to its loss and figures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from semisup.losses import joint_loss, soft_cross_entropy
+from semisup.pseudo_labels import Policy, State
+from semisup.targets import Mixing, soft_accuracy
+
+Smoothing = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class StepFigures:
+    """Figures of one step, scalars on the device; losses in nats, the others as fractions."""
+
+    loss: Tensor
+    accuracy: Tensor
+    supervised: Tensor
+    unsupervised: Tensor
+    mask_rate: Tensor
+    """Share of the unlabelled batch that carries weight."""
+
+    def stacked(self) -> Tensor:
+        """The five figures as one detached vector, in the order of the fields."""
+        return torch.stack([self.loss, self.accuracy, self.supervised, self.unsupervised, self.mask_rate]).detach()
+
+
+def supervised_step(model: nn.Module, images: Tensor, targets: Tensor) -> StepFigures:
+    """Cross-entropy of images (B, C, H, W) against soft targets (B, classes)."""
+    logits = model(images)
+    loss = soft_cross_entropy(logits, targets).mean()
+    none = torch.zeros((), device=loss.device)
+    return StepFigures(loss, soft_accuracy(logits, targets) / len(targets), loss, none, none)
+
+
+def joint_step(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    unlabeled_images: Tensor,
+    unlabeled_indices: Tensor,
+    *,
+    policy: Policy,
+    state: State,
+    alpha: float,
+    mixing: Mixing | None,
+    smoothing: Smoothing | None,
+) -> tuple[StepFigures, State]:
+    """L_labelled + alpha · L_unlabelled in one forward pass over both batches, and the policy's next state.
+
+    `mixing` and `smoothing` act on the unlabelled part (the labelled part comes ready). The teacher's labels
+    are made before mixing: a mixed image has no single label worth learning. A policy that looks at predictions
+    then costs a forward pass of its own.
+    """
+    predictions: Tensor | None = None
+    if mixing is not None:
+        if policy.uses_predictions:
+            with torch.no_grad():
+                predictions = model(unlabeled_images)
+        unlabeled_images = mixing(unlabeled_images)
+    logits, unlabeled_logits = model(torch.cat([images, unlabeled_images])).split([len(images), len(unlabeled_images)])
+    if predictions is None:
+        predictions = unlabeled_logits.detach()
+
+    state, pseudo_targets, weights = policy.update(state, predictions.softmax(dim=1), unlabeled_indices)
+    if smoothing is not None:
+        pseudo_targets = smoothing(pseudo_targets)
+    # The loss is linear in its targets, so weights go into them, and mixing mixes both at once.
+    weighted_targets = weights[:, None] * pseudo_targets
+    if mixing is not None:
+        weighted_targets = mixing(weighted_targets)
+    loss, supervised, unsupervised = joint_loss(
+        soft_cross_entropy(logits, targets), soft_cross_entropy(unlabeled_logits, weighted_targets), alpha
+    )
+    accuracy = soft_accuracy(logits, targets) / len(targets)
+    return StepFigures(loss, accuracy, supervised, unsupervised, (weights > 0).float().mean()), state
