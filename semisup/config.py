@@ -47,7 +47,7 @@ class SplitConfig(Section):
 class ModelConfig(Section):
     """The network; the baseline and the student are built alike."""
 
-    name: Annotated[str, Field(pattern=r"^(seed_cnn|small_cnn|resnet18_small|torchvision:\w+)$")] = "small_cnn"
+    name: str = "small_cnn"
     """`seed_cnn`, `small_cnn`, `resnet18_small`, or `torchvision:NAME` for any torchvision classifier."""
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     """Multiplies the number of channels."""

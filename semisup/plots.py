@@ -9,9 +9,10 @@ import hashlib
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
@@ -20,9 +21,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
+P = ParamSpec("P")
 BoolArray: TypeAlias = NDArray[np.bool_]
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IntArray: TypeAlias = NDArray[np.integer[Any]]
@@ -34,10 +36,11 @@ BLUE, ORANGE, TEAL, PURPLE, RED, GREY = "#3a7fc1", "#e0812b", "#259a8b", "#9270c
 PAGE_WIDTH = 10.0  # inches
 MOST_NAMED_CLASSES = 20  # beyond it, names and counts would be too small to read
 MANY_POINTS = 12  # a shorter line is drawn with markers: a single epoch has no line at all
-GRID_COLUMNS = 10
+GRID_COLUMNS = 12
+ROLES = {"labeled": "Labelled", "validation": "Validation", "unlabeled": "Unlabelled", "test": "Test"}
 GROUPS = {"accepted": "Accepted", "borderline": "Borderline", "rejected": "Rejected"}
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
     "axes.facecolor": "none",
@@ -64,6 +67,7 @@ _STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.7,
     "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$5"
     "xtick.color": INK,
     "xtick.labelsize": 8.5,
     "xtick.major.width": 0.6,
@@ -71,23 +75,35 @@ _STYLE: dict[str, Any] = {
     "ytick.labelsize": 8.5,
     "ytick.major.width": 0.6,
 }
-# Holds while a figure is made: the caller's own matplotlib settings are neither used nor changed.
-_house_style = mpl.rc_context(_STYLE)
+
+
+def _house_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """The style holds while a figure is made: the caller's own matplotlib settings are neither used nor changed."""
+
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context(_STYLE):
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()  # ticks are made when first drawn, and take the settings of that moment
+        return figure
+
+    return styled
 
 
 @_house_style
 def class_counts(counts: Mapping[str, Sequence[int] | None], class_names: Sequence[str]) -> Figure:
-    """Images per class, one panel per role (labelled, validation …); a role of unknown classes (None) says so."""
+    """Images per class, one panel per role; a role of unknown classes (None, or all zero) says so."""
     named = len(class_names) <= MOST_NAMED_CLASSES
     height = 1.0 + 0.22 * len(class_names) if named else 4.5
     figure = Figure(figsize=(PAGE_WIDTH, max(2.0, height)), layout="constrained")
     panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
     for axes, (role, values) in zip(panels, counts.items(), strict=True):
-        axes.set_title(role, parse_math=False)
+        axes.set_title(ROLES.get(role, role))
         axes.set_xlabel("Images")
         axes.grid(visible=False)
+        axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        if values is None:
+        if values is None or not any(values):
             axes.text(0.5, 0.5, "classes unknown", ha="center", va="center", color=GREY, transform=axes.transAxes)
             axes.set_xticks([])
             continue
@@ -112,7 +128,7 @@ def learning_curves(
     joint = "alpha" in history
     figure = Figure(figsize=(PAGE_WIDTH, 3.4), layout="constrained")
     panels = figure.subplots(1, 3 if joint else 2)
-    figure.suptitle(title, x=0.008, ha="left", parse_math=False)
+    figure.suptitle(title, x=0.008, ha="left")
     _loss_or_accuracy(panels[0], history, "loss", best_epoch)
     _loss_or_accuracy(panels[1], history, "accuracy", best_epoch)
     if joint:
@@ -121,7 +137,7 @@ def learning_curves(
     for axes in panels:
         axes.axvline(stopped_epoch, color=GREY, linewidth=1.3, linestyle=":", label=end)
         axes.set_xlabel("Epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -139,22 +155,26 @@ def confidence_histogram(
     names = ("accepted", "rejected") if correct is None else ("right", "wrong")
     first = accepted if correct is None else correct
     lowest = min(float(confidence.min(initial=1.0)), threshold)
-    bins = np.linspace(min(np.floor(20 * lowest) / 20, 0.95), 1, 41)
+    # The threshold is an edge between bins, unless it is too near to 1: no column is half accepted.
+    width = 0.0125 if 1 - threshold < 0.004 else (1 - threshold) / max(1, round((1 - threshold) / 0.0125))
+    bins = 1 - width * np.arange(np.ceil((1 - lowest) / width), -1, -1)
     for name, members, color, hatch in ((names[0], first, BLUE, ""), (names[1], ~first, ORANGE, "////")):
         axes.hist(
             100 * confidence[members],
-            100 * bins,
+            list(100 * bins),
             log=True,
             histtype="stepfilled",
-            facecolor=to_rgba(color, 0.22),
+            facecolor="none" if hatch else to_rgba(color, 0.22),
             edgecolor=color,
             hatch=hatch,
             linewidth=1.3,
             label=f"{name} ({int(members.sum()):,})",
         )
     axes.axvline(100 * threshold, color=GREY, linewidth=1.3, linestyle="--", label=f"threshold {threshold:g}")
-    axes.set_xlim(100 * bins[0], 100)
+    axes.set_xlim(100 * max(bins[0], 0.0), 100)
     axes.set_ylim(bottom=0.7)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("Teacher's confidence (%)")
     axes.set_ylabel("Unlabelled images (log scale)")
     figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2, handlelength=1.6)
@@ -207,7 +227,7 @@ def coverage_precision(confidence: FloatArray, correct: BoolArray, accepted: Boo
 
 
 @_house_style
-def picture_grid(
+def picture_grid(  # noqa: PLR0917 -- five columns of one table, and what their numbers mean
     images: NDArray[np.uint8],
     labels: IntArray,
     confidences: FloatArray,
@@ -222,7 +242,7 @@ def picture_grid(
     """
     blocks = [(name, [i for i, group in enumerate(groups) if group == key]) for key, name in GROUPS.items()]
     blocks = [(name, members) for name, members in blocks if members]
-    heading, cell, gap = 0.42, 1.62, 0.14  # in units of a column's width
+    heading, cell, gap = 0.45, 1.66, 0.16  # in units of a column's width
     height = sum(heading + cell * -(-len(members) // GRID_COLUMNS) for _, members in blocks)
     unit = PAGE_WIDTH / GRID_COLUMNS
     figure = Figure(figsize=(PAGE_WIDTH, unit * max(height, 0.5)))
@@ -236,7 +256,8 @@ def picture_grid(
             row, column = divmod(position, GRID_COLUMNS)
             wrong_as = class_names[truths[i]] if truths[i] not in (-1, labels[i]) else None
             corner = (column + gap / 2, top + row * cell)
-            _draw_example(axes, images[i], corner, 1 - gap, class_names[labels[i]], confidences[i], wrong_as)
+            captions = (class_names[labels[i]], float(confidences[i]), wrong_as)
+            _draw_example(axes, images[i], corner, 1 - gap, captions)
         top += cell * -(-len(members) // GRID_COLUMNS)
     axes.set(xlim=(0, GRID_COLUMNS), ylim=(max(top, 0.5), 0), aspect="equal")
     return figure
@@ -255,7 +276,7 @@ def confusion_matrix(matrix: IntArray, class_names: Sequence[str], title: str) -
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     colors = LinearSegmentedColormap.from_list("house", [to_rgba(BLUE, 0.0), to_rgba(BLUE, 1.0)])
     image = axes.imshow(share, cmap=colors, norm=PowerNorm(0.5, 0, 1), interpolation="none")
-    axes.set_title(title, parse_math=False)
+    axes.set_title(title)
     axes.grid(visible=False)
     for row, column in zip(*np.nonzero(matrix), strict=True) if named else ():
         axes.text(
@@ -264,7 +285,7 @@ def confusion_matrix(matrix: IntArray, class_names: Sequence[str], title: str) -
             f"{matrix[row, column]:,}",
             ha="center",
             va="center",
-            fontsize=8 if len(class_names) <= GRID_COLUMNS else 6,
+            fontsize=8 if len(class_names) <= 10 else 6,
             color="white" if share[row, column] > 0.4 else INK,
         )
     _name_classes(axes, class_names, "x")
@@ -273,10 +294,10 @@ def confusion_matrix(matrix: IntArray, class_names: Sequence[str], title: str) -
     axes.set_ylabel("True class")
     axes.spines[:].set_visible(True)
     axes.spines[:].set_alpha(0.4)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, pad=0.03, ticks=[0, 0.01, 0.1, 0.25, 0.5, 1])
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    bar = figure.colorbar(image, cax=axes.inset_axes((1.04, 0, 0.035, 1)), ticks=[0, 0.01, 0.1, 0.25, 0.5, 1])
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=None))
     bar.set_label("Share of the true class (%)")
-    bar.outline.set_alpha(0.4)  # type: ignore[operator]
+    bar.outline.set_alpha(0.4)
     return figure
 
 
@@ -291,15 +312,10 @@ def accuracy_comparison(models: Mapping[str, tuple[float, float, float]]) -> Fig
         color = BLUE if row else GREY
         axes.plot([100 * low, 100 * high], [row, row], color=color, linewidth=4, alpha=0.4, solid_capstyle="round")
         axes.plot(100 * estimate, row, color=color, marker="o", markersize=8)
-        axes.annotate(
-            f"{100 * estimate:.2f} %",
-            (100 * estimate, row),
-            (0, 8),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8.5,
-        )
-    axes.set_yticks(range(len(models)), list(models), parse_math=False)
+        digits = 2 if high - low < 0.01 else 1  # no more than the interval justifies
+        text, above = f"{100 * estimate:.{digits}f} %", (0, 8)
+        axes.annotate(text, (100 * estimate, row), above, textcoords="offset points", ha="center", fontsize=8.5)
+    axes.set_yticks(range(len(models)), list(models))
     axes.set_ylim(len(models) - 0.5, -0.75)
     axes.margins(x=0.12)
     axes.tick_params(axis="y", length=0)
@@ -355,8 +371,12 @@ def _adapt_tag(tag: str, prefix: str) -> str:
 def _loss_or_accuracy(axes: Axes, history: pd.DataFrame, quantity: str, best_epoch: int) -> None:
     scale = 100 if quantity == "accuracy" else 1
     epochs, marker = history["epoch"], _marker(history)
-    axes.plot(epochs, scale * history[f"train_{quantity}"], marker, color=ORANGE, linestyle="--", label="training")
-    axes.plot(epochs, scale * history[f"validation_{quantity}"], marker, color=BLUE, linestyle="-", label="validation")
+    axes.plot(
+        epochs, scale * history[f"train_{quantity}"], marker=marker, color=ORANGE, linestyle="--", label="training"
+    )
+    axes.plot(
+        epochs, scale * history[f"validation_{quantity}"], marker=marker, color=BLUE, linestyle="-", label="validation"
+    )
     kept = history[history["epoch"] == best_epoch]
     axes.plot(
         kept["epoch"],
@@ -372,12 +392,12 @@ def _loss_or_accuracy(axes: Axes, history: pd.DataFrame, quantity: str, best_epo
 
 def _alpha_and_mask_rate(axes: Axes, history: pd.DataFrame) -> None:
     epochs, marker = history["epoch"], _marker(history)
-    axes.plot(epochs, history["alpha"], marker, color=PURPLE, linestyle="-")
-    axes.set_ylabel("α, weight of the unlabelled loss (—)", color=PURPLE)
+    axes.plot(epochs, history["alpha"], marker=marker, color=PURPLE, linestyle="-")
+    axes.set_ylabel("α (weight of the unlabelled loss)", color=PURPLE)
     axes.set_ylim(0, 1.08 * max(float(history["alpha"].max()), 1e-6))
     right = axes.twinx()
-    right.plot(epochs, 100 * history["mask_rate"], marker, color=TEAL, linestyle="--")
-    right.set_ylabel("Unlabelled images used (%, - -)", color=TEAL)
+    right.plot(epochs, 100 * history["mask_rate"], marker=marker, color=TEAL, linestyle="--")
+    right.set_ylabel("Mask rate (% of the batch, dashed)", color=TEAL)
     right.set_ylim(0, 108)
     right.grid(visible=False)
 
@@ -391,11 +411,10 @@ def _draw_example(
     image: NDArray[np.uint8],
     corner: tuple[float, float],
     size: float,
-    label: str,
-    confidence: float,
-    wrong_as: str | None,
+    captions: tuple[str, float, str | None],
 ) -> None:
-    """One image (C, H, W), its captions below; `wrong_as` is its true class where the pseudo-label is wrong."""
+    """One image (C, H, W) with its pseudo-label, confidence and, where the pseudo-label is wrong, its true class."""
+    label, confidence, wrong_as = captions
     channels, rows, columns = image.shape
     pixels = image.transpose(1, 2, 0) if channels == 3 else image[0]
     width, height = size * columns / max(rows, columns), size * rows / max(rows, columns)
@@ -403,14 +422,14 @@ def _draw_example(
     extent = (left, left + width, top + height, top)
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="none")
     middle, line = corner[0] + size / 2, corner[1] + size + 0.13
+    axes.text(middle, line, _short(label, 10), ha="center", va="center", fontsize=7.5)
     # Floored, not rounded: 99.96 % must not read as certainty.
-    captions = [_short(label), f"{np.floor(1000 * confidence) / 10:.1f} %"]
+    certainty = f"{np.floor(1000 * confidence) / 10:.1f} %"
+    axes.text(middle, line + 0.175, certainty, ha="center", va="center", fontsize=7.5, alpha=0.7)
     if wrong_as is not None:
-        captions.append(f"wrong: {_short(wrong_as)}")
         axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=RED, linewidth=3))
-    for row, caption in enumerate(captions):
-        style: dict[str, Any] = {"color": RED, "weight": "bold"} if row == 2 else {"alpha": 1 if row == 0 else 0.7}
-        axes.text(middle, line + 0.165 * row, caption, ha="center", va="center", fontsize=8, parse_math=False, **style)
+        truth = f"is {_short(wrong_as, 10)}"
+        axes.text(middle, line + 0.35, truth, ha="center", va="center", fontsize=7.5, color=RED, weight="bold")
 
 
 def _name_classes(axes: Axes, class_names: Sequence[str], side: str) -> None:
@@ -422,7 +441,7 @@ def _name_classes(axes: Axes, class_names: Sequence[str], side: str) -> None:
     names = [_short(name) for name in class_names]
     slanted = side == "x" and max(map(len, names)) > 3
     turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
-    axis.set_ticks(range(len(names)), names, parse_math=False, **turn)
+    axis.set_ticks(range(len(names)), names, **turn)
     axis.set_tick_params(length=0)
     axis.set_label_text("Class")
 

@@ -84,7 +84,7 @@ def _save_pictures(
     save_png(histogram, out_dir / "confidence_histogram.png")
     rows, groups = pick_examples(ledger, threshold, EXAMPLES_PER_GROUP, seed=config.seed)
     chosen = ledger.iloc[rows]
-    images = pool.images[chosen["index"].to_numpy()].numpy()
+    images = pool.images[chosen["index"].to_numpy().copy()].numpy()
     examples = pd.DataFrame(
         {
             "group": groups,

@@ -1,0 +1,64 @@
+"""Losses against torch's cross-entropy, and the joint loss by hand."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from semisup.losses import joint_loss, soft_cross_entropy
+from semisup.targets import Mixing, one_hot
+
+LOGITS = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
+LABELS = torch.randint(5, (12,), generator=torch.Generator().manual_seed(2))
+
+
+def test_soft_cross_entropy_of_one_hot_targets_is_cross_entropy_of_the_labels():
+    expected = F.cross_entropy(LOGITS, LABELS, reduction="none")
+    torch.testing.assert_close(soft_cross_entropy(LOGITS, one_hot(LABELS, 5)), expected)
+
+
+def test_soft_cross_entropy_of_probabilities_is_cross_entropy_of_torch():
+    probabilities = torch.rand(12, 5, generator=torch.Generator().manual_seed(4)).softmax(dim=1)
+    expected = F.cross_entropy(LOGITS, probabilities, reduction="none")
+    torch.testing.assert_close(soft_cross_entropy(LOGITS, probabilities), expected)
+
+
+def test_equal_logits_cost_log_of_the_number_of_classes_whatever_the_target():
+    targets = torch.tensor([[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]])
+    losses = soft_cross_entropy(torch.zeros(2, 4), targets)
+    torch.testing.assert_close(losses, torch.full((2,), math.log(4)))
+
+
+def test_loss_on_mixed_targets_is_the_lambda_weighted_loss_on_both_labels():
+    lam, partner = 0.3, torch.arange(12).roll(5)
+    mixed = soft_cross_entropy(LOGITS, Mixing(lam, partner)(one_hot(LABELS, 5)))
+    on_own, on_partner = (F.cross_entropy(LOGITS, labels, reduction="none") for labels in (LABELS, LABELS[partner]))
+    torch.testing.assert_close(mixed, lam * on_own + (1 - lam) * on_partner)
+
+
+def test_large_logits_neither_overflow_nor_lose_the_loss():
+    losses = soft_cross_entropy(torch.tensor([[1e4, 0.0]]), torch.tensor([[0.0, 1.0]]))
+    assert losses.tolist() == [1e4]
+
+
+def test_gradient_is_softmax_minus_target():
+    logits = LOGITS.clone().requires_grad_()
+    soft_cross_entropy(logits, one_hot(LABELS, 5)).sum().backward()
+    torch.testing.assert_close(logits.grad, LOGITS.softmax(dim=1) - one_hot(LABELS, 5))
+
+
+def test_joint_loss_is_supervised_plus_alpha_times_unsupervised():
+    total, supervised, unsupervised = joint_loss(torch.tensor([1.0, 3.0]), torch.tensor([4.0, 8.0, 0.0]), 0.5)
+    assert (total.item(), supervised.item(), unsupervised.item()) == (2 + 0.5 * 4, 2, 4)
+
+
+def test_unlabelled_part_is_divided_by_the_batch_size_and_not_by_the_number_selected():
+    one_of_four_selected = torch.tensor([0.0, 6.0, 0.0, 0.0])
+    _, _, unsupervised = joint_loss(torch.ones(1), one_of_four_selected, 1.0)
+    assert unsupervised.item() == pytest.approx(6 / 4)
+
+
+def test_alpha_zero_leaves_the_supervised_loss():
+    total, supervised, _ = joint_loss(torch.tensor([1.0, 2.0]), torch.tensor([9.0]), 0.0)
+    assert total.item() == supervised.item() == 1.5
