@@ -98,7 +98,7 @@ class Tracker:
         if parent_run_id is not None:
             all_tags["mlflow.parentRunId"] = parent_run_id
         created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
-        run = Run(self.client, created.info.run_id, created.info.artifact_uri)
+        run = Run(self.client, created.info.run_id, self.experiment_id)
         monitor = self._start_monitor(run.id) if system_metrics else None
         status = "FAILED"
         try:
@@ -137,7 +137,7 @@ class Run:
 
     client: MlflowClient
     id: str
-    artifact_uri: str
+    experiment_id: str
 
     def log_config(self, config: PipelineConfig) -> None:
         """The resolved config: as parameters, and as `config.yaml`."""
@@ -179,15 +179,18 @@ class Run:
         with torch.inference_mode():
             outputs = _Probabilities(model)(example)
         signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.uint8), shape, "images")]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, outputs.shape[1]), "probabilities")]),
+            inputs=Schema([TensorSpec(np.dtype(np.uint8), shape)]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, outputs.shape[1]))]),
+        )
+        logged = self.client.create_logged_model(
+            self.experiment_id, MODEL_NAME, source_run_id=self.id, tags={"mlflow.flavor": "pytorch"}
         )
         with _quiet("mlflow", "torch.export"):
             info = Model.log(
-                name=MODEL_NAME,
                 artifact_path=None,
                 flavor=mlflow.pytorch,
                 run_id=self.id,
+                model_id=logged.model_id,
                 pytorch_model=_Probabilities(model).eval(),
                 signature=signature,
                 input_example=example.numpy(),

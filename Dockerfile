@@ -1,0 +1,33 @@
+# syntax=docker/dockerfile:1
+FROM python:3.11-slim
+
+ENV PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore \
+    DO_NOT_TRACK=true \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    PREFECT_SERVER_ANALYTICS_ENABLED=false
+
+# Dependencies before code: this layer is rebuilt only when a pin moves.
+WORKDIR /app
+COPY pyproject.toml constraints.txt ./
+RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > requirements.txt \
+    && python -m pip install --constraint constraints.txt --requirement requirements.txt
+
+COPY README.md LICENSE ./
+COPY configs configs
+COPY semisup semisup
+COPY flows flows
+RUN python -m pip install --no-deps . \
+    && useradd --create-home --uid 1000 semisup \
+    && install --directory --owner semisup --group semisup /store
+
+# Everything a run leaves – mlflow.db, mlartifacts, Prefect's own database – is in this one volume.
+USER semisup
+ENV PREFECT_HOME=/store/.prefect \
+    MPLCONFIGDIR=/tmp/matplotlib
+WORKDIR /store
+VOLUME /store
+
+ENTRYPOINT ["semisup"]
+CMD ["--help"]

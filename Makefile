@@ -1,0 +1,51 @@
+# make run    install once, run the pipeline on the embedded digits
+# make test   the whole test suite        make check   format, lint, types, import rules, fast tests
+# make bench  the benchmarks              make ui      MLflow's pages for this folder's store
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.8
+
+.PHONY: run test check bench ui format clean
+
+run: $(VENV)/.run-installed
+	@$(BIN)/semisup run digits
+
+ui: $(VENV)/.run-installed
+	@$(BIN)/semisup ui
+
+test: $(VENV)/.dev-installed
+	$(BIN)/pytest
+
+check: $(VENV)/.dev-installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m "not slow and not gpu and not prefect"
+
+format: $(VENV)/.dev-installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.run-installed
+	$(BIN)/python -m benchmarks.step_overhead
+	$(BIN)/python -m benchmarks.pseudo_label_pass
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+# The environment is made once, and again only when what it is made of changes.
+$(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "semisup needs Python 3.11 or newer; set PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/.run-installed: $(VENV)/bin/uv pyproject.toml constraints.txt
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev-installed: $(VENV)/.run-installed
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
