@@ -85,6 +85,7 @@ def _house_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         with mpl.rc_context(_STYLE):
             figure = draw(*args, **kwargs)
             figure.draw_without_rendering()  # ticks are made when first drawn, and take the settings of that moment
+            figure.set_layout_engine("none")  # laid out once; saving need not do it again
         return figure
 
     return styled
@@ -154,15 +155,14 @@ def confidence_histogram(
     axes = figure.subplots()
     names = ("accepted", "rejected") if correct is None else ("right", "wrong")
     first = accepted if correct is None else correct
-    lowest = min(float(confidence.min(initial=1.0)), threshold)
+    lowest = min(float(confidence.min(initial=1.0)), threshold, 0.95)
     # The threshold is an edge between bins, unless it is too near to 1: no column is half accepted.
     width = 0.0125 if 1 - threshold < 0.004 else (1 - threshold) / max(1, round((1 - threshold) / 0.0125))
-    bins = 1 - width * np.arange(np.ceil((1 - lowest) / width), -1, -1)
+    bins = 1 - width * np.arange(np.floor((1 - lowest) / width) + 1, -1, -1)
     for name, members, color, hatch in ((names[0], first, BLUE, ""), (names[1], ~first, ORANGE, "////")):
         axes.hist(
-            100 * confidence[members],
+            100 * confidence[members].clip(max=1),  # float32 softmax may end a hair above 1
             list(100 * bins),
-            log=True,
             histtype="stepfilled",
             facecolor="none" if hatch else to_rgba(color, 0.22),
             edgecolor=color,
@@ -172,7 +172,9 @@ def confidence_histogram(
         )
     axes.axvline(100 * threshold, color=GREY, linewidth=1.3, linestyle="--", label=f"threshold {threshold:g}")
     axes.set_xlim(100 * max(bins[0], 0.0), 100)
-    axes.set_ylim(bottom=0.7)
+    if confidence.size:
+        axes.set_yscale("log", nonpositive="clip")
+        axes.set_ylim(bottom=0.7)
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("Teacher's confidence (%)")

@@ -311,9 +311,9 @@ def _training_sentence(training: Mapping[str, Any]) -> str:
         else f"Ran all {training['stopped_epoch']} epochs"
     )
     return (
-        f"{end}, {_duration(training['seconds'])}; kept the weights of epoch {training['best_epoch']}, the best "
-        f"validation {training['monitor']}: loss {training['best_validation_loss']:.3f}\u00a0nats, "
-        f"accuracy {percent(training['best_validation_accuracy'])}."
+        f"{end}, {_duration(training['seconds'])}; kept the weights of epoch {training['best_epoch']}, the best by "
+        f"validation {training['monitor']} (loss {training['best_validation_loss']:.3f}\u00a0nats, "
+        f"accuracy {percent(training['best_validation_accuracy'])})."
     )
 
 

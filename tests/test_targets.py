@@ -1,4 +1,4 @@
-"""Targets: both smoothings against torch and the worked example, mixup against torchvision and the Beta distribution."""
+"""Targets: both smoothings by torch and the worked example, mixup by torchvision and the Beta distribution."""
 
 import math
 

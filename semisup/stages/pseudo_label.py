@@ -24,7 +24,7 @@ EXAMPLES_PER_GROUP = 12
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
-    """Leaves the ledger `pseudo_labels.parquet`, `summary.json`, the confidence histogram and the picture grid."""
+    """Leaves the ledger `pseudo_labels.parquet`, `summary.json`, `audit.parquet`, a histogram and the picture grid."""
     device = pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     pool = pool_of(config)
@@ -47,6 +47,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     truth = pool.labels[indices].numpy()
     summary = audit(ledger, truth, config.pseudo_label.threshold, facts.num_classes)
     write_json(out_dir / "summary.json", summary)
+    pd.DataFrame({"id": ledger["id"], "truth": truth}).to_parquet(out_dir / "audit.parquet", index=False)
     _save_pictures(config, pool, ledger, truth, out_dir)
     _report(summary, facts, log)
 

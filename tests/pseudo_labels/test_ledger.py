@@ -1,0 +1,143 @@
+"""The ledger: accepted exactly where confidence reaches the threshold, and examples worth a look."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semisup.pseudo_labels.ledger import build_ledger, pick_examples
+
+PROBABILITIES = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0], [0.875, 0.125]], dtype=np.float32)
+
+
+def ledger_of(probabilities, threshold: float = 0.75, **options) -> pd.DataFrame:
+    rows = len(probabilities)
+    ids, indices = [f"train/{row:05d}" for row in range(rows)], np.arange(rows) + 100
+    return build_ledger(ids, indices, probabilities, threshold=threshold, teacher="baseline:abc", **options)
+
+
+def with_confidences(values) -> pd.DataFrame:
+    """A ledger of two-class images with these confidences, each at least 0.5."""
+    first = np.asarray(values, dtype=np.float32)
+    return ledger_of(np.stack([first, 1 - first], axis=1))
+
+
+def test_label_confidence_and_margin_are_those_of_the_largest_probability():
+    ledger = ledger_of(np.array([[0.125, 0.625, 0.25], [0.5, 0.125, 0.375]], dtype=np.float32))
+    assert ledger["label"].tolist() == [1, 0]
+    assert ledger["confidence"].tolist() == [0.625, 0.5]
+    assert ledger["margin"].tolist() == [0.375, 0.125]
+
+
+def test_margin_of_a_tie_is_zero():
+    assert ledger_of(PROBABILITIES)["margin"].tolist() == [0.5, 0.0, 1.0, 0.75]
+
+
+def test_accepted_is_exactly_a_confidence_that_reaches_the_threshold():
+    ledger = ledger_of(PROBABILITIES, threshold=0.75)
+    assert ledger["accepted"].tolist() == [True, False, True, True]
+
+
+def test_the_reason_is_empty_where_accepted_and_says_why_elsewhere():
+    assert ledger_of(PROBABILITIES, threshold=0.75)["reason"].tolist() == ["", "below_threshold", "", ""]
+
+
+def test_threshold_zero_accepts_every_image():
+    assert ledger_of(PROBABILITIES, threshold=0.0)["accepted"].all()
+
+
+def test_threshold_one_accepts_only_the_certain_ones():
+    assert ledger_of(PROBABILITIES, threshold=1.0)["accepted"].tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("threshold", [0.7, 0.9, 0.95, 0.99])
+def test_a_float32_confidence_of_exactly_the_threshold_is_accepted(threshold):
+    row = np.array([[threshold, 1 - threshold]], dtype=np.float32)
+    assert ledger_of(row, threshold=threshold)["accepted"].all()
+
+
+@given(confidences=st.lists(st.floats(0.5, 1, width=32), min_size=1, max_size=30), threshold=st.floats(0, 1, width=32))
+@settings(deadline=None, max_examples=50)
+def test_coverage_falls_as_the_threshold_rises(confidences, threshold):
+    first = np.array(confidences, dtype=np.float32)
+    table = np.stack([first, 1 - first], axis=1)
+    strict, lax = ledger_of(table, threshold)["accepted"], ledger_of(table, threshold / 2)["accepted"]
+    assert (lax | ~strict).all()
+    assert strict.tolist() == [confidence >= threshold for confidence in confidences]
+
+
+def test_ids_indices_teacher_and_round_are_kept_in_the_order_of_the_images():
+    ledger = ledger_of(PROBABILITIES, round_number=3)
+    assert ledger["id"].tolist() == ["train/00000", "train/00001", "train/00002", "train/00003"]
+    assert ledger["index"].tolist() == [100, 101, 102, 103]
+    assert set(ledger["teacher"]) == {"baseline:abc"}
+    assert set(ledger["round"]) == {3}
+
+
+def test_the_first_round_is_round_one():
+    assert set(ledger_of(PROBABILITIES)["round"]) == {1}
+
+
+def test_a_ledger_of_no_images_has_all_columns():
+    empty, full = ledger_of(np.empty((0, 10), dtype=np.float32)), ledger_of(PROBABILITIES)
+    assert len(empty) == 0
+    assert list(empty.columns) == list(full.columns)
+
+
+# --- examples -----------------------------------------------------------------------------------------------------
+
+CONFIDENCES = np.linspace(0.5, 1.0, 51)  # 0.50, 0.51 … 1.00: row i has 0.5 + i/100
+
+
+def picked(ledger: pd.DataFrame, per_group: int, threshold: float = 0.75, seed: int = 0) -> dict[str, list[int]]:
+    rows, groups = pick_examples(ledger, threshold, per_group, seed)
+    assert len(rows) == len(groups)
+    return {
+        name: [int(row) for row, group in zip(rows, groups, strict=True) if group == name]
+        for name in ("accepted", "borderline", "rejected")
+    }
+
+
+def test_borderline_examples_are_those_nearest_the_threshold():
+    assert sorted(picked(with_confidences(CONFIDENCES), per_group=5)["borderline"]) == [23, 24, 25, 26, 27]
+
+
+def test_accepted_and_rejected_examples_are_what_they_are_called():
+    ledger = with_confidences(CONFIDENCES)
+    groups = picked(ledger, per_group=6)
+    assert len(groups["accepted"]) == len(groups["rejected"]) == 6
+    assert ledger["accepted"].to_numpy()[groups["accepted"]].all()
+    assert not ledger["accepted"].to_numpy()[groups["rejected"]].any()
+
+
+@given(
+    confidences=st.lists(st.floats(0.5, 1, width=32), max_size=30),
+    per_group=st.integers(1, 12),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=50)
+def test_no_row_is_picked_twice_and_no_group_is_larger_than_asked(confidences, per_group, seed):
+    rows, groups = pick_examples(with_confidences(confidences), 0.75, per_group, seed)
+    assert len(set(rows.tolist())) == len(rows) <= len(confidences)
+    assert set(rows.tolist()) <= set(range(len(confidences)))
+    assert all(groups.count(name) <= per_group for name in groups)
+    assert groups.count("borderline") == min(per_group, len(confidences))
+
+
+def test_the_same_seed_picks_the_same_examples_and_another_seed_others():
+    ledger = with_confidences(CONFIDENCES)
+    assert picked(ledger, 6, seed=1) == picked(ledger, 6, seed=1)
+    assert picked(ledger, 6, seed=1) != picked(ledger, 6, seed=2)
+
+
+def test_groups_come_one_after_the_other():
+    _, groups = pick_examples(with_confidences(CONFIDENCES), 0.75, 3, seed=0)
+    assert groups == ["accepted"] * 3 + ["borderline"] * 3 + ["rejected"] * 3
+
+
+@pytest.mark.parametrize(("confidences", "missing"), [([0.9] * 5, "rejected"), ([0.6] * 5, "accepted")])
+def test_a_group_without_images_stays_empty(confidences, missing):
+    groups = picked(with_confidences(confidences), per_group=2)
+    assert groups[missing] == []
+    assert len(groups["borderline"]) == 2

@@ -1,0 +1,402 @@
+"""Configs: defaults < YAML < --set, and every mistake answered in one line that names the field and its value."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from semisup.config import (
+    DataConfig,
+    LabelSmoothingConfig,
+    PipelineConfig,
+    describe_keys,
+    flatten,
+    keys,
+    resolve_data_root,
+)
+from semisup.config_files import load_config, to_yaml, validate
+from semisup.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads a config from the text of a file that is called usual.yaml."""
+
+    def load_text(text: str, *overrides: str) -> PipelineConfig:
+        path = tmp_path / "usual.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load_config(path, overrides)
+
+    return load_text
+
+
+@pytest.fixture
+def complaint(load):
+    """The one line that a bad config is answered with."""
+
+    def complain(text: str, *overrides: str) -> str:
+        with pytest.raises(UserError) as error:
+            load(text, *overrides)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    return complain
+
+
+# --- layers -------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_file_is_the_defaults_under_the_files_name(load):
+    assert load("") == PipelineConfig(name="usual")
+    assert load("# only a comment\n") == PipelineConfig(name="usual")
+
+
+def test_set_beats_yaml_and_yaml_beats_the_defaults(load):
+    text = "seed: 1\njoint:\n  epochs: 7\n  alpha_final: 0.25\n"
+    config = load(text, "joint.alpha_final=0.5", "split.labeled_per_class=3")
+    assert config.seed == 1
+    assert (config.joint.epochs, config.joint.alpha_final) == (7, 0.5)
+    assert config.split.labeled_per_class == 3
+    assert config.baseline == PipelineConfig().baseline
+
+
+def test_the_last_of_two_overrides_wins(load):
+    assert load("", "seed=1", "seed=2").seed == 2
+
+
+def test_a_name_in_the_file_beats_the_files_name(load):
+    assert load("name: mine").name == "mine"
+
+
+@pytest.mark.parametrize("text", ["1e-4", "0.0001", "1.0e-4", "1E-04"])
+def test_numbers_in_the_ways_people_write_them_are_numbers(load, text):
+    assert load("", f"baseline.optimizer.lr={text}").baseline.optimizer.lr == 1e-4
+    assert load(f"baseline: {{optimizer: {{lr: {text}}}}}").baseline.optimizer.lr == 1e-4
+
+
+def test_set_takes_every_kind_of_value(load):
+    config = load(
+        "",
+        "data.root=/some/folder",
+        "data.download=true",
+        "model.dropout=null",
+        "baseline.schedule.milestones=[10, 20]",
+        "joint.augment={rotation: 5, shift: 0.1}",
+        "joint.method=online",
+        " joint.epochs = 9",
+    )
+    assert config.data == DataConfig(root=Path("/some/folder"), download=True)
+    assert config.model.dropout is None
+    assert config.baseline.schedule.milestones == (10, 20)
+    assert (config.joint.augment.rotation, config.joint.augment.shift) == (5, 0.1)
+    assert (config.joint.method, config.joint.epochs) == ("online", 9)
+
+
+def test_set_on_one_stage_leaves_the_other_although_the_file_gave_both_one_anchor(load):
+    text = "baseline:\n  augment: &augment {rotation: 12}\njoint:\n  augment: *augment\n"
+    config = load(text, "joint.augment.rotation=3")
+    assert (config.baseline.augment.rotation, config.joint.augment.rotation) == (12, 3)
+
+
+def test_set_reaches_into_a_section_that_the_file_leaves_empty(load):
+    assert load("joint:\n", "joint.epochs=9").joint.epochs == 9
+
+
+# --- reading and writing --------------------------------------------------------------------------------------
+
+
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    alpha=st.floats(0, 1e6),
+    epochs=st.integers(1, 500),
+    dropout=st.none() | st.floats(0, 0.99),
+    root=st.none() | st.sampled_from([Path("data"), Path("/a folder/ü: #1")]),
+)
+@settings(deadline=None, max_examples=30)
+def test_a_config_written_as_yaml_is_read_back_equal(tmp_path_factory, seed, alpha, epochs, dropout, root):
+    config = validate(
+        {
+            "seed": seed,
+            "data": {"root": root},
+            "model": {"dropout": dropout},
+            "joint": {"alpha_final": alpha, "epochs": epochs},
+            "baseline": {"schedule": {"name": "step", "milestones": [1, 2]}, "optimizer": {"betas": [0.5, 0.7]}},
+        },
+        source="test",
+    )
+    path = tmp_path_factory.mktemp("round_trip") / "other_name.yaml"
+    path.write_text(to_yaml(config), encoding="utf-8")
+    assert load_config(path) == config
+
+
+def test_ready_made_configs_exist():
+    assert "digits" in [path.stem for path in CONFIGS]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_ready_made_config_loads_and_says_in_its_first_line_what_it_is(path):
+    config = load_config(path)
+    assert config.name == path.stem
+    first_line = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first_line.startswith("# ")
+    assert len(first_line) > 10
+
+
+def test_a_config_cannot_be_changed():
+    config = PipelineConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 5
+    with pytest.raises(ValidationError, match="frozen"):
+        config.joint.augment.shift = 0.1
+
+
+# --- keys ---------------------------------------------------------------------------------------------------------
+
+
+def test_keys_holds_every_leaf_and_the_sections_above_it():
+    leaves = set(flatten(PipelineConfig()))
+    sections = {leaf.rsplit(".", depth)[0] for leaf in leaves for depth in range(1, leaf.count(".") + 1)}
+    assert set(keys()) == leaves | sections
+    assert len(list(keys())) == len(set(keys()))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "seed",
+        "data.name",
+        "data.root",
+        "data.download",
+        "split.labeled_per_class",
+        "split.validation_per_class",
+        "baseline.epochs",
+        "pseudo_label.threshold",
+        "joint.epochs",
+        "joint.alpha_final",
+        "joint.augment.horizontal_flip",
+    ],
+)
+def test_keys_that_others_rely_on_are_there(key):
+    assert key in set(keys())
+
+
+def test_described_are_the_leaves_each_with_its_default_and_hardly_one_without_a_meaning():
+    described = {key: (default, meaning) for key, default, meaning in describe_keys()}
+    assert set(described) == set(flatten(PipelineConfig()))
+    assert described["pseudo_label.threshold"][0] == "0.95"
+    assert described["data.root"][0] == "unset"
+    speak_for_themselves = {"optimizer.name", "schedule.name", "schedule.gamma"}
+    silent = {key.partition(".")[2] for key, (_, meaning) in described.items() if not meaning}
+    assert silent <= speak_for_themselves
+    assert not any("\n" in meaning for _, meaning in described.values())
+
+
+def test_flatten_gives_plain_values_under_dotted_keys():
+    flat = flatten(validate({"data": {"root": "/x"}, "joint": {"schedule": {"milestones": [2, 3]}}}, "test"))
+    assert flat["data.root"] == "/x"
+    assert flat["joint.schedule.milestones"] == [2, 3]
+    assert flat["seed"] == 0
+
+
+# --- the data root --------------------------------------------------------------------------------------------
+
+
+def test_the_data_root_of_the_config_beats_that_of_the_environment(monkeypatch):
+    monkeypatch.setenv("SEMISUP_DATA_ROOT", "/from/environment")
+    assert resolve_data_root(DataConfig(root=Path("/from/config"))) == Path("/from/config")
+    assert resolve_data_root(DataConfig()) == Path("/from/environment")
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_either_there_is_no_data_root(monkeypatch, value):
+    if value is None:
+        monkeypatch.delenv("SEMISUP_DATA_ROOT", raising=False)
+    else:
+        monkeypatch.setenv("SEMISUP_DATA_ROOT", value)
+    assert resolve_data_root(DataConfig()) is None
+
+
+# --- mistakes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("pseudo_label.treshold", "pseudo_label.threshold"),
+        ("joint.alpha_finale", "joint.alpha_final"),
+        ("sed", "seed"),
+        ("basline", "baseline"),
+        ("threshold", "pseudo_label.threshold"),
+        ("baseline.optimiser.lr", "baseline.optimizer"),
+        ("joint.labelled_per_class", "split.labeled_per_class"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest_right_one(complaint, key, nearest):
+    message = complaint("", f"{key}=1")
+    assert "unknown key" in message
+    assert nearest in message
+
+
+def test_a_key_unlike_any_other_is_answered_with_where_to_find_them(complaint):
+    assert "unknown key 'zzzzqqq'; `semisup configs --keys`" in complaint("zzzzqqq: 1")
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        # a wrong type
+        ("joint.epochs=many", ["joint.epochs='many'", "integer"]),
+        ("joint.epochs=1.5", ["joint.epochs=1.5", "integer"]),
+        ("joint.epochs=", ["joint.epochs=None", "integer"]),
+        ("joint.epochs=[3]", ["joint.epochs=[3]", "integer"]),
+        ("baseline.optimizer.lr=fast", ["baseline.optimizer.lr='fast'", "number"]),
+        ("data.download=perhaps", ["data.download='perhaps'", "boolean"]),
+        ("data.root=5", ["data.root=5", "path"]),
+        ("name=7", ["name=7", "string"]),
+        # out of range
+        ("seed=-1", ["seed=-1", "greater than or equal to 0"]),
+        ("seed=2147483648", ["seed=2147483648", "less than 2147483648"]),
+        ("joint.epochs=0", ["joint.epochs=0", "greater than or equal to 1"]),
+        ("pseudo_label.threshold=95", ["pseudo_label.threshold=95", "less than or equal to 1"]),
+        ("joint.alpha_final=-1", ["joint.alpha_final=-1", "greater than or equal to 0"]),
+        ("joint.alpha_final=.inf", ["joint.alpha_final=inf", "finite"]),
+        ("joint.alpha_final=.nan", ["joint.alpha_final=nan", "finite"]),
+        ("baseline.optimizer.lr=0", ["baseline.optimizer.lr=0", "greater than 0"]),
+        ("baseline.optimizer.betas=[0.9, 1.0]", ["baseline.optimizer.betas", "1.0", "less than 1"]),
+        ("baseline.label_smoothing.epsilon=1", ["baseline.label_smoothing.epsilon=1", "less than 1"]),
+        ("split.labeled_per_class=0", ["split.labeled_per_class=0", "greater than or equal to 1"]),
+        # not among the choices
+        ("data.name=mnst", ["data.name='mnst'", "'mnist'"]),
+        ("joint.method=magic", ["joint.method='magic'", "'threshold' or 'online'"]),
+        ("name=two words", ["name='two words'"]),
+        # a section that is given one value
+        ("joint=3", ["joint=3", "section"]),
+        ("joint.augment=none", ["joint.augment='none'", "section"]),
+        ("joint=[1]", ["joint=[1]", "section"]),
+        # rules between fields
+        ("joint.ramp_start=5", ["joint.ramp_start=5", "ramp_end=0"]),
+        ("joint.ramp_end=101", ["joint.ramp_end=101", "epochs=100"]),
+        ("baseline.schedule.milestones=[50, 100]", ["baseline.schedule.milestones", "100", "epochs=100"]),
+        ("joint.augment.horizontal_flip=true", ["joint.augment.horizontal_flip=true", "'digits'"]),
+    ],
+)
+def test_a_wrong_value_is_answered_with_its_field_and_itself(complaint, override, parts):
+    message = complaint("", override)
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize("override", ["seed=true", "joint.epochs=yes"])
+def test_a_truth_value_is_no_number(complaint, override):
+    assert override.split("=")[0] in complaint("", override)
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "kmnist", "svhn"])
+@pytest.mark.parametrize("stage", ["baseline", "joint"])
+def test_images_of_digits_and_letters_are_never_mirrored(complaint, name, stage):
+    message = complaint(f"data: {{name: {name}}}", f"{stage}.augment.horizontal_flip=true")
+    assert f"{stage}.augment.horizontal_flip=true" in message
+
+
+@pytest.mark.parametrize("name", ["cifar10", "fashion_mnist"])
+def test_images_of_things_may_be_mirrored(load, name):
+    config = load(f"data: {{name: {name}}}", "baseline.augment.horizontal_flip=true")
+    assert config.baseline.augment.horizontal_flip
+
+
+@pytest.mark.parametrize("override", ["joint.ramp_end=100", "joint.ramp_start=0", "baseline.schedule.milestones=[99]"])
+def test_the_largest_legal_value_of_a_rule_between_fields_is_legal(load, override):
+    load("", override)
+
+
+def test_several_mistakes_are_counted(complaint):
+    assert "(and 2 more" in complaint("", "seed=-1", "joint.epochs=0", "baseline.epochs=0")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("seed: [1", "line 1"),
+        ("seed: 1\n\tname: x", "line 2"),
+        ("seed: 1\nseed: 2", "'seed' is given twice"),
+        ("joint:\n  epochs: 1\n  epochs: 2", "line 3: key 'epochs' is given twice"),
+        ("seed: \x01", "not valid YAML"),
+        ("seed: !!python/object:os.system 1", "line 1"),
+        ("seed: 1\n---\nseed: 2", "line 2"),
+        ("seed: *nowhere", "line 1"),
+        ("seed: 2024-13-45", "not valid YAML"),
+        ("[a, b]: 1", "not valid YAML"),
+        ("joint: {{a: 1}: 2}", "not valid YAML"),
+    ],
+)
+def test_broken_yaml_is_answered_with_what_is_wrong_and_where(complaint, text, part):
+    message = complaint(text)
+    assert "usual.yaml" in message
+    assert part in message
+
+
+@pytest.mark.parametrize(("text", "kind"), [("- 1\n- 2", "list"), ("just words", "str"), ("5", "int")])
+def test_a_file_that_is_no_mapping_is_answered_with_what_it_is(complaint, text, kind):
+    message = complaint(text)
+    assert "usual.yaml" in message
+    assert f"holds a {kind}" in message
+
+
+def test_keys_that_are_no_strings_are_refused(complaint):
+    assert "keys must be strings" in complaint("1: 2")
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("joint.epochs", "not of the form key=value"),
+        ("=5", "not of the form key=value"),
+        (" =5", "not of the form key=value"),
+        ("", "not of the form key=value"),
+        ("joint.epochs=[1", "not valid YAML"),
+        ("joint.augment={shift: 0, shift: 0.1}", "given twice"),
+        ("joint.augment={[shift]: 0}", "not valid YAML"),
+        ("seed.deeper=1", "seed is a value, not a section"),
+    ],
+)
+def test_a_bad_override_is_quoted_and_explained(complaint, override, part):
+    message = complaint("seed: 1", override)
+    assert repr(override) in message
+    assert part in message
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.yaml' does not exist"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_a_folder_is_no_config(tmp_path):
+    with pytest.raises(UserError, match="is a folder"):
+        load_config(tmp_path)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(UserError, match=r"picture\.yaml' cannot be read") as error:
+        load_config(tmp_path / "picture.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_an_error_in_plain_values_names_their_source():
+    with pytest.raises(UserError, match=r"^flow parameters: seed=-1"):
+        validate({"seed": -1}, source="flow parameters")
+
+
+# --- what a perfect fit ends with -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "spread", "highest"), [(0.1, "all", 0.91), (0.1, "others", 0.9), (0.0, "all", 1), (0.0, "others", 1)]
+)
+def test_the_highest_target_of_ten_smoothed_classes(epsilon, spread, highest):
+    smoothing = LabelSmoothingConfig(epsilon=epsilon, spread=spread)
+    assert smoothing.highest_target(10) == pytest.approx(highest)

@@ -1,0 +1,284 @@
+"""Reports of small folders that are written here by hand, file by file, as the stages would leave them."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from semisup.evaluation import evaluate_models
+from semisup.report import STAGES, build_report, interval_digits, p_value, percent
+
+NAMES = ("cat", "dog", "emu")
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+HOSTILE = ("<script>alert(1)</script>", "salt & pepper|*x*", '"onload="$x$')
+
+
+def write_folders(
+    root: Path, names: tuple[str, ...] = NAMES, *, channels: int = 1, truth_known: bool = True, audit: bool = False
+) -> dict[str, Path]:
+    """20 labelled, 10 validation, 40 unlabelled and 100 test images; the last class has no test image."""
+    folders = {stage: root / stage for stage in STAGES}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    roles = np.repeat(["labeled", "validation", "unlabeled", "test"], [20, 10, 40, 100])
+    ids = [f"toy/{number}" for number in range(len(roles))]
+    split = pd.DataFrame({"id": ids, "index": np.arange(len(roles)), "label": 0, "role": roles})
+    split.to_parquet(folders["split"] / "split.parquet")
+    counts: dict[str, Any] = {"labeled": [7, 7, 6], "validation": [4, 3, 3]}
+    counts["unlabeled"] = [20, 10, 10] if truth_known else None
+    facts = {"name": "toy", "class_names": names, "image_shape": [channels, 6, 8], "class_counts": counts}
+    write(folders["split"] / "dataset.json", facts | {"pool_size": 70, "test_size": 100})
+    write_training(folders["baseline"], alpha=False)
+    write_training(folders["joint"], alpha=True)
+    write_pseudo_labels(folders["pseudo_label"], ids[30:70], channels, truth_known, audit)
+    truth = np.repeat([0, 1], 50)
+    baseline, student = truth.copy(), truth.copy()
+    baseline[:12], student[:1], student[99] = 1, 1, 0  # 88 and 98 right; 11 by the student only, 1 by the baseline only
+    write(folders["evaluate"] / "metrics.json", evaluate_models(truth, baseline, student, names))
+    return folders
+
+
+def write(path: Path, values: Any) -> None:
+    path.write_text(json.dumps(values), encoding="utf-8")
+
+
+def write_training(folder: Path, *, alpha: bool) -> None:
+    epoch = np.arange(1, 9)
+    history = pd.DataFrame({"epoch": epoch})
+    for part in ("train", "validation"):
+        history[f"{part}_loss"], history[f"{part}_accuracy"] = 1 / epoch, 1 - 0.5 / epoch
+    if alpha:
+        history["alpha"], history["mask_rate"] = epoch / 8, 0.75
+    history.to_parquet(folder / "history.parquet")
+    summary = {"best_epoch": 6, "stopped_epoch": 8, "max_epochs": 30, "stopped_early": True, "monitor": "loss"}
+    write(
+        folder / "training.json",
+        summary | {"best_validation_loss": 0.1666, "best_validation_accuracy": 0.9166, "seconds": 83.0},
+    )
+
+
+def write_pseudo_labels(folder: Path, ids: list[str], channels: int, truth_known: bool, audit: bool) -> None:
+    confidence = np.linspace(0.5, 1, 40, dtype=np.float32)
+    accepted = np.arange(40) >= 30
+    ledger = pd.DataFrame({"id": ids, "label": np.arange(40) % 2, "confidence": confidence, "accepted": accepted})
+    ledger.to_parquet(folder / "pseudo_labels.parquet")
+    if audit:
+        truth = np.append(np.arange(39) % 2, 0)  # of the last image, accepted, the pseudo-label 1 is wrong
+        pd.DataFrame({"id": ids, "truth": truth}).sample(frac=1, random_state=0).to_parquet(folder / "audit.parquet")
+    precision: dict[str, Any] = {"precision": 0.9, "precision_low": 0.555, "precision_high": 0.9975}
+    precision |= {"precision_per_class": [1.0, 0.8, None]}
+    if not truth_known:
+        precision = dict.fromkeys(precision) | {"precision_per_class": [None] * 3}
+    summary = {"threshold": 0.88, "coverage": 0.25, "accepted": 10, "unlabeled": 40, "accepted_per_class": [5, 5, 0]}
+    write(folder / "summary.json", summary | precision)
+    images = np.random.default_rng(0).integers(0, 256, (4, channels, 6, 8), dtype=np.uint8)
+    np.savez(folder / "examples.npz", images=images)
+    groups = ["accepted", "accepted", "borderline", "rejected"]
+    truths = [0, 1, 0, 1] if truth_known else [-1] * 4
+    pd.DataFrame({"group": groups, "label": [0, 0, 0, 1], "confidence": 0.9, "truth": truths}).to_parquet(
+        folder / "examples.parquet"
+    )
+
+
+def build(
+    folders: dict[str, Path], out_dir: Path, warnings: tuple[str, ...] = (), title: str = "Toy run"
+) -> tuple[str, str]:
+    config = {"seed": 7, "joint": {"alpha_final": 1.5}, "data": {"root": Path("images")}}
+    build_report(folders, config, warnings, out_dir, title=title, facts={"Git commit": "abc123"})
+    return (out_dir / "report.html").read_text("utf-8"), (out_dir / "report.md").read_text("utf-8")
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+class Balance(HTMLParser):
+    """Follows the open tags and gathers what they hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def parse(page: str) -> Balance:
+    parser = Balance()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def test_every_key_figure_stands_in_both_reports(tmp_path: Path) -> None:
+    page, markdown = build(write_folders(tmp_path / "in"), tmp_path / "out", ("a class is rare",))
+    for text in (plain(parse(page).text), plain(markdown).replace("\\", "")):
+        assert "The student is better: 98.0 % against 88.0 % of the test images right" in text
+        assert "+10.0 percentage points" in text
+        assert "McNemar p = 0.0063" in text  # 2 · (1 + 12) / 2^12
+        assert "11 are right with the student only and 1 with the baseline only" in text
+        assert "25.0 %" in text  # coverage
+        assert "10 of 40 unlabelled images" in text
+        assert "90.0 %" in text  # precision
+        assert "55.5 to 99.8 %" in text
+        assert "20 labelled + 10 validation" in text
+        assert "Stopped early after epoch 8 of at most 30, 1 min 23 s; kept the weights of epoch 6" in text
+        assert "a class is rare" in text
+        assert "alpha_final: 1.5" in text
+        assert "abc123" in text
+
+
+def test_page_is_one_balanced_file_that_fetches_nothing(tmp_path: Path) -> None:
+    page, _ = build(write_folders(tmp_path / "in", audit=True), tmp_path / "out")
+    parser = parse(page)
+    assert set(re.findall(r"https?://[^\"'\s)]*", page)) == {"http://www.w3.org/2000/svg"}
+    assert not {"script", "link", "iframe", "img"} & {tag for tag, _ in parser.tags}
+    for _, attributes in parser.tags:
+        reference = attributes.get("src") or attributes.get("href") or "#"
+        assert reference.startswith(("#", "data:image/png"))
+    pictures = [attributes for tag, attributes in parser.tags if tag == "svg"]
+    assert len(pictures) == 9
+    assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in pictures)
+    ids = [attributes["id"] for _, attributes in parser.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    headings = [tag for tag, _ in parser.tags if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == "h1"
+    assert headings.count("h1") == 1
+
+
+def test_markdown_shows_exactly_the_pictures_that_are_there(tmp_path: Path) -> None:
+    _, markdown = build(write_folders(tmp_path / "in", audit=True), tmp_path / "out")
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]*)\)", markdown)
+    written = [f"figures/{path.name}" for path in (tmp_path / "out" / "figures").iterdir()]
+    assert sorted(shown) == sorted(written)
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row_as_in_their_head(tmp_path: Path) -> None:
+    _, markdown = build(write_folders(tmp_path / "in", HOSTILE), tmp_path / "out", title="a | b")
+    tables = re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE)
+    assert len(tables) == 5
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
+
+
+def test_hostile_names_and_texts_are_shown_and_never_obeyed(tmp_path: Path) -> None:
+    folders = write_folders(tmp_path / "in", HOSTILE)
+    page, markdown = build(folders, tmp_path / "out", ("<b>bold</b>",), title="<i>run</i> & more")
+    parser = parse(page)
+    assert {"script", "b", "i"}.isdisjoint(tag for tag, _ in parser.tags)
+    for text in (*HOSTILE, "<b>bold</b>", "<i>run</i> & more"):
+        assert text in parser.text
+    assert all("onload" not in attributes for _, attributes in parser.tags)
+    assert not re.search(r"(?<!\\)<(?!/?(details|summary)>)", markdown)
+    assert "salt \\& pepper\\|\\*x\\*" in markdown
+
+
+def test_unknown_truth_is_said_and_drawn_as_unknown(tmp_path: Path) -> None:
+    page, markdown = build(write_folders(tmp_path / "in", truth_known=False), tmp_path / "out")
+    for text in (parse(page).text, markdown):
+        assert "the truth is not known" in text
+        assert "None" not in text
+        assert "nan" not in text
+    assert "classes unknown" in parse(page).text
+    assert not (tmp_path / "out" / "figures" / "coverage.png").exists()
+
+
+def test_an_audit_tells_right_from_wrong_by_id_whatever_its_order(tmp_path: Path) -> None:
+    page, _ = build(write_folders(tmp_path / "in", audit=True), tmp_path / "out")
+    text = parse(page).text
+    assert "right (39)" in text
+    assert "wrong (1)" in text
+    assert "accepted (threshold 0.88): 90.0 % of 25.0 %" in text
+
+
+def test_a_class_without_test_images_gets_dashes_instead_of_zeros(tmp_path: Path) -> None:
+    _, markdown = build(write_folders(tmp_path / "in"), tmp_path / "out")
+    assert "| emu | 0 | – | – | – | – | – | – |" in markdown
+    assert "| emu | 0 | 0.0 % | – |" in plain(markdown)  # no pseudo-label of it was accepted either
+
+
+def test_colour_images_are_reported_as_such(tmp_path: Path) -> None:
+    page, _ = build(write_folders(tmp_path / "in", channels=3), tmp_path / "out")
+    assert "3 classes, RGB, 6 × 8 pixels" in plain(parse(page).text)
+
+
+def test_a_ledger_without_accepted_labels_and_a_joint_run_without_alpha_are_reported(tmp_path: Path) -> None:
+    folders = write_folders(tmp_path / "in", truth_known=False)
+    ledger = pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet").assign(accepted=False)
+    ledger.to_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")
+    summary = json.loads((folders["pseudo_label"] / "summary.json").read_text())
+    nothing = {"accepted": 0, "coverage": 0.0, "accepted_per_class": [0, 0, 0]}
+    write(folders["pseudo_label"] / "summary.json", summary | nothing)
+    history = pd.read_parquet(folders["joint"] / "history.parquet").drop(columns=["alpha", "mask_rate"])
+    history.to_parquet(folders["joint"] / "history.parquet")
+    page, _ = build(folders, tmp_path / "out")
+    assert "no pseudo-label was accepted" in parse(page).text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "opening"),
+    [("baseline better", "The baseline is better"), ("no difference shown", "No difference shown")],
+)
+def test_the_other_verdicts_are_said_as_plainly(tmp_path: Path, verdict: str, opening: str) -> None:
+    folders = write_folders(tmp_path / "in")
+    metrics = json.loads((folders["evaluate"] / "metrics.json").read_text())
+    write(folders["evaluate"] / "metrics.json", metrics | {"verdict": verdict})
+    _, markdown = build(folders, tmp_path / "out")
+    assert f"**{opening}: " in markdown
+
+
+def test_same_files_give_the_same_bytes(tmp_path: Path) -> None:
+    folders = write_folders(tmp_path / "in", audit=True)
+    for name in ("first", "second"):
+        build(folders, tmp_path / name)
+    first = {path.relative_to(tmp_path / "first"): path for path in (tmp_path / "first").rglob("*") if path.is_file()}
+    assert len(first) == 11
+    for relative, path in first.items():
+        assert path.read_bytes() == (tmp_path / "second" / relative).read_bytes()
+
+
+def test_a_missing_stage_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="folders has no joint, evaluate"):
+        build(dict.fromkeys(STAGES[:3], tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (1e-9, "p < 0.001"),
+        (0.00099, "p < 0.001"),
+        (0.00634, "p = 0.0063"),
+        (0.0214, "p = 0.021"),
+        (0.0999, "p = 0.10"),
+        (0.344, "p = 0.34"),
+        (1.0, "p = 1"),
+    ],
+)
+def test_p_values_have_two_digits_and_no_false_precision(p: float, text: str) -> None:
+    assert plain(p_value(p)) == text
+
+
+def test_percentages_have_the_decimals_that_their_interval_justifies() -> None:
+    assert interval_digits(0.970, 0.975) == 2
+    assert interval_digits(0.95, 0.97) == 1
+    assert plain(percent(0.98765, 2)) == "98.77 %"
+    assert percent(None) == "–"
