@@ -21,7 +21,6 @@ from semisup.training.predict import validate
 from semisup.training.schedules import alpha_ramp, build_lr_schedule, build_optimizer
 from semisup.training.steps import StepFigures, joint_step, supervised_step
 
-
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
