@@ -16,7 +16,7 @@ from prefect.logging import get_run_logger
 from flows import display
 from flows.results import PipelineResult, StageResult
 from semisup.config import PipelineConfig
-from semisup.stages import STAGES, UPSTREAM, load_stage
+from semisup.stages import SECTIONS, STAGES, UPSTREAM, load_stage
 from semisup.stages.files import DatasetFacts, load_model, pool_of, read_json
 from semisup.stages.preflight import check
 from semisup.tracking import Run, Tracker, model_requirements
@@ -30,14 +30,18 @@ class StageRecorder:
     logger: "logging.Logger | logging.LoggerAdapter[Any]"
     summary: dict[str, float] = field(default_factory=dict)
     """The figures of the whole stage (not of an epoch)."""
+    lines: list[str] = field(default_factory=list)
+    """What the stage told people; MLflow shows it as the run's description."""
 
     def info(self, message: str) -> None:
         """Tell people."""
+        self.lines.append(message)
         self.logger.info(message)
         display.current().line(message)
 
     def warning(self, message: str) -> None:
         """Warn people."""
+        self.lines.append(f"**Warning:** {message}")
         self.logger.warning(message)
         display.current().line(message, warning=True)
 
@@ -68,13 +72,14 @@ def pipeline(config: PipelineConfig) -> dict[str, Any]:
             upstream = {earlier: stages[earlier].run_id for earlier in UPSTREAM[name]}
             stages[name] = run_stage.with_options(name=name)(name, config, upstream, run.id)
         facts = DatasetFacts.read(tracker.artifacts(stages["split"].run_id))
-        run.log_dataset(config, facts.digest, "training")
+        run.log_dataset(config, facts.digest)
         evaluation = tracker.artifacts(stages["evaluate"].run_id)
         verdict = read_json(evaluation / "metrics.json")["verdict"]
         report = str(evaluation / "report.html")
         result = PipelineResult(run.id, time.perf_counter() - started, stages, verdict, report)
         run.log_metrics(result.figures())
         run.set_tags({"verdict": verdict})
+        run.describe(result.markdown())
     _publish(create_markdown_artifact, key="semisup-summary", markdown=result.markdown(), description=config.name)
     return result.as_json()
 
@@ -98,12 +103,14 @@ def run_stage(name: str, config: PipelineConfig, upstream: Mapping[str, str], pa
             link_text=f"{name} in MLflow",
             description=f"Run {run.id} of {config.name}, seed {config.seed}; `semisup ui` serves the page.",
         )
+        run.log_config(config, SECTIONS[name])
         recorder = StageRecorder(run, get_run_logger())
         inputs = {earlier: tracker.artifacts(run_id) for earlier, run_id in upstream.items()}
         with tempfile.TemporaryDirectory(prefix=f"semisup-{name}-") as scratch:
             out_dir = Path(scratch)
             load_stage(name)(config, inputs, out_dir, recorder)
             run.log_folder(out_dir)
+            run.describe("\n\n".join(recorder.lines))
             if name == "joint":
                 _log_student(run, config, inputs["split"], out_dir)
         seconds = time.perf_counter() - started

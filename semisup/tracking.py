@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,10 @@ class Tracker:
                     raise UserError(
                         f"tracking.experiment={experiment!r} was deleted in this store; restore it, or name another"
                     )
-                experiment_id = found.experiment_id if found else client.create_experiment(experiment, artifacts)
+                if found is not None:
+                    return cls(client, uri, found.experiment_id)
+                kind = {"mlflow.experimentKind": "custom_model_development"}  # its pages open on training runs
+                experiment_id = client.create_experiment(experiment, artifacts, tags=kind)
             except MlflowException as error:
                 reason = str(error).splitlines()[0]
                 raise UserError(
@@ -139,9 +142,13 @@ class Run:
     id: str
     experiment_id: str
 
-    def log_config(self, config: PipelineConfig) -> None:
-        """The resolved config: as parameters, and as `config.yaml`."""
-        params = [Param(key, str(value)) for key, value in flatten(config).items()]
+    def log_config(self, config: PipelineConfig, sections: Collection[str] | None = None) -> None:
+        """The resolved config as parameters, all of it or some top-level sections, and whole as `config.yaml`."""
+        params = [
+            Param(key, str(value))
+            for key, value in flatten(config).items()
+            if sections is None or key.partition(".")[0] in sections
+        ]
         for start in range(0, len(params), MOST_PARAMS_PER_CALL):
             self.client.log_batch(self.id, params=params[start : start + MOST_PARAMS_PER_CALL])
         self.client.log_text(self.id, to_yaml(config), "config.yaml")
@@ -151,7 +158,7 @@ class Run:
         now = int(time.time() * 1000)
         self.client.log_batch(self.id, metrics=[Metric(_key(k), float(v), now, step or 0) for k, v in values.items()])
 
-    def log_dataset(self, config: PipelineConfig, digest: str, context: str) -> None:
+    def log_dataset(self, config: PipelineConfig, digest: str) -> None:
         """The data set as a logged input."""
         root = resolve_data_root(config.data)
         dataset = Dataset(
@@ -160,7 +167,11 @@ class Run:
             source_type="local",
             source=f'{{"uri": "{root.resolve().as_uri() if root else "embedded"}"}}',
         )
-        self.client.log_inputs(self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+        self.client.log_inputs(self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+    def describe(self, markdown: str) -> None:
+        """The description that MLflow shows on the run's page."""
+        self.set_tags({"mlflow.note.content": markdown})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Several tags in one call."""

@@ -55,6 +55,15 @@ UPSTREAM: dict[str, tuple[str, ...]] = {
 }
 """Which earlier stages each stage reads."""
 
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "split": ("seed", "data", "split"),
+    "baseline": ("seed", "data", "model", "baseline", "runtime"),
+    "pseudo_label": ("seed", "data", "model", "pseudo_label", "runtime"),
+    "joint": ("seed", "data", "model", "joint", "runtime"),
+    "evaluate": ("seed", "data", "model", "runtime"),
+}
+"""Which parts of the config each stage looks at: its parameters."""
+
 
 def load_stage(name: str) -> Stage:
     """The function of a stage; imported only now, for torch takes seconds."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -15,7 +14,6 @@ from semisup.config import PipelineConfig, resolve_data_root
 from semisup.data.datasets import load_test
 from semisup.data.split import Split
 from semisup.evaluation import evaluate_models
-from semisup.plots import confusion_matrix, save_png
 from semisup.report import build_report
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, load_model, pick_device, read_json, write_json
@@ -26,7 +24,7 @@ MODELS = {"baseline": "baseline", "student": "joint"}
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
-    """Leaves `predictions.parquet`, `metrics.json`, confusion matrices and the report (HTML and Markdown)."""
+    """Leaves `predictions.parquet`, `metrics.json` and the report (HTML and Markdown, with its `figures/`)."""
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     test = load_test(config.data.name, resolve_data_root(config.data), config.data.download)
     assert list(test.ids) == split.ids("test"), "the test images are not those of the split"
@@ -46,11 +44,6 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         facts.class_names,
     )
     write_json(out_dir / "metrics.json", metrics)
-    for name in MODELS:
-        figure = confusion_matrix(
-            np.asarray(metrics[name]["confusion"]), facts.class_names, f"{name.capitalize()}, test images"
-        )
-        save_png(figure, out_dir / f"confusion_{name}.png")
     summary = read_json(inputs["pseudo_label"] / "summary.json")
     build_report(
         {**inputs, "evaluate": out_dir},
