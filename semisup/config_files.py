@@ -73,7 +73,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise UserError(f"config {str(path)!r} holds a {type(values).__name__}; it must be a mapping of sections")
-    return values
+    return {key: _unshared(value) for key, value in values.items()}
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which no two places hold the same object, as YAML's anchors do: overriding one must not change both."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
