@@ -1,6 +1,7 @@
 """Configs from YAML files and ``--set``: reading them strictly, and saying in one line what is wrong."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
     values = _read_yaml(path)
     for override in overrides:
         _apply_override(values, override)
-    values.setdefault("name", path.stem)
+    values.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem))
     return validate(values, source=str(path))
 
 
@@ -52,6 +53,8 @@ class _StrictLoader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`; its keys may be given again, that is its use
                 continue
             key = self.construct_object(key_node, deep=True)
+            if isinstance(key, list | dict | set):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
@@ -60,7 +63,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        values = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"config {str(path)!r} does not exist; `semisup configs` lists the ready-made ones") from None
     except IsADirectoryError:
@@ -73,7 +76,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise UserError(f"config {str(path)!r} holds a {type(values).__name__}; it must be a mapping of sections")
-    return {key: _unshared(value) for key, value in values.items()}
+    return values
+
+
+def _parse(text: str) -> Any:
+    """The values of a YAML text.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, or its anchors form a loop, or it holds an impossible date.
+    """
+    try:
+        return _unshared(yaml.load(text, Loader=_StrictLoader))
+    except ValueError as error:  # PyYAML's own, for a date such as 2024-13-45
+        raise yaml.YAMLError(str(error)) from None
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply, or an anchor holds itself") from None
 
 
 def _unshared(value: Any) -> Any:
@@ -94,7 +111,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     if not equals or not key.strip():
         raise UserError(f"--set {override!r} is not of the form key=value, for example --set joint.alpha_final=0.5")
     try:
-        value = yaml.load(text, Loader=_StrictLoader)
+        value = _parse(text)
     except yaml.YAMLError as error:
         raise UserError(f"--set {override!r}: the value is not valid YAML: {_yaml_problem(error)}; quote it") from None
     *sections, leaf = key.strip().split(".")

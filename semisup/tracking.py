@@ -29,6 +29,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
+from sqlalchemy.exc import SQLAlchemyError
 from torch import Tensor, nn
 
 from semisup import __version__
@@ -84,8 +85,8 @@ class Tracker:
                     return cls(client, uri, found.experiment_id)
                 kind = {"mlflow.experimentKind": "custom_model_development"}  # its pages open on training runs
                 experiment_id = client.create_experiment(experiment, artifacts, tags=kind)
-            except MlflowException as error:
-                reason = str(error).splitlines()[0]
+            except (MlflowException, SQLAlchemyError, ImportError) as error:
+                reason = str(error).splitlines()[0].replace(uri, without_secrets(uri))
                 raise UserError(
                     f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the store does not answer ({reason}); "
                     "start its server, mend the address, or unset it to use a file in this folder"
@@ -124,9 +125,25 @@ class Tracker:
             monitor.start()
         return monitor
 
-    def artifacts(self, run_id: str) -> Path:
-        """Folder with a run's artifacts; a local store's own folder, a copy for a remote one."""
-        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, tracking_uri=self.uri))
+    def artifacts(self, run_id: str, scratch: Path) -> Path:
+        """Folder with a run's artifacts: the store's own where it is on this machine, else a copy within `scratch`."""
+        local = self._local_artifacts(run_id)
+        if local is not None:
+            return local
+        copy = scratch / run_id
+        copy.mkdir(parents=True, exist_ok=True)
+        with _quiet("mlflow"):
+            mlflow.artifacts.download_artifacts(run_id=run_id, dst_path=str(copy), tracking_uri=self.uri)
+        return copy
+
+    def locate(self, run_id: str, file: str) -> str:
+        """Where people find an artifact: its path, or on a server the address of its page."""
+        local = self._local_artifacts(run_id)
+        return str(local / file) if local is not None else f"{self.link(run_id)}/artifacts/{file}"
+
+    def _local_artifacts(self, run_id: str) -> Path | None:
+        uri = urlsplit(self.client.get_run(run_id).info.artifact_uri)
+        return Path(unquote(uri.path)) if uri.scheme in {"", "file"} else None
 
     def link(self, run_id: str) -> str:
         """Address of a run's page: on the MLflow server, or for a file store where `semisup ui` serves it."""
@@ -260,7 +277,7 @@ def _key(name: str) -> str:
 def _standard_tags() -> dict[str, str]:
     tags = {
         "semisup.version": __version__,
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
         "mlflow.source.name": "semisup",
         "mlflow.source.type": "LOCAL",
         "host": platform.node(),
@@ -270,6 +287,13 @@ def _standard_tags() -> dict[str, str]:
     if commit:
         tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git("status", "--porcelain"))).lower()}
     return tags
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return str(os.getuid())
 
 
 def _git(*arguments: str) -> str:

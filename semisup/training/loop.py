@@ -104,7 +104,8 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     best_weights: dict[str, Tensor] = {}
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_seed(seed, "dropout"))  # dropout knows no generator but the global one
+        # Dropout knows no generator but the global ones; on a CPU, those of idle GPUs are left alone.
+        (torch if device.type == "cuda" else torch.default_generator).manual_seed(derive_seed(seed, "dropout"))
         for epoch in range(1, config.epochs + 1):
             started = time.perf_counter()
             alpha = 0.0
@@ -143,6 +144,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 optimizer.zero_grad()
                 figures.loss.backward()
                 optimizer.step()
+                learning_rate = lr_schedule.get_last_lr()[0]
                 lr_schedule.step()
                 if ema:
                     ema.update_parameters(model)
@@ -151,10 +153,10 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             kept = ema.module if ema else model
             validation_loss, validation_accuracy = validate(kept, validation.images, validation.labels)
             loss, accuracy, supervised, unsupervised, mask_rate = (sums / steps_per_epoch).tolist()
-            if not math.isfinite(loss):
+            if not math.isfinite(loss + validation_loss):
                 raise UserError(
-                    f"optimizer.lr={config.optimizer.lr}: the training loss is {loss} in epoch {epoch}; "
-                    "training diverged, use a smaller learning rate"
+                    f"optimizer.lr={config.optimizer.lr}: the loss is {loss} in training and {validation_loss} in "
+                    f"validation in epoch {epoch}; training diverged, use a smaller learning rate"
                 )
             record = {
                 "epoch": epoch,
@@ -162,7 +164,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 "train_accuracy": accuracy,
                 "validation_loss": validation_loss,
                 "validation_accuracy": validation_accuracy,
-                "learning_rate": optimizer.param_groups[0]["lr"],
+                "learning_rate": learning_rate,
                 "seconds": time.perf_counter() - started,
             }
             if unlabeled:
@@ -179,7 +181,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             if stopping.should_stop:
                 break
 
-    return TrainingResult(best_weights, history, stopping.best_epoch, stopped_early=stopping.should_stop)
+    return TrainingResult(best_weights, history, stopping.best_epoch, stopped_early=len(history) < config.epochs)
 
 
 def _smoothing(config: TrainConfig) -> Callable[[Tensor], Tensor] | None:
@@ -191,7 +193,7 @@ def _averaged(model: nn.Module, decay: float) -> AveragedModel:
     """EMA of weights and buffers, its decay ramped by min(decay, (1 + n)/(10 + n)) so that the start is forgotten."""
 
     def update(averages: Tensors, values: Tensors, num_averaged: Tensor | int) -> None:
-        n = int(num_averaged)
+        n = int(num_averaged)  # a tensor that AveragedModel keeps on the CPU: no step waits for the device
         get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averages, values, num_averaged)
 
     return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
