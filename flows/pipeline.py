@@ -71,11 +71,11 @@ def pipeline(config: PipelineConfig) -> dict[str, Any]:
         for name in STAGES:
             upstream = {earlier: stages[earlier].run_id for earlier in UPSTREAM[name]}
             stages[name] = run_stage.with_options(name=name)(name, config, upstream, run.id)
-        facts = DatasetFacts.read(tracker.artifacts(stages["split"].run_id))
+        with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
+            facts = DatasetFacts.read(tracker.artifacts(stages["split"].run_id, Path(scratch)))
+            metrics = read_json(tracker.artifacts(stages["evaluate"].run_id, Path(scratch)) / "metrics.json")
+        verdict, report = metrics["verdict"], tracker.locate(stages["evaluate"].run_id, "report.html")
         run.log_dataset(config, facts.digest)
-        evaluation = tracker.artifacts(stages["evaluate"].run_id)
-        verdict = read_json(evaluation / "metrics.json")["verdict"]
-        report = str(evaluation / "report.html")
         result = PipelineResult(run.id, time.perf_counter() - started, stages, verdict, report)
         run.log_metrics(result.figures())
         run.set_tags({"verdict": verdict})
@@ -105,9 +105,10 @@ def run_stage(name: str, config: PipelineConfig, upstream: Mapping[str, str], pa
         )
         run.log_config(config, SECTIONS[name])
         recorder = StageRecorder(run, get_run_logger())
-        inputs = {earlier: tracker.artifacts(run_id) for earlier, run_id in upstream.items()}
         with tempfile.TemporaryDirectory(prefix=f"semisup-{name}-") as scratch:
-            out_dir = Path(scratch)
+            inputs = {earlier: tracker.artifacts(run_id, Path(scratch)) for earlier, run_id in upstream.items()}
+            out_dir = Path(scratch) / "out"
+            out_dir.mkdir()
             load_stage(name)(config, inputs, out_dir, recorder)
             run.log_folder(out_dir)
             run.describe("\n\n".join(recorder.lines))
