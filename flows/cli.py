@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from semisup.errors import UserError
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 app = typer.Typer(
     help="Semi-supervised pseudo-labelling for images: few labels, many images, one honest comparison.",
@@ -55,6 +57,7 @@ def run(
 
         resolved = load_config(find_config(config), overrides or [])
         _keep_prefect_off_the_screen()
+        _end_orderly_on_sigterm()
         # Checked here as well as in the flow: a mistake shall not have to wait for Prefect's server to start.
         from semisup.stages.preflight import check
         from semisup.tracking import Tracker
@@ -65,9 +68,11 @@ def run(
 
         from flows import display
         from flows.pipeline import pipeline
+        from flows.server import ensure_prefect_api
 
         with display.shown() as screen:
             screen.line(f"semisup {__version__}: {resolved.name}, seed {resolved.seed}; starting Prefect")
+            ensure_prefect_api()
             result = pipeline(resolved)
     if as_json:
         typer.echo(json.dumps(result))
@@ -127,6 +132,16 @@ def _user_mistakes_in_one_line() -> Iterator[None]:
 def _end(message: str, status: int) -> NoReturn:
     typer.echo(message, err=True)
     raise typer.Exit(status)
+
+
+def _end_orderly_on_sigterm() -> None:
+    """Exit instead of dying: only then does Prefect stop the server that it started for this process."""
+
+    def end(*_: object) -> NoReturn:
+        typer.echo("terminated; the runs are marked KILLED in MLflow", err=True)
+        sys.exit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _keep_prefect_off_the_screen() -> None:

@@ -8,8 +8,10 @@ from typing import Literal
 class EarlyStopping:
     """Follows one validation figure, epoch by epoch (counted from 1).
 
-    The best epoch is the one with the best figure so far; an improvement must exceed `min_delta`. Training should
-    stop once `patience` epochs have passed without one. Epochs up to `wait_until` never count towards the patience:
+    The best epoch is the one with the best figure so far; an improvement must exceed `min_delta`. Of epochs with
+    exactly the same accuracy the one with the least loss is kept: a few hundred validation images make many ties, and
+    the first epoch among them is the least sure of itself. Training should stop once `patience` epochs have passed
+    without an improvement (a better tie is none). Epochs up to `wait_until` never count towards the patience:
     the joint loss changes its meaning until its ramp is complete.
     """
 
@@ -18,6 +20,7 @@ class EarlyStopping:
     min_delta: float = 0.0
     wait_until: int = 0
     best: float | None = None
+    best_loss: float | None = None
     best_epoch: int = 0
     epochs_without_improvement: int = field(default=0, init=False)
 
@@ -25,13 +28,14 @@ class EarlyStopping:
         """Take in an epoch's validation figures; is it the best so far?"""
         value = loss if self.monitor == "loss" else accuracy
         improved = self.best is None or self._gain(value) > self.min_delta
-        if improved:
-            self.best, self.best_epoch = value, epoch
+        better_tie = self.best_loss is not None and value == self.best and loss < self.best_loss
+        if improved or better_tie:
+            self.best, self.best_loss, self.best_epoch = value, loss, epoch
         if improved or epoch <= self.wait_until:
             self.epochs_without_improvement = 0
         else:
             self.epochs_without_improvement += 1
-        return improved
+        return improved or better_tie
 
     @property
     def should_stop(self) -> bool:

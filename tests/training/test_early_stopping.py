@@ -109,3 +109,14 @@ def test_training_stops_at_the_first_epoch_that_is_patience_past_both_the_best_e
     epochs = range(1, len(values) + 1)
     late_enough = (e for e in epochs if e - max(best_epoch_up_to(e), min(wait_until, e)) >= patience)
     assert stop_epoch(EarlyStopping("loss", patience, wait_until=wait_until), values) == next(late_enough, None)
+
+
+def test_of_equal_accuracies_the_epoch_of_least_loss_is_kept_but_the_patience_runs_on():
+    stopping = EarlyStopping("accuracy", patience=3)
+    kept = [
+        stopping.update(epoch, loss=loss, accuracy=accuracy)
+        for epoch, (loss, accuracy) in enumerate([(0.9, 0.95), (0.4, 0.95), (0.6, 0.95), (0.1, 0.90)], start=1)
+    ]
+    assert kept == [True, True, False, False]
+    assert stopping.best_epoch == 2
+    assert stopping.should_stop  # three epochs without a higher accuracy
