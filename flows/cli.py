@@ -32,14 +32,19 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
-) -> None:
-    """Semi-supervised pseudo-labelling for images: few labels, many images, one honest comparison."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"semisup {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Semi-supervised pseudo-labelling for images: few labels, many images, one honest comparison."""
 
 
 @app.command(epilog="Examples:  semisup run digits  ·  semisup run my.yaml --set joint.alpha_final=0.5 --json")
@@ -103,7 +108,8 @@ def configs(
             table.add_column(title)
         for name, line in list_configs():
             table.add_row(name, line)
-    Console(highlight=False, markup=False).print(table)
+    # A pipe has no width; a line shall stay a line there.
+    Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 240).print(table)
 
 
 @app.command()
@@ -162,7 +168,7 @@ def _print_result(result: Mapping[str, Any]) -> None:
     table.add_column("95 % interval")
     for row in rows(result):
         table.add_row(*row)
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print(table)
     console.print(f"Report: {result['report']}", soft_wrap=True, markup=False)
     console.print("More:   semisup ui   (experiments, curves, pictures, the model)", markup=False)

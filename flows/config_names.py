@@ -12,11 +12,13 @@ def find_config(name_or_path: str) -> Path:
         UserError: neither exists.
     """
     path = Path(name_or_path)
-    if path.exists() or path.suffix in {".yaml", ".yml"}:
+    if path.is_file() or path.suffix in {".yaml", ".yml"}:
         return path  # a missing file is reported by whoever reads it
     ready_made = config_folder() / f"{name_or_path}.yaml"
     if ready_made.exists():
         return ready_made
+    if path.exists():
+        return path  # a folder; likewise
     names = ", ".join(name for name, _ in list_configs())
     raise UserError(f"config {name_or_path!r} is neither a file nor a ready-made config; there are {names}")
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 SECONDS_BETWEEN_PLAIN_LINES = 5.0
 
@@ -60,7 +60,7 @@ class Plain:
         """One line, at once."""
         mark = "warning: " if warning else ""
         name = f"{self.stage}: " if self.stage else ""
-        self.console.print(f"{name}{mark}{text}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"{name}{mark}{text}", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def progress(self, done: int, total: int, note: str) -> None:
         """A line now and then."""
@@ -90,14 +90,14 @@ class Live:
 
     def line(self, text: str, *, warning: bool = False) -> None:
         """A line above the bars."""
-        style = "yellow" if warning else "dim"
-        name = f"[bold]{self.stage}[/bold] " if self.stage else ""
-        self.bars.console.print(f"{name}[{style}]{'warning: ' if warning else ''}{escape(text)}[/{style}]")
+        name = (f"{self.stage} ", "bold") if self.stage else ""
+        line = (f"{'warning: ' if warning else ''}{text}", "yellow" if warning else "dim")
+        self.bars.console.print(Text.assemble(name, line))
 
     def progress(self, done: int, total: int, note: str) -> None:
         """Move the bar."""
         assert self.current is not None
-        self.bars.update(self.current, completed=done, total=total, note=escape(f"{done}/{total} {note}"))
+        self.bars.update(self.current, completed=done, total=total, note=f"{done}/{total} {note}")
 
     def end(self, stage: str, seconds: float) -> None:
         """Fill the bar and freeze its clock."""
@@ -105,6 +105,19 @@ class Live:
         self.bars.update(self.current, completed=1, total=1, note=f"done in {seconds:.1f} s")
         self.bars.stop_task(self.current)
         self.stage = ""
+
+
+def bars(console: Console) -> Progress:
+    """The bars that `Live` moves."""
+    return Progress(
+        TextColumn("[bold]{task.description:<12}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 _current: Display = Hidden()
@@ -122,15 +135,7 @@ def shown() -> Iterator[Display]:
     console = Console(stderr=True)
     try:
         if console.is_terminal:
-            with Progress(
-                TextColumn("[bold]{task.description:<12}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.fields[note]}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                console=console,
-            ) as progress:
+            with bars(console) as progress:
                 _current = Live(progress)
                 yield _current
         else:

@@ -72,6 +72,7 @@ def _start() -> "tuple[str, subprocess.Popen[bytes]]":
                 f"Prefect's server did not start ({last}); set PREFECT_API_URL to a running one, or try again"
             )
         time.sleep(0.1)
+    log.close()  # our end of it
     return url, process
 
 

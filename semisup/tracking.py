@@ -4,11 +4,14 @@ Runs are written through the client with explicit run ids; MLflow's notion of an
 pipelines may run in one process.
 """
 
+import copy
 import getpass
 import logging
 import os
 import platform
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,6 +47,55 @@ MOST_PARAMS_PER_CALL = 100
 UI_PORT = 5000
 
 
+def store_uri(folder: Path) -> str:
+    """Address of the MLflow store: MLFLOW_TRACKING_URI, or else the SQLite file in a folder.
+
+    Raises:
+        UserError: the folder's path holds a question mark, which begins something else in an address.
+    """
+    folder = folder.resolve()
+    configured = os.environ.get("MLFLOW_TRACKING_URI")
+    if not configured and "?" in str(folder):
+        raise UserError(f"folder {str(folder)!r}: a store's address cannot hold '?'; work in a folder of another name")
+    return configured or f"sqlite:///{folder / DEFAULT_DATABASE}"
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block is complete.
+
+    An exception in the middle of a write would tear its transaction and leave the database locked, so that not even
+    the run's end could be written. Signals reach the main thread alone; elsewhere there is nothing to hold back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        signal.signal(number, lambda received, _: held.append(received))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        for received in held:
+            signal.raise_signal(received)
+
+
+@contextmanager
+def _default_store(uri: str) -> Iterator[None]:
+    """What MLflow takes for its default store, for calls that know no other; the environment is left as it was."""
+    before, environment = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+        if environment is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @dataclass(frozen=True)
 class Tracker:
     """A store, opened and checked, and the experiment in it."""
@@ -61,7 +113,7 @@ class Tracker:
         Raises:
             UserError: the store cannot be reached or written.
         """
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.resolve() / DEFAULT_DATABASE}"
+        uri = store_uri(folder)
         database = _sqlite_path(uri)
         if database is None:
             return cls._connect(uri, experiment, artifacts=None)
@@ -74,7 +126,6 @@ class Tracker:
     def _connect(cls, uri: str, experiment: str, artifacts: str | None) -> "Tracker":
         with _quiet("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
             try:
-                mlflow.set_tracking_uri(uri)
                 client = MlflowClient(tracking_uri=uri)
                 found = client.get_experiment_by_name(experiment)
                 if found is not None and found.lifecycle_stage == "deleted":
@@ -101,11 +152,15 @@ class Tracker:
         all_tags = dict(tags) | _standard_tags()
         if parent_run_id is not None:
             all_tags["mlflow.parentRunId"] = parent_run_id
-        created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
-        run = Run(self.client, created.info.run_id, self.experiment_id)
-        monitor = self._start_monitor(run.id) if system_metrics else None
+        run: Run | None = None
+        monitor: SystemMetricsMonitor | None = None
         status = "FAILED"
         try:
+            with _undisturbed():
+                created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
+                run = Run(self.client, created.info.run_id, self.experiment_id, self.uri)
+            if system_metrics:
+                monitor = self._start_monitor(run.id)
             yield run
             status = "FINISHED"
         except Exception:
@@ -114,10 +169,14 @@ class Tracker:
             status = "KILLED"
             raise
         finally:
-            if monitor is not None:
-                with _quiet("mlflow.system_metrics"):
-                    monitor.finish()
-            self.client.set_terminated(run.id, status)
+            try:
+                if monitor is not None:
+                    with _quiet("mlflow.system_metrics"):
+                        monitor.finish()
+            finally:
+                if run is not None:
+                    with _undisturbed():
+                        self.client.set_terminated(run.id, status)
 
     def _start_monitor(self, run_id: str) -> SystemMetricsMonitor:
         with _quiet("mlflow.system_metrics"):
@@ -158,7 +217,9 @@ class Run:
     client: MlflowClient
     id: str
     experiment_id: str
+    store: str
 
+    @_undisturbed()
     def log_config(self, config: PipelineConfig, sections: Collection[str] | None = None) -> None:
         """The resolved config as parameters, all of it or some top-level sections, and whole as `config.yaml`."""
         params = [
@@ -170,11 +231,13 @@ class Run:
             self.client.log_batch(self.id, params=params[start : start + MOST_PARAMS_PER_CALL])
         self.client.log_text(self.id, to_yaml(config), "config.yaml")
 
+    @_undisturbed()
     def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """All figures of one moment, in one call."""
         now = int(time.time() * 1000)
         self.client.log_batch(self.id, metrics=[Metric(_key(k), float(v), now, step or 0) for k, v in values.items()])
 
+    @_undisturbed()
     def log_dataset(self, config: PipelineConfig, digest: str) -> None:
         """The data set as a logged input."""
         root = resolve_data_root(config.data)
@@ -190,22 +253,26 @@ class Run:
         """The description that MLflow shows on the run's page."""
         self.set_tags({"mlflow.note.content": markdown})
 
+    @_undisturbed()
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Several tags in one call."""
         self.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
 
+    @_undisturbed()
     def log_folder(self, folder: Path) -> None:
         """All files of a folder as the run's artifacts."""
         self.client.log_artifacts(self.id, str(folder))
 
+    @_undisturbed()
     def log_model(self, model: nn.Module, example: Tensor, versions: Mapping[str, str]) -> str:
         """The model as an MLflow model in the pt2 format; its id. uint8 images (N, C, H, W) in, probabilities out.
 
         The exported graph holds preprocessing and softmax, needs none of this project's code, and is no pickle.
         """
+        exported = _Probabilities(copy.deepcopy(model)).eval()
         shape = (-1, *example.shape[1:])
         with torch.inference_mode():
-            outputs = _Probabilities(model)(example)
+            outputs = exported(example)
         signature = ModelSignature(
             inputs=Schema([TensorSpec(np.dtype(np.uint8), shape)]),
             outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, outputs.shape[1]))]),
@@ -213,13 +280,13 @@ class Run:
         logged = self.client.create_logged_model(
             self.experiment_id, MODEL_NAME, source_run_id=self.id, tags={"mlflow.flavor": "pytorch"}
         )
-        with _quiet("mlflow", "torch.export"):
+        with _quiet("mlflow", "torch.export"), _default_store(self.store):
             info = Model.log(
                 artifact_path=None,
                 flavor=mlflow.pytorch,
                 run_id=self.id,
                 model_id=logged.model_id,
-                pytorch_model=_Probabilities(model).eval(),
+                pytorch_model=exported,
                 signature=signature,
                 input_example=example.numpy(),
                 serialization_format="pt2",
@@ -250,7 +317,7 @@ def without_secrets(uri: str) -> str:
 
 
 def _sqlite_path(uri: str) -> Path | None:
-    return Path(unquote(uri.removeprefix("sqlite:///"))).absolute() if uri.startswith("sqlite:///") else None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute() if uri.startswith("sqlite:///") else None
 
 
 def _check_writable(database: Path) -> None:
@@ -270,8 +337,8 @@ def _check_writable(database: Path) -> None:
 
 
 def _key(name: str) -> str:
-    """MLflow allows letters, digits and a few signs in a metric's name; class names may hold any."""
-    return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in name)
+    """MLflow allows letters, digits and a few signs in a metric's name; class names may hold any, as their number."""
+    return "".join(c if c.isalnum() or c in "_-. /" else f"_{ord(c):x}_" for c in name)
 
 
 def _standard_tags() -> dict[str, str]:

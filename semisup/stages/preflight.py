@@ -2,7 +2,7 @@
 
 from semisup.checks import config_warnings
 from semisup.config import PipelineConfig, resolve_data_root
-from semisup.data.datasets import list_test_ids
+from semisup.data.datasets import find_test_labels, list_test_ids
 from semisup.errors import UserError
 from semisup.models import build_model
 from semisup.stages.files import pool_of
@@ -16,7 +16,9 @@ def check(config: PipelineConfig) -> list[str]:
         UserError: one of them is not so.
     """
     pool = pool_of(config)
-    plan(config, pool, list_test_ids(config.data.name, resolve_data_root(config.data), config.data.download))
+    source = (config.data.name, resolve_data_root(config.data), config.data.download)
+    plan(config, pool, list_test_ids(*source))
+    find_test_labels(*source)
     channels = pool.image_shape[0]
     build_model(
         config.model.name,

@@ -1,0 +1,195 @@
+"""What several test files share: a pipeline of a second or two, its stages run once, an MLflow store, Prefect's server.
+
+Heavy libraries are imported inside the fixtures, so that a test of plain functions need not wait for them.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flows  # noqa: F401 -- its settings must stand before any test file imports Prefect or MLflow
+from semisup.config import PipelineConfig
+
+PROJECT = Path(__file__).parents[1]
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "seed": 3,
+    "data": {"name": "digits"},
+    "split": {"labeled_per_class": 5, "validation_per_class": 5},
+    "model": {"name": "small_cnn", "width": 0.5},
+    "baseline": {"epochs": 25, "batch_size": 25},
+    "pseudo_label": {"threshold": 0.8},
+    "joint": {"epochs": 6, "batch_size": 25, "unlabeled_batch_size": 96, "ramp_start": 1, "ramp_end": 3},
+    "runtime": {"device": "cpu", "threads": 1},
+    "tracking": {"system_metrics": False},
+}
+"""Digits with 50 labels, trained for a moment: good enough that some pseudo-labels are accepted and some are not."""
+
+
+@contextmanager
+def process_as_it_was() -> Iterator[None]:
+    """Undo what stages, MLflow and the command line set for the whole process."""
+    environment, folder = dict(os.environ), Path.cwd()
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        signal.signal(signal.SIGTERM, on_sigterm)
+        if torch:
+            torch.set_num_threads(threads)
+
+
+def pytest_configure() -> None:
+    """Settings that a person has outside the tests must not matter within them."""
+    for name in list(os.environ):
+        if name.startswith("PREFECT_") and name not in {"PREFECT_SERVER_ANALYTICS_ENABLED"}:
+            del os.environ[name]
+    for name in ("SEMISUP_DATA_ROOT", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(name, None)
+    os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Prefect's own folder, away from the person's."""
+    home = tmp_path_factory.mktemp("prefect-home")
+    with process_as_it_was():
+        os.environ["PREFECT_HOME"] = str(home)
+        yield home
+
+
+@pytest.fixture(autouse=True)
+def isolated() -> Iterator[None]:
+    """Every test starts with the same environment, working folder and number of torch threads."""
+    with process_as_it_was():
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> PipelineConfig:
+    """A pipeline on digits that takes about a second of training."""
+    return PipelineConfig.model_validate(TINY)
+
+
+def run_stages(
+    config: PipelineConfig, root: Path, names: tuple[str, ...], folders: Mapping[str, Path] | None = None
+) -> dict[str, Path]:
+    """Run stages one after another, as plain functions; `folders` are those of stages already run."""
+    from semisup.stages import UPSTREAM, Silence, load_stage
+
+    folders = dict(folders or {})
+    for name in names:
+        folders[name] = root / name
+        folders[name].mkdir(parents=True)
+        load_stage(name)(config, {earlier: folders[earlier] for earlier in UPSTREAM[name]}, folders[name], Silence())
+    return folders
+
+
+@pytest.fixture(scope="session")
+def stage_runner() -> Any:
+    """`run_stages`, for test files in other folders."""
+    return run_stages
+
+
+@pytest.fixture(scope="session")
+def stage_folders(tiny_config: PipelineConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Stage → the folder that it left, all five run once; to be read only."""
+    from semisup.stages import STAGES
+
+    with process_as_it_was():
+        return run_stages(tiny_config, tmp_path_factory.mktemp("stages"), STAGES)
+
+
+@pytest.fixture(scope="session")
+def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite store after all migrations, which take ten seconds, without an experiment of ours."""
+    from mlflow.tracking import MlflowClient
+
+    database = tmp_path_factory.mktemp("store-template") / "mlflow.db"
+    with process_as_it_was():
+        os.chdir(database.parent)
+        MlflowClient(tracking_uri=f"sqlite:///{database}").search_experiments()
+    return database
+
+
+@pytest.fixture
+def store(store_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an empty store of its own, which is the working folder of the test."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    shutil.copy(store_template, folder / "mlflow.db")
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prefect_server(prefect_home: Path) -> Iterator[None]:
+    """Prefect's in-process server, started once."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A pipeline run from the command line: where its store is, and what the command printed."""
+
+    folder: Path
+    config: PipelineConfig
+    stdout: str
+    stderr: str
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The JSON object on the last line."""
+        parsed: dict[str, Any] = json.loads(self.stdout.splitlines()[-1])
+        return parsed
+
+
+@pytest.fixture(scope="session")
+def finished_run(
+    prefect_server: None, store_template: Path, tiny_config: PipelineConfig, tmp_path_factory: pytest.TempPathFactory
+) -> FinishedRun:
+    """The tiny pipeline through command line, flow and both servers, once; to be read only."""
+    from typer.testing import CliRunner
+
+    from flows.cli import app
+    from semisup.config_files import to_yaml
+
+    folder = tmp_path_factory.mktemp("finished-run")
+    shutil.copy(store_template, folder / "mlflow.db")
+    config = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    config.write_text(to_yaml(tiny_config), encoding="utf-8")
+    with process_as_it_was(), warnings.catch_warnings():
+        # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
+        warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
+        os.chdir(folder)
+        outcome = CliRunner().invoke(app, ["run", str(config), "--json"], catch_exceptions=False)
+    assert outcome.exit_code == 0, outcome.output
+    return FinishedRun(folder, tiny_config, outcome.stdout, outcome.stderr)
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The folder with the real MNIST files."""
+    root = PROJECT.parent / "shared" / "data"
+    if not (root / "mnist").is_dir():
+        pytest.skip("the real MNIST files are not in ../shared/data, next to the project's folder")
+    return root

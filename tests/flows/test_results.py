@@ -1,0 +1,88 @@
+"""The result of a pipeline run, as JSON, as rows of a table and as Markdown, from figures written by hand."""
+
+import json
+
+import pytest
+
+from flows.results import PipelineResult, StageResult, rows
+
+EVALUATE = {
+    "baseline_test_accuracy": 0.8,
+    "baseline_test_accuracy_low": 0.75,
+    "baseline_test_accuracy_high": 0.85,
+    "baseline_macro_f1": 0.79,
+    "student_test_accuracy": 0.905,
+    "student_test_accuracy_low": 0.87,
+    "student_test_accuracy_high": 0.93,
+    "test_accuracy_difference": 0.105,
+    "test_accuracy_difference_low": 0.06,
+    "test_accuracy_difference_high": 0.15,
+    "mcnemar_p": 0.000123,
+}
+PSEUDO = {"coverage": 0.625, "accepted": 625, "unlabeled": 1000}
+PRECISION = {"precision": 0.984, "precision_low": 0.97, "precision_high": 0.993}
+
+
+def a_result(pseudo: dict[str, float]) -> PipelineResult:
+    stages = {
+        "split": StageResult("run-1", 0.12345, {}),
+        "pseudo_label": StageResult("run-2", 1.5, pseudo, reused=True),
+        "evaluate": StageResult("run-3", 2.0, EVALUATE),
+    }
+    return PipelineResult("run-0", 3.98765, stages, "student better", "report.html")
+
+
+def test_the_json_result_names_every_stage_with_its_run_its_seconds_and_whether_it_was_reused():
+    result = a_result(PSEUDO | PRECISION).as_json()
+    assert (result["run_id"], result["seconds"]) == ("run-0", 3.988)
+    assert result["stages"] == {
+        "split": {"run_id": "run-1", "seconds": 0.123, "reused": False},
+        "pseudo_label": {"run_id": "run-2", "seconds": 1.5, "reused": True},
+        "evaluate": {"run_id": "run-3", "seconds": 2.0, "reused": False},
+    }
+
+
+def test_the_json_result_has_the_key_figures_at_its_top_level():
+    result = a_result(PSEUDO | PRECISION).as_json()
+    expected = {name: value for name, value in EVALUATE.items() if name != "baseline_macro_f1"}
+    expected |= {"pseudo_label_coverage": 0.625} | {f"pseudo_label_{name}": value for name, value in PRECISION.items()}
+    expected |= {"verdict": "student better", "report": "report.html"}
+    assert {name: value for name, value in result.items() if name not in {"run_id", "seconds", "stages"}} == expected
+
+
+def test_the_json_result_survives_a_round_trip_through_json():
+    result = a_result(PSEUDO | PRECISION).as_json()
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_where_the_truth_is_unknown_no_precision_is_claimed():
+    result = a_result(PSEUDO)
+    assert not [name for name in result.as_json() if "precision" in name]
+    assert "right" not in result.markdown()
+
+
+def test_every_row_shows_its_figure_in_percent_with_its_interval():
+    assert rows(a_result(PSEUDO | PRECISION).as_json()) == [
+        ("Baseline, test accuracy", "80.00%", "75.00% … 85.00%"),
+        ("Student, test accuracy", "90.50%", "87.00% … 93.00%"),
+        ("Difference, student − baseline", "+10.50%", "+6.00% … +15.00%"),
+        ("McNemar p", "0.000123", "student better"),
+        ("Pseudo-labels accepted", "62.5%", ""),
+        ("Pseudo-labels right", "98.40%", "97.00% … 99.30%"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("difference", "shown"), [(-0.02, "-2.00%"), (0.0, "+0.00%"), (0.02, "+2.00%")], ids=["worse", "same", "better"]
+)
+def test_the_difference_always_carries_its_sign(difference, shown):
+    result = a_result(PSEUDO).as_json() | {"test_accuracy_difference": difference}
+    assert ("Difference, student − baseline", shown) in [row[:2] for row in rows(result)]
+
+
+def test_the_markdown_table_has_as_many_cells_in_every_line():
+    lines = a_result(PSEUDO | PRECISION).markdown().splitlines()
+    assert len(lines) == 2 + 6
+    assert {line.count("|") for line in lines} == {4}
+    assert set(lines[1]) <= set("| -:")
+    assert "| Student, test accuracy | 90.50% | 87.00% … 93.00% |" in lines

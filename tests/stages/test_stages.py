@@ -1,0 +1,549 @@
+"""The stages as plain functions: the same bits twice, no leak from hidden labels, figures that others confirm."""
+
+import hashlib
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.numpy
+import torch
+from sklearn.datasets import load_digits
+from sklearn.metrics import accuracy_score, confusion_matrix
+
+from semisup.config import PipelineConfig
+from semisup.config_files import to_yaml
+from semisup.data.datasets import UNLABELED, ImageSet, load_pool, load_test
+from semisup.errors import UserError
+from semisup.stages import STAGES, UPSTREAM, Silence, files, load_stage
+from semisup.stages.preflight import check
+
+BEFORE_EVALUATE = STAGES[:-1]
+TIMED = {"training.json", "history.parquet"}
+"""Files that hold seconds; their other columns are compared on their own."""
+
+
+def changed(config: PipelineConfig, **sections: Any) -> PipelineConfig:
+    """The config with some keys of some sections (or whole values) replaced."""
+    values = config.model_dump()
+    for name, value in sections.items():
+        values[name] = values[name] | value if isinstance(value, dict) else value
+    return PipelineConfig.model_validate(values)
+
+
+def digests(folders: dict[str, Path], names: tuple[str, ...] = BEFORE_EVALUATE) -> dict[str, str]:
+    """File → SHA-256 of its bytes, for every file that holds no timing."""
+    return {
+        f"{name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+        for name in names
+        for path in sorted(folders[name].iterdir())
+        if path.name not in TIMED
+    }
+
+
+def without_seconds(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "history.parquet").drop(columns="seconds")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def ids_of(folders: dict[str, Path], role: str) -> set[str]:
+    table = pd.read_parquet(folders["split"] / "split.parquet")
+    return set(table.loc[table["role"] == role, "id"])
+
+
+def ledger_of(folders: dict[str, Path]) -> pd.DataFrame:
+    return pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")
+
+
+def the_error(call: Any, *arguments: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+class Ear(Silence):
+    """A log that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.steps: list[int] = []
+        self.progressed: list[tuple[int, int]] = []
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def metrics(self, values: Any, step: int | None = None) -> None:
+        if step is not None:
+            self.steps.append(step)
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        self.progressed.append((done, total))
+
+
+# --- the same bits ----------------------------------------------------------------------------------------------------
+
+
+def test_the_same_config_and_seed_give_the_same_bits_twice(tiny_config, stage_folders, stage_runner, tmp_path):
+    again = stage_runner(tiny_config, tmp_path, BEFORE_EVALUATE)
+    assert digests(again) == digests(stage_folders)
+    for stage in ("baseline", "joint"):
+        pd.testing.assert_frame_equal(
+            without_seconds(again[stage]), without_seconds(stage_folders[stage]), check_exact=True
+        )
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from semisup.config_files import load_config
+from semisup.stages import STAGES, UPSTREAM, Silence, load_stage
+
+config, root, folders = load_config(Path(sys.argv[1])), Path(sys.argv[2]), {}
+for name in STAGES:
+    folders[name] = root / name
+    folders[name].mkdir()
+    load_stage(name)(config, {earlier: folders[earlier] for earlier in UPSTREAM[name]}, folders[name], Silence())
+"""
+
+
+def test_another_process_gives_the_same_bits(tiny_config, stage_folders, tmp_path):
+    """Neither the hash seed of the process nor what it did before may matter."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(to_yaml(tiny_config), encoding="utf-8")
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(config), str(tmp_path)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "12345"}, timeout=300)
+    there = {name: tmp_path / name for name in STAGES}
+    assert digests(there) == digests(stage_folders)
+    for name in ("predictions.parquet", "metrics.json"):
+        assert (there["evaluate"] / name).read_bytes() == (stage_folders["evaluate"] / name).read_bytes()
+
+
+def test_another_seed_gives_another_split_other_weights_and_another_ledger(
+    tiny_config, stage_folders, stage_runner, tmp_path
+):
+    others = digests(stage_runner(changed(tiny_config, seed=4), tmp_path, BEFORE_EVALUATE))
+    ours = digests(stage_folders)
+    for file in (
+        "split/split.parquet",
+        "baseline/weights.safetensors",
+        "pseudo_label/pseudo_labels.parquet",
+        "joint/weights.safetensors",
+    ):
+        assert others[file] != ours[file], file
+
+
+def test_the_batch_size_of_the_pseudo_label_pass_changes_no_label(tiny_config, stage_folders, stage_runner, tmp_path):
+    small = changed(tiny_config, pseudo_label={"batch_size": 100})
+    ledger = ledger_of(stage_runner(small, tmp_path, ("pseudo_label",), stage_folders))
+    expected = ledger_of(stage_folders)
+    assert ledger["label"].tolist() == expected["label"].tolist()
+    np.testing.assert_allclose(ledger["confidence"], expected["confidence"], atol=1e-5)
+
+
+# --- roles and leaks --------------------------------------------------------------------------------------------------
+
+
+def test_every_image_has_exactly_one_role(stage_folders):
+    table = pd.read_parquet(stage_folders["split"] / "split.parquet")
+    assert table["id"].is_unique
+    assert set(table["id"]) == set(load_pool("digits").ids) | set(load_test("digits").ids)
+    assert set(table["role"]) == {"labeled", "validation", "unlabeled", "test"}
+
+
+def test_labelled_and_validation_images_are_balanced_and_carry_their_true_labels(tiny_config, stage_folders):
+    table = pd.read_parquet(stage_folders["split"] / "split.parquet").set_index("id")
+    # From scikit-learn itself: an id "digits/0042" names position 42 of its arrays.
+    truth = {f"digits/{i:04d}": label for i, label in enumerate(load_digits().target)}
+    for role, per_class in (("labeled", 5), ("validation", 5)):
+        labels = table.loc[table["role"] == role, "label"]
+        assert labels.value_counts().to_dict() == dict.fromkeys(range(10), per_class)
+        assert labels.to_dict() == {id_: truth[id_] for id_ in labels.index}
+
+
+def test_labels_of_unlabelled_and_test_images_are_not_in_the_split_table(stage_folders):
+    table = pd.read_parquet(stage_folders["split"] / "split.parquet")
+    assert (table.loc[table["role"].isin(["unlabeled", "test"]), "label"] == UNLABELED).all()
+
+
+def test_the_ledger_holds_exactly_the_unlabelled_images_once_each(stage_folders):
+    ledger = ledger_of(stage_folders)
+    assert ledger["id"].is_unique
+    assert set(ledger["id"]) == ids_of(stage_folders, "unlabeled")
+
+
+@pytest.mark.parametrize("role", ["labeled", "validation", "test"])
+def test_no_labelled_validation_or_test_image_is_ever_pseudo_labelled(role, stage_folders):
+    assert ids_of(stage_folders, role).isdisjoint(ledger_of(stage_folders)["id"])
+
+
+def test_the_ledgers_index_and_id_name_the_same_image(stage_folders):
+    ledger = ledger_of(stage_folders)
+    ids = np.array(load_pool("digits").ids)
+    assert ids[ledger["index"].to_numpy()].tolist() == ledger["id"].tolist()
+
+
+def test_a_ledger_with_a_validation_image_is_refused_by_the_joint_stage(tiny_config, stage_folders, tmp_path):
+    ledger = ledger_of(stage_folders)
+    ledger.loc[ledger["accepted"].idxmax(), "id"] = min(ids_of(stage_folders, "validation"))
+    ledger.to_parquet(tmp_path / "pseudo_labels.parquet")
+    inputs = stage_folders | {"pseudo_label": tmp_path}
+    with pytest.raises(AssertionError, match="pseudo-labelled"):
+        load_stage("joint")(tiny_config, inputs, tmp_path, Silence())
+
+
+def test_scrambling_the_truth_of_unlabelled_images_changes_no_bit_but_the_audits(
+    tiny_config, stage_folders, stage_runner, tmp_path, monkeypatch
+):
+    unlabeled = ids_of(stage_folders, "unlabeled")
+    real_load = files.load_pool
+
+    def scrambled(*arguments: Any) -> ImageSet:
+        pool = real_load(*arguments)
+        hidden = torch.tensor([id_ in unlabeled for id_ in pool.ids])
+        assert hidden.sum() == len(unlabeled)
+        labels = torch.where(hidden, (pool.labels + 1) % 10, pool.labels)
+        return ImageSet(pool.images, labels, pool.ids, pool.class_names)
+
+    monkeypatch.setattr(files, "load_pool", scrambled)
+    split = {"split": stage_folders["split"]}
+    folders = split | stage_runner(tiny_config, tmp_path, ("baseline", "pseudo_label", "joint"), split)
+    compared = ("baseline/weights.safetensors", "pseudo_label/pseudo_labels.parquet", "joint/weights.safetensors")
+    here, there = digests(folders), digests(stage_folders)
+    assert {file: here[file] for file in compared} == {file: there[file] for file in compared}
+    for stage in ("baseline", "joint"):
+        pd.testing.assert_frame_equal(
+            without_seconds(folders[stage]), without_seconds(stage_folders[stage]), check_exact=True
+        )
+    # The audit does see it: otherwise this test would prove nothing.
+    assert here["pseudo_label/audit.parquet"] != there["pseudo_label/audit.parquet"]
+    precisions = [read_json(each["pseudo_label"] / "summary.json")["precision"] for each in (folders, stage_folders)]
+    assert precisions[0] < precisions[1]
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture
+def mnist_like(tmp_path: Path) -> Path:
+    """scikit-learn's digits in files named like MNIST's, without the test labels."""
+    digits, root = load_digits(), tmp_path / "data"
+    root.mkdir()
+    write_idx(root / "train-images-idx3-ubyte", digits.images[:500] * 15)
+    write_idx(root / "train-labels-idx1-ubyte", digits.target[:500])
+    write_idx(root / "t10k-images-idx3-ubyte", digits.images[500:600] * 15)
+    return root
+
+
+def test_no_stage_before_evaluate_needs_a_test_label(tiny_config, mnist_like, stage_runner, tmp_path):
+    config = changed(tiny_config, data={"name": "mnist", "root": mnist_like}, baseline={"epochs": 3})
+    assert "t10k-labels-idx1-ubyte" in the_error(check, config)  # found before hours of training, yet not needed for it
+    folders = stage_runner(config, tmp_path, BEFORE_EVALUATE)
+    (tmp_path / "evaluate").mkdir()
+    message = the_error(load_stage("evaluate"), config, folders, tmp_path / "evaluate", Silence())
+    assert "t10k-labels-idx1-ubyte" in message
+    assert list((tmp_path / "evaluate").iterdir()) == []
+
+
+# --- figures that others confirm --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["baseline", "student"])
+def test_test_accuracies_and_confusion_matrices_are_those_of_scikit_learn(model, stage_folders):
+    predictions = pd.read_parquet(stage_folders["evaluate"] / "predictions.parquet")
+    test = load_test("digits")
+    assert predictions["id"].tolist() == list(test.ids)
+    metrics = read_json(stage_folders["evaluate"] / "metrics.json")
+    predicted = predictions[f"{model}_label"]
+    assert metrics[model]["accuracy"]["estimate"] == pytest.approx(accuracy_score(test.labels.numpy(), predicted))
+    assert metrics[model]["confusion"] == confusion_matrix(test.labels.numpy(), predicted).tolist()
+
+
+def forward_by_hand(weights: dict[str, np.ndarray], images: torch.Tensor) -> torch.Tensor:
+    """Logits of the small CNN in evaluation mode, from its tensors alone."""
+    from torch.nn import functional as F
+
+    tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
+    x = (images.float() / 255 - tensors["preprocess.mean"]) / tensors["preprocess.std"]
+    for layer, stride in ((0, 2), (3, 1), (6, 1)):  # 8 pixels a side → 4, and no smaller
+        kernel = tensors[f"backbone.{layer}.weight"]
+        x = F.conv2d(x, kernel, tensors.get(f"backbone.{layer}.bias"), stride, kernel.shape[-1] // 2)
+        mean, var, weight, bias = (
+            tensors[f"backbone.{layer + 1}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        x = F.relu(F.batch_norm(x, mean, var, weight, bias))
+    last = max(int(name.split(".")[1]) for name in tensors if name.startswith("backbone."))
+    return x.flatten(1) @ tensors[f"backbone.{last}.weight"].T + tensors[f"backbone.{last}.bias"]
+
+
+@pytest.mark.parametrize(("model", "stage"), [("baseline", "baseline"), ("student", "joint")])
+def test_predictions_are_those_of_the_saved_weights(model, stage, stage_folders):
+    weights = safetensors.numpy.load_file(stage_folders[stage] / "weights.safetensors")
+    probabilities = forward_by_hand(weights, load_test("digits").images).softmax(dim=1)
+    predictions = pd.read_parquet(stage_folders["evaluate"] / "predictions.parquet")
+    np.testing.assert_allclose(predictions[f"{model}_confidence"], probabilities.max(dim=1).values, atol=1e-4)
+    assert predictions[f"{model}_label"].tolist() == probabilities.argmax(dim=1).tolist()
+
+
+def test_the_ledger_is_the_forward_pass_of_the_saved_baseline(tiny_config, stage_folders):
+    weights = safetensors.numpy.load_file(stage_folders["baseline"] / "weights.safetensors")
+    ledger, pool = ledger_of(stage_folders), load_pool("digits")
+    position = {id_: i for i, id_ in enumerate(pool.ids)}
+    images = pool.images[[position[id_] for id_ in ledger["id"]]]
+    confidence, label = forward_by_hand(weights, images).softmax(dim=1).max(dim=1)
+    np.testing.assert_allclose(ledger["confidence"], confidence, atol=1e-4)
+    assert ledger["label"].tolist() == label.tolist()
+    assert (ledger["accepted"] == (ledger["confidence"] >= np.float32(tiny_config.pseudo_label.threshold))).all()
+
+
+def test_coverage_and_precision_of_the_summary_are_counted_from_ledger_and_truth(tiny_config, stage_folders):
+    summary, ledger = read_json(stage_folders["pseudo_label"] / "summary.json"), ledger_of(stage_folders)
+    target = load_digits().target
+    truth = [target[int(id_.removeprefix("digits/"))] for id_ in ledger["id"]]
+    rows = list(zip(truth, ledger["label"], ledger["confidence"], strict=True))
+    threshold = np.float32(tiny_config.pseudo_label.threshold)
+    accepted = [(true, label) for true, label, confidence in rows if np.float32(confidence) >= threshold]
+    assert 0 < len(accepted) < len(rows)  # or the test would be empty
+    assert (summary["unlabeled"], summary["accepted"]) == (len(rows), len(accepted))
+    assert summary["coverage"] == pytest.approx(len(accepted) / len(rows))
+    assert summary["precision"] == pytest.approx(np.mean([true == label for true, label in accepted]))
+    for digit in range(10):
+        of_class = [true == label for true, label in accepted if label == digit]
+        assert summary["accepted_per_class"][digit] == len(of_class)
+        expected = pytest.approx(np.mean(of_class)) if of_class else None
+        assert summary["precision_per_class"][digit] == expected
+
+
+def test_the_teacher_in_the_ledger_is_named_by_its_weights(stage_folders):
+    weights = (stage_folders["baseline"] / "weights.safetensors").read_bytes()
+    assert set(ledger_of(stage_folders)["teacher"]) == {f"baseline:{hashlib.sha256(weights).hexdigest()[:12]}"}
+
+
+def test_the_normalisation_is_numpys_over_labelled_and_unlabelled_images_alone(stage_folders):
+    facts, pool = read_json(stage_folders["split"] / "dataset.json"), load_pool("digits")
+    seen = ids_of(stage_folders, "labeled") | ids_of(stage_folders, "unlabeled")
+    pixels = pool.images.numpy()[[id_ in seen for id_ in pool.ids]] / 255
+    np.testing.assert_allclose(facts["mean"], [pixels.mean()], rtol=1e-12)
+    np.testing.assert_allclose(facts["std"], [pixels.std()], rtol=1e-12)
+    everything = pool.images.numpy() / 255
+    assert abs(facts["mean"][0] - everything.mean()) > 1e-9  # the validation images do make a difference
+
+
+def test_the_class_counts_of_the_facts_are_those_of_the_truth(stage_folders):
+    facts, target = read_json(stage_folders["split"] / "dataset.json"), load_digits().target
+    for role in ("labeled", "validation", "unlabeled"):
+        classes = [target[int(id_.removeprefix("digits/"))] for id_ in ids_of(stage_folders, role)]
+        assert facts["class_counts"][role] == np.bincount(classes, minlength=10).tolist()
+
+
+@pytest.mark.parametrize("stage", ["baseline", "joint"])
+def test_the_kept_epoch_is_the_one_with_the_lowest_validation_loss(stage, stage_folders):
+    history, training = without_seconds(stage_folders[stage]), read_json(stage_folders[stage] / "training.json")
+    # The student's ramp is complete in epoch 3; best epochs may lie before it.
+    assert training["best_validation_loss"] == history["validation_loss"].min()
+    assert training["best_epoch"] == history.loc[history["validation_loss"].idxmin(), "epoch"]
+    assert training["stopped_epoch"] == len(history) == history["epoch"].max()
+
+
+def test_the_students_history_shows_the_linear_ramp_of_alpha(stage_folders):
+    # T1 = 1, T2 = 3, final 1: zero in epoch 1, half-way in epoch 2, complete from epoch 3 on.
+    alphas = without_seconds(stage_folders["joint"])["alpha"].tolist()
+    assert alphas == pytest.approx([0.0, 0.5, 1.0, 1.0, 1.0, 1.0])
+
+
+# --- awkward but legal configs ----------------------------------------------------------------------------------------
+
+
+def test_no_accepted_pseudo_label_is_a_warning_and_the_pipeline_still_ends(tiny_config, tmp_path):
+    config = changed(
+        tiny_config, baseline={"epochs": 1}, joint={"epochs": 1, "ramp_start": 0, "ramp_end": 0}
+    ).model_copy(update={"pseudo_label": tiny_config.pseudo_label.model_copy(update={"threshold": 1.0})})
+    folders, ears = {}, {name: Ear() for name in STAGES}
+    for name in STAGES:
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        inputs = {earlier: folders[earlier] for earlier in UPSTREAM[name]}
+        load_stage(name)(config, inputs, folders[name], ears[name])
+    summary = read_json(folders["pseudo_label"] / "summary.json")
+    assert (summary["accepted"], summary["coverage"], summary["precision"]) == (0, 0.0, None)
+    assert any("pseudo_label.threshold=1.0" in warning for warning in ears["pseudo_label"].warnings)
+    assert any("no pseudo-label" in warning for warning in ears["joint"].warnings)
+    assert (folders["evaluate"] / "report.html").stat().st_size > 0
+
+
+def unlabeled_term_of(config: PipelineConfig, folders: dict[str, Path], out_dir: Path, monkeypatch: Any) -> Any:
+    """What the joint stage hands to the training loop as its unlabelled term."""
+    from semisup.stages import joint
+
+    seen, real_train = [], joint.train
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        seen.append((options["unlabeled"], options["steps_per_epoch"]))
+        return real_train(*arguments, **options)
+
+    monkeypatch.setattr(joint, "train", spy)
+    joint.run(config, folders, out_dir, Silence())
+    return seen[0]
+
+
+SHORT = {"epochs": 1, "ramp_start": 0, "ramp_end": 0}
+
+
+def test_the_online_method_uses_every_unlabelled_image(tiny_config, stage_folders, tmp_path, monkeypatch):
+    config = changed(tiny_config, joint={"method": "online", **SHORT})
+    term, steps = unlabeled_term_of(config, stage_folders, tmp_path, monkeypatch)
+    unlabeled, pool = ids_of(stage_folders, "unlabeled"), load_pool("digits")
+    assert torch.equal(term.images, pool.images[[id_ in unlabeled for id_ in pool.ids]])
+    assert steps == -(-len(unlabeled) // 96)
+    assert without_seconds(tmp_path)["mask_rate"].tolist() == [1.0]
+
+
+def test_the_threshold_method_uses_exactly_the_accepted_images_of_the_ledger(
+    tiny_config, stage_folders, tmp_path, monkeypatch
+):
+    term, steps = unlabeled_term_of(changed(tiny_config, joint=SHORT), stage_folders, tmp_path, monkeypatch)
+    ledger, pool = ledger_of(stage_folders), load_pool("digits")
+    accepted = set(ledger.loc[ledger["confidence"] >= np.float32(0.8), "id"])
+    assert torch.equal(term.images, pool.images[[id_ in accepted for id_ in pool.ids]])
+    assert steps == -(-len(accepted) // 96)
+
+
+def test_an_epoch_over_the_labelled_images_has_one_step_per_labelled_batch(
+    tiny_config, stage_folders, tmp_path, monkeypatch
+):
+    config = changed(tiny_config, joint={"epoch_over": "labeled", **SHORT})
+    _, steps = unlabeled_term_of(config, stage_folders, tmp_path, monkeypatch)
+    assert steps == 2  # 50 labels in batches of 25
+
+
+@pytest.mark.parametrize("ramp_end", [0, 5])
+def test_early_stopping_of_the_student_never_comes_before_the_ramp_is_complete(
+    ramp_end, tiny_config, stage_folders, stage_runner, tmp_path
+):
+    hopeless = {"patience": 1, "min_delta": 1000.0}
+    ramp = {"epochs": 9, "ramp_start": 0, "ramp_end": ramp_end, "early_stopping": hopeless}
+    folders = stage_runner(changed(tiny_config, joint=ramp), tmp_path, ("joint",), stage_folders)
+    training = read_json(folders["joint"] / "training.json")
+    assert training["stopped_early"]
+    assert ramp_end <= training["stopped_epoch"] < 9
+
+
+# --- files, stages, logs ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        ("split", {"split.parquet", "dataset.json", "class_counts.png"}),
+        ("baseline", {"weights.safetensors", "history.parquet", "training.json", "learning_curves.png"}),
+        (
+            "pseudo_label",
+            {"pseudo_labels.parquet", "summary.json", "audit.parquet", "confidence_histogram.png", "picture_grid.png"},
+        ),
+        ("joint", {"weights.safetensors", "history.parquet", "training.json", "learning_curves.png"}),
+        ("evaluate", {"predictions.parquet", "metrics.json", "report.html", "report.md"}),
+    ],
+)
+def test_every_stage_leaves_its_files(stage, expected, stage_folders):
+    sizes = {path.name: path.stat().st_size for path in stage_folders[stage].iterdir() if path.is_file()}
+    assert expected <= set(sizes)
+    assert all(sizes.values())
+
+
+def test_every_picture_is_a_picture(stage_folders):
+    pictures = [path for folder in stage_folders.values() for path in folder.rglob("*.png")]
+    assert pictures
+    assert all(path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for path in pictures)
+
+
+def test_training_tells_its_log_of_every_epoch_once(tiny_config, stage_folders, tmp_path):
+    ear = Ear()
+    load_stage("joint")(tiny_config, stage_folders, tmp_path, ear)
+    epochs = list(range(1, 7))
+    assert ear.steps == epochs
+    assert ear.progressed == [(epoch, 6) for epoch in epochs]
+
+
+def test_a_stage_that_does_not_exist_is_refused_with_the_names_of_those_that_do():
+    with pytest.raises(ValueError, match="'polish' does not exist") as caught:
+        load_stage("polish")
+    assert all(name in str(caught.value) for name in STAGES)
+
+
+def test_every_stage_reads_only_earlier_ones():
+    for position, name in enumerate(STAGES):
+        assert set(UPSTREAM[name]) <= set(STAGES[:position])
+
+
+# --- mistakes that are found before anything is started ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        # scikit-learn has 178 zeros, of which 50 are test images.
+        ({"split": {"labeled_per_class": 120, "validation_per_class": 10}}, "class '0', which has only 128 images"),
+        ({"split": {"labeled_per_class": 100_000}}, "split.labeled_per_class=100000"),
+        ({"model": {"name": "torchvision:resnet81", "width": 1.0}}, "torchvision:resnet18"),
+        ({"model": {"name": "smal_cnn"}}, "small_cnn"),
+        ({"model": {"name": "resnet18_small", "width": 2.0}}, "model.width=2.0"),
+        ({"model": {"name": "resnet18_small", "width": 1.0, "dropout": 0.5}}, "model.dropout=0.5"),
+        ({"model": {"name": "torchvision:alexnet", "width": 1.0}}, "8×8"),
+        ({"data": {"name": "mnist"}}, "data.root is not set"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_started(sections, said, tiny_config):
+    assert said in the_error(check, changed(tiny_config, **sections))
+
+
+def test_a_split_that_leaves_nothing_unlabelled_is_refused(tiny_config, mnist_like):
+    # Ten images of every class, and all of them asked for.
+    target, images = load_digits().target, load_digits().images
+    chosen = np.concatenate([np.flatnonzero(target == digit)[:10] for digit in range(10)])
+    write_idx(mnist_like / "train-images-idx3-ubyte", images[chosen] * 15)
+    write_idx(mnist_like / "train-labels-idx1-ubyte", target[chosen])
+    config = changed(tiny_config, data={"name": "mnist", "root": mnist_like})
+    assert "take all 100 images" in the_error(check, config)
+
+
+def test_images_too_small_for_the_seed_cnn_are_refused_with_its_smallest_size(tiny_config, mnist_like):
+    digits = load_digits()
+    write_idx(mnist_like / "train-images-idx3-ubyte", digits.images[:500, :5, :5] * 15)
+    write_idx(mnist_like / "t10k-labels-idx1-ubyte", digits.target[500:600])
+    config = changed(tiny_config, data={"name": "mnist", "root": mnist_like}, model={"name": "seed_cnn"})
+    message = the_error(check, config)
+    assert "5×5" in message
+    assert "small_cnn" in message
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there_is_refused(tiny_config):
+    assert "runtime.device='cuda'" in the_error(check, changed(tiny_config, runtime={"device": "cuda"}))
+
+
+def test_a_good_config_has_nothing_to_warn_of(tiny_config):
+    assert check(tiny_config) == []
+
+
+def test_a_threshold_that_smoothing_can_never_reach_is_a_warning(tiny_config):
+    # Smoothing 0.1 over all ten classes leaves 0.9 + 0.01 on the true one.
+    config = changed(tiny_config, baseline={"label_smoothing": {"epsilon": 0.1}}, pseudo_label={"threshold": 0.95})
+    (warning,) = check(config)
+    assert "0.91" in warning
+
+
+def test_preflight_writes_nothing(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check(tiny_config)
+    assert list(tmp_path.iterdir()) == []
