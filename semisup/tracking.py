@@ -9,9 +9,7 @@ import getpass
 import logging
 import os
 import platform
-import signal
 import subprocess
-import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +37,7 @@ from semisup import __version__
 from semisup.config import PipelineConfig, flatten, resolve_data_root
 from semisup.config_files import to_yaml
 from semisup.errors import UserError
+from semisup.signals import undisturbed
 
 MODEL_NAME = "model"
 DEFAULT_DATABASE = "mlflow.db"
@@ -58,29 +57,6 @@ def store_uri(folder: Path) -> str:
     if not configured and "?" in str(folder):
         raise UserError(f"folder {str(folder)!r}: a store's address cannot hold '?'; work in a folder of another name")
     return configured or f"sqlite:///{folder / DEFAULT_DATABASE}"
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the block is complete.
-
-    An exception in the middle of a write would tear its transaction and leave the database locked, so that not even
-    the run's end could be written. Signals reach the main thread alone; elsewhere there is nothing to hold back.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in handlers:
-        signal.signal(number, lambda received, _: held.append(received))
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        for received in held:
-            signal.raise_signal(received)
 
 
 @contextmanager
@@ -156,7 +132,7 @@ class Tracker:
         monitor: SystemMetricsMonitor | None = None
         status = "FAILED"
         try:
-            with _undisturbed():
+            with undisturbed():
                 created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
                 run = Run(self.client, created.info.run_id, self.experiment_id, self.uri)
             if system_metrics:
@@ -175,7 +151,7 @@ class Tracker:
                         monitor.finish()
             finally:
                 if run is not None:
-                    with _undisturbed():
+                    with undisturbed():
                         self.client.set_terminated(run.id, status)
 
     def _start_monitor(self, run_id: str) -> SystemMetricsMonitor:
@@ -219,7 +195,7 @@ class Run:
     experiment_id: str
     store: str
 
-    @_undisturbed()
+    @undisturbed()
     def log_config(self, config: PipelineConfig, sections: Collection[str] | None = None) -> None:
         """The resolved config as parameters, all of it or some top-level sections, and whole as `config.yaml`."""
         params = [
@@ -231,13 +207,13 @@ class Run:
             self.client.log_batch(self.id, params=params[start : start + MOST_PARAMS_PER_CALL])
         self.client.log_text(self.id, to_yaml(config), "config.yaml")
 
-    @_undisturbed()
+    @undisturbed()
     def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """All figures of one moment, in one call."""
         now = int(time.time() * 1000)
         self.client.log_batch(self.id, metrics=[Metric(_key(k), float(v), now, step or 0) for k, v in values.items()])
 
-    @_undisturbed()
+    @undisturbed()
     def log_dataset(self, config: PipelineConfig, digest: str) -> None:
         """The data set as a logged input."""
         root = resolve_data_root(config.data)
@@ -253,17 +229,17 @@ class Run:
         """The description that MLflow shows on the run's page."""
         self.set_tags({"mlflow.note.content": markdown})
 
-    @_undisturbed()
+    @undisturbed()
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Several tags in one call."""
         self.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
 
-    @_undisturbed()
+    @undisturbed()
     def log_folder(self, folder: Path) -> None:
         """All files of a folder as the run's artifacts."""
         self.client.log_artifacts(self.id, str(folder))
 
-    @_undisturbed()
+    @undisturbed()
     def log_model(self, model: nn.Module, example: Tensor, versions: Mapping[str, str]) -> str:
         """The model as an MLflow model in the pt2 format; its id. uint8 images (N, C, H, W) in, probabilities out.
 
