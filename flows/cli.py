@@ -121,7 +121,7 @@ def ui(
         from flows.mlflow_ui import command
 
         arguments = command(Path.cwd(), port)
-    typer.echo(f"MLflow: http://127.0.0.1:{port}   (Ctrl-C ends it)", err=True)
+    typer.echo(f"MLflow: http://127.0.0.1:{port}, experiment, Training runs   (Ctrl-C ends it)", err=True)
     os.execvp(arguments[0], arguments)
 
 
@@ -171,7 +171,8 @@ def _print_result(result: Mapping[str, Any]) -> None:
     console = Console(highlight=False, emoji=False)
     console.print(table)
     console.print(f"Report: {result['report']}", soft_wrap=True, markup=False)
-    console.print("More:   semisup ui   (experiments, curves, pictures, the model)", markup=False)
+    command = "" if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http") else "`semisup ui` serves "
+    console.print(f"More:   {command}{result['page']}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

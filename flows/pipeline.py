@@ -76,7 +76,7 @@ def pipeline(config: PipelineConfig) -> dict[str, Any]:
             metrics = read_json(tracker.artifacts(stages["evaluate"].run_id, Path(scratch)) / "metrics.json")
         verdict, report = metrics["verdict"], tracker.locate(stages["evaluate"].run_id, "report.html")
         run.log_dataset(config, facts.digest)
-        result = PipelineResult(run.id, time.perf_counter() - started, stages, verdict, report)
+        result = PipelineResult(run.id, time.perf_counter() - started, stages, verdict, report, tracker.link(run.id))
         run.log_metrics(result.figures())
         run.set_tags({"verdict": verdict})
         run.describe(result.markdown())

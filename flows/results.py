@@ -25,6 +25,8 @@ class PipelineResult:
     verdict: str
     report: str
     """Where the report is: a path for a local store, else an MLflow address."""
+    page: str
+    """Address of the run's page in MLflow."""
 
     def figures(self) -> dict[str, float]:
         """The key figures: fractions, and a p-value. Precision is absent where the truth is unknown."""
@@ -52,6 +54,7 @@ class PipelineResult:
             },
             "verdict": self.verdict,
             "report": self.report,
+            "page": self.page,
             **self.figures(),
         }
 

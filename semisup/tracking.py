@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for the result
 
 import mlflow
 import numpy as np
@@ -110,8 +111,7 @@ class Tracker:
                     )
                 if found is not None:
                     return cls(client, uri, found.experiment_id)
-                kind = {"mlflow.experimentKind": "custom_model_development"}  # its pages open on training runs
-                experiment_id = client.create_experiment(experiment, artifacts, tags=kind)
+                experiment_id = client.create_experiment(experiment, artifacts)
             except (MlflowException, SQLAlchemyError, ImportError) as error:
                 reason = str(error).splitlines()[0].replace(uri, without_secrets(uri))
                 raise UserError(

@@ -29,7 +29,9 @@ def a_result(pseudo: dict[str, float]) -> PipelineResult:
         "pseudo_label": StageResult("run-2", 1.5, pseudo, reused=True),
         "evaluate": StageResult("run-3", 2.0, EVALUATE),
     }
-    return PipelineResult("run-0", 3.98765, stages, "student better", "report.html")
+    return PipelineResult(
+        "run-0", 3.98765, stages, "student better", "report.html", "http://127.0.0.1:5000/#/experiments/1/runs/run-0"
+    )
 
 
 def test_the_json_result_names_every_stage_with_its_run_its_seconds_and_whether_it_was_reused():
@@ -47,6 +49,7 @@ def test_the_json_result_has_the_key_figures_at_its_top_level():
     expected = {name: value for name, value in EVALUATE.items() if name != "baseline_macro_f1"}
     expected |= {"pseudo_label_coverage": 0.625} | {f"pseudo_label_{name}": value for name, value in PRECISION.items()}
     expected |= {"verdict": "student better", "report": "report.html"}
+    expected |= {"page": "http://127.0.0.1:5000/#/experiments/1/runs/run-0"}
     assert {name: value for name, value in result.items() if name not in {"run_id", "seconds", "stages"}} == expected
 
 
