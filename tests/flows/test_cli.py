@@ -31,6 +31,7 @@ FIGURES = {
     "stages": {},
     "verdict": "student better",
     "report": "/somewhere/[odd]/report.html",
+    "page": "http://127.0.0.1:5000/#/experiments/1/runs/run-0",
     "baseline_test_accuracy": 0.8,
     "baseline_test_accuracy_low": 0.75,
     "baseline_test_accuracy_high": 0.85,
