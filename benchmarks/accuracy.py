@@ -26,10 +26,12 @@ def main() -> None:
     arguments = parser.parse_args()
     rows, details = [], []
     for config in arguments.configs:
-        results = [_run(config, seed, arguments.overrides) for seed in range(arguments.seeds)]
+        results = []
+        for seed in range(arguments.seeds):
+            results.append(_run(config, seed, arguments.overrides))
+            details.append(_detail(config.stem, seed, results[-1]))
+            publish("accuracy_seeds", details, "one row a run")  # after each: a later failure loses nothing
         rows.append(_summarize(config.stem, results))
-        details += [_detail(config.stem, seed, result) for seed, result in enumerate(results)]
-    publish("accuracy_seeds", details, "one row a run")
     publish("accuracy", rows, f"test accuracy in %, mean ± standard deviation over {arguments.seeds} seeds")
 
 
@@ -45,7 +47,9 @@ def _run(config: Path, seed: int, overrides: Sequence[str]) -> dict[str, Any]:
 
 def _summarize(name: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def spread(key: str) -> str:
-        values = [100 * result[key] for result in results]
+        values = [100 * result[key] for result in results if key in result]
+        if not values:
+            return "–"
         return f"{statistics.mean(values):.2f} ± {statistics.stdev(values) if len(values) > 1 else 0:.2f}"
 
     students = [result["student_test_accuracy"] for result in results]
@@ -69,7 +73,7 @@ def _detail(name: str, seed: int, result: dict[str, Any]) -> dict[str, Any]:
         "baseline": f"{100 * result['baseline_test_accuracy']:.2f}",
         "student": f"{100 * result['student_test_accuracy']:.2f}",
         "coverage": f"{100 * result['pseudo_label_coverage']:.1f}",
-        "precision": f"{100 * result['pseudo_label_precision']:.2f}",
+        "precision": f"{100 * result['pseudo_label_precision']:.2f}" if "pseudo_label_precision" in result else "–",
         "McNemar p": f"{result['mcnemar_p']:.2g}",
         "seconds": f"{result['seconds']:.0f}",
     }

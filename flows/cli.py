@@ -64,16 +64,17 @@ def run(
         _keep_prefect_off_the_screen()
         _end_orderly_on_sigterm()
         # Checked here as well as in the flow: a mistake shall not have to wait for Prefect's server to start.
+        from flows.server import check_configured_api, ensure_prefect_api
         from semisup.stages.preflight import check
         from semisup.tracking import Tracker
 
+        check_configured_api()
         for warning in check(resolved):
             typer.secho(f"warning: {warning}", fg="yellow", err=True)
         Tracker.open(resolved.tracking.experiment, Path.cwd())
 
         from flows import display
         from flows.pipeline import pipeline
-        from flows.server import ensure_prefect_api
 
         with display.shown() as screen:
             screen.line(f"semisup {__version__}: {resolved.name}, seed {resolved.seed}; starting Prefect")
@@ -121,7 +122,9 @@ def ui(
         from flows.mlflow_ui import command
 
         arguments = command(Path.cwd(), port)
-    typer.echo(f"MLflow: http://127.0.0.1:{port}, experiment, Training runs   (Ctrl-C ends it)", err=True)
+    typer.echo(
+        f"MLflow: http://127.0.0.1:{port}, up in half a minute: experiment, Training runs (Ctrl-C ends it)", err=True
+    )
     os.execvp(arguments[0], arguments)
 
 
@@ -132,7 +135,7 @@ def _user_mistakes_in_one_line() -> Iterator[None]:
     except UserError as error:
         _end(f"error: {error}", USER_MISTAKE)
     except KeyboardInterrupt:
-        _end("interrupted; the runs are marked KILLED in MLflow", INTERRUPTED)
+        _end("interrupted; runs that had begun are marked KILLED in MLflow", INTERRUPTED)
 
 
 def _end(message: str, status: int) -> NoReturn:
@@ -144,7 +147,7 @@ def _end_orderly_on_sigterm() -> None:
     """Exit instead of dying: only then does Prefect stop the server that it started for this process."""
 
     def end(*_: object) -> NoReturn:
-        typer.echo("terminated; the runs are marked KILLED in MLflow", err=True)
+        typer.echo("terminated; runs that had begun are marked KILLED in MLflow", err=True)
         sys.exit(TERMINATED)
 
     signal.signal(signal.SIGTERM, end)

@@ -24,15 +24,5 @@ def command(folder: Path, port: int) -> list[str]:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise UserError(f"--port {port} is in use; choose another one with --port")
-    return [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    server = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
+    return [*server, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

@@ -32,6 +32,8 @@ class StageRecorder:
     """The figures of the whole stage (not of an epoch)."""
     lines: list[str] = field(default_factory=list)
     """What the stage told people; MLflow shows it as the run's description."""
+    tenths: int = 0
+    """How much of the way Prefect's log knows of."""
 
     def info(self, message: str) -> None:
         """Tell people."""
@@ -52,9 +54,10 @@ class StageRecorder:
             self.summary |= values
 
     def progress(self, done: int, total: int, note: str = "") -> None:
-        """Move the display; a tenth of the lines also reach Prefect's log."""
+        """Move the display; one line for each tenth of the way also reaches Prefect's log."""
         display.current().progress(done, total, note)
-        if done == total or done % max(total // 10, 1) == 0:
+        if 10 * done // total > self.tenths:
+            self.tenths = 10 * done // total
             self.logger.info("%d/%d %s", done, total, note)
 
 
@@ -62,7 +65,8 @@ class StageRecorder:
 def pipeline(config: PipelineConfig) -> dict[str, Any]:
     """Split, baseline, pseudo-labels, joint training, evaluation; returns the result as plain JSON values."""
     started = time.perf_counter()
-    check(config)  # a mistake is found before the store holds anything of this run
+    for warning in check(config):  # a mistake is found before the store holds anything of this run
+        get_run_logger().warning(warning)
     tracker = Tracker.open(config.tracking.experiment, Path.cwd())
     tags = {"config": config.name, "seed": str(config.seed), "stage": "pipeline"}
     with tracker.run(f"{config.name}-seed{config.seed}", tags) as run:

@@ -91,10 +91,11 @@ class OptimizerConfig(Section):
     """The optimiser and its constants."""
 
     name: Literal["sgd", "adam", "adamw"] = "adamw"
+    """`sgd` (Nesterov where it has momentum), `adam`, `adamw`."""
     lr: Annotated[float, Field(gt=0)] = 4e-3
     """Learning rate at its highest."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """SGD only (Nesterov)."""
+    """SGD only."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
     """Adam and AdamW only."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
@@ -105,11 +106,13 @@ class ScheduleConfig(Section):
     """How the learning rate moves over the steps of a stage."""
 
     name: Literal["constant", "step", "cosine", "one_cycle"] = "cosine"
+    """`constant`; `step` down at milestones; linear warm-up, then `cosine` or, for `one_cycle`, linear to 0."""
     warmup: Fraction = 0.05
     """`cosine` and `one_cycle`: share of all steps in which the rate rises linearly from nearly 0."""
     milestones: tuple[PositiveInt, ...] = ()
     """`step`: epochs after which the rate is multiplied by `gamma`."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """`step`: factor on the rate at each milestone."""
 
 
 class EarlyStoppingConfig(Section):
@@ -210,7 +213,9 @@ class JointConfig(TrainConfig):
                 f"ramp_start={self.ramp_start} is after ramp_end={self.ramp_end}; use ramp_start <= ramp_end"
             )
         if self.ramp_end > self.epochs:
-            raise ValueError(f"ramp_end={self.ramp_end} is after the last epoch; use at most epochs={self.epochs}")
+            raise ValueError(
+                f"ramp_end={self.ramp_end} is after the last epoch; use at most epochs={self.epochs}, or more epochs"
+            )
         return self
 
 

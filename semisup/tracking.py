@@ -296,6 +296,11 @@ def _sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute() if uri.startswith("sqlite:///") else None
 
 
+def _is_sqlite(database: Path) -> bool:
+    with database.open("rb") as file:
+        return file.read(15) == b"SQLite format 3"
+
+
 def _check_writable(database: Path) -> None:
     advice = "choose another folder, or name a store in MLFLOW_TRACKING_URI"
     if database.is_dir():
@@ -305,7 +310,7 @@ def _check_writable(database: Path) -> None:
     target = database if database.exists() else database.parent
     if not os.access(target, os.W_OK):
         raise UserError(f"MLflow store {str(database)!r} cannot be written: no permission; {advice}")
-    if database.exists() and database.stat().st_size and database.read_bytes()[:15] != b"SQLite format 3":
+    if database.exists() and database.stat().st_size and not _is_sqlite(database):
         raise UserError(f"MLflow store {str(database)!r} is not an SQLite database; move it away, or {advice}")
     artifacts = database.parent / DEFAULT_ARTIFACTS
     if artifacts.exists() and not artifacts.is_dir():

@@ -10,7 +10,7 @@ import torch
 
 from semisup import __version__
 from semisup.checks import config_warnings, pseudo_label_warnings
-from semisup.config import PipelineConfig, resolve_data_root
+from semisup.config import PipelineConfig
 from semisup.data.datasets import load_test
 from semisup.data.split import Split
 from semisup.evaluation import evaluate_models
@@ -26,7 +26,7 @@ MODELS = {"baseline": "baseline", "student": "joint"}
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `predictions.parquet`, `metrics.json` and the report (HTML and Markdown, with its `figures/`)."""
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    test = load_test(config.data.name, resolve_data_root(config.data), config.data.download)
+    test = load_test(config.data.name, config.data.root, config.data.download)
     assert list(test.ids) == split.ids("test"), "the test images are not those of the split"
     device = pick_device(config)
     columns: dict[str, Any] = {"id": test.ids, "truth": test.labels.numpy()}

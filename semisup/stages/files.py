@@ -11,12 +11,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from semisup.config import PipelineConfig, resolve_data_root
+from semisup.config import PipelineConfig
 from semisup.data.datasets import ImageSet, load_pool
 from semisup.models import build_model
 from semisup.randomness import derive_seed
 
 WEIGHTS = "weights.safetensors"
+ALL_THREADS = torch.get_num_threads()
+"""What torch starts with: an earlier run's `runtime.threads` must not decide a later run's bits."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,7 @@ def weights_digest(folder: Path) -> str:
 
 def pick_device(config: PipelineConfig) -> torch.device:
     """The configured device, and torch's CPU threads set as configured."""
-    if config.runtime.threads:
-        torch.set_num_threads(config.runtime.threads)
-    torch.set_flush_denormal(True)  # denormals of dying activations cost up to a tenth of a step on the CPU
+    torch.set_num_threads(config.runtime.threads or ALL_THREADS)
     if config.runtime.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(config.runtime.device)
@@ -106,4 +106,4 @@ def load_model(config: PipelineConfig, facts: DatasetFacts, folder: Path) -> nn.
 
 def pool_of(config: PipelineConfig) -> ImageSet:
     """The training images of the configured data set."""
-    return load_pool(config.data.name, resolve_data_root(config.data), config.data.download)
+    return load_pool(config.data.name, config.data.root, config.data.download)

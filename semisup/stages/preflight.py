@@ -1,7 +1,7 @@
 """What can be known to be wrong before anything is started or written."""
 
 from semisup.checks import config_warnings
-from semisup.config import PipelineConfig, resolve_data_root
+from semisup.config import PipelineConfig
 from semisup.data.datasets import find_test_labels, list_test_ids
 from semisup.errors import UserError
 from semisup.models import build_model
@@ -16,7 +16,7 @@ def check(config: PipelineConfig) -> list[str]:
         UserError: one of them is not so.
     """
     pool = pool_of(config)
-    source = (config.data.name, resolve_data_root(config.data), config.data.download)
+    source = (config.data.name, config.data.root, config.data.download)
     plan(config, pool, list_test_ids(*source))
     find_test_labels(*source)
     channels = pool.image_shape[0]

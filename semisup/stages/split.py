@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semisup.config import PipelineConfig, resolve_data_root
+from semisup.config import PipelineConfig
 from semisup.data.datasets import UNLABELED, ImageSet, digest, list_test_ids
 from semisup.data.split import Split, balanced_roles
 from semisup.plots import class_counts, save_png
@@ -19,7 +19,7 @@ from semisup.stages.files import DatasetFacts, pool_of
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `split.parquet`, `dataset.json` and `class_counts.png`."""
     pool = pool_of(config)
-    test_ids = list_test_ids(config.data.name, resolve_data_root(config.data), config.data.download)
+    test_ids = list_test_ids(config.data.name, config.data.root, config.data.download)
     split = plan(config, pool, test_ids)
     facts = describe(config, pool, split)
     split.write(out_dir / "split.parquet")

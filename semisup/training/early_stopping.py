@@ -8,7 +8,7 @@ from typing import Literal
 class EarlyStopping:
     """Follows one validation figure, epoch by epoch (counted from 1).
 
-    The best epoch is the one with the best figure so far; an improvement must exceed `min_delta`. Of epochs with
+    The best epoch is the last one that improved on the best before it by more than `min_delta`. Of epochs with
     exactly the same accuracy the one with the least loss is kept: a few hundred validation images make many ties, and
     the first epoch among them is the least sure of itself. Training should stop once `patience` epochs have passed
     without an improvement (a better tie is none). Epochs up to `wait_until` never count towards the patience:

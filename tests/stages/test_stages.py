@@ -22,6 +22,7 @@ from semisup.config_files import to_yaml
 from semisup.data.datasets import UNLABELED, ImageSet, load_pool, load_test
 from semisup.errors import UserError
 from semisup.stages import STAGES, UPSTREAM, Silence, files, load_stage
+from semisup.stages.files import ALL_THREADS, pick_device
 from semisup.stages.preflight import check
 
 BEFORE_EVALUATE = STAGES[:-1]
@@ -436,7 +437,7 @@ def test_early_stopping_of_the_student_never_comes_before_the_ramp_is_complete(
     folders = stage_runner(changed(tiny_config, joint=ramp), tmp_path, ("joint",), stage_folders)
     training = read_json(folders["joint"] / "training.json")
     assert training["stopped_early"]
-    assert ramp_end <= training["stopped_epoch"] < 9
+    assert training["stopped_epoch"] == max(ramp_end, 1) + 1  # the first epoch is always the best so far
 
 
 # --- files, stages, logs ----------------------------------------------------------------------------------------------
@@ -547,3 +548,14 @@ def test_preflight_writes_nothing(tiny_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check(tiny_config)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_threads_of_one_run_do_not_decide_those_of_the_next(tiny_config):
+    before = torch.get_num_threads()
+    try:
+        pick_device(changed(tiny_config, runtime={"device": "cpu", "threads": 1}))
+        assert torch.get_num_threads() == 1
+        pick_device(changed(tiny_config, runtime={"device": "cpu", "threads": None}))
+        assert torch.get_num_threads() == ALL_THREADS
+    finally:
+        torch.set_num_threads(before)
