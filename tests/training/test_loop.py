@@ -264,7 +264,8 @@ def test_returned_weights_give_the_best_validation_figures_of_the_history(monito
     )
     result = fit(net(), options)
     losses, accuracies = column(result, "validation_loss"), column(result, "validation_accuracy")
-    best = losses.index(min(losses)) if monitor == "loss" else accuracies.index(max(accuracies))
+    ranks = [(-accuracy, loss) for accuracy, loss in zip(accuracies, losses, strict=True)]  # ties go to the lower loss
+    best = losses.index(min(losses)) if monitor == "loss" else ranks.index(min(ranks))
     assert result.best_epoch == best + 1
     again = net(seed=9)
     again.load_state_dict(result.weights)
