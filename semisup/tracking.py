@@ -139,10 +139,9 @@ class Tracker:
                 monitor = self._start_monitor(run.id)
             yield run
             status = "FINISHED"
-        except Exception:
-            raise
-        except BaseException:  # Ctrl-C, and Prefect's own signal for SIGTERM: asked to end, not failed
-            status = "KILLED"
+        except BaseException as error:
+            # Ctrl-C, and Prefect's own signal for SIGTERM, are no Exceptions: asked to end, not failed.
+            status = "FAILED" if isinstance(error, Exception) else "KILLED"
             raise
         finally:
             try:
