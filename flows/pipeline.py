@@ -126,7 +126,7 @@ def run_stage(name: str, config: PipelineConfig, upstream: Mapping[str, str], pa
 
 
 def _log_student(run: Run, config: PipelineConfig, split_folder: Path, joint_folder: Path) -> None:
-    model = load_model(config, DatasetFacts.read(split_folder), joint_folder)
+    model = load_model(joint_folder)
     run.log_model(model, pool_of(config).images[:8], model_requirements())
 
 

@@ -8,7 +8,7 @@ from semisup.config import PipelineConfig
 from semisup.data.split import Split
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of
+from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
 from semisup.stages.training import epoch_reporter, save_training
 from semisup.training.loop import Examples, train
 
@@ -30,4 +30,5 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         seed=derive_seed(config.seed, "baseline"),
         on_epoch=epoch_reporter(log, config.baseline.epochs),
     )
+    save_model(config, facts, result.weights, out_dir)
     save_training(result, config.baseline, out_dir, log, "Baseline: labelled images alone")

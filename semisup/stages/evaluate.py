@@ -31,7 +31,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     device = pick_device(config)
     columns: dict[str, Any] = {"id": test.ids, "truth": test.labels.numpy()}
     for name, stage in MODELS.items():
-        model = load_model(config, facts, inputs[stage]).to(device)
+        model = load_model(inputs[stage]).to(device)
         confidence, label = predict_probabilities(model, test.images).max(dim=1)
         columns |= {f"{name}_label": label.numpy(), f"{name}_confidence": confidence.numpy()}
     predictions = pd.DataFrame(columns)

@@ -64,11 +64,6 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def save_weights(weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Write a state dict as safetensors: plain numbers that no loader can be tricked into running."""
-    safetensors.torch.save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
-
-
 def weights_digest(folder: Path) -> str:
     """First 12 hexadecimal digits of the SHA-256 of a stage's weights."""
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:12]
@@ -97,9 +92,36 @@ def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn
     )
 
 
-def load_model(config: PipelineConfig, facts: DatasetFacts, folder: Path) -> nn.Module:
+def save_model(config: PipelineConfig, facts: DatasetFacts, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Leaves `weights.safetensors` and `model.json`, which says what network they belong to.
+
+    Weights are read back by other configs too (a champion teaches the pipeline that comes after it), so they must not
+    depend on the config at hand. Safetensors are plain numbers that no loader can be tricked into running.
+    """
+    description = config.model.model_dump(mode="json") | {
+        "image_shape": list(facts.image_shape),
+        "class_names": list(facts.class_names),
+        "mean": list(facts.mean),
+        "std": list(facts.std),
+    }
+    write_json(folder / "model.json", description)
+    safetensors.torch.save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
+
+
+def load_model(folder: Path) -> nn.Module:
     """The network that a training stage left in its folder, in eval mode on the CPU."""
-    model = fresh_model(config, facts, "loaded")
+    description = read_json(folder / "model.json")
+    model = build_model(
+        description["name"],
+        tuple(description["image_shape"]),
+        len(description["class_names"]),
+        mean=description["mean"],
+        std=description["std"],
+        width=description["width"],
+        dropout=description["dropout"],
+        batch_norm=description["batch_norm"],
+        seed=0,
+    )
     model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     return model.eval()
 

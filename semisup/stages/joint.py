@@ -15,7 +15,7 @@ from semisup.pseudo_labels.fixed import FixedLabels
 from semisup.pseudo_labels.online import OnlineArgmax
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of
+from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
 from semisup.stages.training import epoch_reporter, save_training
 from semisup.training.loop import Examples, UnlabeledTerm, train
 
@@ -60,6 +60,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         unlabeled=unlabeled,
         on_epoch=epoch_reporter(log, joint.epochs),
     )
+    save_model(config, facts, result.weights, out_dir)
     save_training(result, joint, out_dir, log, "Student: labels and pseudo-labels")
 
 

@@ -30,7 +30,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     pool = pool_of(config)
     indices = split.indices("unlabeled")
     probabilities = predict_probabilities(
-        load_model(config, facts, inputs["baseline"]).to(device),
+        load_model(inputs["baseline"]).to(device),
         pool.images[indices],
         config.pseudo_label.batch_size,
         on_batch=lambda done, total: log.progress(done, total, "images"),

@@ -8,7 +8,7 @@ import pandas as pd
 from semisup.config import TrainConfig
 from semisup.plots import learning_curves, save_png
 from semisup.stages import StageLog
-from semisup.stages.files import save_weights, write_json
+from semisup.stages.files import write_json
 from semisup.training.loop import TrainingResult
 
 
@@ -29,7 +29,7 @@ def epoch_reporter(log: StageLog, epochs: int) -> Callable[[dict[str, float]], N
 
 
 def save_training(result: TrainingResult, config: TrainConfig, out_dir: Path, log: StageLog, title: str) -> None:
-    """Leaves `weights.safetensors`, `history.parquet`, `training.json` and `learning_curves.png`."""
+    """Leaves `history.parquet`, `training.json` and `learning_curves.png`."""
     history = pd.DataFrame(result.history).astype({"epoch": int})
     best = history.loc[history["epoch"] == result.best_epoch].iloc[0]
     stopped_epoch = int(history["epoch"].max())
@@ -43,7 +43,6 @@ def save_training(result: TrainingResult, config: TrainConfig, out_dir: Path, lo
         "best_validation_accuracy": float(best["validation_accuracy"]),
         "seconds": float(history["seconds"].sum()),
     }
-    save_weights(result.weights, out_dir)
     history.to_parquet(out_dir / "history.parquet", index=False)
     write_json(out_dir / "training.json", summary)
     figure = learning_curves(history, result.best_epoch, stopped_epoch, result.stopped_early, title)
