@@ -11,7 +11,7 @@ ENV PIP_NO_CACHE_DIR=1 \
 # Dependencies before code: this layer is rebuilt only when a pin moves.
 WORKDIR /app
 COPY pyproject.toml constraints.txt ./
-RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > requirements.txt \
+RUN python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["postgres"], sep="\n")' > requirements.txt \
     && python -m pip install --constraint constraints.txt --requirement requirements.txt
 
 COPY README.md LICENSE ./
@@ -20,9 +20,9 @@ COPY semisup semisup
 COPY flows flows
 RUN python -m pip install --no-deps . \
     && useradd --create-home --uid 1000 semisup \
-    && install --directory --owner semisup --group semisup /store
+    && install --directory --owner semisup --group semisup /store /data
 
-# Everything a run leaves – mlflow.db, mlartifacts, Prefect's own database – is in this one volume.
+# Everything a run leaves – mlflow.db, mlartifacts, checkpoints, Prefect's own database – is in /store, data sets in /data.
 USER semisup
 ENV PREFECT_HOME=/store/.prefect \
     MPLCONFIGDIR=/tmp/matplotlib

@@ -24,8 +24,8 @@ class Display(Protocol):
     def progress(self, done: int, total: int, note: str) -> None:
         """How far the current stage is."""
 
-    def end(self, stage: str, seconds: float) -> None:
-        """A stage is complete."""
+    def end(self, stage: str, seconds: float, *, reused: str = "") -> None:
+        """A stage is complete; `reused` names the earlier run whose result was taken."""
 
 
 class Hidden:
@@ -40,7 +40,7 @@ class Hidden:
     def progress(self, done: int, total: int, note: str) -> None:
         """Show nothing."""
 
-    def end(self, stage: str, seconds: float) -> None:
+    def end(self, stage: str, seconds: float, *, reused: str = "") -> None:
         """Show nothing."""
 
 
@@ -69,9 +69,9 @@ class Plain:
             self.last_line = now
             self.line(f"{done}/{total} {note}")
 
-    def end(self, stage: str, seconds: float) -> None:
+    def end(self, stage: str, seconds: float, *, reused: str = "") -> None:
         """How long it took."""
-        self.line(f"done in {seconds:.1f} s")
+        self.line(_ending(seconds, reused))
         self.stage = ""
 
 
@@ -99,12 +99,16 @@ class Live:
         assert self.current is not None
         self.bars.update(self.current, completed=done, total=total, note=f"{done}/{total} {note}")
 
-    def end(self, stage: str, seconds: float) -> None:
+    def end(self, stage: str, seconds: float, *, reused: str = "") -> None:
         """Fill the bar and freeze its clock."""
         assert self.current is not None
-        self.bars.update(self.current, completed=1, total=1, note=f"done in {seconds:.1f} s")
+        self.bars.update(self.current, completed=1, total=1, note=_ending(seconds, reused))
         self.bars.stop_task(self.current)
         self.stage = ""
+
+
+def _ending(seconds: float, reused: str) -> str:
+    return f"reused run {reused[:8]}: nothing it depends on has changed" if reused else f"done in {seconds:.1f} s"
 
 
 def bars(console: Console) -> Progress:

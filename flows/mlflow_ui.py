@@ -1,13 +1,11 @@
 """How MLflow's own server is started for the store of a folder."""
 
-import os
 import socket
 import sys
 from pathlib import Path
 
 from semisup.errors import UserError
-
-DATABASE = "mlflow.db"
+from semisup.tracking.store import is_server, sqlite_path, store_uri
 
 
 def command(folder: Path, port: int) -> list[str]:
@@ -16,10 +14,11 @@ def command(folder: Path, port: int) -> list[str]:
     Raises:
         UserError: there is no store, it is on a server that has pages of its own, or the port is taken.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.resolve() / DATABASE}"
-    if uri.startswith(("http://", "https://")):
+    uri = store_uri(folder)
+    if is_server(uri):
         raise UserError("MLFLOW_TRACKING_URI names a server, which has pages of its own; open its address in a browser")
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    database = sqlite_path(uri)
+    if database is not None and not database.exists():
         raise UserError(f"there is no MLflow store in {str(folder)!r}; run `semisup run digits` here first")
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -1,138 +1,171 @@
-"""The pipeline as a Prefect flow: every stage a task, every stage an MLflow run, references between them."""
+"""The pipeline as a Prefect flow: every step a task, every step an MLflow run, references between them."""
 
-import logging
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from flows import display
+from flows.promotion import apply_decision, champion_as, current_champion
+from flows.publish import publish_markdown
+from flows.reaper import close_what_was_lost, mark_flow_run
 from flows.results import PipelineResult, StageResult
+from flows.steps import Reference, run_step
 from semisup.config import PipelineConfig
-from semisup.stages import SECTIONS, STAGES, UPSTREAM, load_stage
-from semisup.stages.files import DatasetFacts, load_model, pool_of, read_json
-from semisup.stages.preflight import check
-from semisup.tracking import Run, Tracker, model_requirements
+from semisup.errors import StoreUnavailableError
+from semisup.stages import CHAMPION, StageName, Step, plan
+from semisup.stages.files import read_json
+from semisup.stages.preflight import Checked, DataDigests, check
+from semisup.tracking.failures import store_failures
+from semisup.tracking.model import Champion
+from semisup.tracking.tracker import Tracker
+
+RETRY_AFTER: list[float] = [10, 60, 300]
+"""Seconds: a server that restarts is back after the first wait, one that is mended by hand perhaps after the last."""
 
 
-@dataclass
-class StageRecorder:
-    """A stage's log: figures to MLflow, lines to Prefect's log and to the screen."""
-
-    run: Run
-    logger: "logging.Logger | logging.LoggerAdapter[Any]"
-    summary: dict[str, float] = field(default_factory=dict)
-    """The figures of the whole stage (not of an epoch)."""
-    lines: list[str] = field(default_factory=list)
-    """What the stage told people; MLflow shows it as the run's description."""
-    tenths: int = 0
-    """How much of the way Prefect's log knows of."""
-
-    def info(self, message: str) -> None:
-        """Tell people."""
-        self.lines.append(message)
-        self.logger.info(message)
-        display.current().line(message)
-
-    def warning(self, message: str) -> None:
-        """Warn people."""
-        self.lines.append(f"**Warning:** {message}")
-        self.logger.warning(message)
-        display.current().line(message, warning=True)
-
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Keep figures; one call to MLflow."""
-        self.run.log_metrics(values, step)
-        if step is None:
-            self.summary |= values
-
-    def progress(self, done: int, total: int, note: str = "") -> None:
-        """Move the display; one line for each tenth of the way also reaches Prefect's log."""
-        display.current().progress(done, total, note)
-        if 10 * done // total > self.tenths:
-            self.tenths = 10 * done // total
-            self.logger.info("%d/%d %s", done, total, note)
+def may_pass(_task: "Task[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
+    """Is a failure worth another try? A store that does not answer is; a user's mistake and a bug of ours are not."""
+    error = state.result(raise_on_failure=False)
+    if not isinstance(error, StoreUnavailableError):
+        return False
+    display.current().line(f"{error}; trying again in a moment", warning=True)
+    return True
 
 
 @flow(name="semisup-pipeline", flow_run_name="{config.name}-seed{config.seed}", validate_parameters=True)
-def pipeline(config: PipelineConfig) -> dict[str, Any]:
-    """Split, baseline, pseudo-labels, joint training, evaluation; returns the result as plain JSON values."""
+def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> dict[str, Any]:
+    """Split, baseline, pseudo-labels, joint training, evaluation, promotion; the result as plain JSON values.
+
+    Steps whose result is in the store already are reused.
+
+    Args:
+        config: Everything that decides the run.
+        force: Stages to run anew even though their result is there, such as `joint`.
+    """
     started = time.perf_counter()
-    for warning in check(config):  # a mistake is found before the store holds anything of this run
-        get_run_logger().warning(warning)
-    tracker = Tracker.open(config.tracking.experiment, Path.cwd())
-    tags = {"config": config.name, "seed": str(config.seed), "stage": "pipeline"}
-    with tracker.run(f"{config.name}-seed{config.seed}", tags) as run:
-        run.log_config(config)
-        stages: dict[str, StageResult] = {}
-        for name in STAGES:
-            upstream = {earlier: stages[earlier].run_id for earlier in UPSTREAM[name]}
-            stages[name] = run_stage.with_options(name=name)(name, config, upstream, run.id)
-        with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-            facts = DatasetFacts.read(tracker.artifacts(stages["split"].run_id, Path(scratch)))
-            metrics = read_json(tracker.artifacts(stages["evaluate"].run_id, Path(scratch)) / "metrics.json")
-        verdict, report = metrics["verdict"], tracker.locate(stages["evaluate"].run_id, "report.html")
-        run.log_dataset(config, facts.digest)
-        result = PipelineResult(run.id, time.perf_counter() - started, stages, verdict, report, tracker.link(run.id))
-        run.log_metrics(result.figures())
-        run.set_tags({"verdict": verdict})
-        run.describe(result.markdown())
-    _publish(create_markdown_artifact, key="semisup-summary", markdown=result.markdown(), description=config.name)
+    mark_flow_run()
+    force = force or []
+    checked = checked_config(config)
+    tracker = open_store(config.tracking.experiment)
+    with store_failures(tracker.uri):
+        close_what_was_lost(tracker, config, get_run_logger())
+        tags = {"config": config.name, "seed": str(config.seed), "stage": "pipeline"}
+        tags |= {"prefect.flow_run_id": str(flow_run.id or "")}
+        with tracker.run(f"{config.name}-seed{config.seed}", tags) as run:
+            run.log_config(config)
+            run.log_dataset(config, checked.digests.pool)
+            reigning = current_champion(tracker, config)
+            stages: dict[str, StageResult] = {}
+            for step in plan(config, champion=reigning is not None):
+                upstream = _references(tracker, step, stages, reigning)
+                stages[step.name] = task_for(step, config)(
+                    step=step,
+                    config=config,
+                    upstream=upstream,
+                    digests=checked.digests,
+                    parent_run_id=run.id,
+                    force=step.stage in force,
+                )
+                run.set_tags({f"step.{step.name}": stages[step.name].run_id})
+            decision = _decide(tracker, config, stages)
+            metrics = _metrics(tracker, stages["evaluate"])
+            verdict, report = metrics["verdict"], tracker.locate(stages["evaluate"].run_id, "report.html")
+            seconds, page = time.perf_counter() - started, tracker.link(run.id)
+            result = PipelineResult(run.id, seconds, stages, verdict, report, page, decision)
+            run.log_metrics(result.figures())
+            run.set_tags({"verdict": verdict, "reused": " ".join(n for n, stage in stages.items() if stage.reused)})
+            run.describe(result.markdown())
+            run.set_tags({"complete": "true"})
+    publish_markdown(key="semisup-summary", markdown=result.markdown(), description=config.name)
     return result.as_json()
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
-def run_stage(name: str, config: PipelineConfig, upstream: Mapping[str, str], parent_run_id: str) -> StageResult:
-    """Run one stage in a folder of its own and keep what it leaves in an MLflow run.
+def checked_config(config: PipelineConfig) -> Checked:
+    """Checks config and data, before the store holds anything of this run; warnings go to Prefect's log.
 
-    `upstream` maps the names of earlier stages to their MLflow run ids. The artifacts are uploaded only when the
-    stage is complete, and the tag `complete` is set last.
+    Raises:
+        UserError: there is a mistake in one of them.
     """
-    started = time.perf_counter()
-    tracker = Tracker.open(config.tracking.experiment, Path.cwd())
-    tags = {"stage": name, "config": config.name, "seed": str(config.seed)}
-    display.current().begin(name)
-    with tracker.run(name, tags, parent_run_id, system_metrics=config.tracking.system_metrics) as run:
-        _publish(
-            create_link_artifact,
-            key=f"semisup-{name.replace('_', '-')}",
-            link=tracker.link(run.id),
-            link_text=f"{name} in MLflow",
-            description=f"Run {run.id} of {config.name}, seed {config.seed}; `semisup ui` serves the page.",
-        )
-        run.log_config(config, SECTIONS[name])
-        recorder = StageRecorder(run, get_run_logger())
-        with tempfile.TemporaryDirectory(prefix=f"semisup-{name}-") as scratch:
-            inputs = {earlier: tracker.artifacts(run_id, Path(scratch)) for earlier, run_id in upstream.items()}
-            out_dir = Path(scratch) / "out"
-            out_dir.mkdir()
-            load_stage(name)(config, inputs, out_dir, recorder)
-            run.log_folder(out_dir)
-            run.describe("\n\n".join(recorder.lines))
-            if name == "joint":
-                _log_student(run, config, inputs["split"], out_dir)
-        seconds = time.perf_counter() - started
-        run.log_metrics({"stage_seconds": seconds})
-        run.set_tags({f"upstream.{earlier}": run_id for earlier, run_id in upstream.items()} | {"complete": "true"})
-    display.current().end(name, seconds)
-    return StageResult(run.id, seconds, recorder.summary)
+    checked = check(config)
+    for warning in checked.warnings:
+        get_run_logger().warning(warning)
+    return checked
 
 
-def _log_student(run: Run, config: PipelineConfig, split_folder: Path, joint_folder: Path) -> None:
-    model = load_model(joint_folder)
-    run.log_model(model, pool_of(config).images[:8], model_requirements())
+@task(
+    cache_policy=NO_CACHE, persist_result=False, retries=3, retry_delay_seconds=RETRY_AFTER, retry_condition_fn=may_pass
+)
+def open_store(experiment: str) -> Tracker:
+    """The MLflow store, as soon as it answers."""
+    return Tracker.open(experiment, Path.cwd())
 
 
-def _publish(create: Any, **artifact: Any) -> None:
-    """Artifacts are a courtesy: a Prefect server that loses one must not cost a trained model."""
-    try:
-        create(**artifact)
-    except Exception as error:
-        get_run_logger().warning("Prefect artifact %s was not published: %s", artifact["key"], error)
+@task(
+    cache_policy=NO_CACHE, persist_result=False, retries=3, retry_delay_seconds=RETRY_AFTER, retry_condition_fn=may_pass
+)
+def run_stage(
+    *,
+    step: Step,
+    config: PipelineConfig,
+    upstream: Mapping[str, Reference],
+    digests: DataDigests,
+    parent_run_id: str | None,
+    force: bool,
+) -> StageResult:
+    """One step: its finished run is found in the store, or its stage is run."""
+    display.current().begin(step.name)
+    result = run_step(
+        step, config, upstream, digests, parent_run_id=parent_run_id, force=force, logger=get_run_logger()
+    )
+    if result.reused:
+        get_run_logger().info("reused run %s: nothing it depends on has changed", result.run_id)
+    display.current().end(step.name, result.seconds, reused=result.run_id if result.reused else "")
+    return result
+
+
+def task_for(step: Step, config: PipelineConfig) -> Any:
+    """The task of a step, under its name and with the configured time limit."""
+    return run_stage.with_options(name=step.name, timeout_seconds=config.runtime.stage_timeout)
+
+
+def _references(
+    tracker: Tracker, step: Step, stages: Mapping[str, StageResult], reigning: Champion | None
+) -> dict[str, Reference]:
+    evaluate = reference_to(stages["evaluate"]) if "evaluate" in stages else None
+    references: dict[str, Reference] = {}
+    for role, source in step.upstream.items():
+        if source != CHAMPION:
+            references[role] = reference_to(stages[source])
+        elif reigning is not None and (reference := champion_as(tracker, role, reigning, evaluate)):
+            references[role] = reference
+    return references
+
+
+def reference_to(stage: StageResult) -> Reference:
+    """What is passed on of a step."""
+    return Reference(stage.run_id, stage.output_digest)
+
+
+def _decide(tracker: Tracker, config: PipelineConfig, stages: Mapping[str, StageResult]) -> str | None:
+    if "promote" not in stages:
+        return None
+    student = [stage for name, stage in stages.items() if name.startswith("joint")][-1]
+    models = {"student": student, "baseline": stages["baseline"]}
+    decision = apply_decision(tracker, config, stages["promote"], models)
+    get_run_logger().info(decision)
+    display.current().line(decision)
+    return decision
+
+
+def _metrics(tracker: Tracker, evaluate: StageResult) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
+        metrics: dict[str, Any] = read_json(tracker.file(evaluate.run_id, "metrics.json", Path(scratch)))
+    return metrics

@@ -4,15 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from semisup.tracking.tracker import StoredRun
+
 
 @dataclass(frozen=True)
 class StageResult:
-    """One stage: its MLflow run, how long it took, its figures."""
+    """One step: its MLflow run, what it left, how long it took, its figures."""
 
     run_id: str
+    output_digest: str
     seconds: float
     figures: Mapping[str, float]
     reused: bool = False
+
+    @classmethod
+    def of(cls, run: StoredRun, seconds: float) -> "StageResult":
+        """A finished run that is reused; `seconds` is what finding and checking it took."""
+        return cls(run.id, run.tags["output_digest"], seconds, run.metrics, reused=True)
 
 
 @dataclass(frozen=True)
@@ -22,15 +30,19 @@ class PipelineResult:
     run_id: str
     seconds: float
     stages: Mapping[str, StageResult]
+    """By name of the step, in the order in which they ran."""
     verdict: str
     report: str
     """Where the report is: a path for a local store, else an MLflow address."""
     page: str
     """Address of the run's page in MLflow."""
+    champion: str | None
+    """What was decided about the champion, and why; None where nothing was to be decided."""
 
     def figures(self) -> dict[str, float]:
         """The key figures: fractions, and a p-value. Precision is absent where the truth is unknown."""
-        evaluate, pseudo = self.stages["evaluate"].figures, self.stages["pseudo_label"].figures
+        last = [stage for name, stage in self.stages.items() if name.startswith("pseudo_label")][-1]
+        evaluate, pseudo = self.stages["evaluate"].figures, last.figures
         names = [
             f"{start}{end}"
             for start in ("baseline_test_accuracy", "student_test_accuracy", "test_accuracy_difference")
@@ -53,6 +65,7 @@ class PipelineResult:
                 for name, stage in self.stages.items()
             },
             "verdict": self.verdict,
+            "champion": self.champion,
             "report": self.report,
             "page": self.page,
             **self.figures(),

@@ -17,6 +17,10 @@ def config_warnings(config: PipelineConfig, num_classes: int) -> list[str]:
             f"{smoothing.epsilon} teaches the baseline a confidence of at most {highest:.3g}; "
             "lower the threshold or train the teacher without smoothing"
         )
+    if config.joint.method == "online" and config.rounds > 1:
+        warnings.append(
+            f"rounds={config.rounds}, but joint.method='online' asks no teacher, so every round is alike; use rounds: 1"
+        )
     if config.joint.alpha_final == 0:
         warnings.append("joint.alpha_final=0: the pseudo-labels have no weight; use for example 1.0")
     return warnings

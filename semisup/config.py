@@ -178,8 +178,11 @@ class BaselineConfig(TrainConfig):
 
 
 class PseudoLabelConfig(Section):
-    """The frozen teacher labels every unlabelled image once."""
+    """The frozen teacher labels every unlabelled image once a round."""
 
+    teacher: Literal["baseline", "champion"] = "baseline"
+    """Who labels in the first round: this run's `baseline`, or the registered `champion` (while there is none, the
+    baseline). In later rounds it is the student of the round before."""
     threshold: Fraction = 0.95
     """Accept a pseudo-label whose largest softmax probability is at least this."""
     batch_size: PositiveInt = 1024
@@ -219,13 +222,26 @@ class JointConfig(TrainConfig):
         return self
 
 
+class PromoteConfig(Section):
+    """The better model becomes the champion of a registered model."""
+
+    enabled: bool = True
+    """Decide at the end of the pipeline whether the student becomes champion."""
+    model: Annotated[str, Field(pattern=r"^[\w .-]+$", max_length=200)] | None = None
+    """Registered model in MLflow; unset: the name of the pipeline."""
+
+
 class RuntimeConfig(Section):
-    """Where and how fast; none of it is meant to change a result beyond floating point."""
+    """Where, how fast and how safely; none of it is meant to change a result beyond floating point."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes CUDA where it is present."""
     threads: PositiveInt | None = None
     """CPU threads of torch; unset: all cores. Bits are the same only for the same number of threads."""
+    state: Path = Path(".semisup")
+    """Folder for checkpoints and unfinished work, kept across crashes; relative to the working folder."""
+    stage_timeout: PositiveInt = 86_400
+    """Seconds after which a stage is ended as failed."""
 
 
 class TrackingConfig(Section):
@@ -248,8 +264,11 @@ class PipelineConfig(Section):
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
     baseline: BaselineConfig = BaselineConfig()
+    rounds: Annotated[int, Field(ge=1, le=100)] = 1
+    """Self-training rounds: teacher → pseudo-labels → student, each student the teacher of the next round."""
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     joint: JointConfig = JointConfig()
+    promote: PromoteConfig = PromoteConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     tracking: TrackingConfig = TrackingConfig()
 

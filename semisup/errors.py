@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this"."""
+"""The exceptions that mean "this is no bug of ours"."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
     Its message is one line that names the field, its value, the rule and the way out. The command line prints
     it and ends with status 2; a traceback would not help anyone.
     """
+
+
+class StoreUnavailableError(UserError):
+    """The store of runs did not answer: it may pass, so a scheduled run tries again."""

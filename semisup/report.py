@@ -35,7 +35,7 @@ class Artifacts:
     roles: Mapping[str, int]
     """Role → number of images."""
     training: Mapping[str, Mapping[str, Any]]
-    """Stage → its `training.json`."""
+    """Stage → its `training.json`, and the `seconds` of its `timings.json`."""
     history: Mapping[str, pd.DataFrame]
     ledger: pd.DataFrame
     summary: Mapping[str, Any]
@@ -128,7 +128,7 @@ def _read(folders: Mapping[str, Path]) -> Artifacts:
     return Artifacts(
         dataset=_json(folders["split"] / "dataset.json"),
         roles={role: int(roles.get(role, 0)) for role in plots.ROLES},
-        training={stage: _json(folders[stage] / "training.json") for stage in ("baseline", "joint")},
+        training={stage: _training(folders[stage]) for stage in ("baseline", "joint")},
         history={stage: pd.read_parquet(folders[stage] / "history.parquet") for stage in ("baseline", "joint")},
         ledger=ledger,
         summary=_json(pseudo_label / "summary.json"),
@@ -137,6 +137,11 @@ def _read(folders: Mapping[str, Path]) -> Artifacts:
         examples=pd.read_parquet(pseudo_label / "examples.parquet"),
         metrics=_json(folders["evaluate"] / "metrics.json"),
     )
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = _json(folder / "training.json")
+    return summary | {"seconds": _json(folder / "timings.json")["seconds"]}
 
 
 def _json(path: Path) -> Any:
@@ -154,11 +159,13 @@ def _draw(artifacts: Artifacts) -> list[Picture]:
     metrics, names = artifacts.metrics, artifacts.dataset["class_names"]
     confidence, accepted = artifacts.ledger["confidence"].to_numpy(), artifacts.ledger["accepted"].to_numpy(dtype=bool)
     threshold, correct, examples = artifacts.summary["threshold"], artifacts.correct, artifacts.examples
+    round_number = artifacts.summary["round"]
+    student = f"Student round {round_number}" if round_number > 1 else "Student"
     accuracy = {name: _ends(metrics[key]["accuracy"]) for key, name in MODELS.items()}
     pictures = [
         Picture("accuracy", plots.accuracy_comparison(accuracy), "Test accuracy of both models with intervals"),
         _curves(artifacts, "baseline", "Baseline: labels alone"),
-        _curves(artifacts, "joint", "Student: labels and pseudo-labels"),
+        _curves(artifacts, "joint", f"{student}: labels and pseudo-labels"),
         Picture(
             "confidence",
             plots.confidence_histogram(confidence, accepted, threshold, correct),
@@ -226,6 +233,8 @@ def _context(artifacts: Artifacts) -> dict[str, Any]:
         "training": {stage: _training_sentence(values) for stage, values in artifacts.training.items()},
         "audited": artifacts.correct is not None,
         "truth_known": artifacts.summary["precision"] is not None,
+        "rounds": _rounds_sentence(artifacts.summary),
+        "rounds_table": _rounds_table(artifacts.summary),
         "accepted_table": _accepted_table(artifacts),
         "class_table": _class_table(artifacts.metrics),
         "counts_table": _counts_table(artifacts),
@@ -342,6 +351,34 @@ def _data_sentence(artifacts: Artifacts) -> str:
         f"{dataset['name']}: {dataset['pool_size']:,} images to learn from and {dataset['test_size']:,} test images, "
         f"{len(dataset['class_names'])} classes, {color}, {height}\u00a0×\u00a0{width}\u00a0pixels."
     )
+
+
+def _rounds_sentence(summary: Mapping[str, Any]) -> str:
+    """What the last of several rounds changed; "" where there was only one."""
+    number, total = summary["round"], summary["unlabeled"]
+    if number == 1:
+        return ""
+    return (
+        f"This is round {number} of self-training: the student of round {number - 1} labelled every unlabelled image "
+        f"anew, and a fresh student learned from its labels. {summary['flipped']:,} of {total:,} labels "
+        f"({percent(summary['flipped'] / total)}) are others than in round {number - 1}; "
+        f"{summary['newly_accepted']:,} images were accepted for the first time. The pseudo-labels below and the "
+        "student are those of this round."
+    )
+
+
+def _rounds_table(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Round, pseudo-labels accepted, of these for the first time, labels changed since the round before, precision."""
+    return [
+        [
+            str(line["round"]),
+            f"{line['accepted']:,}",
+            f"{line['newly_accepted']:,}",
+            f"{line['flipped']:,}" if line["round"] > 1 else UNKNOWN,
+            percent(line["precision"]),
+        ]
+        for line in summary["rounds"]
+    ]
 
 
 def _accepted_table(artifacts: Artifacts) -> list[list[str]]:

@@ -19,6 +19,7 @@ import pytest
 
 import flows  # noqa: F401 -- its settings must stand before any test file imports Prefect or MLflow
 from semisup.config import PipelineConfig
+from semisup.stages import StageLog
 
 PROJECT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
@@ -87,16 +88,26 @@ def tiny_config() -> PipelineConfig:
 
 
 def run_stages(
-    config: PipelineConfig, root: Path, names: tuple[str, ...], folders: Mapping[str, Path] | None = None
+    config: PipelineConfig,
+    root: Path,
+    names: tuple[str, ...] | None = None,
+    folders: Mapping[str, Path] | None = None,
+    logs: Mapping[str, StageLog] | None = None,
 ) -> dict[str, Path]:
-    """Run stages one after another, as plain functions; `folders` are those of stages already run."""
-    from semisup.stages import UPSTREAM, Silence, load_stage
+    """Run steps of the config's plan (default: all) one after another, as plain functions; step → its folder.
+
+    `folders` are those of steps already run, and perhaps a champion's; `logs` hear what a step says.
+    """
+    from semisup.stages import CHAMPION, Silence, load_stage, plan
 
     folders = dict(folders or {})
-    for name in names:
-        folders[name] = root / name
-        folders[name].mkdir(parents=True)
-        load_stage(name)(config, {earlier: folders[earlier] for earlier in UPSTREAM[name]}, folders[name], Silence())
+    for step in plan(config, champion=CHAMPION in folders):
+        if names is None or step.name in names:
+            folders[step.name] = root / step.name
+            folders[step.name].mkdir(parents=True)
+            inputs = {role: folders[source] for role, source in step.upstream.items()}
+            log = (logs or {}).get(step.name, Silence())
+            load_stage(step.stage)(config, inputs, folders[step.name], log)
     return folders
 
 
@@ -108,11 +119,20 @@ def stage_runner() -> Any:
 
 @pytest.fixture(scope="session")
 def stage_folders(tiny_config: PipelineConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Stage → the folder that it left, all five run once; to be read only."""
-    from semisup.stages import STAGES
-
+    """Step → the folder that it left, all of one round run once; to be read only."""
     with process_as_it_was():
-        return run_stages(tiny_config, tmp_path_factory.mktemp("stages"), STAGES)
+        return run_stages(tiny_config, tmp_path_factory.mktemp("stages"))
+
+
+@pytest.fixture(scope="session")
+def round_folders(
+    tiny_config: PipelineConfig, stage_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The same of a pipeline of three rounds, the first of which is that of `stage_folders`; to be read only."""
+    config = tiny_config.model_copy(update={"rounds": 3})
+    later = ("pseudo_label-2", "joint-2", "pseudo_label-3", "joint-3", "evaluate", "promote")
+    with process_as_it_was():
+        return run_stages(config, tmp_path_factory.mktemp("rounds"), later, stage_folders)
 
 
 @pytest.fixture(scope="session")

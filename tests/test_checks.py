@@ -85,3 +85,10 @@ def test_pseudo_labels_of_a_single_class_are_warned_of(per_class):
 @pytest.mark.parametrize("per_class", [[0, 7, 1], [5, 5, 5]])
 def test_pseudo_labels_of_several_classes_are_not_warned_of(per_class):
     assert pseudo_label_warnings(summary(per_class)) == []
+
+
+def test_rounds_of_a_method_without_a_teacher_are_a_warning():
+    online = PipelineConfig.model_validate({"rounds": 2, "joint": {"method": "online"}})
+    (warning,) = config_warnings(online, 10)
+    assert "rounds=2" in warning
+    assert config_warnings(PipelineConfig.model_validate({"rounds": 2}), 10) == []

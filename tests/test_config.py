@@ -173,10 +173,14 @@ def test_keys_holds_every_leaf_and_the_sections_above_it():
         "split.labeled_per_class",
         "split.validation_per_class",
         "baseline.epochs",
+        "rounds",
+        "pseudo_label.teacher",
         "pseudo_label.threshold",
         "joint.epochs",
         "joint.alpha_final",
         "joint.augment.horizontal_flip",
+        "promote.enabled",
+        "promote.model",
     ],
 )
 def test_keys_that_others_rely_on_are_there(key):
@@ -267,11 +271,16 @@ def test_a_key_unlike_any_other_is_answered_with_where_to_find_them(complaint):
         ("baseline.optimizer.lr=0", ["baseline.optimizer.lr=0", "greater than 0"]),
         ("baseline.optimizer.betas=[0.9, 1.0]", ["baseline.optimizer.betas", "1.0", "less than 1"]),
         ("baseline.label_smoothing.epsilon=1", ["baseline.label_smoothing.epsilon=1", "less than 1"]),
+        ("rounds=0", ["rounds=0", "greater than or equal to 1"]),
+        ("rounds=101", ["rounds=101", "less than or equal to 100"]),
         ("split.labeled_per_class=0", ["split.labeled_per_class=0", "greater than or equal to 1"]),
         # not among the choices
         ("data.name=mnst", ["data.name='mnst'", "'mnist'"]),
         ("joint.method=magic", ["joint.method='magic'", "'threshold' or 'online'"]),
+        ("pseudo_label.teacher=student", ["pseudo_label.teacher='student'", "'baseline' or 'champion'"]),
         ("name=two words", ["name='two words'"]),
+        ("promote.model=a/b", ["promote.model='a/b'"]),
+        ("promote.model=''", ["promote.model=''"]),
         # a section that is given one value
         ("joint=3", ["joint=3", "section"]),
         ("joint.augment=none", ["joint.augment='none'", "section"]),

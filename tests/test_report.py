@@ -56,10 +56,8 @@ def write_training(folder: Path, *, alpha: bool) -> None:
         history["alpha"], history["mask_rate"] = epoch / 8, 0.75
     history.to_parquet(folder / "history.parquet")
     summary = {"best_epoch": 6, "stopped_epoch": 8, "max_epochs": 30, "stopped_early": True, "monitor": "loss"}
-    write(
-        folder / "training.json",
-        summary | {"best_validation_loss": 0.1666, "best_validation_accuracy": 0.9166, "seconds": 83.0},
-    )
+    write(folder / "training.json", summary | {"best_validation_loss": 0.1666, "best_validation_accuracy": 0.9166})
+    write(folder / "timings.json", {"seconds": 83.0})
 
 
 def write_pseudo_labels(folder: Path, ids: list[str], channels: int, truth_known: bool, audit: bool) -> None:
@@ -75,6 +73,7 @@ def write_pseudo_labels(folder: Path, ids: list[str], channels: int, truth_known
     if not truth_known:
         precision = dict.fromkeys(precision) | {"precision_per_class": [None] * 3}
     summary = {"threshold": 0.88, "coverage": 0.25, "accepted": 10, "unlabeled": 40, "accepted_per_class": [5, 5, 0]}
+    summary |= {"round": 1, "newly_accepted": 10, "flipped": 0, "rounds": []}
     write(folder / "summary.json", summary | precision)
     images = np.random.default_rng(0).integers(0, 256, (4, channels, 6, 8), dtype=np.uint8)
     np.savez(folder / "examples.npz", images=images)
@@ -214,6 +213,32 @@ def test_a_class_without_test_images_gets_dashes_instead_of_zeros(tmp_path: Path
     _, markdown = build(write_folders(tmp_path / "in"), tmp_path / "out")
     assert "| emu | 0 | – | – | – | – | – | – |" in markdown
     assert "| emu | 0 | 0.0 % | – |" in plain(markdown)  # no pseudo-label of it was accepted either
+
+
+def test_later_rounds_are_told_with_what_each_changed(tmp_path: Path) -> None:
+    folders = write_folders(tmp_path / "in")
+    path = folders["pseudo_label"] / "summary.json"
+    lines = [
+        {"round": 1, "accepted": 1_000, "newly_accepted": 1_000, "flipped": 0, "precision": 0.75},
+        {"round": 2, "accepted": 8, "newly_accepted": 7, "flipped": 5, "precision": None},
+        {"round": 3, "accepted": 10, "newly_accepted": 3, "flipped": 4, "precision": 0.9},
+    ]
+    write(path, json.loads(path.read_text()) | lines[-1] | {"rounds": lines})
+    page, markdown = build(folders, tmp_path / "out")
+    for text in (plain(parse(page).text), plain(markdown)):
+        assert "This is round 3 of self-training" in text
+        assert "4 of 40 labels (10.0 %) are others than in round 2; 3 images were accepted for the first time" in text
+    assert "| 1 | 1,000 | 1,000 | – | 75.0 % |\n| 2 | 8 | 7 | 5 | – |\n| 3 | 10 | 3 | 4 | 90.0 % |" in plain(markdown)
+    assert "Student round 3: labels and pseudo-labels" in markdown
+    tables = re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE)
+    assert len(tables) == 6
+    assert all(len({row.count("|") for row in table.splitlines()}) == 1 for table in tables)
+
+
+def test_a_single_round_is_not_called_one(tmp_path: Path) -> None:
+    page, markdown = build(write_folders(tmp_path / "in"), tmp_path / "out")
+    assert "round" not in parse(page).text.partition("</style>")[2].lower()
+    assert "round" not in markdown.lower()
 
 
 def test_colour_images_are_reported_as_such(tmp_path: Path) -> None:

@@ -133,15 +133,6 @@ def list_test_ids(name: str, root: Path | None = None, download: bool = False) -
     return _load(name, "test", root, download).ids
 
 
-def find_test_labels(name: str, root: Path | None = None, download: bool = False) -> None:
-    """Make sure that the file of test labels is there, where it is one of its own, without opening it.
-
-    Arguments and errors as in `load_pool`.
-    """
-    if name in IDX_FAMILIES:
-        _find_idx_file(name, f"{IDX_PREFIX['test']}-labels-idx1-ubyte", _data_root(root, download), download)
-
-
 def digest(images: ImageSet) -> str:
     """SHA-256, in hex, of all that an ImageSet holds: equal exactly when shape, pixels, labels, names and ids are."""
     header = {"shape": list(images.images.shape), "class_names": images.class_names, "ids": images.ids}

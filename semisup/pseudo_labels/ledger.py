@@ -16,18 +16,25 @@ def build_ledger(
     *,
     threshold: float,
     teacher: str,
-    round_number: int = 1,
+    previous: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """The ledger of N images with probabilities (N, C).
+    """The ledger of N images with probabilities (N, C); `previous` is that of the round before, in any order of rows.
 
     Columns: id, index (row in the pool), label, confidence (largest probability), margin (over the second largest),
-    accepted (confidence >= threshold), reason ("" where accepted), teacher, round.
+    accepted (confidence >= threshold), reason ("" where accepted), teacher, round (from 1), accepted_round (the round
+    that first accepted the image, null while none did), flipped (the label is another one than in the round before).
     """
     rows = np.arange(len(probabilities))
     labels = probabilities.argmax(axis=1)
     confidence = probabilities[rows, labels]
     second = np.partition(probabilities, -2, axis=1)[:, -2]
     accepted = confidence >= np.float32(threshold)
+    round_number, accepted_round, flipped = 1, pd.Series(pd.NA, index=rows, dtype="Int64"), np.zeros(len(rows), bool)
+    if previous is not None:
+        assert sorted(previous["id"]) == sorted(ids), "the round before had other images"
+        before = previous.set_index("id").loc[list(ids)].reset_index()
+        round_number = int(before["round"].iloc[0]) + 1
+        accepted_round, flipped = before["accepted_round"], before["label"].to_numpy() != labels
     return pd.DataFrame(
         {
             "id": ids,
@@ -39,6 +46,8 @@ def build_ledger(
             "reason": np.where(accepted, "", "below_threshold"),
             "teacher": teacher,
             "round": round_number,
+            "accepted_round": accepted_round.mask(accepted & accepted_round.isna().to_numpy(), round_number),
+            "flipped": flipped,
         }
     )
 

@@ -1,12 +1,15 @@
 """One file per stage: load what earlier stages left, call the library, save.
 
-A stage is a pure function ``run(config, inputs, out_dir, log) -> None``: `inputs` maps the names of earlier stages to
-their folders, `out_dir` is an empty folder of its own. The same inputs leave the same bits (timings apart).
+A stage is a pure function ``run(config, inputs, out_dir, log) -> None``: `inputs` maps what the stage
+calls its inputs to the folders of earlier stages, `out_dir` is an empty folder of its own. The same inputs leave the
+same bits (timings apart).
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from semisup.config import PipelineConfig
 
@@ -45,39 +48,75 @@ class Silence:
 
 Stage = Callable[[PipelineConfig, Mapping[str, Path], Path, StageLog], None]
 
-STAGES: tuple[str, ...] = ("split", "baseline", "pseudo_label", "joint", "evaluate")
-UPSTREAM: dict[str, tuple[str, ...]] = {
-    "split": (),
-    "baseline": ("split",),
-    "pseudo_label": ("split", "baseline"),
-    "joint": ("split", "pseudo_label"),
-    "evaluate": ("split", "baseline", "pseudo_label", "joint"),
-}
-"""Which earlier stages each stage reads."""
+StageName = Literal["split", "baseline", "pseudo_label", "joint", "evaluate", "promote"]
+STAGES: tuple[StageName, ...] = get_args(StageName)
+CHAMPION = "champion"
+"""Stands where a step's name would: what an earlier pipeline left and the registry calls its champion."""
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "split": ("seed", "data", "split"),
     "baseline": ("seed", "data", "model", "baseline", "runtime"),
-    "pseudo_label": ("seed", "data", "model", "pseudo_label", "runtime"),
+    "pseudo_label": ("seed", "data", "pseudo_label", "runtime"),
     "joint": ("seed", "data", "model", "joint", "runtime"),
-    "evaluate": ("seed", "data", "model", "runtime"),
+    "evaluate": tuple(PipelineConfig.model_fields),  # its report shows the whole config
+    "promote": ("name", "promote"),
 }
 """Which parts of the config each stage looks at: its parameters."""
 
 
-def load_stage(name: str) -> Stage:
-    """The function of a stage; imported only now, for torch takes seconds."""
+@dataclass(frozen=True)
+class Step:
+    """One stage at its place in a pipeline; a stage that runs once a round makes several steps."""
+
+    name: str
+    """`joint`, and in later rounds `joint-2`, `joint-3` …"""
+    stage: StageName
+    upstream: Mapping[str, str]
+    """What the stage calls an input → name of the step that leaves it, or CHAMPION."""
+
+
+def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
+    """The steps of a pipeline in the order in which they run; `champion`: does the registry have one?"""
+    steps = [Step("split", "split", {}), Step("baseline", "baseline", {"split": "split"})]
+    teacher = CHAMPION if champion and config.pseudo_label.teacher == "champion" else "baseline"
+    previous: dict[str, str] = {}
+    for number in range(1, config.rounds + 1):
+        suffix = f"-{number}" if number > 1 else ""
+        labels, student = f"pseudo_label{suffix}", f"joint{suffix}"
+        steps += [
+            Step(labels, "pseudo_label", {"split": "split", "teacher": teacher} | previous),
+            Step(student, "joint", {"split": "split", "pseudo_label": labels}),
+        ]
+        teacher, previous = student, {"previous": labels}
+    models = {"baseline": "baseline", "pseudo_label": labels, "joint": student}
+    steps.append(Step("evaluate", "evaluate", {"split": "split"} | models))
+    if config.promote.enabled:
+        steps.append(Step("promote", "promote", {"evaluate": "evaluate"} | ({CHAMPION: CHAMPION} if champion else {})))
+    return tuple(steps)
+
+
+def load_stage(name: str, checkpoints: Path | None = None) -> Stage:
+    """The function of a stage; imported only now, for torch takes seconds.
+
+    A training stage keeps its checkpoints in the folder `checkpoints`; the others need none.
+    """
     match name:
         case "split":
             from semisup.stages.split import run
         case "baseline":
-            from semisup.stages.baseline import run
+            from semisup.stages.baseline import run as train_baseline
+
+            return partial(train_baseline, checkpoints=checkpoints)
         case "pseudo_label":
             from semisup.stages.pseudo_label import run
         case "joint":
-            from semisup.stages.joint import run
+            from semisup.stages.joint import run as train_student
+
+            return partial(train_student, checkpoints=checkpoints)
         case "evaluate":
             from semisup.stages.evaluate import run
+        case "promote":
+            from semisup.stages.promote import run
         case _:
             raise ValueError(f"stage {name!r} does not exist; there are {', '.join(STAGES)}")
     return run

@@ -9,12 +9,14 @@ from semisup.data.split import Split
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
-from semisup.stages.training import epoch_reporter, save_training
+from semisup.stages.training import epoch_reporter, open_checkpoints, resume_reporter, save_training
 from semisup.training.loop import Examples, train
 
 
-def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
-    """Leaves the best epoch's weights, the history and its curves."""
+def run(
+    config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog, checkpoints: Path | None = None
+) -> None:
+    """Leaves the best epoch's weights, the history and its curves; goes on from what lies in `checkpoints`."""
     device = pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     images = pool_of(config).images
@@ -29,6 +31,8 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         steps_per_epoch=math.ceil(len(labeled.images) / config.baseline.batch_size),
         seed=derive_seed(config.seed, "baseline"),
         on_epoch=epoch_reporter(log, config.baseline.epochs),
+        checkpoints=open_checkpoints(checkpoints, log),
+        on_resume=resume_reporter(log, config.baseline.epochs),
     )
-    save_model(config, facts, result.weights, out_dir)
+    save_model(config, facts, result.weights, out_dir, stage="baseline")
     save_training(result, config.baseline, out_dir, log, "Baseline: labelled images alone")

@@ -57,13 +57,13 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
 
 
 def _facts(config: PipelineConfig, inputs: Mapping[str, Path], facts: DatasetFacts) -> dict[str, str]:
-    training = {name: read_json(inputs[stage] / "training.json") for name, stage in MODELS.items()}
+    timings = {name: read_json(inputs[stage] / "timings.json") for name, stage in MODELS.items()}
     return {
         "Seed": str(config.seed),
         "Data set": f"{facts.name}, digest {facts.digest[:12]}",
         "Model": config.model.name,
-        "Baseline training": f"{training['baseline']['seconds']:.1f} s",
-        "Student training": f"{training['student']['seconds']:.1f} s",
+        "Baseline training": f"{timings['baseline']['seconds']:.1f} s",
+        "Student training": f"{timings['student']['seconds']:.1f} s",
         "CPU threads": str(torch.get_num_threads()),
         "Versions": f"semisup {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }

@@ -92,13 +92,16 @@ def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn
     )
 
 
-def save_model(config: PipelineConfig, facts: DatasetFacts, weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Leaves `weights.safetensors` and `model.json`, which says what network they belong to.
+def save_model(
+    config: PipelineConfig, facts: DatasetFacts, weights: Mapping[str, Tensor], folder: Path, *, stage: str
+) -> None:
+    """Leaves `weights.safetensors` and `model.json`, which says what network they belong to and which stage trained it.
 
     Weights are read back by other configs too (a champion teaches the pipeline that comes after it), so they must not
     depend on the config at hand. Safetensors are plain numbers that no loader can be tricked into running.
     """
     description = config.model.model_dump(mode="json") | {
+        "stage": stage,
         "image_shape": list(facts.image_shape),
         "class_names": list(facts.class_names),
         "mean": list(facts.mean),

@@ -1,4 +1,4 @@
-"""Stage `joint`: a fresh student learns from labels and pseudo-labels together."""
+"""Stage `joint`: a fresh student learns from labels and pseudo-labels together; in every round another one."""
 
 import math
 from collections.abc import Mapping
@@ -16,21 +16,27 @@ from semisup.pseudo_labels.online import OnlineArgmax
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
-from semisup.stages.training import epoch_reporter, save_training
+from semisup.stages.training import epoch_reporter, open_checkpoints, resume_reporter, save_training
 from semisup.training.loop import Examples, UnlabeledTerm, train
 
 
-def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
-    """Leaves the student's best weights, the history with α and mask rate, and its curves."""
+def run(
+    config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog, checkpoints: Path | None = None
+) -> None:
+    """Leaves the student's best weights, the history with α and mask rate, and its curves.
+
+    Training goes on from what lies in `checkpoints`.
+    """
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     images = pool_of(config).images
     labeled = Examples(images[split.indices("labeled")].to(device), split.labels("labeled").to(device))
     validation = Examples(images[split.indices("validation")].to(device), split.labels("validation").to(device))
 
-    indices, policy = _unlabeled_part(
-        config, split, pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet"), device
-    )
+    ledger = pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet")
+    round_number = int(ledger["round"].iloc[0])
+    of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
+    indices, policy = _unlabeled_part(config, split, ledger, device)
     unlabeled = None
     if len(indices):
         unlabeled = UnlabeledTerm(
@@ -50,18 +56,20 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     else:
         steps_per_epoch = math.ceil(len(labeled.images) / joint.batch_size)
     result = train(
-        fresh_model(config, facts, "student").to(device),
+        fresh_model(config, facts, f"student{of_round}").to(device),
         joint,
         labeled,
         validation,
         num_classes=facts.num_classes,
         steps_per_epoch=steps_per_epoch,
-        seed=derive_seed(config.seed, "joint"),
+        seed=derive_seed(config.seed, f"joint{of_round}"),
         unlabeled=unlabeled,
         on_epoch=epoch_reporter(log, joint.epochs),
+        checkpoints=open_checkpoints(checkpoints, log),
+        on_resume=resume_reporter(log, joint.epochs),
     )
-    save_model(config, facts, result.weights, out_dir)
-    save_training(result, joint, out_dir, log, "Student: labels and pseudo-labels")
+    save_model(config, facts, result.weights, out_dir, stage="joint")
+    save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels")
 
 
 def _unlabeled_part(

@@ -1,24 +1,47 @@
 """What can be known to be wrong before anything is started or written."""
 
+from dataclasses import dataclass
+
 from semisup.checks import config_warnings
 from semisup.config import PipelineConfig
-from semisup.data.datasets import find_test_labels, list_test_ids
+from semisup.data.datasets import digest, load_test
 from semisup.errors import UserError
 from semisup.models import build_model
 from semisup.stages.files import pool_of
 from semisup.stages.split import plan
 
 
-def check(config: PipelineConfig) -> list[str]:
-    """Warnings about a config whose data are there, whose split exists and whose model can be built.
+@dataclass(frozen=True)
+class DataDigests:
+    """What the data set is, whatever folder it is read from: SHA-256 in hex."""
+
+    pool: str
+    test: str
+
+    def seen_by(self, stage: str) -> str:
+        """Digest of what a stage reads of it: the test images matter to `split` (their ids) and to `evaluate` only."""
+        return f"{self.pool}+{self.test}" if stage in {"split", "evaluate"} else self.pool
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A config that can run."""
+
+    warnings: list[str]
+    digests: DataDigests
+
+
+def check(config: PipelineConfig) -> Checked:
+    """Make sure that the data are there, the split exists and the model can be built.
+
+    The test images and labels are hashed here and looked at nowhere but in `evaluate`.
 
     Raises:
         UserError: one of them is not so.
     """
     pool = pool_of(config)
-    source = (config.data.name, config.data.root, config.data.download)
-    plan(config, pool, list_test_ids(*source))
-    find_test_labels(*source)
+    test = load_test(config.data.name, config.data.root, config.data.download)
+    plan(config, pool, test.ids)
     channels = pool.image_shape[0]
     build_model(
         config.model.name,
@@ -36,4 +59,4 @@ def check(config: PipelineConfig) -> list[str]:
 
         if not torch.cuda.is_available():
             raise UserError("runtime.device='cuda', but torch finds no CUDA device; use 'auto' or 'cpu'")
-    return config_warnings(config, pool.num_classes)
+    return Checked(config_warnings(config, pool.num_classes), DataDigests(digest(pool), digest(test)))

@@ -9,6 +9,7 @@ from semisup.config import TrainConfig
 from semisup.plots import learning_curves, save_png
 from semisup.stages import StageLog
 from semisup.stages.files import write_json
+from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import TrainingResult
 
 
@@ -28,9 +29,23 @@ def epoch_reporter(log: StageLog, epochs: int) -> Callable[[dict[str, float]], N
     return report
 
 
+def resume_reporter(log: StageLog, epochs: int) -> Callable[[int], None]:
+    """An `on_resume` that says where training goes on."""
+    return lambda epoch: log.info(f"resumed after epoch {epoch} of {epochs} from a checkpoint")
+
+
+def open_checkpoints(folder: Path | None, log: StageLog) -> Checkpoints | None:
+    """The checkpoints in a folder, None without one. Who calls the stage clears them once its results are safe."""
+    return Checkpoints(folder, log.warning) if folder else None
+
+
 def save_training(result: TrainingResult, config: TrainConfig, out_dir: Path, log: StageLog, title: str) -> None:
-    """Leaves `history.parquet`, `training.json` and `learning_curves.png`."""
+    """Leaves `history.parquet`, `training.json`, `learning_curves.png` and `timings.json`.
+
+    Only the last one holds seconds, so that the same training leaves the same bytes in all the others.
+    """
     history = pd.DataFrame(result.history).astype({"epoch": int})
+    seconds = history.pop("seconds")
     best = history.loc[history["epoch"] == result.best_epoch].iloc[0]
     stopped_epoch = int(history["epoch"].max())
     summary = {
@@ -41,10 +56,10 @@ def save_training(result: TrainingResult, config: TrainConfig, out_dir: Path, lo
         "monitor": config.early_stopping.monitor,
         "best_validation_loss": float(best["validation_loss"]),
         "best_validation_accuracy": float(best["validation_accuracy"]),
-        "seconds": float(history["seconds"].sum()),
     }
     history.to_parquet(out_dir / "history.parquet", index=False)
     write_json(out_dir / "training.json", summary)
+    write_json(out_dir / "timings.json", {"seconds": float(seconds.sum()), "epochs": seconds.tolist()})
     figure = learning_curves(history, result.best_epoch, stopped_epoch, result.stopped_early, title)
     save_png(figure, out_dir / "learning_curves.png")
     log.metrics(

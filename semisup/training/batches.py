@@ -1,6 +1,7 @@
 """Endless streams of shuffled, augmented batches."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,15 @@ class ShuffledBatches:
         batch, self.rest = self.rest[: self.batch_size], self.rest[self.batch_size :]
         return batch
 
+    def state(self) -> dict[str, Any]:
+        """What decides every batch to come."""
+        return {"generator": self.generator.get_state(), "rest": self.rest.clone()}  # a view would save all of it
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.generator.set_state(state["generator"])
+        self.rest = state["rest"]
+
 
 class ImageStream:
     """Endless (indices (B,), augmented images float32 (B, C, H, W) on the 0..255 scale) of one set of images.
@@ -59,3 +69,12 @@ class ImageStream:
             generator=self.generator,
         )
         return indices, images
+
+    def state(self) -> dict[str, Any]:
+        """What decides every batch to come, the images themselves apart."""
+        return {"batches": self.batches.state(), "generator": self.generator.get_state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.batches.restore(state["batches"])
+        self.generator.set_state(state["generator"])

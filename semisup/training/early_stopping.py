@@ -1,7 +1,7 @@
 """When to stop, and which epoch to keep."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 
 @dataclass
@@ -41,6 +41,15 @@ class EarlyStopping:
     def should_stop(self) -> bool:
         """Has the patience run out?"""
         return self.epochs_without_improvement >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        """Every field."""
+        return asdict(self)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        for name, value in state.items():
+            setattr(self, name, value)
 
     def _gain(self, value: float) -> float:
         assert self.best is not None

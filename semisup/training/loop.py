@@ -1,6 +1,5 @@
 """The training loop: supervised, or joint with pseudo-labels. It reads from top to bottom."""
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +16,11 @@ from semisup.pseudo_labels import Policy
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.targets import draw_mixing, one_hot, smooth
 from semisup.training.batches import ImageStream
+from semisup.training.checkpoints import Checkpoints
 from semisup.training.early_stopping import EarlyStopping
 from semisup.training.predict import validate
 from semisup.training.schedules import alpha_ramp, build_lr_schedule, build_optimizer
+from semisup.training.state import TrainingState
 from semisup.training.steps import StepFigures, joint_step, supervised_step
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -71,12 +72,18 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     seed: int,
     unlabeled: UnlabeledTerm | None = None,
     on_epoch: Callable[[dict[str, float]], None] = lambda record: None,
+    checkpoints: Checkpoints | None = None,
+    on_resume: Callable[[int], None] = lambda epoch: None,
 ) -> TrainingResult:
     """Train `model` in place on the device that holds it and the data; return the weights of its best epoch.
 
     The same arguments give the same bits on a CPU with the same number of threads. `on_epoch` gets each epoch's
     record: epoch (from 1), losses in nats, accuracies as fractions, learning rate, seconds; with an unlabelled term
     also alpha, both parts of the loss, and mask_rate (share of the unlabelled batch that carries weight).
+
+    From `checkpoints` a training that was interrupted goes on with the bits of an undisturbed one (`seconds` apart).
+    `on_resume` is then told the last epoch that need not be repeated, and `on_epoch` gets the records of all epochs
+    up to it once more. An epoch's record comes before its checkpoint.
 
     Raises:
         UserError: the training loss is no longer finite.
@@ -96,18 +103,25 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     if smoothing:
         targets_of_all = smoothing(targets_of_all)
     labeled_stream = ImageStream(labeled.images, config.batch_size, config.augment, seed, "labeled")
+    streams, policy_state = [labeled_stream], {}
     if unlabeled:
         unlabeled_stream = ImageStream(unlabeled.images, unlabeled.batch_size, config.augment, seed, "unlabeled")
-        policy_state = unlabeled.policy.init(len(unlabeled.images), num_classes)
+        streams, policy_state = [*streams, unlabeled_stream], unlabeled.policy.init(len(unlabeled.images), num_classes)
     mixup_rng = numpy_generator(seed, "mixup")
-    steps = itertools.count()
-    history: list[dict[str, float]] = []
-    best_weights: dict[str, Tensor] = {}
+    so_far = TrainingState(device, model, optimizer, lr_schedule, ema, stopping, streams, mixup_rng, policy_state)
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _flushed_denormals():
         # Dropout knows no generator but the global ones; on a CPU, those of idle GPUs are left alone.
         (torch if device.type == "cuda" else torch.default_generator).manual_seed(derive_seed(seed, "dropout"))
-        for epoch in range(1, config.epochs + 1):
+        if checkpoints and (saved := checkpoints.latest(device.type)):
+            so_far.restore(saved)
+            on_resume(len(so_far.history))
+            for earlier in so_far.history:
+                on_epoch(earlier)
+
+        for epoch in range(len(so_far.history) + 1, config.epochs + 1):
+            if stopping.should_stop:  # also if it stopped before it was interrupted
+                break
             started = time.perf_counter()
             alpha = 0.0
             if unlabeled:
@@ -115,7 +129,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             sums = torch.zeros(5, device=device)  # on the device: no step waits for a figure
             model.train()
 
-            for step in itertools.islice(steps, steps_per_epoch):
+            for step in range((epoch - 1) * steps_per_epoch, epoch * steps_per_epoch):
                 mixes = config.mixup.alpha > 0 and step % config.mixup.every_n_batches == 0
                 indices, images = next(labeled_stream)
                 targets = targets_of_all[indices]
@@ -127,14 +141,14 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 if unlabeled and alpha > 0:
                     chosen, extra_images = next(unlabeled_stream)
                     mixes_extra = mixes and unlabeled.mix
-                    figures, policy_state = joint_step(
+                    figures, so_far.policy_state = joint_step(
                         model,
                         images,
                         targets,
                         extra_images,
                         chosen,
                         policy=unlabeled.policy,
-                        state=policy_state,
+                        state=so_far.policy_state,
                         alpha=alpha,
                         mixing=draw_mixing(len(chosen), config.mixup.alpha, mixup_rng, device) if mixes_extra else None,
                         smoothing=smoothing if unlabeled.smooth else None,
@@ -175,14 +189,15 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                     "unsupervised_loss": unsupervised,
                     "mask_rate": mask_rate,
                 }
-            history.append(record)
+            so_far.history.append(record)
             on_epoch(record)
             if stopping.update(epoch, loss=validation_loss, accuracy=validation_accuracy):
-                best_weights = {name: value.detach().cpu().clone() for name, value in kept.state_dict().items()}
-            if stopping.should_stop:
-                break
+                so_far.best_weights = {name: value.detach().cpu().clone() for name, value in kept.state_dict().items()}
+            if checkpoints:
+                checkpoints.save_if_due(epoch, so_far.state)
 
-    return TrainingResult(best_weights, history, stopping.best_epoch, stopped_early=len(history) < config.epochs)
+    stopped_early = len(so_far.history) < config.epochs
+    return TrainingResult(so_far.best_weights, so_far.history, stopping.best_epoch, stopped_early)
 
 
 @contextmanager

@@ -12,12 +12,12 @@ from mlflow.tracking import MlflowClient
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import Artifact
 
-import flows.pipeline
+import flows.steps
 from flows.pipeline import pipeline
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.errors import UserError
-from semisup.stages import STAGES, UPSTREAM
+from semisup.stages import STAGES, plan
 from semisup.stages import load_stage as real_load_stage
 
 pytestmark = [
@@ -69,9 +69,13 @@ def test_every_stage_is_a_child_of_the_pipelines_run(stored):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stages_run_is_tagged_with_what_it_is_and_where_it_came_from(name, finished_run, stored):
-    expected = {"stage": name, "config": "tiny", "seed": "3", "complete": "true"}
-    expected |= {f"upstream.{earlier}": stored[earlier].info.run_id for earlier in UPSTREAM[name]}
+    expected = {"stage": name, "step": name, "config": "tiny", "seed": "3", "complete": "true"}
+    (step,) = (step for step in plan(finished_run.config) if step.name == name)
+    for role, source in step.upstream.items():
+        expected |= {f"upstream.{role}": stored[source].info.run_id}
+        expected |= {f"digest.{role}": stored[source].data.tags["output_digest"]}
     assert expected.items() <= stored[name].data.tags.items()
+    assert {"fingerprint", "output_digest", "dataset"} <= stored[name].data.tags.keys()
 
 
 def test_the_pipelines_run_is_tagged_and_holds_the_config_and_the_key_figures(finished_run, stored):
@@ -109,6 +113,7 @@ def test_every_epoch_has_its_metrics_in_mlflow_and_they_are_those_of_the_history
         ("pseudo_label", ["pseudo_labels.parquet", "confidence_histogram.png", "picture_grid.png"]),
         ("joint", ["weights.safetensors", "history.parquet", "learning_curves.png"]),
         ("evaluate", ["report.html", "report.md", "predictions.parquet", "metrics.json"]),
+        ("promote", ["decision.json", "predictions.parquet"]),
     ],
 )
 def test_every_stages_files_are_artifacts_of_its_run(name, expected, finished_run, stored):
@@ -125,7 +130,8 @@ def test_the_student_is_a_model_of_its_run_ready_to_be_loaded(finished_run, stor
 
 def test_nothing_but_the_store_is_left_in_the_working_folder(finished_run):
     left = {path.name for path in finished_run.folder.iterdir()}
-    assert left - {"mlflow.db.lock"} == {"mlflow.db", "mlartifacts"}
+    assert left - {"mlflow.db.lock"} == {"mlflow.db", "mlartifacts", ".semisup"}
+    assert [path.name for path in (finished_run.folder / ".semisup").rglob("*") if path.is_file()] == []
 
 
 # --- the result -------------------------------------------------------------------------------------------------------
@@ -232,11 +238,11 @@ def test_every_stage_is_a_task_of_its_own_name_and_all_are_completed(artifacts):
         of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
         for _ in range(60):  # so do the last states of tasks
             tasks = client.read_task_runs(flow_run_filter=of_run)
-            if len(tasks) == len(STAGES) and all(task.state.is_final() for task in tasks):
+            if len(tasks) == len(STAGES) + 1 and all(task.state.is_final() for task in tasks):
                 break
             time.sleep(0.5)
         assert client.read_flow_run(flow_run_id).name == "tiny-seed3"
-    assert sorted(task.name.rpartition("-")[0] for task in tasks) == sorted(STAGES)
+    assert sorted(task.name.rpartition("-")[0] for task in tasks) == sorted([*STAGES, "open_store"])
     assert all(task.state.is_completed() for task in tasks)
 
 
@@ -246,9 +252,9 @@ def test_every_stage_is_a_task_of_its_own_name_and_all_are_completed(artifacts):
 def break_stage(monkeypatch: pytest.MonkeyPatch, broken: str, error: BaseException) -> None:
     """One stage raises, half-way through; the others are as they were."""
 
-    def load_stage(name: str):
+    def load_stage(name: str, checkpoints: Path | None = None):
         if name != broken:
-            return real_load_stage(name)
+            return real_load_stage(name, checkpoints)
 
         def stage(config, inputs, out_dir, log):
             (out_dir / "half.txt").write_text("half a file", encoding="utf-8")
@@ -256,7 +262,7 @@ def break_stage(monkeypatch: pytest.MonkeyPatch, broken: str, error: BaseExcepti
 
         return stage
 
-    monkeypatch.setattr(flows.pipeline, "load_stage", load_stage)
+    monkeypatch.setattr(flows.steps, "load_stage", load_stage)
 
 
 def outcome_of_each(folder: Path) -> dict[str, str]:
@@ -272,7 +278,9 @@ def test_a_stage_that_fails_leaves_its_run_and_the_pipelines_failed(error, store
     assert outcome_of_each(store) == {"pipeline": "FAILED", "split": "FINISHED", "baseline": "FAILED"}
     failed = next(run for run in runs_in(store) if run.data.tags["stage"] == "baseline")
     assert "complete" not in failed.data.tags
-    assert [entry.path for entry in client_of(store).list_artifacts(failed.info.run_id)] == ["config.yaml"]
+    listed = {entry.path for entry in client_of(store).list_artifacts(failed.info.run_id)}
+    assert listed == {"config.yaml", "lineage.json"}
+    assert str(error) in failed.data.tags["error"]
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -309,7 +317,7 @@ def test_a_prefect_server_that_loses_an_artifact_costs_no_stage(store, tiny_conf
     def lost(**artifact: object) -> None:
         raise OSError("the server is gone")
 
-    monkeypatch.setattr(flows.pipeline, "create_link_artifact", lost)
+    monkeypatch.setattr("prefect.artifacts.create_link_artifact", lost)
     break_stage(monkeypatch, "baseline", RuntimeError("far enough"))
     with pytest.raises(RuntimeError, match="far enough"):
         pipeline(tiny_config)

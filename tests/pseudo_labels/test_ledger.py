@@ -1,5 +1,7 @@
 """The ledger: accepted exactly where confidence reaches the threshold, and examples worth a look."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,22 +69,94 @@ def test_coverage_falls_as_the_threshold_rises(confidences, threshold):
     assert strict.tolist() == [confidence >= threshold for confidence in confidences]
 
 
-def test_ids_indices_teacher_and_round_are_kept_in_the_order_of_the_images():
-    ledger = ledger_of(PROBABILITIES, round_number=3)
+def test_ids_indices_and_teacher_are_kept_in_the_order_of_the_images():
+    ledger = ledger_of(PROBABILITIES)
     assert ledger["id"].tolist() == ["train/00000", "train/00001", "train/00002", "train/00003"]
     assert ledger["index"].tolist() == [100, 101, 102, 103]
     assert set(ledger["teacher"]) == {"baseline:abc"}
-    assert set(ledger["round"]) == {3}
-
-
-def test_the_first_round_is_round_one():
-    assert set(ledger_of(PROBABILITIES)["round"]) == {1}
 
 
 def test_a_ledger_of_no_images_has_all_columns():
     empty, full = ledger_of(np.empty((0, 10), dtype=np.float32)), ledger_of(PROBABILITIES)
     assert len(empty) == 0
     assert list(empty.columns) == list(full.columns)
+
+
+# --- rounds -------------------------------------------------------------------------------------------------------
+
+YES_0, NO_0, YES_1, NO_1 = (0.875, 0.125), (0.625, 0.375), (0.125, 0.875), (0.375, 0.625)
+"""Probabilities of an image that is labelled 0 or 1, and reaches the threshold of 0.75 or does not."""
+
+
+def ledgers_of(*rounds: Sequence[tuple[float, float]]) -> list[pd.DataFrame]:
+    """One ledger per round, each built on the one before."""
+    ledgers: list[pd.DataFrame] = []
+    for rows in rounds:
+        previous = ledgers[-1] if ledgers else None
+        ledgers.append(ledger_of(np.array(rows, dtype=np.float32), previous=previous))
+    return ledgers
+
+
+def nullable(values: pd.Series) -> list[int | None]:
+    return [None if pd.isna(value) else int(value) for value in values]
+
+
+def test_in_the_first_round_nothing_is_flipped_and_what_is_accepted_is_accepted_first():
+    (ledger,) = ledgers_of([YES_0, NO_0, YES_1])
+    assert ledger["round"].tolist() == [1, 1, 1]
+    assert ledger["flipped"].tolist() == [False, False, False]
+    assert nullable(ledger["accepted_round"]) == [1, None, 1]
+
+
+def test_every_round_counts_one_up_and_keeps_the_round_of_the_first_acceptance():
+    first, second, third = ledgers_of([YES_0, NO_0, NO_0, NO_0], [NO_0, YES_0, NO_0, NO_0], [YES_0, NO_0, YES_0, NO_0])
+    assert [set(ledger["round"]) for ledger in (first, second, third)] == [{1}, {2}, {3}]
+    assert nullable(second["accepted_round"]) == [1, 2, None, None]
+    assert nullable(third["accepted_round"]) == [1, 2, 3, None]
+
+
+def test_flipped_is_another_label_than_in_the_round_before_accepted_or_not():
+    _, second, third = ledgers_of([YES_0, NO_0, YES_0, NO_0], [YES_1, NO_1, NO_0, YES_0], [YES_0, NO_1, NO_0, YES_0])
+    assert second["flipped"].tolist() == [True, True, False, False]
+    assert third["flipped"].tolist() == [True, False, False, False]
+
+
+def test_the_round_before_is_matched_by_id_whatever_the_order_of_its_rows():
+    (previous,) = ledgers_of([YES_0, NO_0, YES_1, NO_1])
+    now = np.array([YES_0, YES_1, YES_0, NO_1], dtype=np.float32)
+    shuffled = previous.iloc[[2, 0, 3, 1]]
+    pd.testing.assert_frame_equal(ledger_of(now, previous=shuffled), ledger_of(now, previous=previous))
+    assert ledger_of(now, previous=shuffled)["flipped"].tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("rows", [[YES_0], [YES_0, YES_0, YES_0]])
+def test_a_round_before_with_other_images_cannot_be(rows):
+    (previous,) = ledgers_of(rows)
+    with pytest.raises(AssertionError, match="other images"):
+        ledger_of(np.array([YES_0, YES_0], dtype=np.float32), previous=previous)
+
+
+def test_the_column_types_are_those_of_every_round_and_survive_parquet(tmp_path):
+    for ledger in ledgers_of([NO_0, NO_0], [YES_0, NO_0], [YES_0, NO_0]):
+        ledger.to_parquet(tmp_path / "ledger.parquet", index=False)
+        back = pd.read_parquet(tmp_path / "ledger.parquet")
+        pd.testing.assert_frame_equal(back, ledger)
+        assert (str(back["accepted_round"].dtype), str(back["flipped"].dtype)) == ("Int64", "bool")
+
+
+@given(
+    rounds=st.lists(
+        st.lists(st.sampled_from([YES_0, NO_0, YES_1, NO_1]), min_size=4, max_size=4), min_size=1, max_size=5
+    )
+)
+@settings(deadline=None, max_examples=30)
+def test_the_first_acceptance_is_null_exactly_where_no_round_accepted(rounds):
+    for number, ledger in enumerate(ledgers_of(*rounds), start=1):
+        expected = [
+            next((r for r, rows in enumerate(rounds[:number], start=1) if rows[image] in (YES_0, YES_1)), None)
+            for image in range(4)
+        ]
+        assert nullable(ledger["accepted_round"]) == expected
 
 
 # --- examples -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -19,15 +20,16 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 
 from semisup.config import PipelineConfig
 from semisup.config_files import to_yaml
+from semisup.data import datasets
 from semisup.data.datasets import UNLABELED, ImageSet, load_pool, load_test
 from semisup.errors import UserError
-from semisup.stages import STAGES, UPSTREAM, Silence, files, load_stage
+from semisup.stages import STAGES, Silence, files, load_stage, plan
 from semisup.stages.files import ALL_THREADS, pick_device
 from semisup.stages.preflight import check
 
-BEFORE_EVALUATE = STAGES[:-1]
-TIMED = {"training.json", "history.parquet"}
-"""Files that hold seconds; their other columns are compared on their own."""
+BEFORE_EVALUATE = STAGES[: STAGES.index("evaluate")]
+TIMED = {"timings.json"}
+"""Files that hold seconds."""
 
 
 def changed(config: PipelineConfig, **sections: Any) -> PipelineConfig:
@@ -48,8 +50,8 @@ def digests(folders: dict[str, Path], names: tuple[str, ...] = BEFORE_EVALUATE) 
     }
 
 
-def without_seconds(folder: Path) -> pd.DataFrame:
-    return pd.read_parquet(folder / "history.parquet").drop(columns="seconds")
+def history_of(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "history.parquet")
 
 
 def read_json(path: Path) -> Any:
@@ -76,9 +78,13 @@ class Ear(Silence):
     """A log that keeps what it hears."""
 
     def __init__(self) -> None:
+        self.lines: list[str] = []
         self.warnings: list[str] = []
         self.steps: list[int] = []
         self.progressed: list[tuple[int, int]] = []
+
+    def info(self, message: str) -> None:
+        self.lines.append(message)
 
     def warning(self, message: str) -> None:
         self.warnings.append(message)
@@ -97,23 +103,19 @@ class Ear(Silence):
 def test_the_same_config_and_seed_give_the_same_bits_twice(tiny_config, stage_folders, stage_runner, tmp_path):
     again = stage_runner(tiny_config, tmp_path, BEFORE_EVALUATE)
     assert digests(again) == digests(stage_folders)
-    for stage in ("baseline", "joint"):
-        pd.testing.assert_frame_equal(
-            without_seconds(again[stage]), without_seconds(stage_folders[stage]), check_exact=True
-        )
 
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from semisup.config_files import load_config
-from semisup.stages import STAGES, UPSTREAM, Silence, load_stage
+from semisup.stages import Silence, load_stage, plan
 
-config, root, folders = load_config(Path(sys.argv[1])), Path(sys.argv[2]), {}
-for name in STAGES:
-    folders[name] = root / name
-    folders[name].mkdir()
-    load_stage(name)(config, {earlier: folders[earlier] for earlier in UPSTREAM[name]}, folders[name], Silence())
+config, root = load_config(Path(sys.argv[1])), Path(sys.argv[2])
+for step in plan(config):
+    (root / step.name).mkdir()
+    inputs = {role: root / source for role, source in step.upstream.items()}
+    load_stage(step.stage)(config, inputs, root / step.name, Silence())
 """
 
 
@@ -125,8 +127,13 @@ def test_another_process_gives_the_same_bits(tiny_config, stage_folders, tmp_pat
     subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "12345"}, timeout=300)
     there = {name: tmp_path / name for name in STAGES}
     assert digests(there) == digests(stage_folders)
-    for name in ("predictions.parquet", "metrics.json"):
-        assert (there["evaluate"] / name).read_bytes() == (stage_folders["evaluate"] / name).read_bytes()
+    for stage, name in (
+        ("evaluate", "predictions.parquet"),
+        ("evaluate", "metrics.json"),
+        ("promote", "decision.json"),
+        ("promote", "predictions.parquet"),
+    ):
+        assert (there[stage] / name).read_bytes() == (stage_folders[stage] / name).read_bytes()
 
 
 def test_another_seed_gives_another_split_other_weights_and_another_ledger(
@@ -149,6 +156,86 @@ def test_the_batch_size_of_the_pseudo_label_pass_changes_no_label(tiny_config, s
     expected = ledger_of(stage_folders)
     assert ledger["label"].tolist() == expected["label"].tolist()
     np.testing.assert_allclose(ledger["confidence"], expected["confidence"], atol=1e-5)
+
+
+class Crash(BaseException):
+    """What ends a stage in the middle, in place of a signal."""
+
+
+class Crashing(Silence):
+    """A log that raises when it hears of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def metrics(self, values: Any, step: int | None = None) -> None:
+        if step == self.epoch:
+            raise Crash
+
+
+@pytest.mark.parametrize("stage", ["baseline", "joint"])
+@pytest.mark.parametrize("crash", [2, 5])
+def test_a_training_stage_that_crashed_and_is_run_again_leaves_the_same_bytes(
+    stage, crash, tiny_config, stage_folders, tmp_path
+):
+    out_dir, checkpoints, ear = tmp_path / "out", tmp_path / "checkpoints", Ear()
+    out_dir.mkdir()
+    epochs = getattr(tiny_config, stage).epochs
+    run = load_stage(stage, checkpoints)
+    with pytest.raises(Crash):
+        run(tiny_config, stage_folders, out_dir, Crashing(crash))
+    assert list(out_dir.iterdir()) == []
+    run(tiny_config, stage_folders, out_dir, ear)
+    assert digests({stage: out_dir}, (stage,)) == digests(stage_folders, (stage,))
+    resumed = [line for line in ear.lines if line.startswith("resumed")]
+    assert resumed in [[f"resumed after epoch {epoch} of {epochs} from a checkpoint"] for epoch in range(1, crash)]
+    assert ear.steps == list(range(1, len(ear.steps) + 1))  # told of every epoch, those before the crash too
+    assert list(checkpoints.iterdir())  # they go when the results are safe, which is for the caller to know
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from semisup.config_files import load_config
+from semisup.stages import Silence, load_stage
+
+class Killing(Silence):
+    def metrics(self, values, step=None):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+config, split, out_dir, checkpoints = map(Path, sys.argv[1:])
+load_stage("baseline", checkpoints)(load_config(config), {"split": split}, out_dir, Killing())
+"""
+
+
+def test_a_stage_killed_and_run_again_by_another_process_leaves_the_same_bytes(tiny_config, stage_folders, tmp_path):
+    config, out_dir, checkpoints, ear = tmp_path / "tiny.yaml", tmp_path / "out", tmp_path / "checkpoints", Ear()
+    out_dir.mkdir()
+    config.write_text(to_yaml(tiny_config), encoding="utf-8")
+    arguments = map(str, (config, stage_folders["split"], out_dir, checkpoints))
+    killed = subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, *arguments], check=False, timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    load_stage("baseline", checkpoints)(tiny_config, stage_folders, out_dir, ear)
+    assert digests({"baseline": out_dir}, ("baseline",)) == digests(stage_folders, ("baseline",))
+    assert any(line.startswith("resumed after epoch") for line in ear.lines)
+
+
+@pytest.mark.parametrize("stage", ["baseline", "joint"])
+def test_seconds_stand_in_the_timings_and_in_no_other_file_of_a_training(stage, stage_folders):
+    history, timings = history_of(stage_folders[stage]), read_json(stage_folders[stage] / "timings.json")
+    assert timings["seconds"] == pytest.approx(sum(timings["epochs"]))
+    assert len(timings["epochs"]) == len(history)
+    assert all(seconds > 0 for seconds in timings["epochs"])
+    assert "seconds" not in history
+    assert "seconds" not in read_json(stage_folders[stage] / "training.json")
+
+
+def test_a_stage_that_trains_nothing_keeps_no_checkpoints(tiny_config, tmp_path):
+    out_dir, checkpoints = tmp_path / "out", tmp_path / "checkpoints"
+    out_dir.mkdir()
+    load_stage("split", checkpoints)(tiny_config, {}, out_dir, Silence())
+    assert not checkpoints.exists()
 
 
 # --- roles and leaks --------------------------------------------------------------------------------------------------
@@ -218,13 +305,12 @@ def test_scrambling_the_truth_of_unlabelled_images_changes_no_bit_but_the_audits
     monkeypatch.setattr(files, "load_pool", scrambled)
     split = {"split": stage_folders["split"]}
     folders = split | stage_runner(tiny_config, tmp_path, ("baseline", "pseudo_label", "joint"), split)
-    compared = ("baseline/weights.safetensors", "pseudo_label/pseudo_labels.parquet", "joint/weights.safetensors")
+    compared = [
+        f"{stage}/{file}" for stage in ("baseline", "joint") for file in ("weights.safetensors", "history.parquet")
+    ]
+    compared.append("pseudo_label/pseudo_labels.parquet")
     here, there = digests(folders), digests(stage_folders)
     assert {file: here[file] for file in compared} == {file: there[file] for file in compared}
-    for stage in ("baseline", "joint"):
-        pd.testing.assert_frame_equal(
-            without_seconds(folders[stage]), without_seconds(stage_folders[stage]), check_exact=True
-        )
     # The audit does see it: otherwise this test would prove nothing.
     assert here["pseudo_label/audit.parquet"] != there["pseudo_label/audit.parquet"]
     precisions = [read_json(each["pseudo_label"] / "summary.json")["precision"] for each in (folders, stage_folders)]
@@ -255,6 +341,17 @@ def test_no_stage_before_evaluate_needs_a_test_label(tiny_config, mnist_like, st
     message = the_error(load_stage("evaluate"), config, folders, tmp_path / "evaluate", Silence())
     assert "t10k-labels-idx1-ubyte" in message
     assert list((tmp_path / "evaluate").iterdir()) == []
+
+
+def test_promote_needs_no_data_at_all(tiny_config, stage_folders, stage_runner, tmp_path, monkeypatch):
+    def opened(*arguments: Any) -> Any:
+        raise AssertionError(f"images were opened: {arguments}")
+
+    monkeypatch.setattr(datasets, "_load", opened)
+    config = changed(tiny_config, data={"name": "mnist", "root": tmp_path / "nowhere"})
+    folders = stage_runner(config, tmp_path, ("promote",), stage_folders)
+    for file in ("decision.json", "predictions.parquet"):
+        assert (folders["promote"] / file).read_bytes() == (stage_folders["promote"] / file).read_bytes()
 
 
 # --- figures that others confirm --------------------------------------------------------------------------------------
@@ -350,7 +447,7 @@ def test_the_class_counts_of_the_facts_are_those_of_the_truth(stage_folders):
 
 @pytest.mark.parametrize("stage", ["baseline", "joint"])
 def test_the_kept_epoch_is_the_one_with_the_lowest_validation_loss(stage, stage_folders):
-    history, training = without_seconds(stage_folders[stage]), read_json(stage_folders[stage] / "training.json")
+    history, training = history_of(stage_folders[stage]), read_json(stage_folders[stage] / "training.json")
     # The student's ramp is complete in epoch 3; best epochs may lie before it.
     assert training["best_validation_loss"] == history["validation_loss"].min()
     assert training["best_epoch"] == history.loc[history["validation_loss"].idxmin(), "epoch"]
@@ -359,23 +456,19 @@ def test_the_kept_epoch_is_the_one_with_the_lowest_validation_loss(stage, stage_
 
 def test_the_students_history_shows_the_linear_ramp_of_alpha(stage_folders):
     # T1 = 1, T2 = 3, final 1: zero in epoch 1, half-way in epoch 2, complete from epoch 3 on.
-    alphas = without_seconds(stage_folders["joint"])["alpha"].tolist()
+    alphas = history_of(stage_folders["joint"])["alpha"].tolist()
     assert alphas == pytest.approx([0.0, 0.5, 1.0, 1.0, 1.0, 1.0])
 
 
 # --- awkward but legal configs ----------------------------------------------------------------------------------------
 
 
-def test_no_accepted_pseudo_label_is_a_warning_and_the_pipeline_still_ends(tiny_config, tmp_path):
+def test_no_accepted_pseudo_label_is_a_warning_and_the_pipeline_still_ends(tiny_config, stage_runner, tmp_path):
     config = changed(
         tiny_config, baseline={"epochs": 1}, joint={"epochs": 1, "ramp_start": 0, "ramp_end": 0}
     ).model_copy(update={"pseudo_label": tiny_config.pseudo_label.model_copy(update={"threshold": 1.0})})
-    folders, ears = {}, {name: Ear() for name in STAGES}
-    for name in STAGES:
-        folders[name] = tmp_path / name
-        folders[name].mkdir()
-        inputs = {earlier: folders[earlier] for earlier in UPSTREAM[name]}
-        load_stage(name)(config, inputs, folders[name], ears[name])
+    ears = {step.name: Ear() for step in plan(config)}
+    folders = stage_runner(config, tmp_path, logs=ears)
     summary = read_json(folders["pseudo_label"] / "summary.json")
     assert (summary["accepted"], summary["coverage"], summary["precision"]) == (0, 0.0, None)
     assert any("pseudo_label.threshold=1.0" in warning for warning in ears["pseudo_label"].warnings)
@@ -407,7 +500,7 @@ def test_the_online_method_uses_every_unlabelled_image(tiny_config, stage_folder
     unlabeled, pool = ids_of(stage_folders, "unlabeled"), load_pool("digits")
     assert torch.equal(term.images, pool.images[[id_ in unlabeled for id_ in pool.ids]])
     assert steps == -(-len(unlabeled) // 96)
-    assert without_seconds(tmp_path)["mask_rate"].tolist() == [1.0]
+    assert history_of(tmp_path)["mask_rate"].tolist() == [1.0]
 
 
 def test_the_threshold_method_uses_exactly_the_accepted_images_of_the_ledger(
@@ -447,13 +540,34 @@ def test_early_stopping_of_the_student_never_comes_before_the_ramp_is_complete(
     ("stage", "expected"),
     [
         ("split", {"split.parquet", "dataset.json", "class_counts.png"}),
-        ("baseline", {"weights.safetensors", "history.parquet", "training.json", "learning_curves.png"}),
+        (
+            "baseline",
+            {
+                "weights.safetensors",
+                "model.json",
+                "history.parquet",
+                "training.json",
+                "timings.json",
+                "learning_curves.png",
+            },
+        ),
         (
             "pseudo_label",
             {"pseudo_labels.parquet", "summary.json", "audit.parquet", "confidence_histogram.png", "picture_grid.png"},
         ),
-        ("joint", {"weights.safetensors", "history.parquet", "training.json", "learning_curves.png"}),
+        (
+            "joint",
+            {
+                "weights.safetensors",
+                "model.json",
+                "history.parquet",
+                "training.json",
+                "timings.json",
+                "learning_curves.png",
+            },
+        ),
         ("evaluate", {"predictions.parquet", "metrics.json", "report.html", "report.md"}),
+        ("promote", {"decision.json", "predictions.parquet"}),
     ],
 )
 def test_every_stage_leaves_its_files(stage, expected, stage_folders):
@@ -480,11 +594,6 @@ def test_a_stage_that_does_not_exist_is_refused_with_the_names_of_those_that_do(
     with pytest.raises(ValueError, match="'polish' does not exist") as caught:
         load_stage("polish")
     assert all(name in str(caught.value) for name in STAGES)
-
-
-def test_every_stage_reads_only_earlier_ones():
-    for position, name in enumerate(STAGES):
-        assert set(UPSTREAM[name]) <= set(STAGES[:position])
 
 
 # --- mistakes that are found before anything is started ---------------------------------------------------------------
@@ -514,6 +623,7 @@ def test_a_split_that_leaves_nothing_unlabelled_is_refused(tiny_config, mnist_li
     chosen = np.concatenate([np.flatnonzero(target == digit)[:10] for digit in range(10)])
     write_idx(mnist_like / "train-images-idx3-ubyte", images[chosen] * 15)
     write_idx(mnist_like / "train-labels-idx1-ubyte", target[chosen])
+    write_idx(mnist_like / "t10k-labels-idx1-ubyte", target[500:600])
     config = changed(tiny_config, data={"name": "mnist", "root": mnist_like})
     assert "take all 100 images" in the_error(check, config)
 
@@ -534,13 +644,13 @@ def test_a_device_that_is_not_there_is_refused(tiny_config):
 
 
 def test_a_good_config_has_nothing_to_warn_of(tiny_config):
-    assert check(tiny_config) == []
+    assert check(tiny_config).warnings == []
 
 
 def test_a_threshold_that_smoothing_can_never_reach_is_a_warning(tiny_config):
     # Smoothing 0.1 over all ten classes leaves 0.9 + 0.01 on the true one.
     config = changed(tiny_config, baseline={"label_smoothing": {"epsilon": 0.1}}, pseudo_label={"threshold": 0.95})
-    (warning,) = check(config)
+    (warning,) = check(config).warnings
     assert "0.91" in warning
 
 

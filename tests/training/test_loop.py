@@ -1,6 +1,10 @@
 """The training loop: equal to plain gradient descent by hand, the same bits twice, and the best epoch's weights."""
 
+import contextlib
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from semisup.models import build_model
 from semisup.pseudo_labels.fixed import FixedLabels
 from semisup.pseudo_labels.online import OnlineArgmax
 from semisup.training import loop
+from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import Examples, TrainingResult, UnlabeledTerm, train
 from semisup.training.predict import validate
 
@@ -367,6 +372,234 @@ def test_a_moving_average_changes_what_is_kept_and_not_how_the_model_learns():
     without, with_average = fit(plain, config()), fit(averaged, config(ema_decay=0.9))
     assert same_bits(plain.state_dict(), averaged.state_dict())
     assert not same_bits(without.weights, with_average.weights)
+
+
+# --- interrupted and started again --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fading:
+    """A policy with a memory: every update counts less than the one before."""
+
+    uses_predictions = True
+
+    def init(self, num_unlabeled: int, num_classes: int) -> dict[str, Tensor]:
+        return {"updates": torch.zeros(())}
+
+    def update(self, state: dict[str, Tensor], probabilities: Tensor, indices: Tensor):
+        weights = torch.full((len(indices),), 0.9) ** state["updates"]
+        return {"updates": state["updates"] + 1}, probabilities, weights
+
+
+STEPPED_SGD = {
+    "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
+    "schedule": {"name": "step", "milestones": (2, 4), "gamma": 0.3},
+}
+COSINE_ADAMW = {"optimizer": {"name": "adamw"}, "schedule": {"name": "cosine", "warmup": 0.3}}
+RAMPED = {"batch_size": 13, "ramp_start": 1, "ramp_end": 3, "mix": True, "smooth": True}
+TRAININGS = {
+    "supervised, sgd, steps": (STEPPED_SGD | {"mixup": {"alpha": 1.0, "every_n_batches": 3}}, None),
+    "supervised, adamw, cosine, stops early": (
+        COSINE_ADAMW | {"early_stopping": {"patience": 3, **NEVER_BETTER}, "mixup": {"alpha": 1.0}},
+        None,
+    ),
+    "fixed labels, adamw, cosine": (COSINE_ADAMW, term(**RAMPED)),
+    "online, sgd, steps, stops early": (
+        STEPPED_SGD | {"early_stopping": {"patience": 1, **NEVER_BETTER}, "ema_decay": 0.0},
+        term(OnlineArgmax(), **RAMPED),
+    ),
+    "a policy with a memory, constant rate": (
+        {"schedule": {"name": "constant"}, "early_stopping": {"monitor": "accuracy"}},
+        term(Fading(), **RAMPED),
+    ),
+}
+"""Name → (config, unlabelled term). Epochs end in the middle of permutations and of mixup's turns."""
+
+
+class CrashError(Exception):
+    """What interrupts a training."""
+
+
+class AlwaysDue(Checkpoints):
+    """Checkpoints after every epoch, and a crash right after the one of epoch `last`."""
+
+    def __init__(self, folder: Path, last: int = 0, warn: Callable[[str], None] = pytest.fail) -> None:
+        super().__init__(folder, warn, clock=lambda: 0.0)
+        self.last = last
+
+    def save_if_due(self, epoch, make_state) -> None:
+        super().save_if_due(epoch, make_state)
+        if epoch == self.last:
+            raise CrashError
+
+
+def crash_in(epoch: int) -> Callable[[dict[str, float]], None]:
+    def on_epoch(record: dict[str, float]) -> None:
+        if record["epoch"] == epoch:
+            raise CrashError
+
+    return on_epoch
+
+
+def disturbed(name: str, **options) -> tuple[nn.Module, TrainingResult]:
+    """One of the trainings, from new arguments that equal those of the last time; (the model, the result)."""
+    changes, unlabeled = TRAININGS[name]
+    everything = {"epochs": 5, "batch_size": 7, "ema_decay": 0.9, **EVERYTHING}
+    everything["mixup"] = {"alpha": 1.0, "every_n_batches": 2}
+    model = net(dropout=0.3)
+    return model, fit(model, config(**everything | changes), unlabeled=unlabeled, steps_per_epoch=4, **options)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Callable[[str], tuple[nn.Module, TrainingResult]]:
+    """The trainings without checkpoints, each run once."""
+    known: dict[str, tuple[nn.Module, TrainingResult]] = {}
+
+    def look_up(name: str) -> tuple[nn.Module, TrainingResult]:
+        if name not in known:
+            known[name] = disturbed(name)
+        return known[name]
+
+    return look_up
+
+
+def assert_same_outcome(one: tuple[nn.Module, TrainingResult], other: tuple[nn.Module, TrainingResult]) -> None:
+    (model, result), (other_model, expected) = one, other
+    assert same_bits(model.state_dict(), other_model.state_dict())
+    assert same_bits(result.weights, expected.weights)
+    assert [record | {"seconds": 0} for record in result.history] == [
+        record | {"seconds": 0} for record in expected.history
+    ]
+    assert (result.best_epoch, result.stopped_early) == (expected.best_epoch, expected.stopped_early)
+
+
+def test_the_trainings_that_are_interrupted_hold_what_they_claim(undisturbed):
+    results = {name: undisturbed(name)[1] for name in TRAININGS}
+    assert {name for name, result in results.items() if result.stopped_early} == {
+        name for name in TRAININGS if "stops early" in name
+    }
+    assert all(len(result.history) == (4 if result.stopped_early else 5) for result in results.values())
+    assert any(0 < result.best_epoch < len(result.history) for result in results.values())
+    assert 0 < results["a policy with a memory, constant rate"].history[-1]["mask_rate"] <= 1
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("name", TRAININGS)
+def test_training_interrupted_in_any_epoch_and_started_again_ends_with_the_same_bits(
+    name, moment, undisturbed, tmp_path
+):
+    """Interrupted `before` or `after` the epoch's checkpoint is written; its record has been told either way."""
+    for epoch in range(1, len(undisturbed(name)[1].history) + 1):
+        folder = tmp_path / str(epoch)
+        crash = {"on_epoch": crash_in(epoch)} if moment == "before" else {}
+        with pytest.raises(CrashError):
+            disturbed(name, checkpoints=AlwaysDue(folder, last=epoch), **crash)
+        assert_same_outcome(disturbed(name, checkpoints=AlwaysDue(folder)), undisturbed(name))
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_training_interrupted_after_each_of_its_epochs_ends_with_the_same_bits(name, undisturbed, tmp_path):
+    for epoch in range(1, len(undisturbed(name)[1].history) + 1):
+        with pytest.raises(CrashError):
+            disturbed(name, checkpoints=AlwaysDue(tmp_path, epoch))
+    assert_same_outcome(disturbed(name, checkpoints=AlwaysDue(tmp_path)), undisturbed(name))
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_training_that_had_ended_returns_the_same_result_without_a_step(name, undisturbed, tmp_path, monkeypatch):
+    assert_same_outcome(disturbed(name, checkpoints=AlwaysDue(tmp_path)), undisturbed(name))
+    for step in ("supervised_step", "joint_step", "validate"):
+        monkeypatch.setattr(loop, step, None)
+    assert_same_outcome(disturbed(name, checkpoints=AlwaysDue(tmp_path)), undisturbed(name))
+
+
+SOME = "fixed labels, adamw, cosine"
+
+
+def test_who_watches_a_resumed_training_is_told_of_every_epoch_and_of_the_resumption_once(undisturbed, tmp_path):
+    told: list[dict[str, float]] = []
+    resumed: list[int] = []
+    watchers = {"on_epoch": told.append, "on_resume": resumed.append}
+    with pytest.raises(CrashError):
+        disturbed(SOME, checkpoints=AlwaysDue(tmp_path, 3), **watchers)
+    assert resumed == []
+    first_three = list(told)
+    told.clear()
+    _, result = disturbed(SOME, checkpoints=AlwaysDue(tmp_path), **watchers)
+    assert resumed == [3]
+    assert told == result.history
+    assert told[:3] == first_three  # with the seconds that they took when they were trained
+
+
+def test_a_crash_while_the_history_is_told_again_costs_nothing(undisturbed, tmp_path):
+    with pytest.raises(CrashError):
+        disturbed(SOME, checkpoints=AlwaysDue(tmp_path, 3))
+    with pytest.raises(CrashError):
+        disturbed(SOME, checkpoints=AlwaysDue(tmp_path), on_epoch=crash_in(2))
+    assert_same_outcome(disturbed(SOME, checkpoints=AlwaysDue(tmp_path)), undisturbed(SOME))
+
+
+@pytest.mark.parametrize("damaged", [["epoch-00003.ckpt"], ["epoch-00002.ckpt", "epoch-00003.ckpt"]])
+def test_damaged_checkpoints_are_named_and_cost_epochs_but_no_bit(damaged, undisturbed, tmp_path):
+    with pytest.raises(CrashError):
+        disturbed(SOME, checkpoints=AlwaysDue(tmp_path, 3))
+    for file in damaged:
+        (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:-1])
+    warnings: list[str] = []
+    resumed: list[int] = []
+    again = disturbed(SOME, checkpoints=AlwaysDue(tmp_path, warn=warnings.append), on_resume=resumed.append)
+    assert_same_outcome(again, undisturbed(SOME))
+    assert resumed == ([2] if len(damaged) == 1 else [])
+    assert len(warnings) == len(damaged)
+    assert all(file in warning for file, warning in zip(reversed(damaged), warnings, strict=True))
+
+
+def test_a_checkpoint_of_another_type_of_device_is_not_continued(undisturbed, tmp_path):
+    with pytest.raises(CrashError):
+        disturbed(SOME, checkpoints=AlwaysDue(tmp_path, 2))
+    saved = AlwaysDue(tmp_path).latest("cpu")
+    assert saved["epoch"] == 2
+    AlwaysDue(tmp_path).clear()
+    AlwaysDue(tmp_path).save_if_due(2, lambda: saved | {"device": "cuda"})
+    warnings: list[str] = []
+    again = disturbed(SOME, checkpoints=AlwaysDue(tmp_path, warn=warnings.append))
+    assert_same_outcome(again, undisturbed(SOME))
+    assert len(warnings) == 1
+
+
+def test_a_resumed_training_leaves_the_global_generators_as_they_were(tmp_path):
+    disturbed(SOME, checkpoints=AlwaysDue(tmp_path))
+    torch.rand(3)
+    before = torch.get_rng_state()
+    disturbed(SOME, checkpoints=AlwaysDue(tmp_path))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_a_resumed_training_has_the_generators_of_an_undisturbed_one(tmp_path):
+    """The weights are not compared: a GPU's sums need not have the same bits twice."""
+
+    def generators(**options) -> dict[float, Tensor]:
+        """Epoch → state of the generator from which dropout draws, at the epoch's end."""
+        states: dict[float, Tensor] = {}
+        labeled, validation = (Examples(part.images.cuda(), part.labels.cuda()) for part in (LABELED, VALIDATION))
+        with contextlib.suppress(CrashError):
+            fit(
+                net(dropout=0.5).cuda(),
+                config(**EVERYTHING),
+                labeled=labeled,
+                validation=validation,
+                on_epoch=lambda record: states.update({record["epoch"]: torch.cuda.get_rng_state()}),
+                **options,
+            )
+        return states
+
+    expected = generators()
+    assert list(generators(checkpoints=AlwaysDue(tmp_path, 2))) == [1, 2]
+    resumed = generators(checkpoints=AlwaysDue(tmp_path))
+    assert all(torch.equal(resumed[epoch], expected[epoch]) for epoch in (3, 4))
+    assert not torch.equal(expected[3], expected[4])
 
 
 # --- records and errors -------------------------------------------------------------------------------------------

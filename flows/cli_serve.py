@@ -1,0 +1,58 @@
+"""The command that keeps the pipeline ready to be started by Prefect: by a schedule, or by hand in its pages."""
+
+import os
+import re
+from typing import Annotated
+
+import typer
+
+from flows.commands import ConfigName, Overrides, end_orderly_on_sigterm, user_mistakes_in_one_line
+from semisup.errors import UserError
+
+
+def serve(
+    config: ConfigName,
+    *,
+    overrides: Overrides = None,
+    cron: Annotated[
+        str | None,
+        typer.Option(metavar="CRON", help="When to run the pipeline, such as '0 3 * * *'; else by hand only."),
+    ] = None,
+    timezone: Annotated[str, typer.Option(metavar="ZONE", help="Time zone of --cron, an IANA name.")] = "UTC",
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the deployments; unset: the name of the config.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of a Prefect server of our own, if none is configured.")
+    ] = 4200,
+) -> None:
+    """Offer pipeline, stages and reaper to Prefect, and run them on a schedule or from its pages, until Ctrl-C.
+
+    Uses the server that PREFECT_API_URL names, or else starts one with pages and scheduler on 127.0.0.1. A run that
+    would overlap with another one of the same pipeline is cancelled.
+    """
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")  # its log is what there is to see
+    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING")
+    with user_mistakes_in_one_line():
+        name = _checked_name(name)
+        from flows.deployments import cron_schedule, deployments, description
+        from flows.deployments import serve as serve_until_stopped
+        from flows.preparation import prepare
+        from flows.server import check_port, ensure_prefect_api
+
+        schedule = cron_schedule(cron, timezone) if cron is not None else None
+        resolved = prepare(config, overrides or [])
+        check_port(port)
+        end_orderly_on_sigterm()
+        typer.echo("starting Prefect")
+        ensure_prefect_api(port)
+        served = deployments(resolved, name or resolved.name, schedule)
+        for line in description(served, schedule):
+            typer.echo(line)
+        serve_until_stopped(served)
+
+
+def _checked_name(name: str | None) -> str | None:
+    if name is not None and not re.fullmatch(r"[\w.-]+", name):
+        raise UserError(f"--name {name!r} may hold letters, digits, '.', '_' and '-' only")
+    return name

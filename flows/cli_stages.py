@@ -1,0 +1,119 @@
+"""Commands about the stages of a config: run one alone, see how all stand, close what crashed."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands import (
+    AsJson,
+    ConfigName,
+    Overrides,
+    duration,
+    end_orderly_on_sigterm,
+    print_table,
+    user_mistakes_in_one_line,
+)
+from semisup.errors import UserError
+
+if TYPE_CHECKING:
+    from flows.survey import StepState
+
+
+def stage(
+    name: Annotated[str, typer.Argument(metavar="STAGE", help="Such as `joint`; in later rounds `joint-2` …")],
+    config: ConfigName,
+    *,
+    overrides: Overrides = None,
+    upstream: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STAGE=RUN_ID", help="Read this run instead of the newest matching one; may be repeated."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run it anew even though its result is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run one stage alone, upon what earlier runs left."""
+    with user_mistakes_in_one_line():
+        named = _pairs(upstream or [])
+        from flows.preparation import prepare
+
+        resolved = prepare(config, overrides or [])
+        from flows import display
+        from flows.server import ensure_prefect_api
+        from flows.single import look_up
+        from flows.single import stage as flow
+
+        look_up(resolved, name, named)
+        end_orderly_on_sigterm()
+        with display.shown():
+            ensure_prefect_api()
+            result = flow(name, resolved, named, force)
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        verb = "reused" if result["reused"] else f"done in {duration(result['seconds'])}"
+        typer.echo(f"{result['stage']}: {verb}, run {result['run_id']}")
+        for role, run_id in result["upstream"].items():
+            typer.echo(f"  read {role} from run {run_id}")
+
+
+def status(config: ConfigName, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """How every stage of a config stands: fresh, stale (and why), missing, running or failed."""
+    with user_mistakes_in_one_line():
+        from flows.preparation import prepare
+
+        resolved = prepare(config, overrides or [])
+        from flows.survey import survey
+
+        states = survey(resolved, Path.cwd())
+    if as_json:
+        typer.echo(json.dumps([_plain(state) for state in states.values()]))
+        return
+    rows = [
+        (name, state.standing, state.run.id if state.run else "", _age(state), state.why)
+        for name, state in states.items()
+    ]
+    print_table(["stage", "is", "run", "age", "why"], rows)
+
+
+def reap(config: ConfigName, overrides: Overrides = None) -> None:
+    """Close the runs in MLflow and Prefect whose process is gone. Every run does so at its start, too."""
+    with user_mistakes_in_one_line():
+        from flows.preparation import prepare
+
+        resolved = prepare(config, overrides or [])
+        from flows.reaper import reaper
+        from flows.server import ensure_prefect_api
+
+        end_orderly_on_sigterm()
+        ensure_prefect_api()
+        closed = reaper(resolved)
+    typer.echo(f"closed {closed['mlflow_runs']} runs in MLflow and {closed['prefect_runs']} in Prefect")
+
+
+def _pairs(arguments: list[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, run_id = argument.partition("=")
+        if not equals or not name or not run_id:
+            raise UserError(f"--upstream {argument!r} is not of the form STAGE=RUN_ID, for example baseline=3f2a")
+        pairs[name.strip()] = run_id.strip()
+    return pairs
+
+
+def _age(state: "StepState") -> str:
+    age = state.age()
+    return "" if age is None else duration(age)
+
+
+def _plain(state: "StepState") -> Mapping[str, Any]:
+    age = state.age()
+    return {
+        "stage": state.step.name,
+        "standing": state.standing,
+        "run_id": state.run.id if state.run else None,
+        "age_seconds": None if age is None else round(age, 1),
+        "why": state.why,
+    }

@@ -1,0 +1,80 @@
+"""What the commands share: options, one line for a mistake, tables. Light: nothing heavy is imported here."""
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from semisup.errors import UserError
+
+USER_MISTAKE = 2
+INTERRUPTED = 130
+TERMINATED = 143
+WIDTH_OF_A_PIPE = 240
+"""A pipe has no width; a line shall stay a line there."""
+
+ConfigName = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a ready-made config (`semisup configs`).")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+@contextmanager
+def user_mistakes_in_one_line() -> Iterator[None]:
+    """A user's mistake ends with status 2 and one line; Ctrl-C with 130."""
+    try:
+        yield
+    except UserError as error:
+        end(f"error: {error}", USER_MISTAKE)
+    except KeyboardInterrupt:
+        end("interrupted; runs that had begun are marked KILLED in MLflow, and checkpoints are kept", INTERRUPTED)
+
+
+def end(message: str, status: int) -> NoReturn:
+    """A last line on stderr."""
+    typer.echo(message, err=True)
+    raise typer.Exit(status)
+
+
+def end_orderly_on_sigterm() -> None:
+    """Exit instead of dying: only then does Prefect stop the server that it started for this process."""
+
+    def terminated(*_: object) -> NoReturn:
+        typer.echo("terminated; runs that had begun are marked KILLED in MLflow, and checkpoints are kept", err=True)
+        sys.exit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, terminated)
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), **options: Any
+) -> None:
+    """A table on stdout; `right` names the columns that are aligned to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title_justify="left", **options)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else WIDTH_OF_A_PIPE
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
+
+
+def duration(seconds: float | None) -> str:
+    """A time span for people: "8.2 s", "3 min", "5 h", "2 d"."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    for unit, size, limit in (("min", 60, 120), ("h", 3600, 48), ("d", 86400, float("inf"))):
+        if seconds / size < limit:
+            return f"{seconds / size:.0f} {unit}"
+    raise AssertionError

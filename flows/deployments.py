@@ -1,0 +1,137 @@
+"""What `semisup serve` offers: the pipeline, each of its stages and the reaper, ready to be started by Prefect."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas import schedules
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.runner import Runner
+from prefect.schedules import Cron, Interval, Schedule
+from prefect.server.schemas.schedules import CronSchedule
+from prefect.settings import PREFECT_UI_URL
+from prefect.types.entrypoint import EntrypointType
+from prefect.utilities.annotations import freeze
+from pydantic import ValidationError
+
+from flows.pipeline import pipeline
+from flows.reaper import reaper
+from flows.single import stage
+from semisup.config import PipelineConfig
+from semisup.errors import UserError
+from semisup.stages import plan
+
+REAPER_EVERY = timedelta(minutes=10)
+ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+"""A run that would overlap with one of the same deployment is cancelled, and says so. It would train the same twice,
+and a schedule that is faster than its runs would pile them up."""
+
+
+class StoppableRunner(Runner):
+    """Prefect's runner, for which SIGTERM is what Ctrl-C is: it pauses the schedules and ends its flow runs in order.
+
+    Its own handler exits at once, out of the middle of the event loop.
+    """
+
+    def handle_sigterm(self, *_args: Any, **_kwargs: Any) -> None:
+        """Raise SIGINT, which asyncio turns into an orderly end."""
+        signal.raise_signal(signal.SIGINT)
+
+
+def cron_schedule(cron: str, timezone: str) -> CronSchedule:
+    """The schedule of a cron expression, known to come up.
+
+    Raises:
+        UserError: the expression or the time zone is not valid, or no day is like that.
+    """
+    try:
+        schedule = CronSchedule(cron=cron, timezone=timezone)
+    except ValidationError as error:
+        if error.errors()[0]["loc"] == ("cron",):
+            raise UserError(
+                f"--cron {cron!r} is not a cron expression; write minute, hour, day, month, weekday: '0 3 * * *'"
+            ) from None
+        raise UserError(
+            f"--timezone {timezone!r} is not a time zone; write an IANA name such as UTC or Europe/Berlin"
+        ) from None
+    if not next_times(schedule):
+        raise UserError(f"--cron {cron!r} never comes up: there is no such day; mend its day or month")
+    return schedule
+
+
+def next_times(schedule: CronSchedule, count: int = 3) -> list[datetime]:
+    """The next times at which a schedule starts a run."""
+    try:
+        return list(asyncio.run(schedule.get_dates(count)))
+    except ValueError:  # croniter's, after it has looked through fifty years
+        return []
+
+
+def deployments(config: PipelineConfig, name: str, schedule: CronSchedule | None) -> list[RunnerDeployment]:
+    """The pipeline, on a schedule if there is one; every stage of this config; and the reaper, every ten minutes."""
+    values = config.model_dump(mode="json")
+    cron = Cron(schedule.cron, timezone=schedule.timezone) if schedule else None
+    stages = [(step.name, {"name": freeze(step.name), "config": values}) for step in plan(config)]
+    return [
+        _deployment(pipeline, name, {"config": values}, cron, ONE_AT_A_TIME),
+        *(_deployment(stage, f"{name}-{step}", parameters) for step, parameters in stages),
+        _deployment(reaper, name, {"config": values}, Interval(REAPER_EVERY), ONE_AT_A_TIME),
+    ]
+
+
+def description(served: Sequence[RunnerDeployment], schedule: CronSchedule | None) -> list[str]:
+    """What is served, where, and when it runs next; lines for people."""
+    lines = [f"Prefect: {PREFECT_UI_URL.value()}/deployments, where each of these can be started by hand:"]
+    for deployment in served:
+        lines.append(f"  {deployment.full_name:<32} {_when(deployment)}".rstrip())
+    if schedule is None:
+        return [*lines, "No schedule: --cron '0 3 * * *' would run the pipeline every night. Ctrl-C ends it."]
+    times = ", ".join(f"{time:%Y-%m-%d %H:%M}" for time in next_times(schedule))
+    return [*lines, f"Next runs ({schedule.timezone}): {times}. Ctrl-C pauses the schedule and ends it."]
+
+
+def _when(deployment: RunnerDeployment) -> str:
+    match [entry.schedule for entry in deployment.schedules or []]:
+        case [schedules.CronSchedule() as schedule]:
+            return f"{schedule.cron} ({schedule.timezone})"
+        case [schedules.IntervalSchedule() as schedule]:
+            return f"every {schedule.interval.total_seconds() / 60:.0f} minutes"
+        case _:
+            return ""
+
+
+def serve(served: Sequence[RunnerDeployment]) -> None:
+    """Register the deployments and run what Prefect schedules, each run in a process of its own, until Ctrl-C.
+
+    Raises:
+        UserError: Prefect's server refuses them, or has stopped answering.
+    """
+    runner = StoppableRunner(name="semisup")
+    for deployment in served:
+        runner.add_deployment(deployment)
+    asyncio.run(runner.start())
+
+
+def _deployment(
+    flow: Flow[..., Any],
+    name: str,
+    parameters: dict[str, Any],
+    schedule: Schedule | None = None,
+    limit: ConcurrencyLimitConfig | None = None,
+) -> RunnerDeployment:
+    deployment = flow.to_deployment(
+        name=name,
+        parameters=parameters,
+        schedules=[schedule] if schedule else [],  # an empty list takes an earlier one away
+        concurrency_limit=limit,
+        tags=["semisup"],
+        entrypoint_type=EntrypointType.MODULE_PATH,  # the package is installed; a file would be copied for every run
+    )
+    assert isinstance(deployment, RunnerDeployment)
+    # Said explicitly, for only then an earlier `prefect deploy` of the same name loses its hold on the runs.
+    deployment.work_pool_name = deployment.work_queue_name = None
+    return deployment

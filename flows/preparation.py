@@ -1,0 +1,51 @@
+"""What a command does before it starts anything: read the config, look for mistakes, open the store."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from flows.config_names import find_config
+from semisup.config import PipelineConfig
+from semisup.config_files import load_config
+from semisup.errors import UserError
+from semisup.stages import STAGES
+
+
+def prepare(name: str, overrides: Sequence[str]) -> PipelineConfig:
+    """The config of a command line, known to run: a mistake shall not have to wait for Prefect's server to start.
+
+    Raises:
+        UserError: there is a mistake in config or data, or a store or server does not answer.
+    """
+    config = load_config(find_config(name), overrides)
+    keep_prefect_off_the_screen()
+    from flows.server import check_configured_api
+    from semisup.stages.preflight import check
+    from semisup.tracking.tracker import Tracker
+
+    check_configured_api()
+    for warning in check(config).warnings:
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    Tracker.open(config.tracking.experiment, Path.cwd())
+    return config
+
+
+def known_stages(names: Sequence[str]) -> list[Any]:
+    """The names, all of them stages'.
+
+    Raises:
+        UserError: one is not.
+    """
+    for name in names:
+        if name not in STAGES:
+            raise UserError(f"stage {name!r} does not exist; there are {', '.join(STAGES)}")
+    return list(names)
+
+
+def keep_prefect_off_the_screen() -> None:
+    """Our own display says the same better; Prefect's log still reaches its API. An explicit setting wins."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")

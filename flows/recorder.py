@@ -1,0 +1,48 @@
+"""A stage's log: figures to MLflow, lines to Prefect's log and to the screen."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows import display
+from semisup.tracking.run import Run
+
+
+@dataclass
+class StageRecorder:
+    """What a stage of one run says, and what is kept of it."""
+
+    run: Run
+    logger: "logging.Logger | logging.LoggerAdapter[Any]"
+    summary: dict[str, float] = field(default_factory=dict)
+    """The figures of the whole stage (not of an epoch)."""
+    lines: list[str] = field(default_factory=list)
+    """What the stage told people; MLflow shows it as the run's description."""
+    tenths: int = 0
+    """How much of the way Prefect's log knows of."""
+
+    def info(self, message: str) -> None:
+        """Tell people."""
+        self.lines.append(message)
+        self.logger.info(message)
+        display.current().line(message)
+
+    def warning(self, message: str) -> None:
+        """Warn people."""
+        self.lines.append(f"**Warning:** {message}")
+        self.logger.warning(message)
+        display.current().line(message, warning=True)
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Keep figures; one call to MLflow."""
+        self.run.log_metrics(values, step)
+        if step is None:
+            self.summary |= values
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Move the display; one line for each tenth of the way also reaches Prefect's log."""
+        display.current().progress(done, total, note)
+        if 10 * done // total > self.tenths:
+            self.tenths = 10 * done // total
+            self.logger.info("%d/%d %s", done, total, note)

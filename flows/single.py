@@ -1,0 +1,163 @@
+"""One stage alone, upon what earlier runs left."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.logging import get_run_logger
+
+from flows.pipeline import checked_config, open_store, task_for
+from flows.promotion import apply_decision, champion_as, current_champion
+from flows.reaper import close_what_was_lost, mark_flow_run
+from flows.results import StageResult
+from flows.steps import Reference
+from flows.survey import StepState, Surveyor
+from flows.workplace import scratch_folder
+from semisup.config import PipelineConfig
+from semisup.errors import UserError
+from semisup.stages import CHAMPION, Step, plan
+from semisup.stages.preflight import check
+from semisup.tracking.failures import store_failures
+from semisup.tracking.tracker import Tracker
+
+TEACHERS = ("baseline", "joint")
+"""Stages that leave a network, and so may teach."""
+
+
+@flow(name="semisup-stage", flow_run_name="{name}-{config.name}-seed{config.seed}", validate_parameters=True)
+def stage(
+    name: str, config: PipelineConfig, upstream: dict[str, str] | None = None, force: bool = False
+) -> dict[str, Any]:
+    """Run one stage upon the newest runs that match the config, or upon those that are named.
+
+    Args:
+        name: The stage, such as `joint`; with several rounds also `joint-2`.
+        config: Everything that decides the run.
+        upstream: Stage → MLflow run id of a complete run to read instead of the newest matching one.
+        force: Run it anew even though its result is in the store.
+    """
+    mark_flow_run()
+    checked = checked_config(config)
+    tracker = open_store(config.tracking.experiment)
+    with store_failures(tracker.uri):
+        close_what_was_lost(tracker, config, get_run_logger())
+        with scratch_folder(config) as scratch:
+            surveyor = Surveyor(tracker, config, checked.digests, scratch)
+            step, references = resolve(surveyor, name, upstream or {})
+        result: StageResult = task_for(step, config)(
+            step=step,
+            config=config,
+            upstream=references,
+            digests=checked.digests,
+            parent_run_id=None,
+            force=force,
+        )
+        decision = _crown(tracker, config, step, references, result)
+    return {
+        "stage": step.name,
+        "run_id": result.run_id,
+        "reused": result.reused,
+        "seconds": round(result.seconds, 3),
+        "upstream": {role: reference.run_id for role, reference in references.items()},
+        "page": tracker.link(result.run_id),
+        "champion": decision,
+        "metrics": dict(result.figures),
+    }
+
+
+def look_up(config: PipelineConfig, name: str, upstream: Mapping[str, str]) -> None:
+    """Make sure that a stage can be run alone, before anything is started.
+
+    Raises:
+        UserError: as in :func:`resolve`.
+    """
+    tracker = Tracker.open(config.tracking.experiment, Path.cwd())
+    with store_failures(tracker.uri), tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
+        resolve(Surveyor(tracker, config, check(config).digests, Path(scratch)), name, upstream)
+
+
+def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[Step, dict[str, Reference]]:
+    """The step of a name, and what it reads: the runs that are named, otherwise those that match the config.
+
+    Raises:
+        UserError: no such stage or input; an input is missing, incomplete, damaged or of another data set or split.
+    """
+    tracker, config = surveyor.tracker, surveyor.config
+    states = surveyor.survey()
+    reigning = current_champion(tracker, config)
+    if name not in states:
+        known = ", ".join(step.name for step in plan(config))
+        raise UserError(f"stage {name!r} is not part of this config; there are {known}")
+    step = states[name].step
+    for key in named:
+        if key not in {*step.upstream, *step.upstream.values()}:
+            reads = ", ".join(sorted(step.upstream.values())) or "nothing"
+            raise UserError(f"--upstream {key}={named[key]}: stage {name!r} does not read {key!r}; it reads {reads}")
+    references: dict[str, Reference] = {}
+    for role, source in step.upstream.items():
+        run_id = named.get(source) or named.get(role)
+        if run_id:
+            references[role] = _named(surveyor, role, source, run_id)
+        elif source == CHAMPION:
+            if reigning is not None and (found := champion_as(tracker, role, reigning, references.get("evaluate"))):
+                references[role] = found
+        else:
+            references[role] = _matching(states[source], name)
+    _check_one_split(tracker, step, references)
+    return step, references
+
+
+def _named(surveyor: Surveyor, role: str, source: str, run_id: str) -> Reference:
+    run = surveyor.tracker.find(run_id)
+    at = f"--upstream {source}={run_id}"
+    wanted = {"teacher": TEACHERS, CHAMPION: ("promote",)}.get(role, (source.partition("-")[0],))
+    if run.tags.get("stage") not in wanted:
+        stage = run.tags.get("stage")
+        raise UserError(f"{at}: that is a run of stage {stage!r}, not of {' or '.join(wanted)}; name another run")
+    if not run.complete:
+        raise UserError(f"{at}: that run is {run.status} and not complete; name one that ended well, or run it again")
+    if run.tags.get("dataset") != surveyor.digests.pool:
+        raise UserError(f"{at}: that run is of another data set than data.name says; name a run made from these images")
+    problem = surveyor.tracker.damage(run, surveyor.scratch)
+    if problem:
+        raise UserError(f"{at}: {problem}; name another run, or run the stage again with --force")
+    return Reference(run.id, run.tags["output_digest"])
+
+
+def _matching(state: StepState, reader: str) -> Reference:
+    if state.reference is None:
+        wanted = state.step.name
+        raise UserError(
+            f"stage {reader!r} reads {wanted!r}, which is {state.standing} for this config ({state.why}); "
+            f"run `semisup stage {wanted} …` or `semisup run …` first, or name a run with --upstream {wanted}=RUN_ID"
+        )
+    return state.reference
+
+
+def _check_one_split(tracker: Tracker, step: Step, references: Mapping[str, Reference]) -> None:
+    """All inputs stem from the split that this stage reads: another one's labels would leak into this one's figures."""
+    if "split" not in references:
+        return
+    ours = references["split"].output_digest
+    for role, reference in references.items():
+        theirs = tracker.get(reference.run_id).tags.get("digest.split", ours)
+        if role != "split" and theirs != ours and step.upstream[role] != CHAMPION:
+            raise UserError(
+                f"--upstream {role}={reference.run_id}: that run was made from another split of the images; "
+                f"name the split it was made from as well (--upstream split=RUN_ID), or another run"
+            )
+
+
+def _crown(
+    tracker: Tracker, config: PipelineConfig, step: Step, references: Mapping[str, Reference], result: StageResult
+) -> str | None:
+    if step.stage != "promote":
+        return None
+    evaluate = tracker.get(references["evaluate"].run_id)
+    models = {
+        name: StageResult.of(tracker.get(evaluate.tags[f"upstream.{role}"]), seconds=0.0)
+        for name, role in (("student", "joint"), ("baseline", "baseline"))
+    }
+    return apply_decision(tracker, config, result, models)

@@ -1,0 +1,139 @@
+"""How every step of a config stands in the store: fresh, stale, missing, running or failed, and why."""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from flows.promotion import champion_as, current_champion
+from flows.steps import Reference, lineage_for, reusable
+from semisup.config import PipelineConfig
+from semisup.lineage import Lineage
+from semisup.stages import CHAMPION, Step, plan
+from semisup.stages.preflight import DataDigests, check
+from semisup.tracking.failures import store_failures
+from semisup.tracking.model import Champion
+from semisup.tracking.tracker import ERROR, StoredRun, Tracker
+
+Standing = Literal["fresh", "stale", "missing", "running", "failed"]
+MOST_CHANGES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class StepState:
+    """One step of a config, as it stands."""
+
+    step: Step
+    standing: Standing
+    run: StoredRun | None
+    """The run that the standing is about: the fresh, stale, running or failed one."""
+    why: str
+
+    @property
+    def reference(self) -> Reference | None:
+        """What later steps read, if it is fresh."""
+        if self.standing != "fresh" or self.run is None:
+            return None
+        return Reference(self.run.id, self.run.tags["output_digest"])
+
+    def age(self, now: float | None = None) -> float | None:
+        """Seconds since its run ended (or began, while it runs)."""
+        if self.run is None:
+            return None
+        return (time.time() if now is None else now) - (self.run.ended or self.run.started)
+
+
+def survey(config: PipelineConfig, folder: Path) -> dict[str, StepState]:
+    """How every step of a config stands in the store of a folder.
+
+    Raises:
+        UserError: a mistake in config or data, or the store does not answer.
+    """
+    tracker = Tracker.open(config.tracking.experiment, folder)
+    with store_failures(tracker.uri), tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
+        return Surveyor(tracker, config, check(config).digests, Path(scratch)).survey()
+
+
+@dataclass(frozen=True)
+class Surveyor:
+    """Looks at the steps of a config in a store; nothing is written but copies into `scratch`."""
+
+    tracker: Tracker
+    config: PipelineConfig
+    digests: DataDigests
+    scratch: Path
+
+    def survey(self) -> dict[str, StepState]:
+        """Step → how it stands, in the order of the plan."""
+        reigning = current_champion(self.tracker, self.config)
+        states: dict[str, StepState] = {}
+        for step in plan(self.config, champion=reigning is not None):
+            behind = [source for source in step.upstream.values() if source in states and not states[source].reference]
+            if behind:
+                states[step.name] = self._waiting(step, behind)
+            else:
+                states[step.name] = self._ready(step, self._upstream(step, states, reigning))
+        return states
+
+    def _upstream(self, step: Step, states: Mapping[str, StepState], reigning: Champion | None) -> dict[str, Reference]:
+        evaluate = states["evaluate"].reference if "evaluate" in states else None
+        upstream: dict[str, Reference] = {}
+        for role, source in step.upstream.items():
+            if source != CHAMPION:
+                reference = states[source].reference
+            else:
+                reference = champion_as(self.tracker, role, reigning, evaluate) if reigning is not None else None
+            if reference is not None:
+                upstream[role] = reference
+        return upstream
+
+    def _waiting(self, step: Step, behind: Sequence[str]) -> StepState:
+        """A step whose inputs are not there: whatever it left before was made from others."""
+        before = self._newest(step)
+        return StepState(step, "stale" if before else "missing", before, f"waits for {', '.join(behind)}")
+
+    def _ready(self, step: Step, upstream: Mapping[str, Reference]) -> StepState:
+        lineage = lineage_for(step, self.config, upstream, self.digests)
+        fresh, problems = reusable(self.tracker, lineage.fingerprint, self.scratch)
+        if fresh is not None:
+            return StepState(step, "fresh", fresh, "")
+        running = self.tracker.running(lineage.fingerprint)
+        if running:
+            tags = running[0].tags
+            return StepState(step, "running", running[0], f"process {tags.get('pid')} on {tags.get('host')}")
+        if problems:
+            return StepState(step, "missing", None, problems[0])
+        tried = self.tracker.search(f"tags.fingerprint = '{lineage.fingerprint}'", limit=1)
+        if tried:
+            return StepState(step, "failed", tried[0], _end_of(tried[0]))
+        return self._outdated(step, lineage)
+
+    def _outdated(self, step: Step, lineage: Lineage) -> StepState:
+        before = self._newest(step)
+        if before is None:
+            tried = self.tracker.search(self._of_this_config(step), limit=1)
+            if tried:
+                return StepState(step, "failed", tried[0], _end_of(tried[0]))
+            return StepState(step, "missing", None, "never run with this config")
+        old = self.tracker.lineage(before, self.scratch)
+        changes = lineage.changes_since(old) if old is not None else ["what it was made from is not known"]
+        more = len(changes) - MOST_CHANGES_SHOWN
+        shown = "; ".join(changes[:MOST_CHANGES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        return StepState(step, "stale", before, f"changed: {shown}")
+
+    def _newest(self, step: Step) -> StoredRun | None:
+        """The last complete run of this step of a config of this name, whatever it was made from."""
+        complete = "tags.complete = 'true' and attributes.status = 'FINISHED'"
+        found = self.tracker.search(f"{self._of_this_config(step)} and {complete}", limit=1)
+        return found[0] if found else None
+
+    def _of_this_config(self, step: Step) -> str:
+        return f"tags.step = '{step.name}' and tags.config = '{self.config.name}'"
+
+
+def _end_of(run: StoredRun) -> str:
+    if run.gone:
+        return "its process is gone; the same command goes on from its checkpoint"
+    return run.tags.get(ERROR) or "it was interrupted; the same command goes on from its checkpoint"

@@ -1,0 +1,224 @@
+"""Fingerprints and digests: which finished run may stand for which work. Pure hashing, no store.
+
+A stage's **fingerprint** says what was asked: its name, the version of its code, the part of its config that can change
+the result, the output digests of what it reads, and the data set's digest. Its **output digest** says what came out.
+Digests are chained, not fingerprints: a baseline retrained to other weights makes all that follows stale, one
+retrained to the same bits nothing.
+"""
+
+import ast
+import hashlib
+import io
+import json
+import tokenize
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from semisup.config import PipelineConfig, flatten
+
+MANIFEST = "manifest.json"
+PACKAGE = Path(__file__).parent
+WITHOUT_EFFECT = (
+    "data.root",
+    "data.download",
+    "pseudo_label.batch_size",
+    "pseudo_label.teacher",
+    "runtime",
+    "tracking",
+)
+"""Keys and sections that cannot change a result beyond floating point: paths, speed, records. The teacher itself is an
+input with a digest; which way it was found does not matter."""
+VIEWS = ("semisup.plots", "semisup.report", "semisup.checks")
+"""Modules that only draw and describe: a new colour shall not retrain a model. `evaluate`, whose report they make, is
+the exception."""
+UNCOUNTED = ("semisup", "semisup.stages", "semisup.config", "semisup.config_files", "semisup.errors")
+"""Modules that decide nothing on their own: the list of stages, and configs, whose values are counted themselves."""
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+VIEW_SUFFIXES = (".png", ".html", ".md")
+TIMINGS = "timings.json"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Everything that a stage's result follows from."""
+
+    stage: str
+    code: str
+    """Version of the stage's modules."""
+    config: Mapping[str, Any]
+    """Dotted key → plain value, of what can change the result."""
+    upstream: Mapping[str, str]
+    """What the stage calls an input → its output digest."""
+    dataset: str
+    """Digest of the images and labels."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hex: equal exactly when all of it is."""
+        return sha256(json.dumps(asdict(self), sort_keys=True, allow_nan=False).encode())
+
+    def to_json(self) -> str:
+        """As text, for the run's artifacts."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Lineage":
+        """Read back."""
+        return cls(**json.loads(text))
+
+    def changes_since(self, old: "Lineage") -> list[str]:
+        """What differs from an older run of the stage, one phrase each; empty when the fingerprints are equal."""
+        changes = [
+            f"{key} {_shown(old.config, key)} → {_shown(self.config, key)}"
+            for key in sorted({*old.config, *self.config})
+            if old.config.get(key) != self.config.get(key)
+        ]
+        changes += [
+            f"input {role}"
+            for role in sorted({*old.upstream, *self.upstream})
+            if old.upstream.get(role) != self.upstream.get(role)
+        ]
+        if old.dataset != self.dataset:
+            changes.append("data set")
+        if old.code != self.code:
+            changes.append("code")
+        return changes
+
+
+def lineage_of(
+    stage: str, config: PipelineConfig, sections: tuple[str, ...], upstream: Mapping[str, str], dataset: str
+) -> Lineage:
+    """The lineage of a stage about to run, which looks at some top-level sections of the config."""
+    return Lineage(stage, code_version(stage), effective_config(config, sections), dict(upstream), dataset)
+
+
+def effective_config(config: PipelineConfig, sections: tuple[str, ...]) -> dict[str, Any]:
+    """Dotted key → plain value of the sections' keys that can change a result."""
+    return {
+        key: value
+        for key, value in flatten(config).items()
+        if key.partition(".")[0] in sections
+        and not any(key == out or key.startswith(f"{out}.") for out in WITHOUT_EFFECT)
+    }
+
+
+@lru_cache
+def code_version(stage: str, package: Path = PACKAGE) -> str:
+    """16 hexadecimal digits over the source of a stage's module and of all modules of this package that it imports.
+
+    Comments, docstrings and blank lines do not count. Derived from the source, so nobody can forget to raise it.
+    """
+    left_out = UNCOUNTED if stage == "evaluate" else (*UNCOUNTED, *VIEWS)
+    modules = _imported_by(f"semisup.stages.{stage}", package, left_out)
+    sources = {name: canonical_source(_path(name, package).read_text(encoding="utf-8")) for name in modules}
+    if "semisup.report" in modules:
+        sources |= {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.jinja")}
+    return sha256(json.dumps(sources, sort_keys=True).encode())[:16]
+
+
+def canonical_source(source: str) -> str:
+    """Python source without comments, docstrings and blank lines.
+
+    They are cut out by position instead of being left out of a printed syntax tree: how a tree is printed changes with
+    the Python version, and a store may be shared between several.
+    """
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        body: list[ast.stmt] = node.body if isinstance(node, ast.Module | ast.ClassDef | FUNCTIONS) else []
+        for child in body:
+            if (
+                isinstance(child, ast.Expr)
+                and isinstance(child.value, ast.Constant)
+                and isinstance(child.value.value, str)
+            ):
+                assert child.end_lineno is not None
+                indent, rest = lines[child.lineno - 1][: child.col_offset], [""] * (child.end_lineno - child.lineno)
+                # A class may consist of its docstring; something has to stand there.
+                lines[child.lineno - 1 : child.end_lineno] = [indent + "..." if len(body) == 1 else indent, *rest]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def manifest_of(folder: Path) -> dict[str, str]:
+    """File within the folder, as a POSIX path → SHA-256 in hex."""
+    return {
+        path.relative_to(folder).as_posix(): file_digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+
+
+def output_digest(manifest: Mapping[str, str]) -> str:
+    """SHA-256 in hex over the files that later stages can see: pictures, pages and timings do not count."""
+    seen = {name: digest for name, digest in manifest.items() if not name.endswith(VIEW_SUFFIXES) and name != TIMINGS}
+    return sha256(json.dumps(seen, sort_keys=True).encode())
+
+
+def damage(folder: Path, digest: str) -> str | None:
+    """What is wrong with the files of a finished run, or None when all are there and match its output digest.
+
+    A manifest that names a file outside the folder is damage too: the names come from a store that others write.
+    """
+    try:
+        manifest: dict[str, str] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        digests = {name: str(value) for name, value in manifest.items()}
+    except (OSError, ValueError, AttributeError):
+        return f"{MANIFEST} is missing or unreadable"
+    if output_digest(digests) != digest:
+        return f"{MANIFEST} does not match the run's output digest"
+    for name, expected in digests.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return f"{MANIFEST} names {name!r}, which is outside the run's folder"
+        if not path.is_file():
+            return f"{name} is missing"
+        if file_digest(path) != expected:
+            return f"{name} was changed"
+    return None
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256(content: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _imported_by(module: str, package: Path, left_out: tuple[str, ...]) -> set[str]:
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in left_out:
+            continue
+        found.add(name)
+        tree = ast.parse(_path(name, package).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                candidates = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{name} imports relatively; write the whole name"
+                candidates = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+            else:
+                continue
+            waiting += [c for c in candidates if c.split(".")[0] == "semisup" and _path(c, package).exists()]
+    return found
+
+
+def _path(module: str, package: Path) -> Path:
+    path = package.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _shown(config: Mapping[str, Any], key: str) -> str:
+    return str(config[key]) if key in config else "unset"

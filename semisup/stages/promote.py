@@ -1,0 +1,149 @@
+"""Stage `promote`: does the new model become the champion? It opens no image, only what `evaluate` predicted."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import pandas as pd
+
+from semisup.config import PipelineConfig
+from semisup.evaluation import SIGNIFICANCE_LEVEL, Interval, Labels, accuracy_interval, mcnemar, paired_difference
+from semisup.stages import CHAMPION, StageLog
+from semisup.stages.files import write_json
+
+Model: TypeAlias = Literal["student", "baseline"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who is the champion from now on, and why: `decision.json`."""
+
+    challenger: Model
+    """The student, or the baseline where the paired test shows that to be better."""
+    challenger_accuracy: Interval
+    test_images: int
+    reason: str
+    """One sentence for people, without its full stop."""
+    promoted: bool = False
+    model: Model | None = None
+    """The challenger if it was promoted, else None."""
+    against: Literal["champion"] | Model | None = None
+    """Whom the challenger was compared with: the champion, or without one the other model; None: nobody."""
+    mcnemar_p: float | None = None
+    """Of the exact two-sided test, as all figures below None where nothing could be compared."""
+    only_champion_right: int | None = None
+    """Test images, None without a champion; so is the next one."""
+    only_challenger_right: int | None = None
+    difference: Interval | None = None
+    """Accuracy of the challenger minus that of whom it was compared with."""
+
+
+def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
+    """Leaves `decision.json`, and `predictions.parquet` (id, truth, label) of the model that is now the best.
+
+    `champion` among the inputs is the folder of the `promote` run that made the present champion.
+
+    The test answers for one comparison. Who promotes again and again on the same test images selects on them: each
+    time a model that is no better has up to a 5 % chance of being promoted, and a champion's test accuracy is that of
+    a winner, so it is optimistic. A figure to quote needs test images that have decided nothing.
+    """
+    tested = pd.read_parquet(inputs["evaluate"] / "predictions.parquet")
+    champion = pd.read_parquet(inputs[CHAMPION] / "predictions.parquet") if CHAMPION in inputs else None
+    decision = decide(tested, champion, registered=config.promote.model or config.name)
+    if decision.promoted:
+        best = tested[["id", "truth"]].assign(label=tested[f"{decision.model}_label"])
+    else:
+        assert champion is not None, "without a champion somebody is promoted"
+        best = champion
+    write_json(out_dir / "decision.json", asdict(decision))
+    best.to_parquet(out_dir / "predictions.parquet", index=False)
+    log.metrics(_figures(decision))
+    log.info(decision.reason)
+
+
+def decide(tested: pd.DataFrame, champion: pd.DataFrame | None, *, registered: str) -> Decision:
+    """The challenger becomes the champion where there is none, or where the paired test shows it to be better.
+
+    Args:
+        tested: id, truth, baseline_label, student_label of the test images.
+        champion: id, truth, label of the images that the champion was tested on, in any order; None: there is none.
+        registered: Name of the registered model, for the reason.
+    """
+    truth = tested["truth"].to_numpy()
+    models: dict[Model, Labels] = {"student": tested["student_label"].to_numpy()}
+    models["baseline"] = tested["baseline_label"].to_numpy()
+    challenger: Model = "student"
+    other: Model = "baseline"
+    if _is_better(truth, models[other], models[challenger]):
+        challenger, other = other, challenger
+    labels = models[challenger]
+    right = accuracy_interval(int((labels == truth).sum()), len(truth))
+    decision = Decision(challenger, right, len(truth), reason="")
+
+    if champion is None:
+        decision = _compare(decision, other, truth, models[other], labels)
+        return replace(decision, promoted=True, model=challenger, reason=f"there is no champion yet; {decision.reason}")
+    incumbent = _labels_for(tested, champion)
+    if incumbent is None:
+        return replace(
+            decision,
+            reason=f"promote.model={registered!r}: its champion was tested on other images, so the figures cannot be "
+            "compared and the champion stays; choose another promote.model for these images",
+        )
+    decision = _compare(decision, "champion", truth, incumbent, labels)
+    test = mcnemar(truth, incumbent, labels)
+    decision = replace(
+        decision, only_champion_right=test.only_first_right, only_challenger_right=test.only_second_right
+    )
+    if _is_better(truth, labels, incumbent):
+        return replace(decision, promoted=True, model=challenger)
+    return replace(decision, reason=f"{decision.reason}; the champion stays")
+
+
+def _labels_for(tested: pd.DataFrame, champion: pd.DataFrame) -> Labels | None:
+    """The champion's labels (N,) in the order of the tested images; None where it was tested on others."""
+    theirs = champion.set_index("id")
+    if sorted(theirs.index) != sorted(tested["id"]):
+        return None
+    theirs = theirs.loc[tested["id"]]
+    labels: Labels = theirs["label"].to_numpy()
+    return labels if (theirs["truth"].to_numpy() == tested["truth"].to_numpy()).all() else None
+
+
+def _is_better(truth: Labels, first: Labels, second: Labels) -> bool:
+    """Does the exact test show that the first is right more often than the second?"""
+    test = mcnemar(truth, first, second)
+    return test.p_value < SIGNIFICANCE_LEVEL and test.only_first_right > test.only_second_right
+
+
+def _compare(
+    decision: Decision, against: Literal["champion"] | Model, truth: Labels, opponent: Labels, labels: Labels
+) -> Decision:
+    """The decision with the figures of the challenger's labels against the opponent's, and what they say."""
+    challenger, p_value = decision.challenger, mcnemar(truth, opponent, labels).p_value
+    if (opponent == labels).all():
+        reason = f"the {challenger} and the {against} give every test image the same label"
+    elif _is_better(truth, labels, opponent):
+        reason = f"the {challenger} is better than the {against}, p = {p_value:.2g}"
+    elif _is_better(truth, opponent, labels):
+        reason = f"the {against} is better than the {challenger}, p = {p_value:.2g}"
+    else:
+        reason = f"no difference shown between the {challenger} and the {against}, p = {p_value:.2g}"
+    difference = paired_difference(truth, opponent, labels)
+    return replace(decision, reason=reason, against=against, mcnemar_p=p_value, difference=difference)
+
+
+def _figures(decision: Decision) -> dict[str, float]:
+    figures = {
+        "promoted": float(decision.promoted),
+        "challenger_test_accuracy": decision.challenger_accuracy.estimate,
+    }
+    if decision.mcnemar_p is None or decision.difference is None:
+        return figures
+    return figures | {
+        "mcnemar_p": decision.mcnemar_p,
+        "test_accuracy_difference": decision.difference.estimate,
+        "test_accuracy_difference_low": decision.difference.low,
+        "test_accuracy_difference_high": decision.difference.high,
+    }

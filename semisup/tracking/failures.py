@@ -1,0 +1,56 @@
+"""What the store's own exceptions mean to a user."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlflow.exceptions import MlflowException
+from requests.exceptions import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from semisup.errors import StoreUnavailableError, UserError
+from semisup.tracking.store import without_secrets
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_ANSWER = (
+    "failed with exception",
+    "failed with timeout exception",
+    "Max retries exceeded",
+    "OperationalError",
+    "InterfaceError",
+    "database is locked",
+)
+FULL = ("database or disk is full", "No space left on device")
+
+
+@contextmanager
+def store_failures(uri: str) -> Iterator[None]:
+    """A store that does not answer raises StoreUnavailableError, a full disk UserError; any other exception passes.
+
+    Raises:
+        StoreUnavailableError: the store cannot be reached, or is locked.
+        UserError: there is no space left.
+    """
+    shown = without_secrets(uri)
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, RequestException) as error:
+        text = str(error)
+        if any(sign in text for sign in FULL):
+            raise _full(shown) from error
+        if isinstance(error, MlflowException) and not any(sign in text for sign in NO_ANSWER):
+            raise
+        reason = text.splitlines()[0].replace(uri, shown)[:300]
+        raise StoreUnavailableError(
+            f"MLFLOW_TRACKING_URI={shown!r}: the store does not answer ({reason}); start its server and run again"
+        ) from error
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise _full(error.filename or shown) from error
+        raise
+
+
+def _full(where: str) -> UserError:
+    return UserError(
+        f"no space is left at {where!r}; free some and run again: finished stages and checkpoints are kept"
+    )

@@ -1,0 +1,158 @@
+"""Models as MLflow knows them: exported without pickle, registered, and one of them the champion."""
+
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import mlflow
+import numpy as np
+import torch
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import Schema, TensorSpec
+from torch import Tensor, nn
+
+from semisup.errors import UserError
+from semisup.signals import undisturbed
+from semisup.tracking.quiet import quiet
+from semisup.tracking.tracker import Tracker
+
+MODEL_NAME = "model"
+ALIAS = "champion"
+ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+"""MLflow's codes for a registered model, or an alias, that is not there."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The registered model's version that carries the alias, and where it came from."""
+
+    version: str
+    model_id: str
+    run_id: str
+    """The training stage's run, whose weights it is."""
+    promoted_by: str
+    """The `promote` run that made it champion."""
+    predecessor: str
+    """The `promote` run of the champion before it, or ""."""
+
+
+def log_model(tracker: Tracker, run_id: str, model: nn.Module, example: Tensor) -> str:
+    """The model as an MLflow model of a run, in the pt2 format; its id. uint8 (N, C, H, W) in, probabilities out.
+
+    The exported graph holds preprocessing and softmax, needs none of this project's code, and is no pickle.
+    """
+    exported = _Probabilities(copy.deepcopy(model)).eval()
+    with torch.inference_mode():
+        outputs = exported(example)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, outputs.shape[1]))]),
+    )
+    with undisturbed(), quiet("mlflow", "torch.export"), _default_store(tracker.uri):
+        logged = tracker.client.create_logged_model(
+            tracker.experiment_id, MODEL_NAME, source_run_id=run_id, tags={"mlflow.flavor": "pytorch"}
+        )
+        info = Model.log(
+            artifact_path=None,
+            flavor=mlflow.pytorch,
+            run_id=run_id,
+            model_id=logged.model_id,
+            pytorch_model=exported,
+            signature=signature,
+            input_example=example.numpy(),
+            serialization_format="pt2",
+            pip_requirements=[f"{name}=={version}" for name, version in model_requirements().items()],
+        )
+    return str(info.model_id)
+
+
+def model_requirements() -> dict[str, str]:
+    """What the exported model needs to run: name → version."""
+    return {"mlflow": mlflow.__version__, "torch": torch.__version__.partition("+")[0]}
+
+
+def champion(tracker: Tracker, name: str) -> Champion | None:
+    """The champion of a registered model, or None.
+
+    Raises:
+        UserError: it was not made by this project, so nothing is known of the images it was tested on.
+    """
+    try:
+        version = tracker.client.get_model_version_by_alias(name, ALIAS)
+    except MlflowException as error:
+        if error.error_code in ABSENT:
+            return None
+        raise
+    tags = version.tags
+    if "promoted_by" not in tags:
+        raise UserError(
+            f"promote.model={name!r}: its champion, version {version.version}, was not made by semisup and cannot be "
+            "compared; choose another promote.model, or take the alias away"
+        )
+    return Champion(
+        str(version.version), tags["model_id"], str(version.run_id), tags["promoted_by"], tags["predecessor"]
+    )
+
+
+@undisturbed()
+def crown(
+    tracker: Tracker, name: str, *, model_id: str, run_id: str, promoted_by: str, predecessor: str, reason: str
+) -> str:
+    """Make a logged model the champion of a registered model; its version.
+
+    Done again after a crash it ends in the same state: a version of the same promotion is taken up, not made twice.
+    """
+    client = tracker.client
+    with quiet("mlflow"):
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        version = _version_of(client, name, promoted_by)
+        if version is None:
+            tags = {"promoted_by": promoted_by, "predecessor": predecessor, "model_id": model_id}
+            made = client.create_model_version(
+                name, f"models:/{model_id}", run_id, tags=tags, description=reason, model_id=model_id
+            )
+            version = str(made.version)
+        client.set_registered_model_alias(name, ALIAS, version)
+    return version
+
+
+def _version_of(client: MlflowClient, name: str, promoted_by: str) -> str | None:
+    escaped = name.replace("'", "")
+    for version in client.search_model_versions(f"name='{escaped}'"):
+        if version.tags.get("promoted_by") == promoted_by:
+            return str(version.version)
+    return None
+
+
+@contextmanager
+def _default_store(uri: str) -> Iterator[None]:
+    """What MLflow takes for its default store, for calls that know no other; the environment is left as it was."""
+    before, environment = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+        if environment is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+class _Probabilities(nn.Module):
+    """A classifier that answers with probabilities, as users of a finished model expect."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C) probabilities of uint8 images (N, C, H, W)."""
+        probabilities: Tensor = self.model(images).softmax(dim=1)
+        return probabilities

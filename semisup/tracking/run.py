@@ -1,0 +1,113 @@
+"""One MLflow run that is being written."""
+
+import json
+import threading
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from requests.exceptions import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from semisup.config import PipelineConfig, flatten, resolve_data_root
+from semisup.config_files import to_yaml
+from semisup.lineage import MANIFEST, Lineage, manifest_of, output_digest
+from semisup.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, beat
+from semisup.signals import undisturbed
+
+MOST_PARAMS_PER_CALL = 100
+LINEAGE = "lineage.json"
+CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One MLflow run that is being written."""
+
+    client: MlflowClient
+    id: str
+    experiment_id: str
+    store: str
+
+    @undisturbed()
+    def log_config(self, config: PipelineConfig, sections: Collection[str] | None = None) -> None:
+        """The resolved config as parameters, all of it or some top-level sections, and whole as `config.yaml`."""
+        params = [
+            Param(key, str(value))
+            for key, value in flatten(config).items()
+            if sections is None or key.partition(".")[0] in sections
+        ]
+        for start in range(0, len(params), MOST_PARAMS_PER_CALL):
+            self.client.log_batch(self.id, params=params[start : start + MOST_PARAMS_PER_CALL])
+        self.client.log_text(self.id, to_yaml(config), CONFIG)
+
+    @undisturbed()
+    def log_lineage(self, lineage: Lineage) -> None:
+        """What the run follows from, as `lineage.json`: later it tells which input has changed."""
+        self.client.log_text(self.id, lineage.to_json(), LINEAGE)
+
+    @undisturbed()
+    def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """All figures of one moment, in one call."""
+        now = int(time.time() * 1000)
+        self.client.log_batch(self.id, metrics=[Metric(_key(k), float(v), now, step or 0) for k, v in values.items()])
+
+    @undisturbed()
+    def log_dataset(self, config: PipelineConfig, digest: str) -> None:
+        """The data set as a logged input."""
+        root = resolve_data_root(config.data)
+        dataset = Dataset(
+            name=config.data.name,
+            digest=digest[:32],
+            source_type="local",
+            source=f'{{"uri": "{root.resolve().as_uri() if root else "embedded"}"}}',
+        )
+        self.client.log_inputs(self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+    def describe(self, markdown: str) -> None:
+        """The description that MLflow shows on the run's page."""
+        self.set_tags({"mlflow.note.content": markdown})
+
+    @undisturbed()
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Several tags in one call."""
+        self.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    @undisturbed()
+    def log_outputs(self, folder: Path) -> str:
+        """All files of a folder as the run's artifacts, with their manifest; the output digest."""
+        manifest = manifest_of(folder)
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        self.client.log_artifacts(self.id, str(folder))
+        return output_digest(manifest)
+
+
+class Heart:
+    """Beats for a run, from a thread of its own, until it is stopped: a tag that says when the process last lived."""
+
+    def __init__(self, client: MlflowClient, run_id: str, seconds: float = SECONDS_BETWEEN_BEATS) -> None:
+        self._client, self._run_id, self._seconds = client, run_id, seconds
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"heartbeat of {run_id}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """The last beat has been written when this returns."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(self._seconds):
+            try:
+                self._client.set_tag(self._run_id, HEARTBEAT, beat())
+            except (MlflowException, SQLAlchemyError, RequestException):
+                continue  # the store is busy or away; the next beat may reach it, and 20 may be missed
+
+
+def _key(name: str) -> str:
+    """MLflow allows letters, digits and a few signs in a metric's name; class names may hold any, as their number."""
+    return "".join(c if c.isalnum() or c in "_-. /" else f"_{ord(c):x}_" for c in name)

@@ -1,0 +1,373 @@
+"""The store: opened and checked; runs that always end; finished runs found again."""
+
+import getpass
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import mlflow
+from filelock import FileLock
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.tracking import MlflowClient
+from requests.exceptions import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from semisup import __version__
+from semisup.errors import StoreUnavailableError, UserError
+from semisup.lineage import Lineage, damage
+from semisup.processes import is_gone, is_mine, process_tags
+from semisup.signals import undisturbed
+from semisup.tracking.failures import NO_ANSWER
+from semisup.tracking.quiet import quiet
+from semisup.tracking.run import LINEAGE, Heart, Run
+from semisup.tracking.store import (
+    DEFAULT_ARTIFACTS,
+    check_writable,
+    is_server,
+    sqlite_path,
+    store_uri,
+    without_secrets,
+)
+
+UI_PORT = 5000
+DEFAULT_EXPERIMENT = "Default"
+"""MLflow makes it with every store."""
+ERROR = "error"
+"""Tag: in one line, why a run failed."""
+
+
+_written_here: set[str] = set()
+"""Ids of the runs that this process is writing."""
+
+
+class WithdrawnError(Exception):
+    """Somebody else does the same work: the run just begun is deleted, as if it had never been."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as it stands in the store."""
+
+    id: str
+    status: str
+    """RUNNING, FINISHED, FAILED or KILLED."""
+    started: float
+    """Seconds since 1970."""
+    ended: float | None
+    experiment_id: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+    @property
+    def complete(self) -> bool:
+        """Has it ended well and left all that it should?"""
+        return self.status == "FINISHED" and self.tags.get("complete") == "true"
+
+    @property
+    def gone(self) -> bool:
+        """Is it RUNNING in the store although nobody works at it any more?"""
+        if self.status != "RUNNING":
+            return False
+        # A store that was away cannot be told of a run's end; the process may still be there and try again.
+        return self.id not in _written_here if is_mine(self.tags) else is_gone(self.tags)
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """A store, opened and checked, and the experiment in it."""
+
+    client: MlflowClient
+    uri: str
+    experiment_id: str
+
+    @classmethod
+    def open(cls, experiment: str, folder: Path) -> "Tracker":
+        """The store that MLFLOW_TRACKING_URI names, or else `mlflow.db` and `mlartifacts` in `folder`.
+
+        A fresh SQLite store is created by one process alone: several would race in its migrations.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+            UserError: it cannot be used.
+        """
+        uri = store_uri(folder)
+        database = sqlite_path(uri)
+        if database is None:
+            return cls._connect(uri, experiment, artifacts=None)
+        check_writable(database)
+        with FileLock(database.with_name(database.name + ".lock")):
+            # Said explicitly: otherwise artifacts land in whatever folder the process happens to stand in.
+            return cls._connect(uri, experiment, artifacts=(database.parent / DEFAULT_ARTIFACTS).as_uri())
+
+    @classmethod
+    def existing(cls, folder: Path) -> "Tracker":
+        """The store as in :meth:`open`, for a look at what is in it: nothing is made that is not there.
+
+        Raises:
+            UserError: there is none in this folder, or it cannot be used.
+        """
+        database = sqlite_path(store_uri(folder))
+        if database is not None and not database.exists():
+            raise UserError(f"there is no MLflow store at {str(database)!r}; run `semisup run digits` there first")
+        return cls.open(DEFAULT_EXPERIMENT, folder)
+
+    @classmethod
+    def _connect(cls, uri: str, experiment: str, artifacts: str | None) -> "Tracker":
+        with quiet("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+            try:
+                client = MlflowClient(tracking_uri=uri)
+                found = client.get_experiment_by_name(experiment)
+                if found is not None and found.lifecycle_stage == "deleted":
+                    raise UserError(
+                        f"tracking.experiment={experiment!r} was deleted in this store; restore it, or name another"
+                    )
+                if found is not None:
+                    return cls(client, uri, found.experiment_id)
+                return cls(client, uri, _new_experiment(client, experiment, artifacts))
+            except (MlflowException, SQLAlchemyError, RequestException, ImportError) as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0].replace(uri, without_secrets(uri))
+                raise StoreUnavailableError(
+                    f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the store does not answer ({reason}); "
+                    "start its server, mend the address, or unset it to use a file in this folder"
+                ) from None
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def run(
+        self, name: str, tags: Mapping[str, str], parent_run_id: str | None = None, *, system_metrics: bool = False
+    ) -> Iterator[Run]:
+        """A run that ends as FINISHED, FAILED (an exception) or KILLED (Ctrl-C, SIGTERM); never left RUNNING.
+
+        A process that is killed outright cannot write its end; its tags and its heartbeat tell others (`close_lost`).
+        """
+        all_tags = dict(tags) | _standard_tags() | process_tags()
+        if parent_run_id is not None:
+            all_tags["mlflow.parentRunId"] = parent_run_id
+        run: Run | None = None
+        heart: Heart | None = None
+        monitor: SystemMetricsMonitor | None = None
+        failure: BaseException | None = None
+        try:
+            with undisturbed():
+                created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
+                run = Run(self.client, created.info.run_id, self.experiment_id, self.uri)
+                _written_here.add(run.id)
+                heart = Heart(self.client, run.id)
+            if system_metrics:
+                monitor = self._start_monitor(run.id)
+            yield run
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            try:
+                if monitor is not None:
+                    with quiet("mlflow.system_metrics"):
+                        monitor.finish()
+            finally:
+                if heart is not None:
+                    heart.stop()
+                if run is not None:
+                    _written_here.discard(run.id)
+                    self._end(run, failure)
+
+    @undisturbed()
+    def _end(self, run: Run, failure: BaseException | None) -> None:
+        # Ctrl-C, and Prefect's own signal for SIGTERM, are no Exceptions: asked to end, not failed.
+        status = "FINISHED" if failure is None else "FAILED" if isinstance(failure, Exception) else "KILLED"
+        try:
+            if status == "FAILED" and not isinstance(failure, WithdrawnError):
+                self.client.set_tag(run.id, ERROR, self._line(failure))
+            self.client.set_terminated(run.id, status)
+            if isinstance(failure, WithdrawnError):
+                self.client.delete_run(run.id)
+        except (MlflowException, SQLAlchemyError, RequestException):
+            if failure is None:
+                raise
+            # The store is what failed; the first error says so, and the run's silence will be noticed.
+
+    def _line(self, error: BaseException | None) -> str:
+        text = (str(error).strip().splitlines() or [""])[0].replace(self.uri, without_secrets(self.uri))
+        return (text if isinstance(error, UserError) else f"{type(error).__name__}: {text}")[:500]
+
+    def _start_monitor(self, run_id: str) -> SystemMetricsMonitor:
+        with quiet("mlflow.system_metrics"):
+            monitor = SystemMetricsMonitor(run_id, sampling_interval=2, tracking_uri=self.uri)
+            monitor.start()
+        return monitor
+
+    @undisturbed()
+    def close_lost(self, run: StoredRun) -> None:
+        """End a run whose process is gone."""
+        who = f"process {run.tags.get('pid')} on {run.tags.get('host')}"
+        self.client.set_tag(run.id, ERROR, f"{who} ended without a word; the run was closed by another")
+        self.client.set_terminated(run.id, "KILLED")
+
+    # --- finding ------------------------------------------------------------------------------------------------------
+
+    def search(self, wanted: str, limit: int = 1000) -> list[StoredRun]:
+        """Runs of all experiments for which an MLflow filter holds, newest first."""
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        found = self.client.search_runs(experiments, wanted, max_results=limit, order_by=["attributes.start_time DESC"])
+        return [_stored(run) for run in found]
+
+    def finished(self, fingerprint: str) -> list[StoredRun]:
+        """Complete runs of a fingerprint, newest first."""
+        wanted = f"tags.fingerprint = '{fingerprint}' and tags.complete = 'true' and attributes.status = 'FINISHED'"
+        return self.search(wanted)
+
+    def running(self, fingerprint: str, but: str = "") -> list[StoredRun]:
+        """Runs of a fingerprint that are under way, apart from one of them; those of lost processes do not count."""
+        wanted = f"tags.fingerprint = '{fingerprint}' and attributes.status = 'RUNNING'"
+        return [run for run in self.search(wanted) if run.id != but and not run.gone]
+
+    def lost(self) -> list[StoredRun]:
+        """Runs of this project that are RUNNING although their process is gone."""
+        return [
+            run for run in self.search("tags.semisup.version LIKE '%' and attributes.status = 'RUNNING'") if run.gone
+        ]
+
+    def close_lost_of(self, fingerprint: str) -> None:
+        """End the runs of a fingerprint that nobody works at any more."""
+        for run in self.search(f"tags.fingerprint = '{fingerprint}' and attributes.status = 'RUNNING'"):
+            if run.gone:
+                self.close_lost(run)
+
+    def get(self, run_id: str) -> StoredRun:
+        """A run of which the store itself told the id."""
+        return _stored(self.client.get_run(run_id))
+
+    def find(self, run_id: str) -> StoredRun:
+        """The run that a person means: by its id, or by the beginning of it.
+
+        Raises:
+            UserError: there is none, or several begin so.
+        """
+        wanted = run_id.strip().lower()
+        if not wanted or not set(wanted) <= set("0123456789abcdef") or len(wanted) > 32:
+            raise UserError(f"run {run_id!r} is no run id; `semisup runs` lists them")
+        found = [run for run in self.search("tags.semisup.version LIKE '%'", limit=10_000) if run.id.startswith(wanted)]
+        if not found:
+            raise UserError(f"run {run_id!r} is not in this store; `semisup runs` lists those that are")
+        if len(found) > 1:
+            raise UserError(f"run {run_id!r} could be any of {len(found)} runs; write more of its id")
+        return found[0]
+
+    def lineage(self, run: StoredRun, scratch: Path) -> Lineage | None:
+        """What a run followed from; None for a run that has not said so."""
+        try:
+            return Lineage.from_json((self.file(run.id, LINEAGE, scratch)).read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError, MlflowException):
+            return None
+
+    # --- artifacts ----------------------------------------------------------------------------------------------------
+
+    def artifacts(self, run_id: str, scratch: Path) -> Path:
+        """Folder with a run's artifacts: the store's own where it is on this machine, else a copy within `scratch`."""
+        local = self._local_artifacts(run_id)
+        if local is not None:
+            return local
+        copy = scratch / run_id
+        if not copy.is_dir():
+            copy.mkdir(parents=True)
+            with quiet("mlflow"):
+                mlflow.artifacts.download_artifacts(run_id=run_id, dst_path=str(copy), tracking_uri=self.uri)
+        return copy
+
+    def file(self, run_id: str, name: str, scratch: Path) -> Path:
+        """One file of a run's artifacts, as in :meth:`artifacts`."""
+        local = self._local_artifacts(run_id)
+        if local is not None:
+            return local / name
+        folder = scratch / f"{run_id}-single"
+        folder.mkdir(parents=True, exist_ok=True)
+        with quiet("mlflow"):
+            return Path(
+                mlflow.artifacts.download_artifacts(
+                    run_id=run_id, artifact_path=name, dst_path=str(folder), tracking_uri=self.uri
+                )
+            )
+
+    def damage(self, run: StoredRun, scratch: Path) -> str | None:
+        """What is wrong with a complete run's artifacts; None when they are there and match their digest."""
+        try:
+            return damage(self.artifacts(run.id, scratch), run.tags.get("output_digest", ""))
+        except MlflowException as error:
+            if any(sign in str(error) for sign in NO_ANSWER):
+                raise
+            return "its artifacts cannot be read"
+        except OSError as error:
+            return f"its artifacts cannot be read ({error.strerror})"
+
+    def locate(self, run_id: str, file: str) -> str:
+        """Where people find an artifact: its path, or on a server the address of its page."""
+        local = self._local_artifacts(run_id)
+        return str(local / file) if local is not None else f"{self.link(run_id)}/artifacts/{file}"
+
+    def _local_artifacts(self, run_id: str) -> Path | None:
+        uri = urlsplit(self.client.get_run(run_id).info.artifact_uri)
+        return Path(unquote(uri.path)) if uri.scheme in {"", "file"} else None
+
+    def link(self, run_id: str, experiment_id: str | None = None) -> str:
+        """Address of a run's page: on the MLflow server, or for a file store where `semisup ui` serves it."""
+        server = self.uri.rstrip("/") if is_server(self.uri) else f"http://127.0.0.1:{UI_PORT}"
+        return f"{without_secrets(server)}/#/experiments/{experiment_id or self.experiment_id}/runs/{run_id}"
+
+
+def _new_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    try:
+        return str(client.create_experiment(name, artifacts))
+    except MlflowException:
+        found = client.get_experiment_by_name(name)  # another process on a server's store was faster
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _stored(run: MlflowRun) -> StoredRun:
+    info = run.info
+    ended = info.end_time / 1000 if info.end_time else None
+    tags: Mapping[str, str] = run.data.tags
+    return StoredRun(
+        info.run_id, info.status, info.start_time / 1000, ended, info.experiment_id, tags, run.data.metrics
+    )
+
+
+@lru_cache
+def _standard_tags() -> dict[str, str]:
+    tags = {
+        "semisup.version": __version__,
+        "mlflow.user": _user(),
+        "mlflow.source.name": "semisup",
+        "mlflow.source.type": "LOCAL",
+        "python": platform.python_version(),
+    }
+    # The repository around an installed package is somebody else's: the file itself must be in it.
+    if _git("ls-files", "--error-unmatch", __file__) and (commit := _git("rev-parse", "HEAD")):
+        tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git("status", "--porcelain"))).lower()}
+    return tags
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return str(os.getuid())
+
+
+def _git(*arguments: str) -> str:
+    """Answer of git about the checkout that this code runs from, or "" where there is none."""
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

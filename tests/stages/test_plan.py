@@ -1,0 +1,99 @@
+"""The plan: which steps a config makes, in an order in which each finds what it reads."""
+
+from itertools import product
+
+import pytest
+
+from semisup.config import PipelineConfig
+from semisup.stages import CHAMPION, SECTIONS, STAGES, Step, plan
+
+VARIANTS = [
+    pytest.param(rounds, teacher, enabled, champion, id=f"{rounds}-{teacher}-{enabled=}-{champion=}")
+    for rounds, teacher, enabled, champion in product((1, 3), ("baseline", "champion"), (True, False), (True, False))
+]
+
+
+def plan_of(rounds: int = 1, teacher: str = "baseline", enabled: bool = True, champion: bool = False) -> list[Step]:
+    values = {"rounds": rounds, "pseudo_label": {"teacher": teacher}, "promote": {"enabled": enabled}}
+    return list(plan(PipelineConfig.model_validate(values), champion=champion))
+
+
+def upstream_of(steps: list[Step]) -> dict[str, dict[str, str]]:
+    return {step.name: dict(step.upstream) for step in steps}
+
+
+@pytest.mark.parametrize(("rounds", "teacher", "enabled", "champion"), VARIANTS)
+def test_every_step_has_a_name_of_its_own_and_reads_only_earlier_ones(rounds, teacher, enabled, champion):
+    known = {CHAMPION} if champion else set()
+    for step in plan_of(rounds, teacher, enabled, champion):
+        assert step.name not in known
+        assert step.stage in STAGES
+        assert step.name.partition("-")[0] == step.stage
+        assert set(step.upstream.values()) <= known
+        known.add(step.name)
+
+
+@pytest.mark.parametrize(("rounds", "teacher", "enabled", "champion"), VARIANTS)
+def test_every_stage_is_there_once_or_once_a_round(rounds, teacher, enabled, champion):
+    stages = [step.stage for step in plan_of(rounds, teacher, enabled, champion)]
+    once_a_round = dict.fromkeys(("pseudo_label", "joint"), rounds)
+    expected = dict.fromkeys(STAGES, 1) | once_a_round | {"promote": int(enabled)}
+    assert {stage: stages.count(stage) for stage in STAGES} == expected
+
+
+def test_one_round_is_the_stages_in_their_order():
+    steps = plan_of()
+    assert [(step.name, step.stage) for step in steps] == [(stage, stage) for stage in STAGES]
+    assert upstream_of(steps) == {
+        "split": {},
+        "baseline": {"split": "split"},
+        "pseudo_label": {"split": "split", "teacher": "baseline"},
+        "joint": {"split": "split", "pseudo_label": "pseudo_label"},
+        "evaluate": {"split": "split", "baseline": "baseline", "pseudo_label": "pseudo_label", "joint": "joint"},
+        "promote": {"evaluate": "evaluate"},
+    }
+
+
+def test_each_student_is_the_teacher_of_the_next_round_and_the_last_one_is_evaluated():
+    upstream = upstream_of(plan_of(rounds=3))
+    assert upstream["pseudo_label-2"] == {"split": "split", "teacher": "joint", "previous": "pseudo_label"}
+    assert upstream["pseudo_label-3"] == {"split": "split", "teacher": "joint-2", "previous": "pseudo_label-2"}
+    assert upstream["joint-3"] == {"split": "split", "pseudo_label": "pseudo_label-3"}
+    last = {"pseudo_label": "pseudo_label-3", "joint": "joint-3"}
+    assert upstream["evaluate"] == {"split": "split", "baseline": "baseline"} | last
+
+
+@pytest.mark.parametrize(
+    ("teacher", "champion", "expected"),
+    [
+        ("baseline", False, "baseline"),
+        ("baseline", True, "baseline"),
+        ("champion", False, "baseline"),
+        ("champion", True, CHAMPION),
+    ],
+)
+def test_a_champion_teaches_where_it_is_asked_for_and_there_is_one_and_in_the_first_round_only(
+    teacher, champion, expected
+):
+    upstream = upstream_of(plan_of(2, teacher, champion=champion))
+    assert upstream["pseudo_label"]["teacher"] == expected
+    assert upstream["pseudo_label-2"]["teacher"] == "joint"
+
+
+@pytest.mark.parametrize("teacher", ["baseline", "champion"])
+def test_a_new_model_is_judged_against_the_champion_that_there_is(teacher):
+    assert upstream_of(plan_of(1, teacher, champion=True))["promote"] == {"evaluate": "evaluate", CHAMPION: CHAMPION}
+
+
+def test_the_first_steps_are_the_same_for_any_number_of_rounds():
+    # So that a pipeline given one more round finds all earlier ones in the store.
+    two, three = plan_of(rounds=2), plan_of(rounds=3)
+    before_evaluate = [step.name for step in two].index("evaluate")
+    assert two[:before_evaluate] == three[:before_evaluate]
+    for stage in ("split", "baseline", "pseudo_label", "joint"):
+        assert "rounds" not in SECTIONS[stage]
+
+
+def test_every_stage_says_which_sections_it_looks_at_and_they_exist():
+    assert set(SECTIONS) == set(STAGES)
+    assert all(set(sections) <= set(PipelineConfig.model_fields) for sections in SECTIONS.values())

@@ -1,0 +1,274 @@
+"""Promotion: every rule, with predictions made by hand so that scipy's binomial test knows the p-value."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from semisup.config import PipelineConfig
+from semisup.stages import Silence
+from semisup.stages.promote import Decision, decide, run
+
+IMAGES = 40
+IDS = [f"toy/{number:02d}" for number in range(IMAGES)]
+TRUTH = np.arange(IMAGES) % 3
+
+
+def wrong_on(*images: int) -> np.ndarray:
+    """Labels that are right but for these images."""
+    labels = TRUTH.copy()
+    labels[list(images)] = (labels[list(images)] + 1) % 3
+    return labels
+
+
+def evaluated(*, student: np.ndarray, baseline: np.ndarray) -> pd.DataFrame:
+    """What `evaluate` leaves."""
+    columns = {"id": IDS, "truth": TRUTH, "baseline_label": baseline, "baseline_confidence": 0.9}
+    return pd.DataFrame(columns | {"student_label": student, "student_confidence": 0.9})
+
+
+def champion_with(labels: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"id": IDS, "truth": TRUTH, "label": labels})
+
+
+def decided(predictions: pd.DataFrame, champion: pd.DataFrame | None = None) -> Decision:
+    return decide(predictions, champion, registered="toys")
+
+
+def p_of(only_one: int, only_other: int) -> Any:
+    """The exact two-sided p-value, from scipy."""
+    return pytest.approx(float(binomtest(only_one, only_one + only_other).pvalue))
+
+
+BAD, GOOD = wrong_on(*range(10)), wrong_on(10)
+"""10 errors and 1 error on different images: 10 against 1, p = 2 · 12 / 2^11 = 0.0117."""
+FAIR = wrong_on(*range(4))
+"""4 errors: against GOOD 4 to 1, p = 2 · 6 / 2^5 = 0.375."""
+
+
+# --- without a champion -----------------------------------------------------------------------------------------------
+
+
+def test_without_a_champion_a_better_student_is_promoted():
+    decision = decided(evaluated(student=GOOD, baseline=BAD))
+    assert (decision.promoted, decision.model, decision.challenger) == (True, "student", "student")
+    assert decision.mcnemar_p == p_of(10, 1) == pytest.approx(24 / 2**11)
+    assert decision.against == "baseline"
+    assert decision.difference is not None
+    assert decision.difference.estimate == pytest.approx(9 / 40)
+    assert decision.difference.low > 0
+    assert "no champion yet; the student is better than the baseline, p = 0.012" in decision.reason
+
+
+@pytest.mark.parametrize(("student", "baseline"), [(FAIR, GOOD), (GOOD, FAIR)])
+def test_without_a_champion_and_a_difference_the_student_is_promoted(student, baseline):
+    decision = decided(evaluated(student=student, baseline=baseline))
+    assert (decision.promoted, decision.model) == (True, "student")
+    assert decision.mcnemar_p == p_of(4, 1) == pytest.approx(0.375)
+    assert "no difference shown between the student and the baseline, p = 0.38" in decision.reason
+
+
+def test_without_a_champion_a_better_baseline_is_promoted():
+    decision = decided(evaluated(student=BAD, baseline=GOOD))
+    assert (decision.promoted, decision.model, decision.challenger) == (True, "baseline", "baseline")
+    assert decision.against == "student"
+    assert decision.mcnemar_p == p_of(10, 1)
+    assert decision.difference is not None
+    assert decision.difference.estimate == pytest.approx(9 / 40)  # the challenger's minus the other's
+    assert decision.challenger_accuracy.estimate == pytest.approx(39 / 40)
+    assert "the baseline is better than the student" in decision.reason
+
+
+def test_without_a_champion_nothing_is_counted_for_one():
+    decision = decided(evaluated(student=GOOD, baseline=BAD))
+    assert (decision.only_champion_right, decision.only_challenger_right) == (None, None)
+
+
+# --- with a champion --------------------------------------------------------------------------------------------------
+
+
+def test_a_student_shown_to_be_better_than_the_champion_is_promoted():
+    decision = decided(evaluated(student=GOOD, baseline=FAIR), champion_with(BAD))
+    assert (decision.promoted, decision.model, decision.against) == (True, "student", "champion")
+    assert decision.mcnemar_p == p_of(10, 1)
+    assert (decision.only_champion_right, decision.only_challenger_right) == (1, 10)
+    assert decision.reason == "the student is better than the champion, p = 0.012"
+
+
+def test_a_better_looking_student_is_not_promoted_while_no_difference_is_shown():
+    decision = decided(evaluated(student=GOOD, baseline=FAIR), champion_with(FAIR))
+    assert (decision.promoted, decision.model, decision.against) == (False, None, "champion")
+    assert decision.mcnemar_p == p_of(4, 1)
+    assert (decision.only_champion_right, decision.only_challenger_right) == (1, 4)
+    assert decision.difference is not None
+    assert decision.difference.estimate == pytest.approx(3 / 40)
+    assert decision.reason == "no difference shown between the student and the champion, p = 0.38; the champion stays"
+
+
+def test_a_better_champion_stays():
+    decision = decided(evaluated(student=BAD, baseline=BAD), champion_with(GOOD))
+    assert (decision.promoted, decision.model) == (False, None)
+    assert decision.mcnemar_p == p_of(1, 10)
+    assert decision.difference is not None
+    assert decision.difference.high < 0
+    assert decision.reason == "the champion is better than the student, p = 0.012; the champion stays"
+
+
+def test_where_the_baseline_is_shown_to_be_better_it_is_the_challenger():
+    decision = decided(evaluated(student=BAD, baseline=GOOD), champion_with(wrong_on(*range(9))))
+    assert (decision.promoted, decision.model, decision.challenger) == (True, "baseline", "baseline")
+    assert decision.mcnemar_p == p_of(9, 1) == pytest.approx(22 / 2**10)
+
+
+def test_where_the_baseline_only_looks_better_the_student_is_the_challenger():
+    decision = decided(evaluated(student=FAIR, baseline=GOOD), champion_with(wrong_on(*range(15))))
+    assert (decision.promoted, decision.model) == (True, "student")
+    assert decision.mcnemar_p == p_of(11, 0)
+
+
+@pytest.mark.parametrize(("errors", "promoted"), [(5, False), (6, True)])
+def test_the_border_of_promotion_is_five_percent(errors, promoted):
+    # Right on k images more and nowhere worse: p = 2 / 2^k, 0.0625 for five and 0.03125 for six.
+    decision = decided(evaluated(student=TRUTH, baseline=TRUTH), champion_with(wrong_on(*range(errors))))
+    assert decision.mcnemar_p == pytest.approx(2 / 2**errors)
+    assert decision.promoted is promoted
+
+
+def test_identical_predictions_leave_the_champion():
+    decision = decided(evaluated(student=FAIR, baseline=FAIR), champion_with(FAIR))
+    assert (decision.promoted, decision.model, decision.mcnemar_p) == (False, None, 1.0)
+    assert (decision.only_champion_right, decision.only_challenger_right) == (0, 0)
+    assert "same label" in decision.reason
+    assert "the champion stays" in decision.reason
+
+
+def test_images_are_matched_by_id_whatever_the_order_of_rows():
+    new, old = evaluated(student=GOOD, baseline=FAIR), champion_with(BAD)
+    shuffled = old.sample(frac=1, random_state=0).reset_index(drop=True)
+    assert shuffled["id"].tolist() != IDS
+    assert decided(new, shuffled) == decided(new, old)
+
+
+# --- a champion of other images ---------------------------------------------------------------------------------------
+
+
+def others(change: str) -> pd.DataFrame:
+    champion = champion_with(BAD)
+    match change:
+        case "fewer images":
+            return champion.iloc[:-1]
+        case "more images":
+            return pd.concat([champion, champion.tail(1).assign(id="toy/more")], ignore_index=True)
+        case "another image":
+            return champion.replace({"id": {"toy/07": "toy/other"}})
+        case _:
+            return champion.assign(truth=np.where(champion["id"] == "toy/07", 2, champion["truth"]))
+
+
+@pytest.mark.parametrize("change", ["fewer images", "more images", "another image", "another truth"])
+def test_a_champion_tested_on_other_images_stays_and_the_way_out_is_said(change):
+    decision = decided(evaluated(student=GOOD, baseline=FAIR), others(change))
+    assert (decision.promoted, decision.model, decision.against) == (False, None, None)
+    assert (decision.mcnemar_p, decision.difference, decision.only_champion_right) == (None, None, None)
+    assert "cannot be compared" in decision.reason
+    assert "promote.model='toys'" in decision.reason
+    assert "choose another promote.model" in decision.reason
+    assert "\n" not in decision.reason
+
+
+# --- the stage --------------------------------------------------------------------------------------------------------
+
+
+class Ear(Silence):
+    """A log that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.figures: dict[str, float] = {}
+
+    def info(self, message: str) -> None:
+        self.lines.append(message)
+
+    def metrics(self, values: Any, step: int | None = None) -> None:
+        self.figures |= values
+
+
+def promoted_in(
+    folder: Path, predictions: pd.DataFrame, champion: Path | None = None, config: PipelineConfig | None = None
+) -> tuple[dict[str, Any], pd.DataFrame, Ear]:
+    """(decision, predictions, what was said) of the stage, run in a folder of its own."""
+    (folder / "evaluate").mkdir(parents=True)
+    predictions.to_parquet(folder / "evaluate" / "predictions.parquet")
+    out, ear = folder / "promote", Ear()
+    out.mkdir()
+    inputs = {"evaluate": folder / "evaluate"} | ({"champion": champion} if champion else {})
+    run(config or PipelineConfig(), inputs, out, ear)
+    decision = json.loads((out / "decision.json").read_text(encoding="utf-8"))
+    return decision, pd.read_parquet(out / "predictions.parquet"), ear
+
+
+def test_a_reign_of_three_pipelines(tmp_path):
+    """Each next pipeline is judged against what the one before left, whoever won there."""
+    first, predictions, ear = promoted_in(tmp_path / "1", evaluated(student=BAD, baseline=BAD))
+    assert first["model"] == "student"
+    assert ear.figures["promoted"] == 1
+    pd.testing.assert_frame_equal(predictions, champion_with(BAD))
+
+    second, predictions, ear = promoted_in(
+        tmp_path / "2", evaluated(student=wrong_on(*range(8)), baseline=BAD), tmp_path / "1" / "promote"
+    )
+    assert (second["promoted"], second["model"]) == (False, None)  # 2 to 0: p = 0.5
+    assert ear.figures["promoted"] == 0
+    assert ear.figures["mcnemar_p"] == pytest.approx(0.5)
+    assert ear.lines == [second["reason"]]
+    pd.testing.assert_frame_equal(predictions, champion_with(BAD))
+
+    third, predictions, ear = promoted_in(
+        tmp_path / "3", evaluated(student=GOOD, baseline=BAD), tmp_path / "2" / "promote"
+    )
+    assert (third["promoted"], third["only_challenger_right"], third["only_champion_right"]) == (True, 10, 1)
+    assert ear.figures["test_accuracy_difference"] == pytest.approx(9 / 40)
+    pd.testing.assert_frame_equal(predictions, champion_with(GOOD))
+
+
+def test_the_predictions_of_a_promoted_baseline_are_the_baselines(tmp_path):
+    decision, predictions, _ = promoted_in(tmp_path, evaluated(student=BAD, baseline=GOOD))
+    assert decision["model"] == "baseline"
+    pd.testing.assert_frame_equal(predictions, champion_with(GOOD))
+
+
+def test_the_decision_has_all_its_keys_in_every_case(tmp_path):
+    new = evaluated(student=GOOD, baseline=FAIR)
+    alone, _, _ = promoted_in(tmp_path / "alone", new)
+    against, _, _ = promoted_in(tmp_path / "against", new, tmp_path / "alone" / "promote")
+    others("fewer images").to_parquet(tmp_path / "predictions.parquet")
+    incomparable, predictions, ear = promoted_in(tmp_path / "incomparable", new, tmp_path)
+    assert set(alone) == set(against) == set(incomparable)
+    assert alone["challenger_accuracy"]["estimate"] == pytest.approx(39 / 40)
+    assert alone["test_images"] == 40
+    assert len(predictions) == 39  # the champion's own, unchanged
+    assert "mcnemar_p" not in ear.figures
+
+
+@pytest.mark.parametrize(("model", "name"), [(None, "pipeline"), ("other model", "other model")])
+def test_the_registered_model_is_called_by_its_own_name_or_else_the_pipelines(tmp_path, model, name):
+    others("fewer images").to_parquet(tmp_path / "predictions.parquet")
+    config = PipelineConfig.model_validate({"name": "pipeline", "promote": {"model": model}})
+    decision, _, _ = promoted_in(tmp_path / "run", evaluated(student=GOOD, baseline=FAIR), tmp_path, config)
+    assert f"promote.model='{name}'" in decision["reason"]
+
+
+def test_the_tiny_pipelines_student_is_the_first_champion(stage_folders):
+    decision = json.loads((stage_folders["promote"] / "decision.json").read_text(encoding="utf-8"))
+    metrics = json.loads((stage_folders["evaluate"] / "metrics.json").read_text(encoding="utf-8"))
+    assert decision["promoted"]
+    assert decision["model"] == ("baseline" if metrics["verdict"] == "baseline better" else "student")
+    assert decision["mcnemar_p"] == pytest.approx(metrics["mcnemar"]["p_value"])
+    accuracy = metrics[decision["model"]]["accuracy"]
+    assert decision["challenger_accuracy"] == accuracy
+    predictions = pd.read_parquet(stage_folders["promote"] / "predictions.parquet")
+    assert (predictions["truth"] == predictions["label"]).mean() == pytest.approx(accuracy["estimate"])

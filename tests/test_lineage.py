@@ -1,0 +1,286 @@
+"""Fingerprints, digests and code versions: what makes a result stale, and what does not."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import semisup
+from semisup.config import PipelineConfig
+from semisup.lineage import (
+    MANIFEST,
+    Lineage,
+    canonical_source,
+    code_version,
+    damage,
+    effective_config,
+    lineage_of,
+    manifest_of,
+    output_digest,
+)
+from semisup.stages import SECTIONS, STAGES
+
+PACKAGE = Path(semisup.__file__).parent
+TRAINED = ("baseline", "joint")
+LINEAGE = Lineage("joint", "c0de", {"seed": 1, "joint.epochs": 5}, {"split": "aa", "pseudo_label": "bb"}, "dd")
+
+
+# --- fingerprints -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(LINEAGE, stage="baseline"),
+        replace(LINEAGE, code="c0df"),
+        replace(LINEAGE, config={"seed": 2, "joint.epochs": 5}),
+        replace(LINEAGE, config={"seed": 1}),
+        replace(LINEAGE, upstream={"split": "aa", "pseudo_label": "cc"}),
+        replace(LINEAGE, upstream={"split": "bb", "pseudo_label": "aa"}),
+        replace(LINEAGE, upstream={"split": "aa"}),
+        replace(LINEAGE, dataset="de"),
+    ],
+)
+def test_every_part_of_a_lineage_is_part_of_its_fingerprint(changed):
+    assert changed.fingerprint != LINEAGE.fingerprint
+
+
+def test_the_order_of_keys_is_not_part_of_a_fingerprint():
+    turned = replace(
+        LINEAGE, config=dict(reversed(LINEAGE.config.items())), upstream={"pseudo_label": "bb", "split": "aa"}
+    )
+    assert turned.fingerprint == LINEAGE.fingerprint
+
+
+def test_a_lineage_comes_back_from_its_text_with_the_same_fingerprint():
+    config = PipelineConfig.model_validate({"baseline": {"schedule": {"milestones": [3, 5]}, "optimizer": {"lr": 0.1}}})
+    for stage in STAGES[:5]:
+        lineage = lineage_of(stage, config, SECTIONS[stage], {"split": "aa"}, "dd")
+        assert Lineage.from_json(lineage.to_json()).fingerprint == lineage.fingerprint
+
+
+def test_a_fingerprint_is_the_same_in_another_process():
+    """Of python's own hash() it would not be; a store is read by many processes."""
+    code = (
+        "from semisup.lineage import *; from semisup.stages import *; from semisup.config import *;"
+        "print(lineage_of('baseline', PipelineConfig(), SECTIONS['baseline'], {'split': 'aa'}, 'dd').fingerprint)"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "7"}
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    here = lineage_of("baseline", PipelineConfig(), SECTIONS["baseline"], {"split": "aa"}, "dd")
+    assert outcome.stdout.strip() == here.fingerprint
+
+
+def fingerprints(**sections: object) -> dict[str, str]:
+    config = PipelineConfig.model_validate(sections)
+    return {stage: lineage_of(stage, config, SECTIONS[stage], {}, "dd").fingerprint for stage in STAGES[:5]}
+
+
+@pytest.mark.parametrize(
+    ("sections", "stale"),
+    [
+        ({"seed": 1}, {"split", "baseline", "pseudo_label", "joint", "evaluate"}),
+        ({"split": {"labeled_per_class": 9}}, {"split", "evaluate"}),
+        ({"model": {"width": 2}}, {"baseline", "joint", "evaluate"}),
+        ({"baseline": {"epochs": 99}}, {"baseline", "evaluate"}),
+        ({"pseudo_label": {"threshold": 0.7}}, {"pseudo_label", "evaluate"}),
+        ({"joint": {"alpha_final": 0.5}}, {"joint", "evaluate"}),
+        ({"data": {"name": "mnist"}}, {"split", "baseline", "pseudo_label", "joint", "evaluate"}),
+        ({"data": {"root": "/elsewhere", "download": True}}, set()),
+        ({"pseudo_label": {"batch_size": 7}}, set()),
+        ({"runtime": {"threads": 3, "device": "cpu", "state": "/x", "stage_timeout": 5}}, set()),
+        ({"tracking": {"experiment": "other", "system_metrics": False}}, set()),
+    ],
+)
+def test_a_stage_is_stale_by_itself_exactly_when_a_key_that_it_looks_at_can_change_its_result(sections, stale):
+    """`evaluate` looks at all of them, for its report shows the config."""
+    before, after = fingerprints(), fingerprints(**sections)
+    assert {stage for stage in before if before[stage] != after[stage]} == stale
+
+
+def test_every_key_of_the_config_is_looked_at_by_some_stage_or_named_as_without_effect():
+    """A new key that nobody counts would let a stale result be reused."""
+    from semisup.config import flatten
+    from semisup.lineage import WITHOUT_EFFECT
+
+    counted = {key for stage in STAGES for key in effective_config(PipelineConfig(), SECTIONS[stage])}
+    for key in flatten(PipelineConfig()):
+        assert (key in counted) != any(key == out or key.startswith(f"{out}.") for out in WITHOUT_EFFECT), key
+
+
+def test_what_changed_is_told_with_old_and_new_values():
+    old = replace(
+        LINEAGE, config={"seed": 1, "joint.epochs": 7}, upstream={"split": "aa", "pseudo_label": "xx"}, code="x"
+    )
+    assert LINEAGE.changes_since(old) == ["joint.epochs 7 → 5", "input pseudo_label", "code"]
+    assert LINEAGE.changes_since(LINEAGE) == []
+    assert replace(LINEAGE, dataset="new").changes_since(LINEAGE) == ["data set"]
+
+
+# --- code versions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """A copy of the package that may be changed."""
+    folder = tmp_path / "semisup"
+    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def changed_by(package: Path, file: str, text: str) -> set[str]:
+    before = {stage: code_version(stage, package) for stage in STAGES}
+    code_version.cache_clear()
+    path = package / file
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+    after = {stage: code_version(stage, package) for stage in STAGES}
+    code_version.cache_clear()
+    return {stage for stage in STAGES if before[stage] != after[stage]}
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("training/loop.py", {"baseline", "joint"}),
+        ("training/schedules.py", {"baseline", "joint"}),
+        ("losses.py", {"baseline", "joint"}),
+        ("data/augment.py", {"baseline", "joint"}),
+        ("data/split.py", {"split", "baseline", "pseudo_label", "joint", "evaluate"}),
+        ("pseudo_labels/ledger.py", {"pseudo_label"}),
+        ("pseudo_labels/online.py", {"joint"}),
+        ("stages/split.py", {"split"}),
+        ("plots.py", {"evaluate"}),
+        ("report.py", {"evaluate"}),
+        ("report.html.jinja", {"evaluate"}),
+        ("config_files.py", set()),
+        ("stages/__init__.py", set()),
+        ("tracking/tracker.py", set()),
+    ],
+)
+def test_a_change_of_code_reaches_exactly_the_stages_that_import_it(file, stages, copy):
+    assert changed_by(copy, file, "\nSOMETHING_NEW = 1\n") == stages
+
+
+@pytest.mark.parametrize("text", ["\n# why it is so\n", "\n\n\n", '\n"""A word about it."""\n'])
+def test_comments_docstrings_and_blank_lines_are_no_change_of_code(text, copy):
+    assert changed_by(copy, "training/loop.py", text) == set()
+
+
+def test_a_hash_sign_within_a_string_is_no_comment():
+    source = 'x = "a # b"  # a comment\n\n\ndef f():\n    """Says so."""\n    return f"{x} # {x}"\n'
+    assert canonical_source(source) == 'x = "a # b"\ndef f():\n    return f"{x} # {x}"'
+
+
+def test_what_is_left_of_a_source_is_the_same_program():
+    """Compiled without docstrings, both give the same code."""
+    import ast
+
+    for path in PACKAGE.rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        trees = []
+        for text in (source, canonical_source(source)):
+            tree = ast.parse(text)
+            for node in ast.walk(tree):
+                body = getattr(node, "body", None)
+                if isinstance(body, list):
+                    node.body = [  # type: ignore[attr-defined]
+                        child
+                        for child in body
+                        if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))
+                    ]
+            trees.append(ast.dump(tree))
+        assert trees[0] == trees[1], path.name
+
+
+# --- digests ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outputs(tmp_path) -> Path:
+    """What a stage may leave: results, a picture, timings."""
+    folder = tmp_path / "out"
+    (folder / "figures").mkdir(parents=True)
+    (folder / "weights.safetensors").write_bytes(bytes(range(256)))
+    (folder / "training.json").write_text("{}", encoding="utf-8")
+    (folder / "timings.json").write_text('{"seconds": 1.5}', encoding="utf-8")
+    (folder / "figures" / "curve.png").write_bytes(b"png")
+    return folder
+
+
+def sealed(folder: Path) -> str:
+    manifest = manifest_of(folder)
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    return output_digest(manifest)
+
+
+def test_a_manifest_is_what_sha256_says_of_every_file(outputs):
+    expected = {
+        path.relative_to(outputs).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in outputs.rglob("*")
+        if path.is_file()
+    }
+    assert manifest_of(outputs) == expected
+
+
+def test_a_manifest_does_not_count_itself(outputs):
+    before = manifest_of(outputs)
+    sealed(outputs)
+    assert manifest_of(outputs) == before
+
+
+def test_pictures_and_timings_are_not_part_of_the_output_digest_and_results_are(outputs):
+    before = output_digest(manifest_of(outputs))
+    (outputs / "timings.json").write_text('{"seconds": 99}', encoding="utf-8")
+    (outputs / "figures" / "curve.png").write_bytes(b"another picture")
+    assert output_digest(manifest_of(outputs)) == before
+    (outputs / "training.json").write_text('{"best_epoch": 2}', encoding="utf-8")
+    assert output_digest(manifest_of(outputs)) != before
+
+
+def test_whole_artifacts_have_no_damage(outputs):
+    assert damage(outputs, sealed(outputs)) is None
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "training.json", "timings.json", "figures/curve.png"])
+def test_every_changed_or_missing_file_is_damage_and_is_named(file, outputs):
+    digest = sealed(outputs)
+    content = (outputs / file).read_bytes()
+    (outputs / file).write_bytes(content[:-1] + b"?")
+    assert file in str(damage(outputs, digest))
+    (outputs / file).write_bytes(content[:-1])
+    assert file in str(damage(outputs, digest))
+    (outputs / file).unlink()
+    assert file in str(damage(outputs, digest))
+    (outputs / file).write_bytes(content)
+    assert damage(outputs, digest) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"a": 1}', "{}"])
+def test_a_manifest_that_is_damaged_or_of_another_run_is_damage(content, outputs):
+    digest = sealed(outputs)
+    (outputs / MANIFEST).write_text(content, encoding="utf-8")
+    assert MANIFEST in str(damage(outputs, digest))
+
+
+def test_artifacts_of_another_digest_are_damage(outputs):
+    sealed(outputs)
+    assert damage(outputs, "0" * 64) is not None
+    assert damage(outputs, "") is not None
+
+
+@pytest.mark.parametrize("how", ["dots", "absolute", "link"])
+def test_a_manifest_that_leads_outside_its_folder_is_damage(how, outputs, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("my key", encoding="utf-8")
+    name = {"dots": "../secret", "absolute": str(secret), "link": "link"}[how]
+    if how == "link":
+        (outputs / "link").symlink_to(secret)
+    manifest = manifest_of(outputs) | {name: hashlib.sha256(b"my key").hexdigest()}
+    (outputs / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    assert "outside" in str(damage(outputs, output_digest(manifest)))
