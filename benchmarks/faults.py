@@ -8,16 +8,21 @@ The exit status is 1 if any pipeline ends with other bits, a run is left RUNNING
 """
 
 import argparse
+import contextlib
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import urllib.request
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,6 +62,7 @@ class Outcome:
     """One pipeline that was disturbed, in the end."""
 
     number: int
+    pipelines: int = 1
     kills: list[float] = field(default_factory=list)
     """Seconds after the start of a command at which it was killed."""
     problems: list[str] = field(default_factory=list)
@@ -73,12 +79,12 @@ class Bench:
         """A working folder of its own with an empty store."""
         folder = self.folder / name
         folder.mkdir()
-        (folder / "mlflow.db").write_bytes((self.folder / "template.db").read_bytes())
+        shutil.copy(self.folder / "template.db", folder / "mlflow.db")
         return folder
 
-    def start(self, folder: Path) -> "subprocess.Popen[bytes]":
+    def start(self, folder: Path, out_file: str = "out.txt") -> "subprocess.Popen[bytes]":
         """`semisup run` in a working folder."""
-        with (folder / "err.txt").open("ab") as err, (folder / "out.txt").open("wb") as out:
+        with (folder / "err.txt").open("ab") as err, (folder / out_file).open("wb") as out:
             return subprocess.Popen(
                 [SEMISUP, "run", str(self.folder / "faults.yaml"), "--json"],
                 cwd=folder,
@@ -88,10 +94,10 @@ class Bench:
                 start_new_session=True,
             )
 
-    def finish(self, folder: Path) -> float:
+    def finish(self, folder: Path, out_file: str = "out.txt") -> float:
         """Run to the end; seconds."""
         started = time.perf_counter()
-        process = self.start(folder)
+        process = self.start(folder, out_file)
         status = process.wait(timeout=LONGEST)
         if status != 0:
             raise RuntimeError(f"status {status}: {(folder / 'err.txt').read_text(encoding='utf-8')[-2000:]}")
@@ -101,19 +107,44 @@ class Bench:
 @contextmanager
 def bench() -> Iterator[Bench]:
     """Everything is started in a temporary folder, and stopped and deleted at the end."""
-    from flows.server import ensure_prefect_api
-
     with tempfile.TemporaryDirectory(prefix="semisup-faults-") as name:
         folder = Path(name)
-        os.environ["PREFECT_HOME"] = str(folder / "prefect")
-        ensure_prefect_api()
-        from mlflow.tracking import MlflowClient
-        from prefect.settings import PREFECT_API_URL
+        kept = {
+            key: value for key, value in os.environ.items() if key not in {"MLFLOW_TRACKING_URI", "PREFECT_API_URL"}
+        }
+        environment = kept | {"PREFECT_HOME": str(folder / "prefect")}
+        with prefect_server(folder, environment) as url:
+            (folder / "faults.yaml").write_text(CONFIG, encoding="utf-8")
+            setting = Bench(folder, environment | {"PREFECT_API_URL": url})
+            empty = (
+                "from pathlib import Path; from semisup.tracking.tracker import Tracker; Tracker.open('faults', Path())"
+            )
+            subprocess.run([sys.executable, "-c", empty], cwd=folder, env=environment, check=True)
+            (folder / "mlflow.db").rename(folder / "template.db")
+            yield setting
 
-        MlflowClient(tracking_uri=f"sqlite:///{folder}/template.db").search_experiments()
-        (folder / "faults.yaml").write_text(CONFIG, encoding="utf-8")
-        kept = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-        yield Bench(folder, kept | {"PREFECT_API_URL": str(PREFECT_API_URL.value())})
+
+@contextmanager
+def prefect_server(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """The address of a Prefect server for all commands: each would else start its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--no-services", "--no-ui"]
+    with (folder / "server.txt").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)], env=dict(environment), stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + LONGEST
+        while server.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
+                break
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -147,51 +178,61 @@ def faults_in(folder: Path, expected: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def draw_moments(number: int, kills: int, seed: int, usual: float) -> list[float]:
-    """When a pipeline's commands are killed, in seconds after each one's start: uniform over a usual command's time."""
-    generator = random.Random(f"{seed}:{number}")
-    return [generator.uniform(0, usual) for _ in range(kills)]
+def disturbed(
+    setting: Bench, number: int, kills: int, generator: random.Random, usual: float, expected: Mapping[str, str]
+) -> Outcome:
+    """Pipelines of a worker: killed at moments uniform over a usual command's time, and started again each time.
 
-
-def disturbed(setting: Bench, number: int, moments: Sequence[float], expected: Mapping[str, str]) -> Outcome:
-    """One pipeline: killed at each moment, each time started again with the same command, and then left in peace."""
-    outcome, folder = Outcome(number), setting.new_store(f"killed-{number}")
-    for moment in moments:
+    A pipeline that ends before its moment comes is checked, and another one begun, until there were enough kills.
+    """
+    outcome, stores = Outcome(number), itertools.count()
+    folder = setting.new_store(f"killed-{number}-{next(stores)}")
+    while len(outcome.kills) < kills:
         process = setting.start(folder)
+        moment = generator.uniform(0, usual)
         try:
             process.wait(timeout=moment)
+            outcome.problems += _ending(setting, folder, process.returncode, expected)
+            folder = setting.new_store(f"killed-{number}-{next(stores)}")
         except subprocess.TimeoutExpired:
-            outcome.kills.append(round(moment, 3))
-        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    try:
-        setting.finish(folder)
-        outcome.problems = faults_in(folder, expected)
-    except (RuntimeError, subprocess.TimeoutExpired) as error:
-        outcome.problems = [str(error)]
+            process.wait()
+            outcome.kills.append(round(moment, 3))
+    last = setting.start(folder)
+    outcome.problems += _ending(setting, folder, last.wait(timeout=LONGEST), expected)
+    outcome.pipelines = next(stores)
     return outcome
+
+
+def _ending(setting: Bench, folder: Path, status: int, expected: Mapping[str, str]) -> list[str]:
+    if status != 0:
+        return [f"status {status}: {(folder / 'err.txt').read_text(encoding='utf-8')[-2000:]}"]
+    return faults_in(folder, expected)
 
 
 def together(setting: Bench, number: int, expected: Mapping[str, str]) -> Outcome:
     """Two processes that run one config on one store, started at the same moment."""
     outcome, folder = Outcome(number), setting.new_store(f"together-{number}")
     with ThreadPoolExecutor(2) as both:
-        ends = [both.submit(setting.finish, folder) for _ in range(2)]
+        ends = [both.submit(setting.finish, folder, file) for file in ("out.txt", "other.txt")]
     for end in ends:
         if end.exception() is not None:
             outcome.problems.append(str(end.exception()))
     return outcome if outcome.problems else Outcome(number, problems=faults_in(folder, expected))
 
 
-def unfinished_flow_runs() -> list[str]:
+def unfinished_flow_runs(setting: Bench) -> list[str]:
     """Names of flow runs that Prefect believes to be under way."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
     from prefect.client.schemas.objects import StateType
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
     wanted = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
-    with get_client(sync_client=True) as client:
+    with (
+        temporary_settings({PREFECT_API_URL: setting.environment["PREFECT_API_URL"]}),
+        get_client(sync_client=True) as client,
+    ):
         return [run.name for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=wanted))]
 
 
@@ -204,21 +245,26 @@ def run_kills(setting: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
     with ThreadPoolExecutor(arguments.workers) as workers:
         jobs = [
             workers.submit(
-                disturbed, setting, number, draw_moments(number, arguments.each, arguments.seed, usual), expected
+                disturbed,
+                setting,
+                number,
+                arguments.each,
+                random.Random(f"{arguments.seed}:{number}"),
+                usual,
+                expected,
             )
             for number in numbers
         ]
         outcomes = [_told(job.result()) for job in jobs]
     moments = [moment for outcome in outcomes for moment in outcome.kills]
     return {
-        "pipelines": len(outcomes),
+        "pipelines": sum(outcome.pipelines for outcome in outcomes),
         "kills": len(moments),
         "kills after the first step was under way": sum(moment > 0.4 * usual for moment in moments),
         "seconds of an undisturbed command": usual,
         "median moment of a kill, seconds": statistics.median(moments) if moments else None,
-        "pipelines with a problem": sum(bool(outcome.problems) for outcome in outcomes),
         "problems": [f"{outcome.number}: {problem}" for outcome in outcomes for problem in outcome.problems],
-        "flow runs left unfinished in Prefect": unfinished_flow_runs(),
+        "flow runs left unfinished in Prefect": unfinished_flow_runs(setting),
     }
 
 

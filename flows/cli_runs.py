@@ -11,6 +11,14 @@ import typer
 
 from flows.commands import AsJson, duration, print_table, user_mistakes_in_one_line
 
+FIGURES = (
+    ("baseline_test_accuracy", "Baseline, test accuracy"),
+    ("student_test_accuracy", "Student, test accuracy"),
+    ("test_accuracy_difference", "Student − baseline"),
+    ("mcnemar_p", "McNemar p, student against baseline"),
+    ("pseudo_label_coverage", "Pseudo-labels accepted"),
+    ("pseudo_label_precision", "Pseudo-labels right"),
+)
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning (`semisup runs`).")]
 
 
@@ -62,10 +70,13 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
         return
     rows: list[tuple[str, str]] = []
     for key, value in found.items():
+        if any(key.startswith(name) for name, _ in FIGURES):
+            continue
         if isinstance(value, Mapping):
             rows += [(f"{key}.{inner}", _text(inner, content)) for inner, content in value.items()]
         elif value not in ("", None, []):
             rows.append((key, _text(key, value)))
+    rows += [(label, _with_interval(found, key)) for key, label in FIGURES if key in found]
     print_table(["", ""], rows, show_header=False)
 
 
@@ -89,13 +100,7 @@ def compare(first: RunId, second: RunId, as_json: AsJson = False) -> None:
 def _print_comparison(found: Mapping[str, Any]) -> None:
     one, two = found["first"], found["second"]
     rows = [(key, str(a), str(b)) for key, (a, b) in found["config"].items()] or [("config", "the same", "the same")]
-    for key, label in (
-        ("baseline_test_accuracy", "Baseline, test accuracy"),
-        ("student_test_accuracy", "Student, test accuracy"),
-        ("test_accuracy_difference", "Student − baseline"),
-        ("pseudo_label_coverage", "Pseudo-labels accepted"),
-        ("pseudo_label_precision", "Pseudo-labels right"),
-    ):
+    for key, label in FIGURES:
         rows.append((label, _with_interval(one, key), _with_interval(two, key)))
     print_table(["", f"first {one['run_id'][:8]}", f"second {two['run_id'][:8]}"], rows)
     test = found["test"]
@@ -118,6 +123,8 @@ def _percent(run: Mapping[str, Any], key: str) -> str:
 def _with_interval(run: Mapping[str, Any], key: str) -> str:
     if key not in run:
         return "–"
+    if key == "mcnemar_p":
+        return f"{run[key]:.3g}"
     interval = f" ({run[f'{key}_low']:.2%} … {run[f'{key}_high']:.2%})" if f"{key}_low" in run else ""
     return f"{run[key]:.2%}{interval}"
 

@@ -2,11 +2,12 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.commands import ConfigName, Overrides, end_orderly_on_sigterm, user_mistakes_in_one_line
+from flows.commands import ConfigName, Overrides, end, end_orderly_on_sigterm, user_mistakes_in_one_line
 from semisup.errors import UserError
 
 
@@ -28,17 +29,21 @@ def serve(
 ) -> None:
     """Offer pipeline, stages and reaper to Prefect, and run them on a schedule or from its pages, until Ctrl-C.
 
-    Uses the server that PREFECT_API_URL names, or else starts one with pages and scheduler on 127.0.0.1. A run that
-    would overlap with another one of the same pipeline is cancelled.
+    Uses the server that PREFECT_API_URL names, or else starts one with pages and scheduler on 127.0.0.1.
+
+    A run that would overlap with another one of the same pipeline is cancelled.
     """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")  # its log is what there is to see
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING")
     with user_mistakes_in_one_line():
         name = _checked_name(name)
-        from flows.deployments import cron_schedule, deployments, description
-        from flows.deployments import serve as serve_until_stopped
+        from prefect.logging import get_logger
+
+        from flows.deployments import cron_schedule, deployments, description, register, run_until_stopped
         from flows.preparation import prepare
+        from flows.reaper import close_what_was_lost
         from flows.server import check_port, ensure_prefect_api
+        from semisup.tracking.tracker import Tracker
 
         schedule = cron_schedule(cron, timezone) if cron is not None else None
         resolved = prepare(config, overrides or [])
@@ -46,10 +51,14 @@ def serve(
         end_orderly_on_sigterm()
         typer.echo("starting Prefect")
         ensure_prefect_api(port)
+        # A run that was killed would hold its pipeline's only slot, and all that come after it would be cancelled.
+        close_what_was_lost(Tracker.open(resolved.tracking.experiment, Path.cwd()), resolved, get_logger("semisup"))
         served = deployments(resolved, name or resolved.name, schedule)
+        runner = register(served)
         for line in description(served, schedule):
             typer.echo(line)
-        serve_until_stopped(served)
+        number = run_until_stopped(runner)
+    end("stopped; schedules are paused until this is served again", 128 + number)
 
 
 def _checked_name(name: str | None) -> str | None:

@@ -9,17 +9,18 @@ from typing import Any
 from prefect import Flow
 from prefect.client.schemas import schedules
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-from prefect.deployments.runner import RunnerDeployment
+from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.server.schemas.schedules import CronSchedule
-from prefect.settings import PREFECT_UI_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.annotations import freeze
 from pydantic import ValidationError
 
 from flows.pipeline import pipeline
 from flows.reaper import reaper
+from flows.server import answers
 from flows.single import stage
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
@@ -32,14 +33,24 @@ and a schedule that is faster than its runs would pile them up."""
 
 
 class StoppableRunner(Runner):
-    """Prefect's runner, for which SIGTERM is what Ctrl-C is: it pauses the schedules and ends its flow runs in order.
+    """Prefect's runner, for which Ctrl-C and SIGTERM mean the same: end the flow runs in order, pause the schedules.
 
-    Its own handler exits at once, out of the middle of the event loop.
+    Of its own accord it would leave at once, kill its flow runs, and nobody would say in MLflow that they have ended.
     """
 
-    def handle_sigterm(self, *_args: Any, **_kwargs: Any) -> None:
-        """Raise SIGINT, which asyncio turns into an orderly end."""
-        signal.raise_signal(signal.SIGINT)
+    stopped_by: int | None = None
+    _stopping: "asyncio.Task[None] | None" = None
+
+    def handle_sigterm(self, number: int, *_: Any) -> None:
+        """Begin to stop; a second signal is in earnest."""
+        if self._loop is None or self.stopped_by is not None:
+            raise KeyboardInterrupt
+        self.stopped_by = number
+        self._loop.call_soon_threadsafe(self._stop_soon)
+
+    def _stop_soon(self) -> None:
+        assert self._loop is not None
+        self._stopping = self._loop.create_task(self.astop())
 
 
 def cron_schedule(cron: str, timezone: str) -> CronSchedule:
@@ -104,16 +115,37 @@ def _when(deployment: RunnerDeployment) -> str:
             return ""
 
 
-def serve(served: Sequence[RunnerDeployment]) -> None:
-    """Register the deployments and run what Prefect schedules, each run in a process of its own, until Ctrl-C.
+def register(served: Sequence[RunnerDeployment]) -> StoppableRunner:
+    """Make the deployments known to Prefect's server; what will run them.
 
     Raises:
-        UserError: Prefect's server refuses them, or has stopped answering.
+        UserError: the server refuses one.
     """
     runner = StoppableRunner(name="semisup")
-    for deployment in served:
-        runner.add_deployment(deployment)
-    asyncio.run(runner.start())
+    try:
+        for deployment in served:
+            runner.add_deployment(deployment)
+    except DeploymentApplyError as error:
+        raise UserError(f"Prefect's server refuses a deployment: {error}") from error
+    return runner
+
+
+def run_until_stopped(runner: StoppableRunner) -> int:
+    """Run what Prefect starts, each run in a process of its own, until a signal comes; the signal's number.
+
+    Raises:
+        UserError: Prefect's server has stopped answering.
+    """
+    signal.signal(signal.SIGINT, runner.handle_sigterm)
+    try:
+        asyncio.run(runner.start())
+    except Exception as error:
+        url = PREFECT_API_URL.value() or ""
+        if answers(url):
+            raise
+        raise UserError(f"Prefect's server at {url} does not answer any more; start it, and serve again") from error
+    assert runner.stopped_by is not None
+    return runner.stopped_by
 
 
 def _deployment(
@@ -128,6 +160,7 @@ def _deployment(
         parameters=parameters,
         schedules=[schedule] if schedule else [],  # an empty list takes an earlier one away
         concurrency_limit=limit,
+        paused=False,  # an earlier server paused it when it ended
         tags=["semisup"],
         entrypoint_type=EntrypointType.MODULE_PATH,  # the package is installed; a file would be copied for every run
     )

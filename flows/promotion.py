@@ -54,7 +54,7 @@ def apply_decision(
         return str(decision["reason"])
     name, winner = model_name(config), models[decision["model"]]
     reigning = champion(tracker, name)
-    if reigning is not None and winner.run_id == reigning.run_id:
+    if reigning is not None and tracker.get(reigning.run_id).tags.get("output_digest") == winner.output_digest:
         version = reigning.version
     else:
         predecessor = tracker.get(promote.run_id).tags.get("upstream.champion", "")

@@ -33,7 +33,7 @@ def check_configured_api() -> None:
         UserError: it does not.
     """
     configured = PREFECT_API_URL.value()
-    if configured and not _answers(configured):
+    if configured and not answers(configured):
         raise UserError(f"PREFECT_API_URL={configured!r} does not answer; start that server, or unset it")
 
 
@@ -53,7 +53,7 @@ def check_port(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             url = f"http://{HOST}:{port}/api"
-            hint = f"; a Prefect server is there, PREFECT_API_URL={url} would use it" if _answers(url) else ""
+            hint = f"; a Prefect server is there, PREFECT_API_URL={url} would use it" if answers(url) else ""
             raise UserError(f"--port {port} cannot be used ({error.strerror}); choose another one{hint}") from None
 
 
@@ -126,7 +126,7 @@ def _launch(url: str, port: int, options: list[str], log: IO[bytes]) -> "subproc
 
 def _wait_for(url: str, process: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
-    while not _answers(url):
+    while not answers(url):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             log.seek(0)
@@ -152,7 +152,8 @@ def _reach_loopback_without_proxy() -> None:
             os.environ[name] = ",".join([*hosts, HOST])
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Is there a Prefect server at this address?"""
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5) as response:
             return bool(response.status == 200)

@@ -133,7 +133,8 @@ class _Work:
         self.tracker.close_lost_of(fingerprint)
         system_metrics = self.config.tracking.system_metrics
         with self.tracker.run(self.step.name, tags, parent_run_id, system_metrics=system_metrics) as run:
-            if self.tracker.running(fingerprint, but=run.id):
+            # In this order: whoever had claimed it before is either still at it, or has finished by the second look.
+            if self.tracker.running(fingerprint, but=run.id) or self._was_done_meanwhile():
                 raise WithdrawnError
             self._publish_link(run.id)
             run.log_config(self.config, SECTIONS[self.step.stage])
@@ -155,6 +156,9 @@ class _Work:
             run.set_tags({"complete": "true"})
         shutil.rmtree(checkpoints, ignore_errors=True)
         return StageResult(run.id, digest, seconds, recorder.summary)
+
+    def _was_done_meanwhile(self) -> bool:
+        return not self.force and reusable(self.tracker, self.lineage.fingerprint, self.scratch)[0] is not None
 
     def _run_stage(self, recorder: StageRecorder, checkpoints: Path) -> Path:
         inputs = {role: self.tracker.artifacts(ref.run_id, self.scratch) for role, ref in self.upstream.items()}

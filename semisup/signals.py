@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the block is complete.
+    """Ctrl-C, SIGTERM and the alarm by which Prefect ends a stage that takes too long wait until the block is complete.
 
     An exception in the middle of a write would tear its transaction and leave the database locked, so that not even
     the run's end could be written. Signals reach the main thread alone; elsewhere there is nothing to hold back.
@@ -17,7 +17,7 @@ def undisturbed() -> Iterator[None]:
         yield
         return
     held: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
     for number in handlers:
         signal.signal(number, lambda received, _: held.append(received))
     try:

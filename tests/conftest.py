@@ -7,10 +7,11 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,23 @@ def finished_run(
         outcome = CliRunner().invoke(app, ["run", str(config), "--json"], catch_exceptions=False)
     assert outcome.exit_code == 0, outcome.output
     return FinishedRun(folder, tiny_config, outcome.stdout, outcome.stderr)
+
+
+@pytest.fixture
+def rerunnable(finished_run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished run's folder, store and artifacts, which is the working folder of the test."""
+    folder = tmp_path / "rerun"
+    shutil.copytree(finished_run.folder, folder)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+        for table, column in (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("logged_models", "artifact_location"),
+        ):
+            change = f"update {table} set {column} = replace({column}, ?, ?)"
+            connection.execute(change, (str(finished_run.folder), str(folder)))
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -107,7 +107,7 @@ def crown(
     Done again after a crash it ends in the same state: a version of the same promotion is taken up, not made twice.
     """
     client = tracker.client
-    with quiet("mlflow"):
+    with quiet("mlflow"), _default_store(tracker.uri):  # the source "models:/…" is looked up there
         try:
             client.create_registered_model(name)
         except MlflowException as error:

@@ -1,0 +1,114 @@
+"""What killed processes left is closed; what lives is left alone."""
+
+import contextlib
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.states import Running
+
+from flows.reaper import MARK, close_lost_flow_runs, reaper
+from flows.workplace import scratch_folder, sweep
+from semisup.config import PipelineConfig
+from semisup.processes import SECONDS_UNTIL_GONE, beat, process_tags
+from semisup.tracking.tracker import Tracker
+
+pytestmark = pytest.mark.prefect
+
+
+@pytest.fixture(scope="module")
+def dead() -> dict[str, str]:
+    """The tags of a process of this machine that has ended."""
+    import json
+
+    code = "import json; from semisup.processes import *; print(json.dumps(process_tags()))"
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    tags: dict[str, str] = json.loads(outcome.stdout)
+    return tags
+
+
+def running(tracker: Tracker, **tags: str) -> str:
+    run = tracker.client.create_run(tracker.experiment_id, tags={"semisup.version": "0", **tags})
+    return str(run.info.run_id)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_lost_runs_are_closed_and_living_ones_and_strangers_are_not(store, dead):
+    tracker = Tracker.open("semisup", Path.cwd())
+    away = {"machine": "elsewhere", "pid": "1", "pid.started": "1.0"}
+    lost = running(tracker, **dead)
+    silent = running(tracker, **away, heartbeat=str(float(beat()) - SECONDS_UNTIL_GONE - 5))
+    beating = running(tracker, **away, heartbeat=beat())
+    stranger = str(tracker.client.create_run(tracker.experiment_id, tags=dead).info.run_id)
+    with tracker.run("mine", {}) as mine:
+        assert reaper(PipelineConfig())["mlflow_runs"] == 2
+        found = {run_id: tracker.get(run_id) for run_id in (lost, silent, beating, stranger, mine.id)}
+    assert {run_id for run_id, run in found.items() if run.status == "KILLED"} == {lost, silent}
+    assert {found[run_id].status for run_id in (beating, stranger, mine.id)} == {"RUNNING"}
+    assert dead["pid"] in found[lost].tags["error"]
+    assert reaper(PipelineConfig())["mlflow_runs"] == 0
+
+
+def test_a_run_of_this_process_that_could_not_be_ended_is_lost_too(store, monkeypatch):
+    """The store was away when its end was to be written; the process lives on and tries again."""
+    tracker = Tracker.open("semisup", Path.cwd())
+    with monkeypatch.context() as away:
+        from mlflow.exceptions import MlflowException
+
+        def no_answer(*_: Any, **__: Any) -> None:
+            raise MlflowException("API request failed with exception: no route to host")
+
+        with contextlib.suppress(RuntimeError), tracker.run("mine", {"fingerprint": "f"}) as run:
+            away.setattr(type(tracker.client), "set_terminated", no_answer)
+            assert tracker.running("f") != []
+            raise RuntimeError("the first error")
+    assert tracker.get(run.id).status == "RUNNING"
+    assert tracker.running("f") == []
+    assert [lost.id for lost in tracker.lost()] == [run.id]
+
+
+def marked_flow_run(tags: dict[str, str]) -> Any:
+    """A RUNNING flow run in Prefect whose process wrote these tags."""
+
+    @flow
+    def nothing() -> None:
+        """Only its name is needed."""
+
+    with get_client(sync_client=True) as client:
+        marks = [MARK, *(f"{name}={tags[name]}" for name in ("host", "machine", "pid", "pid.started"))]
+        return client.create_flow_run(nothing, tags=marks, state=Running())
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_flow_runs_of_dead_processes_of_this_machine_are_crashed_and_others_left(dead):
+    lost, mine = marked_flow_run(dead), marked_flow_run(process_tags())
+    away = marked_flow_run(dead | {"machine": "elsewhere"})
+    closed = close_lost_flow_runs(logging.getLogger("test"))
+    assert closed == [lost.name]
+    with get_client(sync_client=True) as client:
+        states = {run.name: client.read_flow_run(run.id).state for run in (lost, mine, away)}
+    assert states[lost.name].type == StateType.CRASHED
+    assert "without a word" in states[lost.name].message
+    assert {states[run.name].type for run in (mine, away)} == {StateType.RUNNING}
+
+
+def test_scratch_folders_go_with_their_block_and_those_of_dead_processes_are_swept(tmp_path, monkeypatch, dead):
+    monkeypatch.chdir(tmp_path)
+    config = PipelineConfig()
+    left = tmp_path / ".semisup" / "scratch" / f"{dead['machine']}-{dead['pid']}-{dead['pid.started']}-abc"
+    left.mkdir(parents=True)
+    other = left.with_name(f"0123456789ab-{dead['pid']}-{dead['pid.started']}-abc")
+    other.mkdir()
+    with scratch_folder(config) as mine:
+        (mine / "half.txt").write_text("half", encoding="utf-8")
+        sweep(config)
+        assert mine.is_dir()
+        assert not left.exists()
+        assert other.is_dir()  # of another machine that shares the folder
+    assert not mine.exists()
