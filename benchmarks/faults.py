@@ -179,13 +179,13 @@ def faults_in(folder: Path, expected: Mapping[str, str]) -> list[str]:
 
 
 def disturbed(
-    setting: Bench, number: int, kills: int, generator: random.Random, usual: float, expected: Mapping[str, str]
+    setting: Bench, number: int, *, kills: int, seed: int, usual: float, expected: Mapping[str, str]
 ) -> Outcome:
     """Pipelines of a worker: killed at moments uniform over a usual command's time, and started again each time.
 
     A pipeline that ends before its moment comes is checked, and another one begun, until there were enough kills.
     """
-    outcome, stores = Outcome(number), itertools.count()
+    outcome, stores, generator = Outcome(number), itertools.count(), random.Random(f"{seed}:{number}")
     folder = setting.new_store(f"killed-{number}-{next(stores)}")
     while len(outcome.kills) < kills:
         process = setting.start(folder)
@@ -248,10 +248,10 @@ def run_kills(setting: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
                 disturbed,
                 setting,
                 number,
-                arguments.each,
-                random.Random(f"{arguments.seed}:{number}"),
-                usual,
-                expected,
+                kills=arguments.each,
+                seed=arguments.seed,
+                usual=usual,
+                expected=expected,
             )
             for number in numbers
         ]

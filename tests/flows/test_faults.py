@@ -1,6 +1,5 @@
 """The quick version of `benchmarks/faults.py`: five kills, and two commands at once."""
 
-import random
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -22,7 +21,7 @@ def undisturbed() -> Iterator[tuple[faults.Bench, Mapping[str, str], float]]:
 
 def test_a_pipeline_killed_five_times_ends_with_the_bits_of_an_undisturbed_one(undisturbed):
     setting, expected, seconds = undisturbed
-    outcome = faults.disturbed(setting, 0, KILLS, random.Random(0), seconds, expected)
+    outcome = faults.disturbed(setting, 0, kills=KILLS, seed=0, usual=seconds, expected=expected)
     assert outcome.problems == []
     assert len(outcome.kills) == KILLS
     assert faults.unfinished_flow_runs(setting) == []
