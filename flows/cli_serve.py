@@ -46,8 +46,8 @@ def serve(
         from semisup.tracking.tracker import Tracker
 
         schedule = cron_schedule(cron, timezone) if cron is not None else None
-        resolved = prepare(config, overrides or [])
         check_port(port)
+        resolved = prepare(config, overrides or [])
         end_orderly_on_sigterm()
         typer.echo("starting Prefect")
         ensure_prefect_api(port)

@@ -64,7 +64,7 @@ def status(config: ConfigName, overrides: Overrides = None, as_json: AsJson = Fa
     with user_mistakes_in_one_line():
         from flows.preparation import prepare
 
-        resolved = prepare(config, overrides or [])
+        resolved = prepare(config, overrides or [], needs_prefect=False)
         from flows.survey import survey
 
         states = survey(resolved, Path.cwd())

@@ -14,19 +14,21 @@ from semisup.errors import UserError
 from semisup.stages import STAGES
 
 
-def prepare(name: str, overrides: Sequence[str]) -> PipelineConfig:
+def prepare(name: str, overrides: Sequence[str], *, needs_prefect: bool = True) -> PipelineConfig:
     """The config of a command line, known to run: a mistake shall not have to wait for Prefect's server to start.
 
     Raises:
         UserError: there is a mistake in config or data, or a store or server does not answer.
     """
     config = load_config(find_config(name), overrides)
-    keep_prefect_off_the_screen()
-    from flows.server import check_configured_api
+    if needs_prefect:
+        keep_prefect_off_the_screen()
+        from flows.server import check_configured_api
+
+        check_configured_api()
     from semisup.stages.preflight import check
     from semisup.tracking.tracker import Tracker
 
-    check_configured_api()
     for warning in check(config).warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     Tracker.open(config.tracking.experiment, Path.cwd())

@@ -4,9 +4,11 @@ Commands and environment are read from compose.yaml; only addresses and folders 
 whether the image builds, and whether containers see each other.
 """
 
+import contextlib
 import json
 import os
 import pwd
+import random
 import re
 import secrets
 import shlex
@@ -277,12 +279,19 @@ def unprivileged() -> dict[str, Any]:
     pytest.skip("PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody` to run it")
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, below those that the kernel gives to outgoing connections.
+
+    A server listens half a minute after its port was chosen; by then, a connection may have got any of those.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 1_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no free ports")
 
 
 def wait_until(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -346,7 +355,7 @@ def team() -> Iterator[Team]:
         folder.chmod(0o755)
         for name in ("postgres", *OURS, "logs"):
             (folder / name).mkdir()
-        ports = {port: free_port() for port in ("5432", "5000", "4200", "8080")}
+        ports = dict(zip(("5432", "5000", "4200", "8080"), free_ports(4), strict=True))
         team = Team(folder, start_postgres(stack, folder, programs, owner, ports["5432"]), ports)
         servers = {"mlflow": f"{team.mlflow}/health", "prefect": f"{team.prefect}/ready"}
         begun = {name: begin(stack, team, name) for name in servers}

@@ -108,7 +108,10 @@ def save_model(
         "std": list(facts.std),
     }
     write_json(folder / "model.json", description)
-    safetensors.torch.save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
+    # Written by Python: safetensors' own writer reports a full disk as an error of no kind that could be recognised.
+    (folder / WEIGHTS).write_bytes(
+        safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})
+    )
 
 
 def load_model(folder: Path) -> nn.Module:

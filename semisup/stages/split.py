@@ -10,7 +10,6 @@ from torch import Tensor
 from semisup.config import PipelineConfig
 from semisup.data.datasets import UNLABELED, ImageSet, digest, list_test_ids
 from semisup.data.split import Split, balanced_roles
-from semisup.plots import class_counts, save_png
 from semisup.randomness import numpy_generator
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, pool_of
@@ -18,6 +17,8 @@ from semisup.stages.files import DatasetFacts, pool_of
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `split.parquet`, `dataset.json` and `class_counts.png`."""
+    from semisup.plots import class_counts, save_png  # only now: `semisup status` looks at splits and draws nothing
+
     pool = pool_of(config)
     test_ids = list_test_ids(config.data.name, config.data.root, config.data.download)
     split = plan(config, pool, test_ids)

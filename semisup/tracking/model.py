@@ -86,6 +86,11 @@ def champion(tracker: Tracker, name: str) -> Champion | None:
     except MlflowException as error:
         if error.error_code in ABSENT:
             return None
+        if error.error_code == "PERMISSION_DENIED":  # a server says so of models that do not exist, too
+            raise UserError(
+                f"promote.model={name!r}: the MLflow server does not let this user see that registered model; have it "
+                "made and shared by its administrator, or set promote.enabled: false"
+            ) from None
         raise
     tags = version.tags
     if "promoted_by" not in tags:

@@ -1,14 +1,18 @@
 """Which MLflow store is meant, and whether a file store can be used. Light: nothing heavy is imported."""
 
 import os
+import socket
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from semisup.errors import UserError
+from semisup.errors import StoreUnavailableError, UserError
 
 DEFAULT_DATABASE = "mlflow.db"
 DEFAULT_ARTIFACTS = "mlartifacts"
 SQLITE = "sqlite:///"
+SECRET_NAMES = ("password", "passwd", "pwd", "user", "token", "sslpassword")
+DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+SECONDS_TO_ANSWER = 5
 
 
 def store_uri(folder: Path) -> str:
@@ -30,11 +34,34 @@ def is_server(uri: str) -> bool:
 
 
 def without_secrets(uri: str) -> str:
-    """The address without user name and password."""
+    """The address without user name and password, wherever it holds them."""
     parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+    if "@" in parts.netloc:
+        parts = parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2])
+    if not any(name in parts.query.lower() for name in SECRET_NAMES):
+        return urlunsplit(parts) if "@" in parts.netloc else uri
+    options = [option.partition("=") for option in parts.query.split("&")]
+    shown = [name + sign + ("***" if name.lower() in SECRET_NAMES else value) for name, sign, value in options]
+    return urlunsplit(parts._replace(query="&".join(shown)))
+
+
+def check_reachable(uri: str) -> None:
+    """Make sure that something listens where a database should be: its driver would try for minutes.
+
+    Raises:
+        StoreUnavailableError: nothing does.
+    """
+    parts = urlsplit(uri)
+    port = parts.port or DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+    if is_server(uri) or not parts.hostname or port is None:
+        return
+    try:
+        socket.create_connection((parts.hostname, port), timeout=SECONDS_TO_ANSWER).close()
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the store does not answer ({error.strerror or error}); "
+            "start its server, or mend the address"
+        ) from None
 
 
 def sqlite_path(uri: str) -> Path | None:

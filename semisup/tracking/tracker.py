@@ -30,6 +30,7 @@ from semisup.tracking.quiet import quiet
 from semisup.tracking.run import LINEAGE, Heart, Run
 from semisup.tracking.store import (
     DEFAULT_ARTIFACTS,
+    check_reachable,
     check_writable,
     is_server,
     sqlite_path,
@@ -40,6 +41,7 @@ from semisup.tracking.store import (
 UI_PORT = 5000
 DEFAULT_EXPERIMENT = "Default"
 """MLflow makes it with every store."""
+NO_LOGIN = ("error code 401", "error code 403")
 ERROR = "error"
 """Tag: in one line, why a run failed."""
 
@@ -100,8 +102,11 @@ class Tracker:
         """
         uri = store_uri(folder)
         database = sqlite_path(uri)
-        if database is None:
+        if is_server(uri):
             return cls._connect(uri, experiment, artifacts=None)
+        if database is None:
+            check_reachable(uri)
+            return cls._connect(uri, experiment, artifacts=(folder.resolve() / DEFAULT_ARTIFACTS).as_uri())
         check_writable(database)
         with FileLock(database.with_name(database.name + ".lock")):
             # Said explicitly: otherwise artifacts land in whatever folder the process happens to stand in.
@@ -132,8 +137,18 @@ class Tracker:
                 if found is not None:
                     return cls(client, uri, found.experiment_id)
                 return cls(client, uri, _new_experiment(client, experiment, artifacts))
-            except (MlflowException, SQLAlchemyError, RequestException, ImportError) as error:
+            except ImportError as error:
+                raise UserError(
+                    f"MLFLOW_TRACKING_URI={without_secrets(uri)!r} needs a driver that is not installed ({error}); "
+                    "for PostgreSQL: pip install 'semisup[postgres]'"
+                ) from None
+            except (MlflowException, SQLAlchemyError, RequestException) as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0].replace(uri, without_secrets(uri))
+                if any(sign in reason for sign in NO_LOGIN):
+                    raise UserError(
+                        f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the server refuses this login; "
+                        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+                    ) from None
                 raise StoreUnavailableError(
                     f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the store does not answer ({reason}); "
                     "start its server, mend the address, or unset it to use a file in this folder"
@@ -276,6 +291,7 @@ class Tracker:
         local = self._local_artifacts(run_id)
         if local is not None:
             return local
+        self._check_downloadable(run_id)
         copy = scratch / run_id
         if not copy.is_dir():
             copy.mkdir(parents=True)
@@ -288,6 +304,7 @@ class Tracker:
         local = self._local_artifacts(run_id)
         if local is not None:
             return local / name
+        self._check_downloadable(run_id)
         folder = scratch / f"{run_id}-single"
         folder.mkdir(parents=True, exist_ok=True)
         with quiet("mlflow"):
@@ -312,6 +329,14 @@ class Tracker:
         """Where people find an artifact: its path, or on a server the address of its page."""
         local = self._local_artifacts(run_id)
         return str(local / file) if local is not None else f"{self.link(run_id)}/artifacts/{file}"
+
+    def _check_downloadable(self, run_id: str) -> None:
+        location = str(self.client.get_run(run_id).info.artifact_uri)
+        if location.startswith("mlflow-artifacts:") and not is_server(self.uri):
+            raise UserError(
+                f"MLFLOW_TRACKING_URI={without_secrets(self.uri)!r}: the files of run {run_id[:8]} are kept by an "
+                "MLflow server and can be had from it alone; use the server's address"
+            )
 
     def _local_artifacts(self, run_id: str) -> Path | None:
         uri = urlsplit(self.client.get_run(run_id).info.artifact_uri)

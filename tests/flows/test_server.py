@@ -1,4 +1,4 @@
-"""The Prefect server of one command: none is left behind, and a configured one that is dead is noticed first."""
+"""The Prefect server of one command: several start side by side, none is left behind, a dead one is noticed first."""
 
 import os
 import signal
@@ -10,6 +10,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+SERVER_OF_OUR_OWN = """
+import sys
+from flows.server import ensure_prefect_api
+from prefect.settings import PREFECT_API_URL
+
+ensure_prefect_api()
+print(PREFECT_API_URL.value(), flush=True)
+sys.stdin.read()
+"""
 COMMAND = [str(Path(sys.executable).with_name("semisup")), "run", "digits"]
 SECONDS_AT_MOST = 120
 
@@ -17,6 +26,18 @@ SECONDS_AT_MOST = 120
 def environment(tmp_path: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in {"MLFLOW_TRACKING_URI", "PREFECT_API_URL"}}
     return kept | {"PREFECT_HOME": str(tmp_path / "prefect")} | more
+
+
+def server_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The server that a command starts, as soon as there is one."""
+    deadline = time.monotonic() + SECONDS_AT_MOST
+    while True:
+        assert process.poll() is None, "it ended before a server was started"
+        assert time.monotonic() < deadline, "no server was started"
+        servers = [child for child in psutil.Process(process.pid).children() if "server" in child.cmdline()]
+        if servers:
+            return servers
+        time.sleep(0.01)
 
 
 def test_a_dead_configured_server_is_one_line_and_nothing_is_written(tmp_path):
@@ -44,16 +65,54 @@ def test_a_signal_while_the_server_starts_leaves_no_server_behind(number, tmp_pa
         start_new_session=True,
     )
     try:
-        servers: list[psutil.Process] = []
-        deadline = time.monotonic() + SECONDS_AT_MOST
-        while not servers:
-            assert process.poll() is None, "it ended before a server was started"
-            assert time.monotonic() < deadline, "no server was started"
-            servers = [child for child in psutil.Process(process.pid).children() if "server" in child.cmdline()]
-            time.sleep(0.01)
+        servers = server_of(process)
         process.send_signal(number)
         assert process.wait(timeout=SECONDS_AT_MOST) in {130, 143}
         _, alive = psutil.wait_procs(servers, timeout=10)
+        assert alive == []
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_two_servers_started_at_once_in_a_fresh_home_both_answer_and_neither_outlives_a_killed_command(tmp_path):
+    commands = [
+        subprocess.Popen(
+            [sys.executable, "-c", SERVER_OF_OUR_OWN],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    try:
+        assert len({command.stdout.readline() for command in commands} - {""}) == 2  # each says its own address
+        servers = [child for command in commands for child in psutil.Process(command.pid).children(recursive=True)]
+        assert len(servers) == 2
+        for command in commands:
+            command.kill()
+        _, alive = psutil.wait_procs(servers, timeout=30)
+        assert alive == []
+    finally:
+        for command in commands:
+            command.kill()
+            command.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_a_server_that_is_still_starting_ends_with_a_killed_command(tmp_path):
+    process = subprocess.Popen(
+        COMMAND, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        (server,) = server_of(process)
+        process.kill()
+        _, alive = psutil.wait_procs([server], timeout=30)
         assert alive == []
     finally:
         process.kill()

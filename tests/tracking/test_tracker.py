@@ -411,7 +411,6 @@ def test_a_locked_database_is_a_mistake_in_one_line(store, monkeypatch):
         blocker.close()
 
 
-# No driver for PostgreSQL is installed with this project: the same mistake as a server that is not there.
 @pytest.mark.parametrize("uri", ["nonsense://x", "http://127.0.0.1:9", "sqlite:", "postgresql://u:p@127.0.0.1:9/x"])
 def test_an_address_that_leads_nowhere_is_a_mistake_in_one_line(uri, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -439,6 +438,7 @@ def test_a_password_in_the_address_is_in_no_error(tmp_path, monkeypatch):
         ("https://token@example.org", "https://***@example.org"),
         ("postgresql+psycopg2://me:p@ss@db/mlflow", "postgresql+psycopg2://***@db/mlflow"),
         ("http://example.org:5000", "http://example.org:5000"),
+        ("postgresql://db/mlflow?user=me&password=p&x=1", "postgresql://db/mlflow?user=***&password=***&x=1"),
         ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
     ],
 )

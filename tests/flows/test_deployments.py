@@ -1,0 +1,411 @@
+"""Deployments: Prefect's own scheduler starts pipelines, one at a time; what a person sees of them; what is tried again."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psutil
+import pytest
+import yaml
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import get_client as get_prefect_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments.runner import RunnerDeployment
+from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+import flows.pipeline
+from flows.deployments import cron_schedule, deployments, description, next_times
+from flows.pipeline import pipeline
+from flows.server import answers, check_port
+from semisup.config import PipelineConfig
+from semisup.config_files import load_config, to_yaml, validate
+from semisup.errors import StoreUnavailableError, UserError
+from semisup.stages import STAGES
+from semisup.tracking.tracker import Tracker
+
+# MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
+PROJECT = Path(__file__).parents[2]
+COMMAND = [str(Path(sys.executable).with_name("semisup")), "serve"]
+SECONDS_AT_MOST = 180
+
+
+@pytest.fixture
+def served(tiny_config: PipelineConfig) -> list[RunnerDeployment]:
+    return deployments(tiny_config, "tiny", cron_schedule("0 3 * * *", "Europe/Berlin"))
+
+
+# --- what is served ---------------------------------------------------------------------------------------------------
+
+
+def test_the_pipeline_every_stage_and_the_reaper_are_served(served):
+    names = ["semisup-pipeline/tiny", *(f"semisup-stage/tiny-{stage}" for stage in STAGES), "semisup-reaper/tiny"]
+    assert [deployment.full_name for deployment in served] == names
+
+
+def test_with_several_rounds_every_step_is_served(tiny_config):
+    config = tiny_config.model_copy(update={"rounds": 2})
+    names = {deployment.name for deployment in deployments(config, "tiny", None)}
+    assert {"tiny-joint", "tiny-pseudo_label-2", "tiny-joint-2"} <= names
+
+
+def test_every_deployment_is_a_flow_that_takes_its_parameters(served, tiny_config):
+    for deployment in served:
+        flow: Flow[..., Any] = load_flow_from_entrypoint(str(deployment.entrypoint), use_placeholder_flow=False)
+        taken = flow.validate_parameters(json.loads(json.dumps(deployment.parameters)))
+        assert taken["config"] == tiny_config
+
+
+def test_the_form_in_prefects_pages_says_what_every_field_means(served):
+    for deployment in served:
+        schema = deployment._parameter_openapi_schema.model_dump()
+        sections = {"the flow": schema, **schema["definitions"]}
+        for title, section in sections.items():
+            silent = [key for key, field in section["properties"].items() if not {"description", "$ref"} & set(field)]
+            assert silent == [], (deployment.full_name, title)
+            assert title == "the flow" or section["description"]
+
+
+def test_the_schedule_that_is_printed_is_that_of_the_time_zone(served):
+    schedule = cron_schedule("0 3 * * *", "Europe/Berlin")
+    tomorrow = datetime.now(ZoneInfo("Europe/Berlin")) + timedelta(days=1)
+    times = next_times(schedule)
+    assert f"{tomorrow:%Y-%m-%d} 03:00" in {f"{time:%Y-%m-%d %H:%M}" for time in times}
+    assert [time.hour for time in times] == [3, 3, 3]
+    *_, last = description(served, schedule)
+    assert last.startswith("Next runs (Europe/Berlin): ")
+    assert all(f"{time:%Y-%m-%d %H:%M}" in last for time in times)
+
+
+@pytest.mark.parametrize(
+    ("cron", "timezone", "said"),
+    [
+        ("61 * * * *", "UTC", "--cron '61 * * * *' is not a cron expression"),
+        ("", "UTC", "--cron '' is not a cron expression"),
+        ("R 3 * * *", "UTC", "--cron 'R 3 * * *' is not a cron expression"),
+        ("0 0 31 2 *", "UTC", "--cron '0 0 31 2 *' never comes up"),
+        ("0 3 * * *", "Mars/Olympus", "--timezone 'Mars/Olympus' is not a time zone"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_one_line(cron, timezone, said):
+    with pytest.raises(UserError) as error:
+        cron_schedule(cron, timezone)
+    assert str(error.value).startswith(said)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_port_that_is_taken_is_one_line():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=rf"^--port {port} cannot be used \(Address already in use\); choose"):
+            check_port(port)
+
+
+@pytest.mark.parametrize(
+    "mistake", [["--cron", "61 * * * *"], ["--timezone", "Mars", "--cron", "@daily"], ["--name", "a/b"]]
+)
+def test_a_mistake_on_the_command_line_ends_with_status_2_and_writes_nothing(mistake, tmp_path):
+    outcome = subprocess.run([*COMMAND, "digits", *mistake], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 2
+    (line,) = outcome.stderr.splitlines()
+    assert line.startswith(f"error: {mistake[0]} ")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- prefect.yaml -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def project_file() -> dict[str, Any]:
+    """What `prefect deploy --all` reads."""
+    values: dict[str, Any] = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))
+    return values
+
+
+def test_prefect_yaml_deploys_what_serve_serves(project_file):
+    def flow_name(entry: dict[str, Any]) -> str:
+        return str(load_flow_from_entrypoint(entry["entrypoint"], use_placeholder_flow=False).name)
+
+    config = load_config(PROJECT / "configs" / "digits.yaml")
+    deployed = {f"{flow_name(entry)}/{entry['name']}" for entry in project_file["deployments"]}
+    assert deployed == {deployment.full_name for deployment in deployments(config, "digits", None)}
+    assert {entry["work_pool"]["name"] for entry in project_file["deployments"]} == {"semisup"}
+
+
+def test_the_parameters_in_prefect_yaml_are_the_config_digits(project_file):
+    expected = load_config(PROJECT / "configs" / "digits.yaml")
+    for entry in project_file["deployments"]:
+        flow: Flow[..., Any] = load_flow_from_entrypoint(entry["entrypoint"], use_placeholder_flow=False)
+        parameters = flow.validate_parameters(entry["parameters"])
+        assert parameters["config"] == expected
+        assert parameters["config"] == validate(entry["parameters"]["config"], "prefect.yaml")
+        if "name" in parameters:
+            assert entry["name"] == f"digits-{parameters['name']}"
+
+
+# --- what is tried again, and what ends ------------------------------------------------------------------------------
+
+
+@pytest.mark.prefect
+@pytest.mark.usefixtures("prefect_server")
+def test_a_stage_whose_store_does_not_answer_is_tried_again_and_a_mistake_is_not(store, tiny_config, monkeypatch):
+    errors = [StoreUnavailableError("it is away"), StoreUnavailableError("still"), UserError("your mistake")]
+    tried: list[str] = []
+
+    def run_step(step: Any, *_arguments: Any, **_options: Any) -> None:
+        tried.append(step.name)
+        raise errors[len(tried) - 1]
+
+    monkeypatch.setattr(flows.pipeline, "run_step", run_step)
+    monkeypatch.setattr(flows.pipeline.run_stage, "retry_delay_seconds", [0, 0, 0])
+    with pytest.raises(UserError, match="^your mistake$"):
+        pipeline(tiny_config)
+    assert tried == ["split", "split", "split"]
+    assert status_of_each(store) == {"pipeline": "FAILED"}
+
+
+@pytest.mark.prefect
+@pytest.mark.usefixtures("prefect_server")
+def test_a_store_that_never_answers_is_asked_four_times(tmp_path, tiny_config, monkeypatch):
+    asked: list[str] = []
+    real_open = Tracker.open
+
+    def open_store(experiment: str, folder: Path) -> Tracker:
+        asked.append(experiment)
+        return real_open(experiment, folder)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(Tracker, "open", open_store)
+    monkeypatch.setattr(flows.pipeline.open_store, "retry_delay_seconds", [0, 0, 0])
+    with pytest.raises(StoreUnavailableError, match="the store does not answer"):
+        pipeline(tiny_config)
+    assert len(asked) == 4
+
+
+@pytest.mark.prefect
+@pytest.mark.usefixtures("prefect_server")
+def test_a_mistake_is_the_message_of_the_failed_flow_run_in_one_line(tmp_path, tiny_config, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = tiny_config.model_dump() | {"split": {"labeled_per_class": 100_000}}
+    state = pipeline(PipelineConfig.model_validate(values), return_state=True)
+    assert state.is_failed()
+    (line,) = str(state.message).splitlines()
+    assert "split.labeled_per_class=100000" in line
+
+
+@pytest.mark.prefect
+@pytest.mark.usefixtures("prefect_server")
+def test_a_stage_that_takes_too_long_is_ended_and_has_failed(store, tiny_config):
+    """The alarm comes in the middle of training, often in the middle of a write to the store."""
+    config = endless(tiny_config)
+    config = config.model_copy(update={"runtime": config.runtime.model_copy(update={"stage_timeout": 3})})
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"^runtime\.stage_timeout=3: baseline took longer"):
+        pipeline(config)
+    assert time.monotonic() - started < 30
+    assert status_of_each(store) == {"pipeline": "FAILED", "split": "FINISHED", "baseline": "FAILED"}
+
+
+# --- with a real server, scheduler and runner -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Prefect server with all its services, as people start it."""
+    folder = tmp_path_factory.mktemp("prefect-server")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    command = [str(Path(sys.executable).with_name("prefect")), "server", "start", "--port", str(port)]
+    with (folder / "log").open("w") as log, loopback_without_proxy():
+        environment = os.environ | {"PREFECT_HOME": str(folder / "home"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            wait_until(lambda: answers(url), process, folder / "log")
+            with temporary_settings({PREFECT_API_URL: url}):
+                yield url
+        finally:
+            end(process)
+
+
+@dataclass
+class Served:
+    """`semisup serve` in a session of its own."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+    """Its working folder, with the store."""
+    log: Path
+
+    def runs(self) -> list[Run]:
+        """The pipelines in MLflow, in the order of their starts."""
+        return [run for run in runs_in(self.folder) if run.data.tags["stage"] == "pipeline"]
+
+
+@pytest.fixture(scope="module")
+def tiny_served(
+    server: str, store_template: Path, tiny_config: PipelineConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """The tiny pipeline every ten seconds: the sixth field of a cron expression are seconds."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copy(store_template, folder / "mlflow.db")
+    config = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    config.write_text(to_yaml(tiny_config), encoding="utf-8")
+    environment = os.environ | {"PREFECT_API_URL": server, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    environment |= {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect-home"))}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = [*COMMAND, str(config), "--cron", "* * * * * */10"]
+    log = folder.parent / f"{folder.name}.log"
+    with log.open("w") as output, loopback_without_proxy():
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=output, text=True, start_new_session=True
+        )
+        try:
+            wait_until(lambda: "Ctrl-C" in log.read_text(encoding="utf-8"), process, log)
+            yield Served(process, folder, log)
+        finally:
+            end(process)
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_the_schedule_runs_the_pipeline_again_and_again_and_the_second_run_reuses_every_stage(tiny_served):
+    def completed() -> list[FlowRun]:
+        return [run for run in flow_runs("tiny") if run.state_type == "COMPLETED"]
+
+    wait_until(lambda: len(completed()) >= 2, tiny_served.process, tiny_served.log)
+    assert all(run.auto_scheduled for run in completed())
+    first, second = tiny_served.runs()[:2]
+    for run in (first, second):
+        assert (run.info.status, run.data.tags["complete"]) == ("FINISHED", "true")
+    assert first.data.tags["reused"] == ""
+    assert second.data.tags["reused"].split() == list(STAGES)
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_a_run_that_would_overlap_is_cancelled_and_says_why_and_a_signal_ends_all_in_order(tiny_served, tiny_config):
+    process, log = tiny_served.process, tiny_served.log
+    with api() as client:
+        deployment = client.read_deployment_by_name("semisup-pipeline/tiny")
+        client.pause_deployment(deployment.id)  # the schedule shall not come in between
+        wait_until(lambda: not any(run.state_type in {"PENDING", "RUNNING"} for run in flow_runs("tiny")), process, log)
+        parameters = {"config": endless(tiny_config).model_dump(mode="json")}
+        first = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+        wait_until(lambda: "baseline" in status_of_each(tiny_served.folder, "endless"), process, log)
+        second = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+        wait_until(lambda: is_final(client, second), process, log)
+        state = client.read_flow_run(second.id).state
+        assert state.is_cancelled()
+        assert state.message == "Deployment concurrency limit reached."
+        assert client.read_flow_run(first.id).state.is_running()
+
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children != []
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=SECONDS_AT_MOST) == 143
+        assert psutil.wait_procs(children, timeout=10)[1] == []
+        assert client.read_flow_run(first.id).state.message == "Runner is shutting down."
+        assert all(d.paused for d in client.read_deployments())
+    assert status_of_each(tiny_served.folder, "endless") == {
+        "pipeline": "KILLED",
+        "split": "FINISHED",
+        "baseline": "KILLED",
+    }
+    assert "Traceback" not in log.read_text(encoding="utf-8")
+
+
+# --- helpers ----------------------------------------------------------------------------------------------------------
+
+
+def endless(config: PipelineConfig) -> PipelineConfig:
+    """The same with a baseline that trains for days."""
+    values = config.model_dump() | {"name": "endless"}
+    values["baseline"] |= {"epochs": 1_000_000, "early_stopping": {"patience": 1_000_000}}
+    return PipelineConfig.model_validate(values)
+
+
+def api() -> SyncPrefectClient:
+    return get_prefect_client(sync_client=True)
+
+
+def runs_in(folder: Path) -> list[Run]:
+    """Every run of a store, in the order of their starts."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return sorted(client.search_runs(experiments), key=lambda run: run.info.start_time)
+
+
+def status_of_each(folder: Path, config: str = "") -> dict[str, str]:
+    """Stage → status of its last run, of all configs or of one."""
+    runs = [run for run in runs_in(folder) if not config or run.data.tags["config"] == config]
+    return {run.data.tags["stage"]: run.info.status for run in runs}
+
+
+def flow_runs(deployment: str) -> list[FlowRun]:
+    """The runs of a pipeline's deployment."""
+    with api() as client:
+        return client.read_flow_runs(
+            deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[deployment])),
+            flow_filter=FlowFilter(name=FlowFilterName(any_=["semisup-pipeline"])),
+        )
+
+
+def is_final(client: SyncPrefectClient, run: FlowRun) -> bool:
+    state = client.read_flow_run(run.id).state
+    return state is not None and state.is_final()
+
+
+def wait_until(true: Callable[[], bool], process: "subprocess.Popen[Any]", log: Path) -> None:
+    """Wait until a process has come so far; it fails with what the process has said."""
+    deadline = time.monotonic() + SECONDS_AT_MOST
+    while not true():
+        said = log.read_text(encoding="utf-8")[-3000:]
+        assert process.poll() is None, said
+        assert time.monotonic() < deadline, said
+        time.sleep(0.3)
+
+
+def end(process: "subprocess.Popen[Any]") -> None:
+    """End the session of a process, orderly if it can."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=30)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def loopback_without_proxy() -> Iterator[None]:
+    """A proxy of the machine that runs the tests cannot see its own addresses."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setenv("no_proxy", "127.0.0.1")
+        yield
