@@ -12,7 +12,8 @@ from semisup.config import PipelineConfig, flatten
 from semisup.errors import UserError
 from semisup.evaluation import SIGNIFICANCE_LEVEL, mcnemar, paired_difference
 from semisup.tracking.run import CONFIG
-from semisup.tracking.tracker import ERROR, StoredRun, Tracker
+from semisup.tracking.stored import StoredRun
+from semisup.tracking.tracker import ERROR, Tracker
 
 FIGURES = (
     "baseline_test_accuracy",

@@ -66,6 +66,7 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
             stages: dict[str, StageResult] = {}
             for step in plan(config, champion=reigning is not None):
                 upstream = _references(tracker, step, stages, reigning)
+                _warn_of_another_split(tracker, step, upstream)
                 stages[step.name] = task_for(step, config)(
                     step=step,
                     config=config,
@@ -147,6 +148,20 @@ def _references(
         elif reigning is not None and (reference := champion_as(tracker, role, reigning, evaluate)):
             references[role] = reference
     return references
+
+
+def _warn_of_another_split(tracker: Tracker, step: Step, upstream: Mapping[str, Reference]) -> None:
+    """A champion of another split may have learnt the labels of this run's validation images."""
+    if step.upstream.get("teacher") != CHAMPION:
+        return
+    theirs = tracker.get(upstream["teacher"].run_id).tags.get("digest.split")
+    if theirs != upstream["split"].output_digest:
+        warning = (
+            "pseudo_label.teacher='champion' was trained on another split: it may know labels of this run's validation "
+            "images, so validation figures flatter; use the champion's seed and split"
+        )
+        get_run_logger().warning(warning)
+        display.current().line(warning, warning=True)
 
 
 def reference_to(stage: StageResult) -> Reference:

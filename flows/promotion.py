@@ -10,7 +10,8 @@ from flows.steps import Reference
 from semisup.config import PipelineConfig
 from semisup.stages.files import load_model, pool_of, read_json
 from semisup.tracking.model import Champion, champion, crown, log_model
-from semisup.tracking.tracker import StoredRun, Tracker
+from semisup.tracking.stored import StoredRun
+from semisup.tracking.tracker import Tracker
 
 
 def model_name(config: PipelineConfig) -> str:

@@ -16,7 +16,8 @@ from prefect.states import Crashed
 from flows.workplace import sweep
 from semisup.config import PipelineConfig
 from semisup.processes import is_gone, process_tags
-from semisup.tracking.tracker import StoredRun, Tracker
+from semisup.tracking.stored import StoredRun
+from semisup.tracking.tracker import Tracker
 
 MARK = "semisup"
 """Tag of our flow runs in Prefect; beside it stands the process, as "name=value" tags."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from semisup.tracking.tracker import StoredRun
+from semisup.tracking.stored import StoredRun
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from semisup.stages.files import load_model, pool_of
 from semisup.stages.preflight import DataDigests
 from semisup.tracking.failures import store_failures
 from semisup.tracking.model import log_model
-from semisup.tracking.tracker import StoredRun, Tracker, WithdrawnError
+from semisup.tracking.stored import StoredRun
+from semisup.tracking.tracker import Tracker, WithdrawnError
 
 SECONDS_BETWEEN_LOOKS = 1.0
 Logger = logging.Logger | logging.LoggerAdapter[Any]

@@ -15,7 +15,8 @@ from semisup.stages import CHAMPION, Step, plan
 from semisup.stages.preflight import DataDigests, check
 from semisup.tracking.failures import store_failures
 from semisup.tracking.model import Champion
-from semisup.tracking.tracker import ERROR, StoredRun, Tracker
+from semisup.tracking.stored import StoredRun
+from semisup.tracking.tracker import ERROR, Tracker
 
 Standing = Literal["fresh", "stale", "missing", "running", "failed"]
 MOST_CHANGES_SHOWN = 3

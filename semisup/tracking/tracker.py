@@ -1,31 +1,25 @@
 """The store: opened and checked; runs that always end; finished runs found again."""
 
-import getpass
-import os
-import platform
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import mlflow
 from filelock import FileLock
-from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from semisup import __version__
 from semisup.errors import StoreUnavailableError, UserError
 from semisup.lineage import Lineage, damage
-from semisup.processes import is_gone, is_mine, process_tags
+from semisup.processes import process_tags
 from semisup.signals import undisturbed
 from semisup.tracking.failures import NO_ANSWER
+from semisup.tracking.provenance import provenance
 from semisup.tracking.quiet import quiet
 from semisup.tracking.run import LINEAGE, Heart, Run
 from semisup.tracking.store import (
@@ -37,6 +31,7 @@ from semisup.tracking.store import (
     store_uri,
     without_secrets,
 )
+from semisup.tracking.stored import StoredRun, stored_run, written_here
 
 UI_PORT = 5000
 DEFAULT_EXPERIMENT = "Default"
@@ -46,40 +41,8 @@ ERROR = "error"
 """Tag: in one line, why a run failed."""
 
 
-_written_here: set[str] = set()
-"""Ids of the runs that this process is writing."""
-
-
 class WithdrawnError(Exception):
     """Somebody else does the same work: the run just begun is deleted, as if it had never been."""
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """A run as it stands in the store."""
-
-    id: str
-    status: str
-    """RUNNING, FINISHED, FAILED or KILLED."""
-    started: float
-    """Seconds since 1970."""
-    ended: float | None
-    experiment_id: str
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float]
-
-    @property
-    def complete(self) -> bool:
-        """Has it ended well and left all that it should?"""
-        return self.status == "FINISHED" and self.tags.get("complete") == "true"
-
-    @property
-    def gone(self) -> bool:
-        """Is it RUNNING in the store although nobody works at it any more?"""
-        if self.status != "RUNNING":
-            return False
-        # A store that was away cannot be told of a run's end; the process may still be there and try again.
-        return self.id not in _written_here if is_mine(self.tags) else is_gone(self.tags)
 
 
 @dataclass(frozen=True)
@@ -164,7 +127,7 @@ class Tracker:
 
         A process that is killed outright cannot write its end; its tags and its heartbeat tell others (`close_lost`).
         """
-        all_tags = dict(tags) | _standard_tags() | process_tags()
+        all_tags = dict(tags) | provenance() | process_tags()
         if parent_run_id is not None:
             all_tags["mlflow.parentRunId"] = parent_run_id
         run: Run | None = None
@@ -175,7 +138,7 @@ class Tracker:
             with undisturbed():
                 created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
                 run = Run(self.client, created.info.run_id, self.experiment_id, self.uri)
-                _written_here.add(run.id)
+                written_here.add(run.id)
                 heart = Heart(self.client, run.id)
             if system_metrics:
                 monitor = self._start_monitor(run.id)
@@ -192,7 +155,7 @@ class Tracker:
                 if heart is not None:
                     heart.stop()
                 if run is not None:
-                    _written_here.discard(run.id)
+                    written_here.discard(run.id)
                     self._end(run, failure)
 
     @undisturbed()
@@ -233,7 +196,7 @@ class Tracker:
         """Runs of all experiments for which an MLflow filter holds, newest first."""
         experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
         found = self.client.search_runs(experiments, wanted, max_results=limit, order_by=["attributes.start_time DESC"])
-        return [_stored(run) for run in found]
+        return [stored_run(run) for run in found]
 
     def finished(self, fingerprint: str) -> list[StoredRun]:
         """Complete runs of a fingerprint, newest first."""
@@ -259,7 +222,7 @@ class Tracker:
 
     def get(self, run_id: str) -> StoredRun:
         """A run of which the store itself told the id."""
-        return _stored(self.client.get_run(run_id))
+        return stored_run(self.client.get_run(run_id))
 
     def find(self, run_id: str) -> StoredRun:
         """The run that a person means: by its id, or by the beginning of it.
@@ -356,43 +319,3 @@ def _new_experiment(client: MlflowClient, name: str, artifacts: str | None) -> s
         if found is None:
             raise
         return str(found.experiment_id)
-
-
-def _stored(run: MlflowRun) -> StoredRun:
-    info = run.info
-    ended = info.end_time / 1000 if info.end_time else None
-    tags: Mapping[str, str] = run.data.tags
-    return StoredRun(
-        info.run_id, info.status, info.start_time / 1000, ended, info.experiment_id, tags, run.data.metrics
-    )
-
-
-@lru_cache
-def _standard_tags() -> dict[str, str]:
-    tags = {
-        "semisup.version": __version__,
-        "mlflow.user": _user(),
-        "mlflow.source.name": "semisup",
-        "mlflow.source.type": "LOCAL",
-        "python": platform.python_version(),
-    }
-    # The repository around an installed package is somebody else's: the file itself must be in it.
-    if _git("ls-files", "--error-unmatch", __file__) and (commit := _git("rev-parse", "HEAD")):
-        tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git("status", "--porcelain"))).lower()}
-    return tags
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
-        return str(os.getuid())
-
-
-def _git(*arguments: str) -> str:
-    """Answer of git about the checkout that this code runs from, or "" where there is none."""
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""

@@ -18,6 +18,7 @@ from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.errors import UserError
 from semisup.tracking import tracker as tracker_module
+from semisup.tracking.provenance import provenance
 from semisup.tracking.run import Run
 from semisup.tracking.store import without_secrets
 from semisup.tracking.tracker import Tracker
@@ -247,12 +248,12 @@ def test_a_run_is_tagged_with_the_commit_of_the_checkout(store):
 
 def test_without_git_a_run_simply_lacks_the_commit(store, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    tracker_module._standard_tags.cache_clear()
+    provenance.cache_clear()
     try:
         with open_here().run("a", {}) as run:
             pass
     finally:
-        tracker_module._standard_tags.cache_clear()
+        provenance.cache_clear()
     assert "mlflow.source.git.commit" not in client_of(store).get_run(run.id).data.tags
 
 

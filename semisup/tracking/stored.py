@@ -1,0 +1,49 @@
+"""A run as it stands in the store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlflow.entities import Run as MlflowRun
+
+from semisup.processes import is_gone, is_mine
+
+written_here: set[str] = set()
+"""Ids of the runs that this process is writing."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as it stands in the store."""
+
+    id: str
+    status: str
+    """RUNNING, FINISHED, FAILED or KILLED."""
+    started: float
+    """Seconds since 1970."""
+    ended: float | None
+    experiment_id: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+    @property
+    def complete(self) -> bool:
+        """Has it ended well and left all that it should?"""
+        return self.status == "FINISHED" and self.tags.get("complete") == "true"
+
+    @property
+    def gone(self) -> bool:
+        """Is it RUNNING in the store although nobody works at it any more?"""
+        if self.status != "RUNNING":
+            return False
+        # A store that was away cannot be told of a run's end; the process may still be there and try again.
+        return self.id not in written_here if is_mine(self.tags) else is_gone(self.tags)
+
+
+def stored_run(run: MlflowRun) -> StoredRun:
+    """What MLflow says of a run."""
+    info = run.info
+    ended = info.end_time / 1000 if info.end_time else None
+    tags: Mapping[str, str] = run.data.tags
+    return StoredRun(
+        info.run_id, info.status, info.start_time / 1000, ended, info.experiment_id, tags, run.data.metrics
+    )
