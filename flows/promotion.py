@@ -55,10 +55,12 @@ def apply_decision(
         return str(decision["reason"])
     name, winner = model_name(config), models[decision["model"]]
     reigning = champion(tracker, name)
+    predecessor = tracker.get(promote.run_id).tags.get("upstream.champion", "")
     if reigning is not None and tracker.get(reigning.run_id).tags.get("output_digest") == winner.output_digest:
         version = reigning.version
+    elif reigning is not None and reigning.promoted_by != predecessor:
+        return f"{name} got another champion while this was decided, version {reigning.version}; run again to compare"
     else:
-        predecessor = tracker.get(promote.run_id).tags.get("upstream.champion", "")
         version = crown(
             tracker,
             name,

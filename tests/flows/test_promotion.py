@@ -1,5 +1,6 @@
 """The champion through flow and registry: crowned once, beaten only by a better one, teacher of the next run."""
 
+import logging
 from typing import Any
 
 import pandas as pd
@@ -7,8 +8,11 @@ import pytest
 
 import flows.promotion
 from flows.pipeline import pipeline
+from flows.results import StageResult
+from flows.steps import Reference, run_step
 from semisup.config import PipelineConfig
-from semisup.stages import STAGES
+from semisup.stages import STAGES, Step
+from semisup.stages.preflight import check
 from semisup.tracking.model import champion
 from semisup.tracking.tracker import Tracker
 
@@ -123,3 +127,27 @@ def test_a_pipeline_that_promotes_nobody_leaves_the_registry_alone(store, tiny_c
     result = pipeline(changed(tiny_config, promote={"enabled": False}))
     assert "promote" not in result["stages"]
     assert result["champion"] is None
+
+
+def test_a_champion_that_was_crowned_while_another_was_decided_on_is_not_overthrown_unseen(rerunnable, tiny_config):
+    """Two pipelines that end at the same time: the slower one judged its student against nobody."""
+    tracker = Tracker.existing(rerunnable)
+    before = champion(tracker, "tiny")
+    assert before is not None
+    result = pipeline(changed(tiny_config, joint={"epochs": 5}, promote={"enabled": False}))
+    evaluate = tracker.get(result["stages"]["evaluate"]["run_id"])
+    late = run_step(
+        Step("promote", "promote", {"evaluate": "evaluate"}),
+        tiny_config,
+        {"evaluate": Reference(evaluate.id, evaluate.tags["output_digest"])},
+        check(tiny_config).digests,
+        parent_run_id=None,
+        force=False,
+        logger=logging.getLogger("test"),
+    )
+    models = {
+        name: StageResult.of(tracker.get(evaluate.tags[f"upstream.{role}"]), 0.0)
+        for name, role in (("student", "joint"), ("baseline", "baseline"))
+    }
+    assert "another champion" in flows.promotion.apply_decision(tracker, tiny_config, late, models)
+    assert champion(tracker, "tiny") == before
