@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_runs, cli_serve, cli_stages
+from flows import cli_deploy, cli_runs, cli_serve, cli_stages
 from flows.commands import AsJson, ConfigName, Overrides, end_orderly_on_sigterm, user_mistakes_in_one_line
 from semisup import __version__
 
@@ -63,13 +63,15 @@ def run(
         resolved = prepare(config, overrides or [])
         from flows import display
         from flows.pipeline import pipeline
+        from flows.reaper import marked
         from flows.server import ensure_prefect_api
 
         end_orderly_on_sigterm()
         with display.shown() as screen:
             screen.line(f"semisup {__version__}: {resolved.name}, seed {resolved.seed}; starting Prefect")
             ensure_prefect_api()
-            result = pipeline(resolved, forced)
+            with marked():
+                result = pipeline(resolved, forced)
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -83,6 +85,7 @@ app.command()(cli_runs.runs)
 app.command()(cli_runs.show)
 app.command()(cli_runs.compare)
 app.command(epilog="Example:  semisup serve digits --cron '0 3 * * *' --timezone Europe/Berlin")(cli_serve.serve)
+app.command(epilog="Example:  semisup deploy digits --pool semisup --cron '0 3 * * *'")(cli_deploy.deploy)
 
 
 @app.command()

@@ -1,14 +1,12 @@
 """The command that keeps the pipeline ready to be started by Prefect: by a schedule, or by hand in its pages."""
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.commands import ConfigName, Overrides, end, end_orderly_on_sigterm, user_mistakes_in_one_line
-from semisup.errors import UserError
 
 
 def serve(
@@ -36,15 +34,22 @@ def serve(
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")  # its log is what there is to see
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING")
     with user_mistakes_in_one_line():
-        name = _checked_name(name)
         from prefect.logging import get_logger
 
-        from flows.deployments import cron_schedule, deployments, description, register, run_until_stopped
+        from flows.deployments import (
+            checked_name,
+            cron_schedule,
+            deployments,
+            description,
+            register,
+            run_until_stopped,
+        )
         from flows.preparation import prepare
         from flows.reaper import close_what_was_lost
         from flows.server import check_port, ensure_prefect_api
         from semisup.tracking.tracker import Tracker
 
+        name = checked_name(name)
         schedule = cron_schedule(cron, timezone) if cron is not None else None
         check_port(port)
         resolved = prepare(config, overrides or [])
@@ -59,9 +64,3 @@ def serve(
             typer.echo(line)
         number = run_until_stopped(runner)
     end("stopped; schedules are paused until this is served again", 128 + number)
-
-
-def _checked_name(name: str | None) -> str | None:
-    if name is not None and not re.fullmatch(r"[\w.-]+", name):
-        raise UserError(f"--name {name!r} may hold letters, digits, '.', '_' and '-' only")
-    return name

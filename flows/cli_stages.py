@@ -41,6 +41,7 @@ def stage(
 
         resolved = prepare(config, overrides or [])
         from flows import display
+        from flows.reaper import marked
         from flows.server import ensure_prefect_api
         from flows.single import look_up
         from flows.single import stage as flow
@@ -49,7 +50,8 @@ def stage(
         end_orderly_on_sigterm()
         with display.shown():
             ensure_prefect_api()
-            result = flow(name, resolved, named, force)
+            with marked():
+                result = flow(name, resolved, named, force)
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -84,12 +86,13 @@ def reap(config: ConfigName, overrides: Overrides = None) -> None:
         from flows.preparation import prepare
 
         resolved = prepare(config, overrides or [])
-        from flows.reaper import reaper
+        from flows.reaper import marked, reaper
         from flows.server import ensure_prefect_api
 
         end_orderly_on_sigterm()
         ensure_prefect_api()
-        closed = reaper(resolved)
+        with marked():
+            closed = reaper(resolved)
     typer.echo(f"closed {closed['mlflow_runs']} runs in MLflow and {closed['prefect_runs']} in Prefect")
 
 

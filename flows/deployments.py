@@ -1,6 +1,7 @@
 """What `semisup serve` offers: the pipeline, each of its stages and the reaper, ready to be started by Prefect."""
 
 import asyncio
+import re
 import signal
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from prefect import Flow
 from prefect.client.schemas import schedules
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.server.schemas.schedules import CronSchedule
@@ -72,6 +74,17 @@ def cron_schedule(cron: str, timezone: str) -> CronSchedule:
     if not next_times(schedule):
         raise UserError(f"--cron {cron!r} never comes up: there is no such day; mend its day or month")
     return schedule
+
+
+def checked_name(name: str | None) -> str | None:
+    """The name of the deployments, if one is given.
+
+    Raises:
+        UserError: it holds a sign that would part it.
+    """
+    if name is not None and not re.fullmatch(r"[\w.-]+", name):
+        raise UserError(f"--name {name!r} may hold letters, digits, '.', '_' and '-' only")
+    return name
 
 
 def next_times(schedule: CronSchedule, count: int = 3) -> list[datetime]:
@@ -146,6 +159,24 @@ def run_until_stopped(runner: StoppableRunner) -> int:
         raise UserError(f"Prefect's server at {url} does not answer any more; start it, and serve again") from error
     assert runner.stopped_by is not None
     return runner.stopped_by
+
+
+def apply(config: PipelineConfig, name: str, schedule: CronSchedule | None, pool: str) -> list[str]:
+    """Register the deployments with Prefect's server for the workers of a pool; their full names.
+
+    Raises:
+        UserError: there is no such pool, or the server refuses one.
+    """
+    made = deployments(config, name, schedule)
+    try:
+        for deployment in made:
+            deployment.apply(work_pool_name=pool)
+    except (DeploymentApplyError, ObjectNotFound) as error:
+        raise UserError(
+            f"--pool {pool!r}: Prefect's server refuses the deployment ({str(error).splitlines()[0]}); "
+            "`prefect work-pool ls` lists its pools"
+        ) from error
+    return [deployment.full_name for deployment in made]
 
 
 def _deployment(

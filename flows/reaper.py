@@ -1,11 +1,12 @@
 """What killed processes left RUNNING, in MLflow and in Prefect, is closed by whoever comes next."""
 
 import logging
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect import flow
+from prefect import flow, tags
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun, StateType
@@ -47,13 +48,20 @@ def close_what_was_lost(tracker: Tracker, config: PipelineConfig, logger: Logger
     return lost, close_lost_flow_runs(logger)
 
 
+def marked() -> AbstractContextManager[set[str]]:
+    """Flow runs that begin within the block say from their first moment on which process they live in."""
+    return tags(MARK, *_process_marks())
+
+
 def mark_flow_run() -> None:
-    """Write into Prefect which process this flow run lives in."""
+    """Write into Prefect which process this flow run lives in: one that was made elsewhere does not say so yet."""
     if flow_run.id is None:
         return
     with get_client(sync_client=True) as client:
-        present = client.read_flow_run(UUID(flow_run.id)).tags
-        client.update_flow_run(UUID(flow_run.id), tags=sorted({*present, MARK, *_process_marks()}))
+        present = set(client.read_flow_run(UUID(flow_run.id)).tags)
+        wanted = {MARK, *_process_marks()}
+        if not wanted <= present:
+            client.update_flow_run(UUID(flow_run.id), tags=sorted(present | wanted))
 
 
 def close_lost_flow_runs(logger: Logger) -> list[str]:
@@ -64,8 +72,8 @@ def close_lost_flow_runs(logger: Logger) -> list[str]:
     closed = []
     with get_client(sync_client=True) as client:
         for run in _unfinished(client):
-            tags = dict(mark.split("=", 1) for mark in run.tags if "=" in mark)
-            if _gone_from_here(tags):
+            marks = dict(mark.split("=", 1) for mark in run.tags if "=" in mark)
+            if _gone_from_here(marks):
                 client.set_flow_run_state(run.id, Crashed(message="the process ended without a word"), force=True)
                 logger.info("closed Prefect flow run %s: its process is gone", run.name)
                 closed.append(run.name)
@@ -78,10 +86,10 @@ def _unfinished(client: SyncPrefectClient) -> list[FlowRun]:
 
 
 def _process_marks() -> list[str]:
-    tags = process_tags()
-    return [f"{name}={tags[name]}" for name in ("host", "machine", "pid", "pid.started")]
-
-
-def _gone_from_here(tags: dict[str, str]) -> bool:
     here = process_tags()
-    return tags.get("machine") == here["machine"] and is_gone(tags | {"heartbeat": here["heartbeat"]})
+    return [f"{name}={here[name]}" for name in ("host", "machine", "pid", "pid.started")]
+
+
+def _gone_from_here(marks: dict[str, str]) -> bool:
+    here = process_tags()
+    return marks.get("machine") == here["machine"] and is_gone(marks | {"heartbeat": here["heartbeat"]})

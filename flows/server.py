@@ -26,13 +26,15 @@ LEASES_ON_DISK = "prefect.server.concurrency.lease_storage.filesystem"
 way, since it cannot renew its hold, and count a slot of nobody's as taken for ever."""
 
 
-def check_configured_api() -> None:
+def check_configured_api(*, required: bool = False) -> None:
     """Make sure that a configured Prefect server answers, before anything is written.
 
     Raises:
-        UserError: it does not.
+        UserError: it does not, or none is configured although one is required.
     """
     configured = PREFECT_API_URL.value()
+    if required and not configured:
+        raise UserError("PREFECT_API_URL is not set; set it to the server's address, such as http://127.0.0.1:4200/api")
     if configured and not answers(configured):
         raise UserError(f"PREFECT_API_URL={configured!r} does not answer; start that server, or unset it")
 

@@ -417,10 +417,10 @@ def person(team: Team, tiny_config: PipelineConfig) -> Path:
 
 @pytest.fixture(scope="module")
 def flow_run(team: Team, person: Path) -> dict[str, Any]:
-    """The flow run of a deployment that the documentation's lines make, run by the worker; as Prefect knows it."""
+    """The flow run of a deployment that the documentation's command makes, run by the worker; as Prefect knows it."""
     guide = (PROJECT / "docs" / "deploy.md").read_text(encoding="utf-8")
-    (lines,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
-    team.run("python", "-c", lines, folder=person)
+    (command,) = re.findall(r"^semisup deploy .*$", guide, re.MULTILINE)
+    team.run(*command.split(), folder=person)
     team.run("prefect", "deployment", "run", "semisup-pipeline/team", "--watch", folder=person)
     deployment = team.api("deployments/name/semisup-pipeline/team")
     runs = team.api("flow_runs/filter", {"flow_runs": {"deployment_id": {"any_": [deployment["id"]]}}})

@@ -1,5 +1,6 @@
 """The Prefect server of one command: several start side by side, none is left behind, a dead one is noticed first."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -34,10 +35,17 @@ def server_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     while True:
         assert process.poll() is None, "it ended before a server was started"
         assert time.monotonic() < deadline, "no server was started"
-        servers = [child for child in psutil.Process(process.pid).children() if "server" in child.cmdline()]
-        if servers:
-            return servers
+        for child in psutil.Process(process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # another child that has just ended
+                if "server" in child.cmdline():
+                    return [child]
         time.sleep(0.01)
+
+
+def kill_all(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def test_a_dead_configured_server_is_one_line_and_nothing_is_written(tmp_path):
@@ -89,6 +97,7 @@ def test_two_servers_started_at_once_in_a_fresh_home_both_answer_and_neither_out
         )
         for _ in range(2)
     ]
+    servers: list[psutil.Process] = []
     try:
         assert len({command.stdout.readline() for command in commands} - {""}) == 2  # each says its own address
         servers = [child for command in commands for child in psutil.Process(command.pid).children(recursive=True)]
@@ -98,6 +107,7 @@ def test_two_servers_started_at_once_in_a_fresh_home_both_answer_and_neither_out
         _, alive = psutil.wait_procs(servers, timeout=30)
         assert alive == []
     finally:
+        kill_all(servers)
         for command in commands:
             command.kill()
             command.communicate()
@@ -109,11 +119,13 @@ def test_a_server_that_is_still_starting_ends_with_a_killed_command(tmp_path):
     process = subprocess.Popen(
         COMMAND, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    servers: list[psutil.Process] = []
     try:
-        (server,) = server_of(process)
+        servers = server_of(process)
         process.kill()
-        _, alive = psutil.wait_procs([server], timeout=30)
+        _, alive = psutil.wait_procs(servers, timeout=30)
         assert alive == []
     finally:
+        kill_all(servers)
         process.kill()
         process.wait()

@@ -1,0 +1,39 @@
+"""The command that hands the pipeline to the workers of a work pool."""
+
+from typing import Annotated
+
+import typer
+
+from flows.commands import ConfigName, Overrides, user_mistakes_in_one_line
+
+
+def deploy(
+    config: ConfigName,
+    *,
+    pool: Annotated[str, typer.Option(metavar="POOL", help="Work pool whose workers run the deployments.")],
+    overrides: Overrides = None,
+    cron: Annotated[
+        str | None,
+        typer.Option(metavar="CRON", help="When to run the pipeline, such as '0 3 * * *'; else by hand only."),
+    ] = None,
+    timezone: Annotated[str, typer.Option(metavar="ZONE", help="Time zone of --cron, an IANA name.")] = "UTC",
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the deployments; unset: the name of the config.")
+    ] = None,
+) -> None:
+    """Register pipeline, stages and reaper with the Prefect server that PREFECT_API_URL names, for a pool's workers.
+
+    Nothing is run here: the data, the store and this package have to be where the workers are.
+    """
+    with user_mistakes_in_one_line():
+        from flows.config_names import find_config
+        from flows.deployments import apply, checked_name, cron_schedule
+        from flows.server import check_configured_api
+        from semisup.config_files import load_config
+
+        resolved = load_config(find_config(config), overrides or [])
+        schedule = cron_schedule(cron, timezone) if cron is not None else None
+        check_configured_api(required=True)
+        names = apply(resolved, checked_name(name) or resolved.name, schedule, pool)
+    for full_name in names:
+        typer.echo(full_name)
