@@ -16,7 +16,7 @@ ui: $(VENV)/.run-installed
 	@$(BIN)/semisup ui
 
 test: $(VENV)/.dev-installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .

@@ -173,6 +173,9 @@ def faults_in(folder: Path, expected: Mapping[str, str]) -> list[str]:
             damage = tracker.damage(run, folder)
             problems += [f"run {run.id} is complete, but {damage}"] if damage else []
     problems += [f"{step} was completed {count} times" for step, count in trained.items() if count > 1]
+    crowned = [version.tags["promoted_by"] for version in tracker.client.search_model_versions("name='faults'")]
+    if len(crowned) != 1:
+        problems.append(f"there are {len(crowned)} versions of the one model")
     if list((folder / ".semisup" / "scratch").glob("*")) or list((folder / ".semisup" / "checkpoints").glob("*")):
         problems.append("scratch folders or checkpoints are left")
     return problems

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from prefect import Flow
+from prefect.client.orchestration import get_client
 from prefect.client.schemas import schedules
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
@@ -169,13 +170,17 @@ def apply(config: PipelineConfig, name: str, schedule: CronSchedule | None, pool
     """
     made = deployments(config, name, schedule)
     try:
+        with get_client(sync_client=True) as client:
+            if client.read_work_pool(pool).type == "process":
+                # The worker's own folder. Otherwise its runs stand in a copy of it, made anew and deleted with each.
+                for deployment in made:
+                    deployment.job_variables = {"working_dir": "."}
         for deployment in made:
             deployment.apply(work_pool_name=pool)
-    except (DeploymentApplyError, ObjectNotFound) as error:
-        raise UserError(
-            f"--pool {pool!r}: Prefect's server refuses the deployment ({str(error).splitlines()[0]}); "
-            "`prefect work-pool ls` lists its pools"
-        ) from error
+    except ObjectNotFound:
+        raise UserError(f"--pool {pool!r} does not exist; `prefect work-pool ls` lists those that do") from None
+    except DeploymentApplyError as error:
+        raise UserError(f"Prefect's server refuses a deployment: {error}") from error
     return [deployment.full_name for deployment in made]
 
 

@@ -13,13 +13,15 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows import display
-from flows.promotion import apply_decision, champion_as, current_champion
+from flows.promotion import apply_decision, champion_as, current_champion, warn_of_other_splits
 from flows.publish import publish_markdown
-from flows.reaper import close_what_was_lost, mark_flow_run
+from flows.reaper import mark_flow_run, reap_at_start
 from flows.results import PipelineResult, StageResult
 from flows.steps import Reference, run_step
+from flows.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import StoreUnavailableError
+from semisup.lineage import pin_code_versions
 from semisup.stages import CHAMPION, StageName, Step, plan
 from semisup.stages.files import read_json
 from semisup.stages.preflight import Checked, DataDigests, check
@@ -56,20 +58,21 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
     checked = checked_config(config)
     tracker = open_store(config.tracking.experiment)
     with store_failures(tracker.uri):
-        close_what_was_lost(tracker, config, get_run_logger())
+        reap_at_start(tracker, config, get_run_logger())
+        with scratch_folder(config):
+            reigning = current_champion(tracker, config)  # here, so that a mistake is found before a run is written
         tags = {"config": config.name, "seed": str(config.seed), "stage": "pipeline"}
         tags |= {"prefect.flow_run_id": str(flow_run.id or "")}
         with tracker.run(f"{config.name}-seed{config.seed}", tags) as run:
             run.log_config(config)
             run.log_dataset(config, checked.digests.pool)
-            reigning = current_champion(tracker, config)
             stages: dict[str, StageResult] = {}
             for step in plan(config, champion=reigning is not None):
                 if step.stage == "promote":  # hours may have passed, and another pipeline may have crowned its student
                     reigning = current_champion(tracker, config)
                     step = plan(config, champion=reigning is not None)[-1]  # noqa: PLW2901 -- the same one, as of now
-                upstream = _references(tracker, step, stages, reigning)
-                _warn_of_another_split(tracker, step, upstream)
+                upstream = _references(tracker, config, step, stages, reigning)
+                warn_of_other_splits(tracker, step, upstream)
                 stages[step.name] = task_for(step, config)(
                     step=step,
                     config=config,
@@ -98,6 +101,7 @@ def checked_config(config: PipelineConfig) -> Checked:
     Raises:
         UserError: there is a mistake in one of them.
     """
+    pin_code_versions()
     checked = check(config)
     for warning in checked.warnings:
         get_run_logger().warning(warning)
@@ -141,30 +145,20 @@ def task_for(step: Step, config: PipelineConfig) -> Any:
 
 
 def _references(
-    tracker: Tracker, step: Step, stages: Mapping[str, StageResult], reigning: Champion | None
+    tracker: Tracker,
+    config: PipelineConfig,
+    step: Step,
+    stages: Mapping[str, StageResult],
+    reigning: Champion | None,
 ) -> dict[str, Reference]:
     evaluate = reference_to(stages["evaluate"]) if "evaluate" in stages else None
     references: dict[str, Reference] = {}
     for role, source in step.upstream.items():
         if source != CHAMPION:
             references[role] = reference_to(stages[source])
-        elif reigning is not None and (reference := champion_as(tracker, role, reigning, evaluate)):
+        elif reigning is not None and (reference := champion_as(tracker, config, role, reigning, evaluate)):
             references[role] = reference
     return references
-
-
-def _warn_of_another_split(tracker: Tracker, step: Step, upstream: Mapping[str, Reference]) -> None:
-    """A champion of another split may have learnt the labels of this run's validation images."""
-    if step.upstream.get("teacher") != CHAMPION:
-        return
-    theirs = tracker.get(upstream["teacher"].run_id).tags.get("digest.split")
-    if theirs != upstream["split"].output_digest:
-        warning = (
-            "pseudo_label.teacher='champion' was trained on another split: it may know labels of this run's validation "
-            "images, so validation figures flatter; use the champion's seed and split"
-        )
-        get_run_logger().warning(warning)
-        display.current().line(warning, warning=True)
 
 
 def reference_to(stage: StageResult) -> Reference:

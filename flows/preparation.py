@@ -11,6 +11,7 @@ from flows.config_names import find_config
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.errors import UserError
+from semisup.lineage import pin_code_versions
 from semisup.stages import STAGES
 
 
@@ -20,6 +21,7 @@ def prepare(name: str, overrides: Sequence[str], *, needs_prefect: bool = True) 
     Raises:
         UserError: there is a mistake in config or data, or a store or server does not answer.
     """
+    pin_code_versions()
     config = load_config(find_config(name), overrides)
     if needs_prefect:
         keep_prefect_off_the_screen()

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flows import display
 from flows.results import StageResult
 from flows.steps import Reference
 from semisup.config import PipelineConfig
+from semisup.errors import UserError
+from semisup.stages import CHAMPION, Step
 from semisup.stages.files import load_model, pool_of, read_json
 from semisup.tracking.model import Champion, champion, crown, log_model
-from semisup.tracking.stored import StoredRun
 from semisup.tracking.tracker import Tracker
 
 
@@ -26,19 +28,40 @@ def current_champion(tracker: Tracker, config: PipelineConfig) -> Champion | Non
     return champion(tracker, model_name(config))
 
 
-def champion_as(tracker: Tracker, role: str, reigning: Champion, evaluate: Reference | None) -> Reference | None:
+def champion_as(
+    tracker: Tracker, config: PipelineConfig, role: str, reigning: Champion, evaluate: Reference | None
+) -> Reference | None:
     """What a step reads of the champion: as `teacher` its training run, else the promotion that made it champion.
 
     A champion that this very evaluation made is not judged against itself but against its predecessor, or None: the
     question is the same as when it was decided, and so is the answer, which is reused.
+
+    Raises:
+        UserError: its runs are not in the store any more, or their files are damaged.
     """
     if role == "teacher":
-        return _reference(tracker.get(reigning.run_id))
+        return _reference(tracker, reigning.run_id, config)
     assert evaluate is not None, "a champion is judged after the evaluation"
-    promotion = tracker.get(reigning.promoted_by)
-    if promotion.tags.get("digest.evaluate") != evaluate.output_digest:
-        return _reference(promotion)
-    return _reference(tracker.get(reigning.predecessor)) if reigning.predecessor else None
+    promotion = tracker.known(reigning.promoted_by)
+    if promotion is None or promotion.tags.get("digest.evaluate") != evaluate.output_digest:
+        return _reference(tracker, reigning.promoted_by, config)
+    return _reference(tracker, reigning.predecessor, config) if reigning.predecessor else None
+
+
+def warn_of_other_splits(tracker: Tracker, step: Step, upstream: Mapping[str, Reference]) -> None:
+    """Say so when a champion that teaches knows labels of other splits, by itself or through its own teachers.
+
+    Labelled images there may be validation images here, and validation figures then flatter.
+    """
+    if step.upstream.get("teacher") != CHAMPION:
+        return
+    known = set(tracker.get(upstream["teacher"].run_id).tags.get("splits", "").split())
+    if known != {upstream["split"].output_digest}:
+        display.current().line(
+            "pseudo_label.teacher='champion' has learnt from other splits: it may know labels of validation images of "
+            "this one, so validation figures flatter; use the same seed and split",
+            warning=True,
+        )
 
 
 def apply_decision(
@@ -54,23 +77,43 @@ def apply_decision(
     if not decision["promoted"]:
         return str(decision["reason"])
     name, winner = model_name(config), models[decision["model"]]
+    if not _reigns(tracker, winner, champion(tracker, name)):
+        # Two pipelines may end at the same time: whoever looks at the champion decides before the other looks.
+        overthrown = tracker.exclusively(
+            f"crown:{name}", lambda: _crown(tracker, config, promote, winner, str(decision["reason"]))
+        )
+        if overthrown is not None:
+            return f"{name} got another champion while this was decided, version {overthrown}; run again to compare"
+    reigning = champion(tracker, name)
+    assert reigning is not None
+    return f"{decision['reason']}: {name} version {reigning.version} is the champion"
+
+
+def _reigns(tracker: Tracker, model: StageResult, reigning: Champion | None) -> bool:
+    return reigning is not None and tracker.get(reigning.run_id).tags.get("output_digest") == model.output_digest
+
+
+def _crown(
+    tracker: Tracker, config: PipelineConfig, promote: StageResult, winner: StageResult, reason: str
+) -> str | None:
+    """Crown the winner, unless somebody else than was decided against reigns by now: that one's version."""
+    name = model_name(config)
     reigning = champion(tracker, name)
     predecessor = tracker.get(promote.run_id).tags.get("upstream.champion", "")
-    if reigning is not None and tracker.get(reigning.run_id).tags.get("output_digest") == winner.output_digest:
-        version = reigning.version
-    elif reigning is not None and reigning.promoted_by != predecessor:
-        return f"{name} got another champion while this was decided, version {reigning.version}; run again to compare"
-    else:
-        version = crown(
-            tracker,
-            name,
-            model_id=_model_id(tracker, config, winner.run_id),
-            run_id=winner.run_id,
-            promoted_by=promote.run_id,
-            predecessor=predecessor,
-            reason=str(decision["reason"]),
-        )
-    return f"{decision['reason']}: {name} version {version} is the champion"
+    if _reigns(tracker, winner, reigning):
+        return None
+    if reigning is not None and reigning.promoted_by != predecessor:
+        return reigning.version
+    crown(
+        tracker,
+        name,
+        model_id=_model_id(tracker, config, winner.run_id),
+        run_id=winner.run_id,
+        promoted_by=promote.run_id,
+        predecessor=predecessor,
+        reason=reason,
+    )
+    return None
 
 
 def _model_id(tracker: Tracker, config: PipelineConfig, run_id: str) -> str:
@@ -83,5 +126,14 @@ def _model_id(tracker: Tracker, config: PipelineConfig, run_id: str) -> str:
         return log_model(tracker, run_id, model, pool_of(config).images[:8])
 
 
-def _reference(run: StoredRun) -> Reference:
+def _reference(tracker: Tracker, run_id: str, config: PipelineConfig) -> Reference:
+    at = f"promote.model={model_name(config)!r}: of its champion,"
+    way_out = "choose another promote.model, or take the alias away"
+    run = tracker.known(run_id)
+    if run is None:
+        raise UserError(f"{at} run {run_id[:8]} is not in this store any more; {way_out}")
+    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
+        problem = tracker.damage(run, Path(scratch))
+    if problem:
+        raise UserError(f"{at} run {run_id[:8]} is damaged ({problem}); {way_out}")
     return Reference(run.id, run.tags["output_digest"])

@@ -16,12 +16,13 @@ from prefect.states import Crashed
 
 from flows.workplace import sweep
 from semisup.config import PipelineConfig
-from semisup.processes import is_gone, process_tags
+from semisup.processes import HEARTBEAT, is_gone, machine, process_tags
 from semisup.tracking.stored import StoredRun
 from semisup.tracking.tracker import Tracker
 
 MARK = "semisup"
 """Tag of our flow runs in Prefect; beside it stands the process, as "name=value" tags."""
+MARKED = ("host", "machine", "pid", "pid.started")
 UNFINISHED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -38,14 +39,21 @@ def reaper(config: PipelineConfig) -> dict[str, int]:
     return {"mlflow_runs": len(mlflow_runs), "prefect_runs": len(flow_runs)}
 
 
+def reap_at_start(tracker: Tracker, config: PipelineConfig, logger: Logger) -> None:
+    """As :func:`close_what_was_lost`; that it fails is told and no reason to end a pipeline that can run."""
+    try:
+        close_what_was_lost(tracker, config, logger)
+    except Exception as error:
+        logger.warning("what earlier processes left RUNNING was not closed: %s", error)
+
+
 def close_what_was_lost(tracker: Tracker, config: PipelineConfig, logger: Logger) -> tuple[list[StoredRun], list[str]]:
     """End all runs whose process is gone; the MLflow runs and the names of the Prefect flow runs that were closed."""
-    lost = tracker.lost()
+    lost = tracker.close_lost()
     for run in lost:
-        tracker.close_lost(run)
         logger.info("closed MLflow run %s (%s): its process is gone", run.id, run.tags.get("step", "pipeline"))
     sweep(config)
-    return lost, close_lost_flow_runs(logger)
+    return lost, close_lost_flow_runs(tracker, logger)
 
 
 def marked() -> AbstractContextManager[set[str]]:
@@ -59,25 +67,35 @@ def mark_flow_run() -> None:
         return
     with get_client(sync_client=True) as client:
         present = set(client.read_flow_run(UUID(flow_run.id)).tags)
-        wanted = {MARK, *_process_marks()}
-        if not wanted <= present:
-            client.update_flow_run(UUID(flow_run.id), tags=sorted(present | wanted))
+        # A flow run that is retried has the marks of the process before; two processes' marks make no third one.
+        others = {tag for tag in present if tag.partition("=")[0] not in MARKED}
+        wanted = {*others, MARK, *_process_marks()}
+        if wanted != present:
+            client.update_flow_run(UUID(flow_run.id), tags=sorted(wanted))
 
 
-def close_lost_flow_runs(logger: Logger) -> list[str]:
-    """Set flow runs to Crashed whose process was on this machine and is gone; their names.
+def close_lost_flow_runs(tracker: Tracker, logger: Logger) -> list[str]:
+    """Set flow runs to Crashed whose process is gone; their names.
 
-    One on another machine is left to that machine: Prefect has no heartbeat of ours to judge it by.
+    The system knows of this machine's processes. Of another machine's, or of this one's before it was booted, the
+    MLflow run of the flow tells, which has a heartbeat and is closed before this is asked.
     """
     closed = []
     with get_client(sync_client=True) as client:
         for run in _unfinished(client):
-            marks = dict(mark.split("=", 1) for mark in run.tags if "=" in mark)
-            if _gone_from_here(marks):
+            marks = dict(mark.split("=", 1) for mark in run.tags if mark.partition("=")[0] in MARKED)
+            gone = _gone_from_here(marks) if marks.get("machine") == machine() else _closed_in_mlflow(tracker, run)
+            # Looked at again: it may have reached its end before its process went.
+            if gone and client.read_flow_run(run.id).state_type in UNFINISHED:
                 client.set_flow_run_state(run.id, Crashed(message="the process ended without a word"), force=True)
                 logger.info("closed Prefect flow run %s: its process is gone", run.name)
                 closed.append(run.name)
     return closed
+
+
+def _closed_in_mlflow(tracker: Tracker, run: FlowRun) -> bool:
+    found = tracker.search(f"tags.`prefect.flow_run_id` = '{run.id}'", limit=1)
+    return bool(found) and found[0].status == "KILLED" and run.state_type == StateType.RUNNING
 
 
 def _unfinished(client: SyncPrefectClient) -> list[FlowRun]:
@@ -87,9 +105,8 @@ def _unfinished(client: SyncPrefectClient) -> list[FlowRun]:
 
 def _process_marks() -> list[str]:
     here = process_tags()
-    return [f"{name}={here[name]}" for name in ("host", "machine", "pid", "pid.started")]
+    return [f"{name}={here[name]}" for name in MARKED]
 
 
 def _gone_from_here(marks: dict[str, str]) -> bool:
-    here = process_tags()
-    return marks.get("machine") == here["machine"] and is_gone(marks | {"heartbeat": here["heartbeat"]})
+    return is_gone(marks | {HEARTBEAT: process_tags()[HEARTBEAT]})

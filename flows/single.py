@@ -9,8 +9,8 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.pipeline import checked_config, open_store, task_for
-from flows.promotion import apply_decision, champion_as, current_champion
-from flows.reaper import close_what_was_lost, mark_flow_run
+from flows.promotion import apply_decision, champion_as, current_champion, warn_of_other_splits
+from flows.reaper import mark_flow_run, reap_at_start
 from flows.results import StageResult
 from flows.steps import Reference
 from flows.survey import StepState, Surveyor
@@ -42,10 +42,11 @@ def stage(
     checked = checked_config(config)
     tracker = open_store(config.tracking.experiment)
     with store_failures(tracker.uri):
-        close_what_was_lost(tracker, config, get_run_logger())
+        reap_at_start(tracker, config, get_run_logger())
         with scratch_folder(config) as scratch:
             surveyor = Surveyor(tracker, config, checked.digests, scratch)
             step, references = resolve(surveyor, name, upstream or {})
+        warn_of_other_splits(tracker, step, references)
         result: StageResult = task_for(step, config)(
             step=step,
             config=config,
@@ -101,7 +102,9 @@ def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[St
         if run_id:
             references[role] = _named(surveyor, role, source, run_id)
         elif source == CHAMPION:
-            if reigning is not None and (found := champion_as(tracker, role, reigning, references.get("evaluate"))):
+            if reigning is not None and (
+                found := champion_as(tracker, config, role, reigning, references.get("evaluate"))
+            ):
                 references[role] = found
         else:
             references[role] = _matching(states[source], name)

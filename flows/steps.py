@@ -5,12 +5,14 @@ with the step's fingerprint. Whoever sees another claim beside his own takes it 
 never both go on: of two claims the later one is written before its owner looks.
 """
 
+import asyncio
 import logging
 import random
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,16 @@ from flows.recorder import StageRecorder
 from flows.results import StageResult
 from flows.workplace import checkpoint_folder, scratch_folder
 from semisup.config import PipelineConfig
+from semisup.errors import UserError
 from semisup.lineage import Lineage, lineage_of
 from semisup.stages import SECTIONS, Step, load_stage
 from semisup.stages.files import load_model, pool_of
 from semisup.stages.preflight import DataDigests
 from semisup.tracking.failures import store_failures
 from semisup.tracking.model import log_model
+from semisup.tracking.run import Run
 from semisup.tracking.stored import StoredRun
-from semisup.tracking.tracker import Tracker, WithdrawnError
+from semisup.tracking.tracker import LONGEST_WAIT, Tracker, WithdrawnError
 
 SECONDS_BETWEEN_LOOKS = 1.0
 Logger = logging.Logger | logging.LoggerAdapter[Any]
@@ -47,15 +51,18 @@ def lineage_for(step: Step, config: PipelineConfig, upstream: Mapping[str, Refer
     return lineage_of(step.stage, config, SECTIONS[step.stage], inputs, digests.seen_by(step.stage))
 
 
-def reusable(tracker: Tracker, fingerprint: str, scratch: Path) -> tuple[StoredRun | None, list[str]]:
-    """The newest complete run of a fingerprint whose artifacts are whole, and what was wrong with newer ones."""
-    problems: list[str] = []
+def reusable(tracker: Tracker, fingerprint: str, scratch: Path, damaged: dict[str, str]) -> StoredRun | None:
+    """The newest complete run of a fingerprint whose artifacts are whole.
+
+    `damaged` maps the ids of runs that are not to what is wrong with them; it is added to, and no run is judged twice.
+    """
     for run in tracker.finished(fingerprint):
-        problem = tracker.damage(run, scratch)
-        if problem is None:
-            return run, problems
-        problems.append(f"run {run.id[:8]} is not reused: {problem}")
-    return None, problems
+        if run.id not in damaged:
+            problem = tracker.damage(run, scratch)
+            if problem is None:
+                return run
+            damaged[run.id] = problem
+    return None
 
 
 def run_step(
@@ -76,24 +83,20 @@ def run_step(
     """
     tracker = Tracker.open(config.tracking.experiment, Path.cwd())
     lineage = lineage_for(step, config, upstream, digests)
-    started = time.perf_counter()
     with store_failures(tracker.uri), scratch_folder(config) as scratch:
-        waiting_for = ""
+        work = _Work(tracker, step, config, upstream, lineage, digests, logger, scratch)
+        wait, waiting_for = SECONDS_BETWEEN_LOOKS, ""
         while True:
-            if not force:
-                run, problems = reusable(tracker, lineage.fingerprint, scratch)
-                for problem in problems:
-                    _tell(logger, problem, warning=True)
-                if run is not None:
-                    return StageResult.of(run, seconds=time.perf_counter() - started)
+            finished = None if force else work.look()
+            if finished is not None:
+                return finished
             others = tracker.running(lineage.fingerprint)
             if not others:
                 try:
-                    return _Work(tracker, step, config, upstream, lineage, digests, logger, scratch, force).do(
-                        parent_run_id
-                    )
+                    return work.do(parent_run_id, force)
                 except WithdrawnError:
-                    time.sleep(random.uniform(0, SECONDS_BETWEEN_LOOKS))  # two shall not meet again
+                    time.sleep(random.uniform(0, wait))  # two shall not meet again
+                    wait = min(2 * wait, LONGEST_WAIT)
                     continue
             if others[0].id != waiting_for:
                 waiting_for = others[0].id
@@ -106,7 +109,7 @@ def run_step(
 
 @dataclass(frozen=True)
 class _Work:
-    """A step that has to be done."""
+    """A step that may have to be done."""
 
     tracker: Tracker
     step: Step
@@ -116,57 +119,98 @@ class _Work:
     digests: DataDigests
     logger: Logger
     scratch: Path
-    force: bool
+    asked: float = field(default_factory=time.perf_counter)
+    """When the step was asked for: its time limit counts from then."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Ids of runs that cannot be reused, and why."""
 
-    def do(self, parent_run_id: str | None) -> StageResult:
+    def look(self) -> StageResult | None:
+        """A finished run that may stand for the work, if there is one."""
+        known = set(self.damaged)
+        run = reusable(self.tracker, self.lineage.fingerprint, self.scratch, self.damaged)
+        for run_id in self.damaged.keys() - known:
+            _tell(self.logger, f"run {run_id[:8]} is not reused: {self.damaged[run_id]}", warning=True)
+        if run is None:
+            return None
+        shutil.rmtree(self._checkpoints, ignore_errors=True)  # of somebody who was killed after the run was finished
+        return StageResult.of(run, seconds=time.perf_counter() - self.asked)
+
+    def do(self, parent_run_id: str | None, force: bool) -> StageResult:
         """Claim the step, run its stage in a folder of its own, keep what it leaves, and say last that it is complete.
 
         Raises:
-            WithdrawnError: another process claimed it first.
+            WithdrawnError: another process claimed it first, or took this one for dead and closed its run.
         """
-        started = time.perf_counter()
-        fingerprint = self.lineage.fingerprint
-        tags = {"stage": self.step.stage, "step": self.step.name, "config": self.config.name}
-        tags |= {"seed": str(self.config.seed), "fingerprint": fingerprint, "dataset": self.digests.pool}
-        tags |= {"code": self.lineage.code}
-        for role, reference in self.upstream.items():
-            tags |= {f"upstream.{role}": reference.run_id, f"digest.{role}": reference.output_digest}
-        self.tracker.close_lost_of(fingerprint)
-        system_metrics = self.config.tracking.system_metrics
-        with self.tracker.run(self.step.name, tags, parent_run_id, system_metrics=system_metrics) as run:
+        started, fingerprint = time.perf_counter(), self.lineage.fingerprint
+        self.tracker.close_lost(fingerprint)
+
+        def is_anothers(run: Run) -> bool:
             # In this order: whoever had claimed it before is either still at it, or has finished by the second look.
-            if self.tracker.running(fingerprint, but=run.id) or self._was_done_meanwhile():
-                raise WithdrawnError
+            return bool(self.tracker.running(fingerprint, but=run.id)) or (not force and self.look() is not None)
+
+        metrics = self.config.tracking.system_metrics
+        claim = self.tracker.run(
+            self.step.name, self._tags(), parent_run_id, system_metrics=metrics, withdraw_if=is_anothers
+        )
+        with claim as run, self._in_time():
             self._publish_link(run.id)
             run.log_config(self.config, SECTIONS[self.step.stage])
             run.log_lineage(self.lineage)
             recorder = StageRecorder(run, self.logger)
-            checkpoints = checkpoint_folder(self.config, self.tracker.uri, fingerprint)
-            if self.force:
-                shutil.rmtree(checkpoints, ignore_errors=True)
-            out_dir = self._run_stage(recorder, checkpoints)
-            digest = run.log_outputs(out_dir)
+            out_dir = self._run_stage(recorder)
+            last = {"output_digest": run.log_outputs(out_dir)}
             run.describe("\n\n".join(recorder.lines))
-            last = {"output_digest": digest}
             if self.step.stage == "joint":
                 example = pool_of(self.config).images[:8]
                 last["model_id"] = log_model(self.tracker, run.id, load_model(out_dir), example)
             seconds = time.perf_counter() - started
             run.log_metrics({"stage_seconds": seconds})
             run.set_tags(last)
+            if self.tracker.get(run.id).status != "RUNNING":
+                raise WithdrawnError
             run.set_tags({"complete": "true"})
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        return StageResult(run.id, digest, seconds, recorder.summary)
+        shutil.rmtree(self._checkpoints, ignore_errors=True)
+        return StageResult(run.id, last["output_digest"], seconds, recorder.summary)
 
-    def _was_done_meanwhile(self) -> bool:
-        return not self.force and reusable(self.tracker, self.lineage.fingerprint, self.scratch)[0] is not None
+    @property
+    def _checkpoints(self) -> Path:
+        return checkpoint_folder(self.config, self.tracker.uri, self.lineage.fingerprint)
 
-    def _run_stage(self, recorder: StageRecorder, checkpoints: Path) -> Path:
+    def _tags(self) -> dict[str, str]:
+        tags = {"stage": self.step.stage, "step": self.step.name, "config": self.config.name}
+        tags |= {"seed": str(self.config.seed), "dataset": self.digests.pool}
+        tags |= {"fingerprint": self.lineage.fingerprint, "code": self.lineage.code}
+        for role, reference in self.upstream.items():
+            tags |= {f"upstream.{role}": reference.run_id, f"digest.{role}": reference.output_digest}
+        return tags | {"splits": " ".join(sorted(self._splits()))}
+
+    def _splits(self) -> set[str]:
+        """Digests of all splits whose labels are known to this run, by itself or through a teacher."""
+        splits = {self.upstream["split"].output_digest} if "split" in self.upstream else set()
+        for reference in self.upstream.values():
+            splits |= set(self.tracker.get(reference.run_id).tags.get("splits", "").split())
+        return splits
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Say what Prefect means when it cancels a task whose time is up: the run has failed, nobody has killed it."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            limit = self.config.runtime.stage_timeout
+            if time.perf_counter() - self.asked < limit - 1:
+                raise  # something else ends the flow, such as a Prefect server that has lost it
+            raise UserError(
+                f"runtime.stage_timeout={limit}: {self.step.name} took longer and was ended; allow more seconds, "
+                "and training goes on from its checkpoint"
+            ) from None
+
+    def _run_stage(self, recorder: StageRecorder) -> Path:
         inputs = {role: self.tracker.artifacts(ref.run_id, self.scratch) for role, ref in self.upstream.items()}
         out_dir = self.scratch / "out"
         shutil.rmtree(out_dir, ignore_errors=True)
         out_dir.mkdir()
-        load_stage(self.step.stage, checkpoints)(self.config, inputs, out_dir, recorder)
+        load_stage(self.step.stage, self._checkpoints)(self.config, inputs, out_dir, recorder)
         return out_dir
 
     def _publish_link(self, run_id: str) -> None:

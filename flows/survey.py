@@ -85,7 +85,9 @@ class Surveyor:
             if source != CHAMPION:
                 reference = states[source].reference
             else:
-                reference = champion_as(self.tracker, role, reigning, evaluate) if reigning is not None else None
+                reference = (
+                    champion_as(self.tracker, self.config, role, reigning, evaluate) if reigning is not None else None
+                )
             if reference is not None:
                 upstream[role] = reference
         return upstream
@@ -97,15 +99,16 @@ class Surveyor:
 
     def _ready(self, step: Step, upstream: Mapping[str, Reference]) -> StepState:
         lineage = lineage_for(step, self.config, upstream, self.digests)
-        fresh, problems = reusable(self.tracker, lineage.fingerprint, self.scratch)
+        damaged: dict[str, str] = {}
+        fresh = reusable(self.tracker, lineage.fingerprint, self.scratch, damaged)
         if fresh is not None:
             return StepState(step, "fresh", fresh, "")
         running = self.tracker.running(lineage.fingerprint)
         if running:
             tags = running[0].tags
             return StepState(step, "running", running[0], f"process {tags.get('pid')} on {tags.get('host')}")
-        if problems:
-            return StepState(step, "missing", None, problems[0])
+        for run_id, problem in damaged.items():
+            return StepState(step, "missing", None, f"run {run_id[:8]} is not reused: {problem}")
         tried = self.tracker.search(f"tags.fingerprint = '{lineage.fingerprint}'", limit=1)
         if tried:
             return StepState(step, "failed", tried[0], _end_of(tried[0]))

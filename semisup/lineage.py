@@ -119,6 +119,12 @@ def code_version(stage: str, package: Path = PACKAGE) -> str:
     return sha256(json.dumps(sources, sort_keys=True).encode())[:16]
 
 
+def pin_code_versions() -> None:
+    """Read the versions of all stages' code now: what is edited later is not what this process has imported."""
+    for path in (PACKAGE / "stages").glob("*.py"):
+        code_version(path.stem)
+
+
 def canonical_source(source: str) -> str:
     """Python source without comments, docstrings and blank lines.
 

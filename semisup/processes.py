@@ -13,8 +13,8 @@ import psutil
 HEARTBEAT = "heartbeat"
 SECONDS_BETWEEN_BEATS = 15
 SECONDS_UNTIL_GONE = 300
-"""Without a heartbeat for this long, a process on another machine counts as gone: 20 missed beats, and room for clocks
-that differ by minutes."""
+"""Without a heartbeat for this long, a process on another machine is thought to be gone: 20 missed beats, and room for
+clocks that differ by minutes. Before it is acted upon, the heart is listened to for two beats more."""
 
 
 def process_tags() -> dict[str, str]:
@@ -24,7 +24,7 @@ def process_tags() -> dict[str, str]:
         "host": platform.node(),
         "machine": machine(),
         "pid": str(pid),
-        "pid.started": f"{psutil.Process(pid).create_time():.2f}",
+        "pid.started": started(pid),
         HEARTBEAT: beat(),
     }
 
@@ -43,7 +43,7 @@ def is_gone(tags: Mapping[str, str], now: float | None = None) -> bool:
     if "pid.started" not in tags or HEARTBEAT not in tags:
         return False
     if tags.get("machine") == machine():
-        return not runs_here(int(tags["pid"]), float(tags["pid.started"]))
+        return not runs_here(int(tags["pid"]), tags["pid.started"])
     return (time.time() if now is None else now) - float(tags[HEARTBEAT]) > SECONDS_UNTIL_GONE
 
 
@@ -67,10 +67,26 @@ def machine() -> str:
     return hashlib.sha256(f"{platform.node()} {identity}".encode()).hexdigest()[:12]
 
 
-def runs_here(pid: int, started: float) -> bool:
-    """Does the process with this pid, started then (seconds since 1970), still run on this machine?"""
+def runs_here(pid: int, start: str) -> bool:
+    """Does the process with this pid and :func:`started` value still run on this machine?"""
     try:
-        process = psutil.Process(pid)
-        return bool(abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE)
+        return started(pid) == start and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def started(pid: int) -> str:
+    """When a process of this machine started: the same text as long as it lives, another one for the next of its pid.
+
+    Clock ticks since the boot where the system tells them: a time of day would move whenever the clock is set.
+
+    Raises:
+        psutil.NoSuchProcess: there is none.
+    """
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+        return after_name.split()[19]  # field 22 of proc(5); the second, the name, may hold spaces
+    except FileNotFoundError:
+        return f"{psutil.Process(pid).create_time():.0f}"
+    except ProcessLookupError:
+        raise psutil.NoSuchProcess(pid) from None

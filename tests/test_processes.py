@@ -57,7 +57,16 @@ def test_a_killed_process_that_nobody_has_buried_is_gone(other):
 def test_a_living_process_of_another_start_is_not_the_one_that_wrote_the_tags():
     """A pid is given again."""
     tags = process_tags()
-    assert is_gone(tags | {"pid.started": str(float(tags["pid.started"]) - 100)})
+    assert is_gone(tags | {"pid.started": str(int(tags["pid.started"]) - 100)})
+
+
+def test_setting_the_clock_moves_no_process(monkeypatch):
+    """A time of day computed from the boot's would jump with the clock."""
+    tags = process_tags()
+    monkeypatch.setattr(psutil, "boot_time", lambda: 0.0)
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    assert is_mine(tags)
+    assert not is_gone(tags)
 
 
 def test_a_silent_process_of_this_machine_is_not_gone_while_it_lives():

@@ -31,7 +31,7 @@ def run(
         steps_per_epoch=math.ceil(len(labeled.images) / config.baseline.batch_size),
         seed=derive_seed(config.seed, "baseline"),
         on_epoch=epoch_reporter(log, config.baseline.epochs),
-        checkpoints=open_checkpoints(checkpoints, log),
+        checkpoints=open_checkpoints(checkpoints, device, log),
         on_resume=resume_reporter(log, config.baseline.epochs),
     )
     save_model(config, facts, result.weights, out_dir, stage="baseline")

@@ -65,7 +65,7 @@ def run(
         seed=derive_seed(config.seed, f"joint{of_round}"),
         unlabeled=unlabeled,
         on_epoch=epoch_reporter(log, joint.epochs),
-        checkpoints=open_checkpoints(checkpoints, log),
+        checkpoints=open_checkpoints(checkpoints, device, log),
         on_resume=resume_reporter(log, joint.epochs),
     )
     save_model(config, facts, result.weights, out_dir, stage="joint")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from semisup.config import TrainConfig
 from semisup.plots import learning_curves, save_png
@@ -34,9 +35,13 @@ def resume_reporter(log: StageLog, epochs: int) -> Callable[[int], None]:
     return lambda epoch: log.info(f"resumed after epoch {epoch} of {epochs} from a checkpoint")
 
 
-def open_checkpoints(folder: Path | None, log: StageLog) -> Checkpoints | None:
-    """The checkpoints in a folder, None without one. Who calls the stage clears them once its results are safe."""
-    return Checkpoints(folder, log.warning) if folder else None
+def open_checkpoints(folder: Path | None, device: torch.device, log: StageLog) -> Checkpoints | None:
+    """The checkpoints of one kind of device in a folder, None without one.
+
+    Generators of a GPU cannot go on on a CPU. Each has its own, so that a start without the GPU does not delete what
+    the next one with it needs. Who calls the stage deletes the folder once its results are safe.
+    """
+    return Checkpoints(folder / device.type, log.warning) if folder else None
 
 
 def save_training(result: TrainingResult, config: TrainConfig, out_dir: Path, log: StageLog, title: str) -> None:

@@ -9,7 +9,7 @@ from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from semisup.errors import StoreUnavailableError, UserError
-from semisup.tracking.store import without_secrets
+from semisup.tracking.store import redacted, without_secrets
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_ANSWER = (
@@ -35,19 +35,27 @@ def store_failures(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, RequestException) as error:
-        text = str(error)
+        text = redacted(str(error), uri)
         if any(sign in text for sign in FULL):
-            raise _full(shown) from error
+            raise _full(shown) from None
         if isinstance(error, MlflowException) and not any(sign in text for sign in NO_ANSWER):
-            raise
-        reason = text.splitlines()[0].replace(uri, shown)[:300]
+            if text == str(error):
+                raise
+            raise MlflowException(text) from None
+        reason = first_line(text, error)[:300]
+        # Not "from error": what libraries say of a store holds its address with the password, and is logged.
         raise StoreUnavailableError(
             f"MLFLOW_TRACKING_URI={shown!r}: the store does not answer ({reason}); start its server and run again"
-        ) from error
+        ) from None
     except OSError as error:
         if error.errno in NO_SPACE:
             raise _full(error.filename or shown) from error
         raise
+
+
+def first_line(text: str, error: BaseException) -> str:
+    """The first line of what an exception says, or its kind where it says nothing."""
+    return (text.strip().splitlines() or [type(error).__name__])[0]
 
 
 def _full(where: str) -> UserError:

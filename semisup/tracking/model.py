@@ -2,6 +2,7 @@
 
 import copy
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ MODEL_NAME = "model"
 ALIAS = "champion"
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 """MLflow's codes for a registered model, or an alias, that is not there."""
+
+
+_one_default = threading.RLock()
+"""The default store is the process's; several threads may run a pipeline each."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +135,7 @@ def crown(
 
 
 def _version_of(client: MlflowClient, name: str, promoted_by: str) -> str | None:
-    escaped = name.replace("'", "")
-    for version in client.search_model_versions(f"name='{escaped}'"):
+    for version in client.search_model_versions(f"name='{name}'"):
         if version.tags.get("promoted_by") == promoted_by:
             return str(version.version)
     return None
@@ -140,6 +144,11 @@ def _version_of(client: MlflowClient, name: str, promoted_by: str) -> str | None
 @contextmanager
 def _default_store(uri: str) -> Iterator[None]:
     """What MLflow takes for its default store, for calls that know no other; the environment is left as it was."""
+    with _one_default:
+        yield from _set_default_store(uri)
+
+
+def _set_default_store(uri: str) -> Iterator[None]:
     before, environment = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)
     try:

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from requests.exceptions import RequestException
-from sqlalchemy.exc import SQLAlchemyError
 
 from semisup.config import PipelineConfig, flatten, resolve_data_root
 from semisup.config_files import to_yaml
@@ -104,7 +101,7 @@ class Heart:
         while not self._stopped.wait(self._seconds):
             try:
                 self._client.set_tag(self._run_id, HEARTBEAT, beat())
-            except (MlflowException, SQLAlchemyError, RequestException):
+            except Exception:
                 continue  # the store is busy or away; the next beat may reach it, and 20 may be missed
 
 

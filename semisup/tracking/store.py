@@ -3,7 +3,6 @@
 import os
 import socket
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from semisup.errors import StoreUnavailableError, UserError
 
@@ -34,15 +33,25 @@ def is_server(uri: str) -> bool:
 
 
 def without_secrets(uri: str) -> str:
-    """The address without user name and password, wherever it holds them."""
-    parts = urlsplit(uri)
-    if "@" in parts.netloc:
-        parts = parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2])
-    if not any(name in parts.query.lower() for name in SECRET_NAMES):
-        return urlunsplit(parts) if "@" in parts.netloc else uri
-    options = [option.partition("=") for option in parts.query.split("&")]
+    """The address without user name and password, wherever it holds them.
+
+    Drivers take passwords with any sign in them, so everything up to the last @ is hidden.
+    """
+    scheme, mark, rest = uri.partition("://")
+    if "@" in rest and not scheme.startswith("sqlite"):
+        rest = "***@" + rest.rpartition("@")[2]
+    place, question, query = rest.partition("?")
+    options = [option.partition("=") for option in query.split("&")]
     shown = [name + sign + ("***" if name.lower() in SECRET_NAMES else value) for name, sign, value in options]
-    return urlunsplit(parts._replace(query="&".join(shown)))
+    return scheme + mark + place + question + "&".join(shown)
+
+
+def redacted(text: str, uri: str) -> str:
+    """A message of somebody else's about a store, without what :func:`without_secrets` hides of its address."""
+    shown = without_secrets(uri)
+    login = uri.partition("://")[2].rpartition("@")[0]
+    text = text.replace(uri, shown)
+    return text.replace(f"{login}@", "***@") if login and shown != uri else text
 
 
 def check_reachable(uri: str) -> None:
@@ -51,12 +60,18 @@ def check_reachable(uri: str) -> None:
     Raises:
         StoreUnavailableError: nothing does.
     """
-    parts = urlsplit(uri)
-    port = parts.port or DATABASE_PORTS.get(parts.scheme.partition("+")[0])
-    if is_server(uri) or not parts.hostname or port is None:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(uri)
+    except (ArgumentError, ValueError):
+        return  # not a database's; MLflow says what it thinks of it
+    port = url.port or DATABASE_PORTS.get(url.get_backend_name())
+    if not url.host or port is None:
         return
     try:
-        socket.create_connection((parts.hostname, port), timeout=SECONDS_TO_ANSWER).close()
+        socket.create_connection((url.host, port), timeout=SECONDS_TO_ANSWER).close()
     except OSError as error:
         raise StoreUnavailableError(
             f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the store does not answer ({error.strerror or error}); "

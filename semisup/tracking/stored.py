@@ -1,5 +1,6 @@
 """A run as it stands in the store."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from semisup.processes import is_gone, is_mine
 
 written_here: set[str] = set()
 """Ids of the runs that this process is writing."""
+beginning = threading.Lock()
+"""Held while a run is made and its id put there: no other thread may see it in between and take it for lost."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,10 @@ class StoredRun:
         if self.status != "RUNNING":
             return False
         # A store that was away cannot be told of a run's end; the process may still be there and try again.
-        return self.id not in written_here if is_mine(self.tags) else is_gone(self.tags)
+        if is_mine(self.tags):
+            with beginning:
+                return self.id not in written_here
+        return is_gone(self.tags)
 
 
 def stored_run(run: MlflowRun) -> StoredRun:

@@ -1,9 +1,12 @@
 """The store: opened and checked; runs that always end; finished runs found again."""
 
-from collections.abc import Iterator, Mapping
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import mlflow
@@ -16,24 +19,29 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from semisup.errors import StoreUnavailableError, UserError
 from semisup.lineage import Lineage, damage
-from semisup.processes import process_tags
+from semisup.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, machine, process_tags
 from semisup.signals import undisturbed
-from semisup.tracking.failures import NO_ANSWER
+from semisup.tracking.failures import NO_ANSWER, NO_SPACE, first_line
 from semisup.tracking.provenance import provenance
 from semisup.tracking.quiet import quiet
 from semisup.tracking.run import LINEAGE, Heart, Run
 from semisup.tracking.store import (
     DEFAULT_ARTIFACTS,
+    SQLITE,
     check_reachable,
     check_writable,
     is_server,
+    redacted,
     sqlite_path,
     store_uri,
     without_secrets,
 )
-from semisup.tracking.stored import StoredRun, stored_run, written_here
+from semisup.tracking.stored import StoredRun, beginning, stored_run, written_here
 
 UI_PORT = 5000
+SHORTEST_WAIT, LONGEST_WAIT = 1.0, 30.0
+"""Seconds for which, at most, a withdrawn claim waits the first time and later."""
+T = TypeVar("T")
 DEFAULT_EXPERIMENT = "Default"
 """MLflow makes it with every store."""
 NO_LOGIN = ("error code 401", "error code 403")
@@ -72,6 +80,7 @@ class Tracker:
             return cls._connect(uri, experiment, artifacts=(folder.resolve() / DEFAULT_ARTIFACTS).as_uri())
         check_writable(database)
         with FileLock(database.with_name(database.name + ".lock")):
+            _make(database)
             # Said explicitly: otherwise artifacts land in whatever folder the process happens to stand in.
             return cls._connect(uri, experiment, artifacts=(database.parent / DEFAULT_ARTIFACTS).as_uri())
 
@@ -106,7 +115,7 @@ class Tracker:
                     "for PostgreSQL: pip install 'semisup[postgres]'"
                 ) from None
             except (MlflowException, SQLAlchemyError, RequestException) as error:
-                reason = (str(error).splitlines() or [type(error).__name__])[0].replace(uri, without_secrets(uri))
+                reason = first_line(redacted(str(error), uri), error)
                 if any(sign in reason for sign in NO_LOGIN):
                     raise UserError(
                         f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the server refuses this login; "
@@ -121,11 +130,21 @@ class Tracker:
 
     @contextmanager
     def run(
-        self, name: str, tags: Mapping[str, str], parent_run_id: str | None = None, *, system_metrics: bool = False
+        self,
+        name: str,
+        tags: Mapping[str, str],
+        parent_run_id: str | None = None,
+        *,
+        system_metrics: bool = False,
+        withdraw_if: Callable[[Run], bool] = lambda run: False,
     ) -> Iterator[Run]:
-        """A run that ends as FINISHED, FAILED (an exception) or KILLED (Ctrl-C, SIGTERM); never left RUNNING.
+        """A run that ends as FINISHED, FAILED (an exception) or KILLED (Ctrl-C, SIGTERM).
 
-        A process that is killed outright cannot write its end; its tags and its heartbeat tell others (`close_lost`).
+        A process that is killed outright, or whose store is away, cannot write the end; the run's tags and its
+        heartbeat tell others (:meth:`close_lost`). `withdraw_if` is asked once, as soon as the run can be seen.
+
+        Raises:
+            WithdrawnError: `withdraw_if` said so; the run is deleted.
         """
         all_tags = dict(tags) | provenance() | process_tags()
         if parent_run_id is not None:
@@ -136,10 +155,13 @@ class Tracker:
         failure: BaseException | None = None
         try:
             with undisturbed():
-                created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
-                run = Run(self.client, created.info.run_id, self.experiment_id, self.uri)
-                written_here.add(run.id)
+                with beginning:
+                    created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
+                    run = Run(self.client, created.info.run_id, self.experiment_id, self.uri)
+                    written_here.add(run.id)
                 heart = Heart(self.client, run.id)
+            if withdraw_if(run):
+                raise WithdrawnError
             if system_metrics:
                 monitor = self._start_monitor(run.id)
             yield run
@@ -174,7 +196,8 @@ class Tracker:
             # The store is what failed; the first error says so, and the run's silence will be noticed.
 
     def _line(self, error: BaseException | None) -> str:
-        text = (str(error).strip().splitlines() or [""])[0].replace(self.uri, without_secrets(self.uri))
+        assert error is not None
+        text = first_line(redacted(str(error), self.uri), error)
         return (text if isinstance(error, UserError) else f"{type(error).__name__}: {text}")[:500]
 
     def _start_monitor(self, run_id: str) -> SystemMetricsMonitor:
@@ -183,9 +206,31 @@ class Tracker:
             monitor.start()
         return monitor
 
+    def exclusively(self, what: str, work: Callable[[], T]) -> T:
+        """What `work` returns, done while no other process of this store does work of the same name."""
+        wait = SHORTEST_WAIT
+        while True:
+            try:
+                tags = {"fingerprint": what, "stage": what}
+                with self.run(what, tags, withdraw_if=lambda run: bool(self.running(what, but=run.id))) as run:
+                    result = work()
+            except WithdrawnError:
+                time.sleep(random.uniform(0, wait))
+                wait = min(2 * wait, LONGEST_WAIT)
+            else:
+                self.client.delete_run(run.id)  # it was a lock and nothing to read of
+                return result
+
+    def close_lost(self, fingerprint: str | None = None) -> list[StoredRun]:
+        """End the runs (of a fingerprint, or all of this project) that nobody works at any more; those that were."""
+        of = f"tags.fingerprint = '{fingerprint}'" if fingerprint else "tags.semisup.version LIKE '%'"
+        lost = self._lost(self.search(f"{of} and attributes.status = 'RUNNING'"))
+        for run in lost:
+            self._close(run)
+        return lost
+
     @undisturbed()
-    def close_lost(self, run: StoredRun) -> None:
-        """End a run whose process is gone."""
+    def _close(self, run: StoredRun) -> None:
         who = f"process {run.tags.get('pid')} on {run.tags.get('host')}"
         self.client.set_tag(run.id, ERROR, f"{who} ended without a word; the run was closed by another")
         self.client.set_terminated(run.id, "KILLED")
@@ -206,23 +251,39 @@ class Tracker:
     def running(self, fingerprint: str, but: str = "") -> list[StoredRun]:
         """Runs of a fingerprint that are under way, apart from one of them; those of lost processes do not count."""
         wanted = f"tags.fingerprint = '{fingerprint}' and attributes.status = 'RUNNING'"
-        return [run for run in self.search(wanted) if run.id != but and not run.gone]
+        found = [run for run in self.search(wanted) if run.id != but]
+        lost = {run.id for run in self._lost(found)}
+        return [run for run in found if run.id not in lost]
 
-    def lost(self) -> list[StoredRun]:
-        """Runs of this project that are RUNNING although their process is gone."""
+    def _lost(self, runs: Sequence[StoredRun]) -> list[StoredRun]:
+        """Those of RUNNING runs that are lost for certain.
+
+        They are looked at again after their process was found gone: it may have written a good end before it went. Of
+        another machine only the heartbeat is known, and clocks may differ by hours: it is listened to for two beats.
+        """
+        suspects = [run for run in runs if run.gone]
+        if any(run.tags.get("machine") != machine() for run in suspects):
+            time.sleep(2 * SECONDS_BETWEEN_BEATS)
+        again = [self.get(run.id) for run in suspects]
         return [
-            run for run in self.search("tags.semisup.version LIKE '%' and attributes.status = 'RUNNING'") if run.gone
+            now
+            for before, now in zip(suspects, again, strict=True)
+            if now.status == "RUNNING" and now.tags.get(HEARTBEAT) == before.tags.get(HEARTBEAT)
         ]
-
-    def close_lost_of(self, fingerprint: str) -> None:
-        """End the runs of a fingerprint that nobody works at any more."""
-        for run in self.search(f"tags.fingerprint = '{fingerprint}' and attributes.status = 'RUNNING'"):
-            if run.gone:
-                self.close_lost(run)
 
     def get(self, run_id: str) -> StoredRun:
         """A run of which the store itself told the id."""
         return stored_run(self.client.get_run(run_id))
+
+    def known(self, run_id: str) -> StoredRun | None:
+        """A run as in :meth:`get`, or None when it has been deleted since."""
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return stored_run(run) if run.info.lifecycle_stage == "active" else None
 
     def find(self, run_id: str) -> StoredRun:
         """The run that a person means: by its id, or by the beginning of it.
@@ -286,6 +347,8 @@ class Tracker:
                 raise
             return "its artifacts cannot be read"
         except OSError as error:
+            if error.errno in NO_SPACE:
+                raise
             return f"its artifacts cannot be read ({error.strerror})"
 
     def locate(self, run_id: str, file: str) -> str:
@@ -309,6 +372,17 @@ class Tracker:
         """Address of a run's page: on the MLflow server, or for a file store where `semisup ui` serves it."""
         server = self.uri.rstrip("/") if is_server(self.uri) else f"http://127.0.0.1:{UI_PORT}"
         return f"{without_secrets(server)}/#/experiments/{experiment_id or self.experiment_id}/runs/{run_id}"
+
+
+def _make(database: Path) -> None:
+    """A fresh SQLite store, whole or not at all: a kill in MLflow's migrations leaves half a schema for ever."""
+    if database.exists():
+        return
+    unfinished = database.with_name(f"{database.name}.new")
+    unfinished.unlink(missing_ok=True)
+    with quiet("alembic", "mlflow.store.db.utils"), undisturbed():
+        MlflowClient(tracking_uri=f"{SQLITE}{unfinished}").search_experiments()
+        unfinished.replace(database)
 
 
 def _new_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

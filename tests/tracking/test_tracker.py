@@ -439,6 +439,7 @@ def test_a_password_in_the_address_is_in_no_error(tmp_path, monkeypatch):
         ("https://token@example.org", "https://***@example.org"),
         ("postgresql+psycopg2://me:p@ss@db/mlflow", "postgresql+psycopg2://***@db/mlflow"),
         ("http://example.org:5000", "http://example.org:5000"),
+        ("postgresql://me:pa/s#s?@db/mlflow", "postgresql://***@db/mlflow"),
         ("postgresql://db/mlflow?user=me&password=p&x=1", "postgresql://db/mlflow?user=***&password=***&x=1"),
         ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
     ],
@@ -491,3 +492,70 @@ def test_three_processes_that_open_a_fresh_store_at_once_all_write_into_it(tmp_p
     runs = client.search_runs([client.get_experiment_by_name("tests").experiment_id])
     assert sorted(run.info.run_name for run in runs) == ["run 0", "run 1", "run 2"]
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+OPEN_AND_DIE = """
+import os, signal, sys, threading
+from pathlib import Path
+import flows
+from semisup.tracking.tracker import Tracker
+threading.Timer(float(sys.argv[1]), lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+Tracker.open("tests", Path.cwd())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.2, 0.8, 2.0])
+def test_a_process_killed_while_it_makes_the_store_ruins_nothing(seconds, tmp_path, monkeypatch):
+    """MLflow's migrations are no transaction: half a schema would be refused for ever."""
+    monkeypatch.chdir(tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    code = [sys.executable, "-c", OPEN_AND_DIE, str(seconds)]
+    assert subprocess.run(code, env=environment, check=False, timeout=120).returncode == -signal.SIGKILL
+    with open_here().run("a", {}) as run:
+        pass
+    assert client_of(tmp_path).get_run(run.id).info.status == "FINISHED"
+    assert [path.name for path in tmp_path.glob("mlflow.db.new*")] == []
+
+
+def test_work_that_must_be_alone_is_never_done_by_two_at_once(store):
+    """As many as like may ask; each is served, one after the other, and no run is left of it."""
+    import threading
+
+    tracker, inside, most, done = open_here(), [], [], []
+
+    def work() -> None:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        done.append(1)
+
+    threads = [threading.Thread(target=tracker.exclusively, args=("crown:x", work)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert len(done) == 3
+    assert max(most) == 1
+    assert tracker.search("") == []
+
+
+def test_a_password_of_the_store_is_in_no_traceback(monkeypatch):
+    import traceback
+
+    from mlflow.exceptions import MlflowException
+
+    from semisup.errors import StoreUnavailableError
+    from semisup.tracking.failures import store_failures
+
+    uri = "http://alice:s3cret@127.0.0.1:9"
+    for said in (f"API request to {uri}/api/2.0 failed with exception x", f"no permission at {uri}/api"):
+        try:
+            with store_failures(uri):
+                raise MlflowException(said)
+        except (StoreUnavailableError, MlflowException) as error:
+            text = "".join(traceback.format_exception(error))
+        assert "127.0.0.1:9" in text
+        assert "s3cret" not in text.replace(said, "")
