@@ -30,6 +30,7 @@ FIGURES = {
     "seconds": 12.3,
     "stages": {},
     "verdict": "student better",
+    "champion": "the student is better than the [old] champion",
     "report": "/somewhere/[odd]/report.html",
     "page": "http://127.0.0.1:5000/#/experiments/1/runs/run-0",
     "baseline_test_accuracy": 0.8,
@@ -328,7 +329,7 @@ def pretended(store, monkeypatch):
 
     given: list[PipelineConfig] = []
 
-    def pipeline(config: PipelineConfig) -> dict[str, object]:
+    def pipeline(config: PipelineConfig, force: list[str]) -> dict[str, object]:
         given.append(config)
         return FIGURES
 
@@ -357,7 +358,7 @@ def test_with_json_stdout_is_one_json_object_on_one_line(pretended):
 def test_without_json_a_table_the_report_and_the_next_command_are_printed(pretended):
     outcome = invoke("run", "digits")
     assert outcome.exit_code == 0
-    for said in ("80.00%", "75.00% … 85.00%", "90.00%", "+10.00%", "student better", "50.0%", "semisup ui"):
+    for said in ("80.00%", "75.00% … 85.00%", "90.00%", "+10.00%", "student better", "50.0%", "semisup ui", "[old]"):
         assert said in outcome.stdout
     assert FIGURES["report"] in outcome.stdout
 
@@ -385,7 +386,7 @@ def test_an_ordinary_run_has_no_warning(pretended):
 def test_an_interruption_ends_with_status_130_and_one_line(pretended, monkeypatch):
     import flows.pipeline
 
-    def interrupted(config: PipelineConfig) -> None:
+    def interrupted(config: PipelineConfig, force: list[str]) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(flows.pipeline, "pipeline", interrupted)
@@ -408,7 +409,16 @@ def test_a_whole_run_prints_plain_lines_on_stderr_and_json_on_stdout(finished_ru
 
 @pytest.mark.prefect
 def test_neither_prefect_nor_mlflow_speak_on_the_screen_of_a_run(finished_run):
-    stages = ("split", "baseline", "pseudo_label", "joint", "evaluate", "semisup ")
+    stages = (
+        "split",
+        "baseline",
+        "pseudo_label",
+        "joint",
+        "evaluate",
+        "promote",
+        "semisup ",
+        "there is no champion yet",
+    )
     assert [line for line in finished_run.stderr.splitlines() if not line.startswith(stages)] == []
 
 
@@ -425,7 +435,21 @@ def test_help_shows_every_command_and_examples_that_work(arguments):
     outcome = invoke(*arguments)
     assert outcome.exit_code == 0
     text = " ".join(outcome.stdout.split())
-    for said in ("run", "configs", "ui", "--version", "semisup run digits", "--set data.root="):
+    for said in (
+        "run",
+        "stage",
+        "status",
+        "runs",
+        "show",
+        "compare",
+        "serve",
+        "deploy",
+        "configs",
+        "ui",
+        "--version",
+        "semisup run digits",
+        "--set data.root=",
+    ):
         assert said in text
 
 

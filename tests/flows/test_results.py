@@ -25,13 +25,12 @@ PRECISION = {"precision": 0.984, "precision_low": 0.97, "precision_high": 0.993}
 
 def a_result(pseudo: dict[str, float]) -> PipelineResult:
     stages = {
-        "split": StageResult("run-1", 0.12345, {}),
-        "pseudo_label": StageResult("run-2", 1.5, pseudo, reused=True),
-        "evaluate": StageResult("run-3", 2.0, EVALUATE),
+        "split": StageResult("run-1", "d1", 0.12345, {}),
+        "pseudo_label": StageResult("run-2", "d2", 1.5, pseudo, reused=True),
+        "evaluate": StageResult("run-3", "d3", 2.0, EVALUATE),
     }
-    return PipelineResult(
-        "run-0", 3.98765, stages, "student better", "report.html", "http://127.0.0.1:5000/#/experiments/1/runs/run-0"
-    )
+    page = "http://127.0.0.1:5000/#/experiments/1/runs/run-0"
+    return PipelineResult("run-0", 3.98765, stages, "student better", "report.html", page, "the champion stays")
 
 
 def test_the_json_result_names_every_stage_with_its_run_its_seconds_and_whether_it_was_reused():
@@ -48,7 +47,7 @@ def test_the_json_result_has_the_key_figures_at_its_top_level():
     result = a_result(PSEUDO | PRECISION).as_json()
     expected = {name: value for name, value in EVALUATE.items() if name != "baseline_macro_f1"}
     expected |= {"pseudo_label_coverage": 0.625} | {f"pseudo_label_{name}": value for name, value in PRECISION.items()}
-    expected |= {"verdict": "student better", "report": "report.html"}
+    expected |= {"verdict": "student better", "report": "report.html", "champion": "the champion stays"}
     expected |= {"page": "http://127.0.0.1:5000/#/experiments/1/runs/run-0"}
     assert {name: value for name, value in result.items() if name not in {"run_id", "seconds", "stages"}} == expected
 

@@ -127,7 +127,7 @@ def test_other_bits_under_the_same_fingerprint_make_stale_what_was_made_from_the
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])
 def test_a_run_whose_artifacts_are_damaged_is_not_reused_and_the_stage_says_so(
-    damage, finished_run, rerunnable, tiny_config, capsys
+    damage, finished_run, rerunnable, tiny_config, caplog
 ):
     weights = rerunnable / "mlartifacts" / ids(finished_run)["joint"] / "artifacts" / "weights.safetensors"
     if damage == "missing":
@@ -137,6 +137,7 @@ def test_a_run_whose_artifacts_are_damaged_is_not_reused_and_the_stage_says_so(
     assert "weights.safetensors" in survey(tiny_config, rerunnable)["joint"].why
     result = pipeline(tiny_config)
     assert reused(result) == set(STAGES) - {"joint"}  # the same bits again, so nothing after it is stale
+    assert f"run {ids(finished_run)['joint'][:8]} is not reused: weights.safetensors" in caplog.text
 
 
 def test_a_run_that_is_complete_but_did_not_finish_is_not_reused(finished_run, rerunnable, tiny_config):
