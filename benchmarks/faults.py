@@ -147,11 +147,11 @@ def prefect_server(folder: Path, environment: Mapping[str, str]) -> Iterator[str
         server.wait(timeout=60)
 
 
-def digests(folder: Path) -> dict[str, str]:
+def digests(folder: Path, out_file: str = "out.txt") -> dict[str, str]:
     """Step → output digest, of a finished pipeline."""
     from semisup.tracking.tracker import Tracker
 
-    result = json.loads((folder / "out.txt").read_text(encoding="utf-8").splitlines()[-1])
+    result = json.loads((folder / out_file).read_text(encoding="utf-8").splitlines()[-1])
     tracker = Tracker.existing(folder)
     return {name: tracker.get(stage["run_id"]).tags["output_digest"] for name, stage in result["stages"].items()}
 
@@ -213,15 +213,23 @@ def _ending(setting: Bench, folder: Path, status: int, expected: Mapping[str, st
     return faults_in(folder, expected)
 
 
-def together(setting: Bench, number: int, expected: Mapping[str, str]) -> Outcome:
-    """Two processes that run one config on one store, started at the same moment."""
+def together(setting: Bench, number: int, expected: Mapping[str, str] | None) -> tuple[Outcome, Mapping[str, str]]:
+    """Two processes that run one config on one store, started at the same moment; how it went, and what they left.
+
+    Both must end with the same runs, and with the digests `expected` where those are known.
+    """
     outcome, folder = Outcome(number), setting.new_store(f"together-{number}")
     with ThreadPoolExecutor(2) as both:
         ends = [both.submit(setting.finish, folder, file) for file in ("out.txt", "other.txt")]
     for end in ends:
         if end.exception() is not None:
             outcome.problems.append(str(end.exception()))
-    return outcome if outcome.problems else Outcome(number, problems=faults_in(folder, expected))
+    if outcome.problems:
+        return outcome, {}
+    found, others = digests(folder), digests(folder, "other.txt")
+    outcome.problems = faults_in(folder, expected or found)
+    outcome.problems += ["the two ended with different results"] if found != others else []
+    return outcome, found
 
 
 def unfinished_flow_runs(setting: Bench) -> list[str]:
@@ -276,7 +284,7 @@ def run_together(setting: Bench, arguments: argparse.Namespace) -> dict[str, Any
     reference = setting.new_store("reference")
     setting.finish(reference)
     expected = digests(reference)
-    outcomes = [_told(together(setting, number, expected)) for number in range(arguments.count)]
+    outcomes = [_told(together(setting, number, expected)[0]) for number in range(arguments.count)]
     return {
         "pairs": len(outcomes),
         "pairs with a problem": sum(bool(outcome.problems) for outcome in outcomes),
