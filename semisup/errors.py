@@ -1,5 +1,10 @@
 """The exceptions that mean "this is no bug of ours"."""
 
+import errno
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What an OSError says of a full disk, a used-up quota, or a file that may not grow."""
+
 
 class UserError(ValueError):
     """A mistake in a config, in the data or on the command line.

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from semisup.config import PipelineConfig, flatten
 
@@ -136,19 +136,32 @@ def canonical_source(source: str) -> str:
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
+    docstrings: list[ast.expr] = []
+    within_text: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         body: list[ast.stmt] = node.body if isinstance(node, ast.Module | ast.ClassDef | FUNCTIONS) else []
         for child in body:
-            if (
-                isinstance(child, ast.Expr)
-                and isinstance(child.value, ast.Constant)
-                and isinstance(child.value.value, str)
-            ):
-                assert child.end_lineno is not None
-                indent, rest = lines[child.lineno - 1][: child.col_offset], [""] * (child.end_lineno - child.lineno)
+            if isinstance(child, ast.Expr) and _is_text(child.value):
+                docstrings.append(child.value)
                 # A class may consist of its docstring; something has to stand there.
-                lines[child.lineno - 1 : child.end_lineno] = [indent + "..." if len(body) == 1 else indent, *rest]
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+                rows, indent = _rows(child), lines[child.lineno - 1][: child.col_offset]
+                lines[rows.start - 1 : rows.stop - 1] = [indent + "..." * (len(body) == 1), *[""] * (len(rows) - 1)]
+        if _is_text(node) and node not in docstrings:
+            within_text |= set(_rows(node)[:-1])  # what stands behind its end is no text any more
+    return "\n".join(
+        line if row in within_text else line.rstrip()
+        for row, line in enumerate(lines, start=1)
+        if line.strip() or row in within_text
+    )
+
+
+def _is_text(node: ast.AST) -> TypeGuard[ast.expr]:
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def _rows(node: ast.expr | ast.stmt) -> range:
+    assert node.end_lineno is not None
+    return range(node.lineno, node.end_lineno + 1)
 
 
 def manifest_of(folder: Path) -> dict[str, str]:

@@ -179,6 +179,11 @@ def test_a_hash_sign_within_a_string_is_no_comment():
     assert canonical_source(source) == 'x = "a # b"\ndef f():\n    return f"{x} # {x}"'
 
 
+def test_a_blank_line_within_a_text_counts():
+    first, second = ('x = """a\n\nb"""\n', 'x = """a\nb"""\n')
+    assert canonical_source(first) != canonical_source(second)
+
+
 def test_what_is_left_of_a_source_is_the_same_program():
     """Compiled without docstrings, both give the same code."""
     import ast

@@ -1,6 +1,5 @@
 """What the store's own exceptions mean to a user."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,10 +7,9 @@ from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from semisup.errors import StoreUnavailableError, UserError
+from semisup.errors import NO_SPACE, StoreUnavailableError, UserError
 from semisup.tracking.store import redacted, without_secrets
 
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_ANSWER = (
     "failed with exception",
     "failed with timeout exception",

@@ -17,11 +17,11 @@ from mlflow.tracking import MlflowClient
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from semisup.errors import StoreUnavailableError, UserError
+from semisup.errors import NO_SPACE, StoreUnavailableError, UserError
 from semisup.lineage import Lineage, damage
 from semisup.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, machine, process_tags
 from semisup.signals import undisturbed
-from semisup.tracking.failures import NO_ANSWER, NO_SPACE, first_line
+from semisup.tracking.failures import NO_ANSWER, first_line
 from semisup.tracking.provenance import provenance
 from semisup.tracking.quiet import quiet
 from semisup.tracking.run import LINEAGE, Heart, Run

@@ -1,6 +1,5 @@
 """Checkpoints that survive a crash at any moment, tell when they are damaged, and cost little."""
 
-import errno
 import hashlib
 import io
 import math
@@ -14,11 +13,12 @@ from typing import Any
 
 import torch
 
+from semisup.errors import NO_SPACE
+
 KEPT = 2
 """The newest one, and one before it should the newest be damaged."""
 COST_FACTOR = 30
 """Training takes at least this many times as long as the writing: 1/30 is some 3 %."""
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 MAGIC = "semisup-checkpoint-1"
 """Stands before the checksum. Another layout of the state gets another number: no version misreads another's."""
 ZIP = b"PK"
@@ -84,11 +84,6 @@ class Checkpoints:
                 self._ours = [path]
                 return state
         return None
-
-    def clear(self) -> None:
-        """Remove every checkpoint and what is left of unfinished ones."""
-        self._ours = []
-        self._remove_all_but([])
 
     def _write(self, path: Path, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()

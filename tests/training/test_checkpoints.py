@@ -118,15 +118,6 @@ def test_temporary_files_of_a_crash_are_neither_read_nor_kept(tmp_path):
     assert names(tmp_path) == ["epoch-00003.ckpt", "epoch-00005.ckpt"]
 
 
-def test_clear_removes_everything_that_checkpoints_left_and_nothing_else(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    Watched(tmp_path).save(1, 2)
-    (tmp_path / "epoch-00003.tmp").touch()
-    Watched(tmp_path).clear()
-    assert names(tmp_path) == ["notes.txt"]
-    Watched(tmp_path / "not there").clear()
-
-
 @pytest.mark.parametrize("moment", ["os.fsync", "pathlib.Path.replace"])
 def test_a_crash_in_the_middle_of_writing_leaves_the_one_before_and_no_half_file(moment, tmp_path, monkeypatch):
     checkpoints = Watched(tmp_path)

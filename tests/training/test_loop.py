@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -559,7 +560,7 @@ def test_a_checkpoint_of_another_type_of_device_is_not_continued(undisturbed, tm
         disturbed(SOME, checkpoints=AlwaysDue(tmp_path, 2))
     saved = AlwaysDue(tmp_path).latest("cpu")
     assert saved["epoch"] == 2
-    AlwaysDue(tmp_path).clear()
+    shutil.rmtree(tmp_path)
     AlwaysDue(tmp_path).save_if_due(2, lambda: saved | {"device": "cuda"})
     warnings: list[str] = []
     again = disturbed(SOME, checkpoints=AlwaysDue(tmp_path, warn=warnings.append))
