@@ -66,7 +66,7 @@ def status(config: ConfigName, overrides: Overrides = None, as_json: AsJson = Fa
     with user_mistakes_in_one_line():
         from flows.preparation import prepare
 
-        resolved = prepare(config, overrides or [], needs_prefect=False)
+        resolved = prepare(config, overrides or [], only_looks=True)
         from flows.survey import survey
 
         states = survey(resolved, Path.cwd())
@@ -84,7 +84,9 @@ def reap(config: ConfigName, overrides: Overrides = None) -> None:
     """Close the runs in MLflow and Prefect whose process is gone. Every run does so at its start, too."""
     with user_mistakes_in_one_line():
         from flows.preparation import prepare
+        from semisup.tracking.tracker import Tracker
 
+        Tracker.existing(Path.cwd())
         resolved = prepare(config, overrides or [])
         from flows.reaper import marked, reaper
         from flows.server import ensure_prefect_api

@@ -15,15 +15,17 @@ from semisup.lineage import pin_code_versions
 from semisup.stages import STAGES
 
 
-def prepare(name: str, overrides: Sequence[str], *, needs_prefect: bool = True) -> PipelineConfig:
+def prepare(name: str, overrides: Sequence[str], *, only_looks: bool = False) -> PipelineConfig:
     """The config of a command line, known to run: a mistake shall not have to wait for Prefect's server to start.
+
+    A command that `only_looks` needs no Prefect, and makes no store.
 
     Raises:
         UserError: there is a mistake in config or data, or a store or server does not answer.
     """
     pin_code_versions()
     config = load_config(find_config(name), overrides)
-    if needs_prefect:
+    if not only_looks:
         keep_prefect_off_the_screen()
         from flows.server import check_configured_api
 
@@ -33,7 +35,8 @@ def prepare(name: str, overrides: Sequence[str], *, needs_prefect: bool = True) 
 
     for warning in check(config).warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
-    Tracker.open(config.tracking.experiment, Path.cwd())
+    if not only_looks:
+        Tracker.open(config.tracking.experiment, Path.cwd())
     return config
 
 

@@ -15,6 +15,7 @@ from semisup.stages import CHAMPION, Step, plan
 from semisup.stages.preflight import DataDigests, check
 from semisup.tracking.failures import store_failures
 from semisup.tracking.model import Champion
+from semisup.tracking.store import sqlite_path, store_uri
 from semisup.tracking.stored import StoredRun
 from semisup.tracking.tracker import ERROR, Tracker
 
@@ -52,6 +53,9 @@ def survey(config: PipelineConfig, folder: Path) -> dict[str, StepState]:
     Raises:
         UserError: a mistake in config or data, or the store does not answer.
     """
+    database = sqlite_path(store_uri(folder))
+    if database is not None and not database.exists():  # a look makes no store
+        return {step.name: StepState(step, "missing", None, "nothing has run here yet") for step in plan(config)}
     tracker = Tracker.open(config.tracking.experiment, folder)
     with store_failures(tracker.uri), tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
         return Surveyor(tracker, config, check(config).digests, Path(scratch)).survey()

@@ -144,5 +144,8 @@ def _explain(key: str, kind: str, message: str, value: Any) -> str:
         return f"{key + '.' if key else ''}{message.removeprefix('Value error, ')}"
     if kind in {"model_type", "model_attributes_type"}:
         return f"{key}={value!r} must be a section of keys, not a single value"
+    if kind == "string_pattern_mismatch":
+        space = "spaces, " if "[\\w .-]" in message else ""
+        return f"{key}={value!r} may hold letters, digits, {space}'.', '_' and '-' only"
     rule = message.removeprefix("Input ").replace("should be a valid", "must be a valid").replace("should", "must")
     return f"{key}={value!r}: {rule[0].lower()}{rule[1:]}"

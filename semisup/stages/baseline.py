@@ -9,7 +9,7 @@ from semisup.data.split import Split
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
-from semisup.stages.training import epoch_reporter, open_checkpoints, resume_reporter, save_training
+from semisup.stages.training import EpochReporter, open_checkpoints, save_training
 from semisup.training.loop import Examples, train
 
 
@@ -22,6 +22,7 @@ def run(
     images = pool_of(config).images
     labeled = Examples(images[split.indices("labeled")].to(device), split.labels("labeled").to(device))
     validation = Examples(images[split.indices("validation")].to(device), split.labels("validation").to(device))
+    reporter = EpochReporter(log, config.baseline.epochs)
     result = train(
         fresh_model(config, facts, "baseline").to(device),
         config.baseline,
@@ -30,9 +31,9 @@ def run(
         num_classes=facts.num_classes,
         steps_per_epoch=math.ceil(len(labeled.images) / config.baseline.batch_size),
         seed=derive_seed(config.seed, "baseline"),
-        on_epoch=epoch_reporter(log, config.baseline.epochs),
+        on_epoch=reporter.on_epoch,
         checkpoints=open_checkpoints(checkpoints, device, log),
-        on_resume=resume_reporter(log, config.baseline.epochs),
+        on_resume=reporter.on_resume,
     )
     save_model(config, facts, result.weights, out_dir, stage="baseline")
     save_training(result, config.baseline, out_dir, log, "Baseline: labelled images alone")

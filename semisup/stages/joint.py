@@ -16,7 +16,7 @@ from semisup.pseudo_labels.online import OnlineArgmax
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
-from semisup.stages.training import epoch_reporter, open_checkpoints, resume_reporter, save_training
+from semisup.stages.training import EpochReporter, open_checkpoints, save_training
 from semisup.training.loop import Examples, UnlabeledTerm, train
 
 
@@ -55,6 +55,7 @@ def run(
         steps_per_epoch = math.ceil(len(indices) / joint.unlabeled_batch_size)
     else:
         steps_per_epoch = math.ceil(len(labeled.images) / joint.batch_size)
+    reporter = EpochReporter(log, joint.epochs)
     result = train(
         fresh_model(config, facts, f"student{of_round}").to(device),
         joint,
@@ -64,9 +65,9 @@ def run(
         steps_per_epoch=steps_per_epoch,
         seed=derive_seed(config.seed, f"joint{of_round}"),
         unlabeled=unlabeled,
-        on_epoch=epoch_reporter(log, joint.epochs),
+        on_epoch=reporter.on_epoch,
         checkpoints=open_checkpoints(checkpoints, device, log),
-        on_resume=resume_reporter(log, joint.epochs),
+        on_resume=reporter.on_resume,
     )
     save_model(config, facts, result.weights, out_dir, stage="joint")
     save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels")

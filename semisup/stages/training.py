@@ -1,6 +1,5 @@
 """What the two training stages leave behind in the same way."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -14,25 +13,32 @@ from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import TrainingResult
 
 
-def epoch_reporter(log: StageLog, epochs: int) -> Callable[[dict[str, float]], None]:
-    """An `on_epoch` that logs the record of each epoch and moves the progress display."""
+class EpochReporter:
+    """Logs the record of each epoch and moves the progress display; says where a resumed training goes on.
 
-    def report(record: dict[str, float]) -> None:
+    A resumed training tells its restored epochs once more, for a fresh run to hold their figures. The display has shown
+    them before the crash.
+    """
+
+    def __init__(self, log: StageLog, epochs: int) -> None:
+        self.log, self.epochs, self.restored = log, epochs, 0
+
+    def on_resume(self, epoch: int) -> None:
+        """Training goes on after this epoch."""
+        self.restored = epoch
+        self.log.info(f"resumed after epoch {epoch} of {self.epochs} from a checkpoint")
+
+    def on_epoch(self, record: dict[str, float]) -> None:
+        """An epoch has ended, now or before a crash."""
         epoch = int(record["epoch"])
-        log.metrics({name: value for name, value in record.items() if name != "epoch"}, step=epoch)
-        log.progress(
-            epoch,
-            epochs,
-            f"loss {record['train_loss']:.3f}, validation loss {record['validation_loss']:.3f}, "
-            f"validation accuracy {record['validation_accuracy']:.2%}",
-        )
-
-    return report
-
-
-def resume_reporter(log: StageLog, epochs: int) -> Callable[[int], None]:
-    """An `on_resume` that says where training goes on."""
-    return lambda epoch: log.info(f"resumed after epoch {epoch} of {epochs} from a checkpoint")
+        self.log.metrics({name: value for name, value in record.items() if name != "epoch"}, step=epoch)
+        if epoch >= self.restored:
+            self.log.progress(
+                epoch,
+                self.epochs,
+                f"loss {record['train_loss']:.3f}, validation loss {record['validation_loss']:.3f}, "
+                f"validation accuracy {record['validation_accuracy']:.2%}",
+            )
 
 
 def open_checkpoints(folder: Path | None, device: torch.device, log: StageLog) -> Checkpoints | None:

@@ -51,7 +51,9 @@ tracking: {system_metrics: false}
 
 def environment(tmp_path: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in {"MLFLOW_TRACKING_URI", "PREFECT_API_URL"}}
-    return kept | {"PREFECT_HOME": str(tmp_path / "prefect")} | more
+    # Without it, MLflow's server starts seven more processes for jobs that nobody gives it.
+    own = {"PREFECT_HOME": str(tmp_path / "prefect"), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return kept | own | more
 
 
 def statuses(client: MlflowClient) -> dict[str, list[str]]:

@@ -114,7 +114,8 @@ def the_mistake(*arguments: str, left: tuple[str, ...] = ()) -> str:
         pytest.param("- seed", ["list", "mapping"], id="list instead of a mapping"),
         pytest.param(b"name: \xff\xfe\x00", ["cannot be read"], id="not UTF-8"),
         pytest.param("seed: !!python/object/apply:os.getcwd []", ["YAML"], id="code in YAML"),
-        pytest.param("name: two words", ["name", "two words"], id="name with a space"),
+        pytest.param("name: two words", ["name='two words'", "letters, digits, '.'"], id="name with a space"),
+        pytest.param("promote: {model: a/b}", ["promote.model='a/b'", "digits, spaces, '.'"], id="odd sign"),
     ],
 )
 def test_a_mistake_in_a_config_is_one_line_that_names_it(content, said, folder, a_file):

@@ -113,7 +113,8 @@ def test_a_schedule_that_cannot_be_is_one_line(cron, timezone, said):
 
 
 def test_a_port_that_is_taken_is_one_line():
-    with socket.socket() as other:
+    """The server of other tests is not meant: with a configured one, no port is needed."""
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]
         with pytest.raises(UserError, match=rf"^--port {port} cannot be used \(Address already in use\); choose"):

@@ -152,7 +152,7 @@ def test_of_two_students_the_one_that_is_clearly_better_is_named():
 # --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [["runs"], ["show", "0123"], ["compare", "0123", "4567"]])
+@pytest.mark.parametrize("command", [["runs"], ["show", "0123"], ["compare", "0123", "4567"], ["reap", "digits"]])
 def test_without_a_store_there_is_nothing_to_tell_and_nothing_is_made(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "there is no MLflow store" in the_mistake(*command)
