@@ -11,9 +11,10 @@ import pytest
 from prefect import flow, tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
+from prefect.runtime import flow_run
 from prefect.states import Running
 
-from flows.reaper import MARK, close_lost_flow_runs, mark_flow_run, reaper
+from flows.reaper import MARK, close_lost_flow_runs, mark_flow_run, marked, reaper
 from flows.workplace import scratch_folder, sweep
 from semisup.config import PipelineConfig
 from semisup.processes import SECONDS_UNTIL_GONE, beat, process_tags
@@ -167,3 +168,18 @@ def test_scratch_folders_go_with_their_block_and_those_of_dead_processes_are_swe
         assert not left.exists()
         assert other.is_dir()  # of another machine that shares the folder
     assert not mine.exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_command_marks_its_flow_run_before_the_flow_begins():
+    """A kill between the run's creation and a mark of its own would leave it RUNNING for ever."""
+
+    @flow
+    def looks_at_itself() -> list[str]:
+        with get_client(sync_client=True) as client:
+            return client.read_flow_run(flow_run.id).tags
+
+    with marked():
+        found = looks_at_itself()
+    assert f"pid={process_tags()['pid']}" in found
+    assert MARK in found
