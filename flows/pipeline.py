@@ -72,7 +72,7 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
                     reigning = current_champion(tracker, config)
                     step = plan(config, champion=reigning is not None)[-1]  # noqa: PLW2901 -- the same one, as of now
                 upstream = _references(tracker, config, step, stages, reigning)
-                warn_of_other_splits(tracker, step, upstream)
+                warn_of_other_splits(tracker, step, upstream, get_run_logger())
                 stages[step.name] = task_for(step, config)(
                     step=step,
                     config=config,

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flows import display
 from flows.results import StageResult
-from flows.steps import Reference
+from flows.steps import Logger, Reference, tell
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.stages import CHAMPION, Step
@@ -48,7 +47,7 @@ def champion_as(
     return _reference(tracker, reigning.predecessor, config) if reigning.predecessor else None
 
 
-def warn_of_other_splits(tracker: Tracker, step: Step, upstream: Mapping[str, Reference]) -> None:
+def warn_of_other_splits(tracker: Tracker, step: Step, upstream: Mapping[str, Reference], logger: Logger) -> None:
     """Say so when a champion that teaches knows labels of other splits, by itself or through its own teachers.
 
     Labelled images there may be validation images here, and validation figures then flatter.
@@ -57,7 +56,8 @@ def warn_of_other_splits(tracker: Tracker, step: Step, upstream: Mapping[str, Re
         return
     known = set(tracker.get(upstream["teacher"].run_id).tags.get("splits", "").split())
     if known != {upstream["split"].output_digest}:
-        display.current().line(
+        tell(
+            logger,
             "pseudo_label.teacher='champion' has learnt from other splits: it may know labels of validation images of "
             "this one, so validation figures flatter; use the same seed and split",
             warning=True,

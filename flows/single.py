@@ -46,7 +46,7 @@ def stage(
         with scratch_folder(config) as scratch:
             surveyor = Surveyor(tracker, config, checked.digests, scratch)
             step, references = resolve(surveyor, name, upstream or {})
-        warn_of_other_splits(tracker, step, references)
+        warn_of_other_splits(tracker, step, references, get_run_logger())
         result: StageResult = task_for(step, config)(
             step=step,
             config=config,

@@ -101,9 +101,7 @@ def run_step(
             if others[0].id != waiting_for:
                 waiting_for = others[0].id
                 tags = others[0].tags
-                _tell(
-                    logger, f"process {tags.get('pid')} on {tags.get('host')} is at this step already; waiting for it"
-                )
+                tell(logger, f"process {tags.get('pid')} on {tags.get('host')} is at this step already; waiting for it")
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
@@ -129,7 +127,7 @@ class _Work:
         known = set(self.damaged)
         run = reusable(self.tracker, self.lineage.fingerprint, self.scratch, self.damaged)
         for run_id in self.damaged.keys() - known:
-            _tell(self.logger, f"run {run_id[:8]} is not reused: {self.damaged[run_id]}", warning=True)
+            tell(self.logger, f"run {run_id[:8]} is not reused: {self.damaged[run_id]}", warning=True)
         if run is None:
             return None
         shutil.rmtree(self._checkpoints, ignore_errors=True)  # of somebody who was killed after the run was finished
@@ -222,6 +220,7 @@ class _Work:
         )
 
 
-def _tell(logger: Logger, text: str, *, warning: bool = False) -> None:
+def tell(logger: Logger, text: str, *, warning: bool = False) -> None:
+    """A line in Prefect's log and on the screen."""
     (logger.warning if warning else logger.info)(text)
     display.current().line(text, warning=warning)

@@ -110,6 +110,14 @@ def test_the_champion_teaches_the_next_run_and_without_one_the_baseline_does(fin
     assert labels.tags["upstream.teacher"] == finished_run.result["stages"]["baseline"]["run_id"]
 
 
+def test_a_champion_of_another_split_is_told_to_flatter_the_validation_figures(rerunnable, tiny_config, caplog):
+    champions = changed(tiny_config, pseudo_label={"teacher": "champion"}, promote={"enabled": False})
+    pipeline(champions)
+    assert "other splits" not in caplog.text
+    pipeline(changed(champions, seed=11, promote={"enabled": False, "model": "tiny"}))
+    assert "pseudo_label.teacher='champion' has learnt from other splits" in caplog.text
+
+
 def test_rounds_chain_teacher_labels_student(rerunnable, tiny_config):
     result = pipeline(changed(tiny_config, rounds=2))
     assert list(result["stages"]) == [*STAGES[:4], "pseudo_label-2", "joint-2", *STAGES[4:]]
