@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import ConfigName, Overrides, user_mistakes_in_one_line
+from flows.commands import ConfigName, Cron, DeploymentName, Overrides, TimeZone, user_mistakes_in_one_line
 
 
 def deploy(
@@ -12,14 +12,9 @@ def deploy(
     *,
     pool: Annotated[str, typer.Option(metavar="POOL", help="Work pool whose workers run the deployments.")],
     overrides: Overrides = None,
-    cron: Annotated[
-        str | None,
-        typer.Option(metavar="CRON", help="When to run the pipeline, such as '0 3 * * *'; else by hand only."),
-    ] = None,
-    timezone: Annotated[str, typer.Option(metavar="ZONE", help="Time zone of --cron, an IANA name.")] = "UTC",
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the deployments; unset: the name of the config.")
-    ] = None,
+    cron: Cron = None,
+    timezone: TimeZone = "UTC",
+    name: DeploymentName = None,
 ) -> None:
     """Register pipeline, stages and reaper with the Prefect server that PREFECT_API_URL names, for a pool's workers.
 

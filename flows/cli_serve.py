@@ -6,21 +6,25 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import ConfigName, Overrides, end, end_orderly_on_sigterm, user_mistakes_in_one_line
+from flows.commands import (
+    ConfigName,
+    Cron,
+    DeploymentName,
+    Overrides,
+    TimeZone,
+    end,
+    end_orderly_on_sigterm,
+    user_mistakes_in_one_line,
+)
 
 
 def serve(
     config: ConfigName,
     *,
     overrides: Overrides = None,
-    cron: Annotated[
-        str | None,
-        typer.Option(metavar="CRON", help="When to run the pipeline, such as '0 3 * * *'; else by hand only."),
-    ] = None,
-    timezone: Annotated[str, typer.Option(metavar="ZONE", help="Time zone of --cron, an IANA name.")] = "UTC",
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the deployments; unset: the name of the config.")
-    ] = None,
+    cron: Cron = None,
+    timezone: TimeZone = "UTC",
+    name: DeploymentName = None,
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port of a Prefect server of our own, if none is configured.")
     ] = 4200,
@@ -52,7 +56,7 @@ def serve(
         name = checked_name(name)
         schedule = cron_schedule(cron, timezone) if cron is not None else None
         check_port(port)
-        resolved = prepare(config, overrides or [])
+        resolved, _ = prepare(config, overrides or [])
         end_orderly_on_sigterm()
         typer.echo("starting Prefect")
         ensure_prefect_api(port)

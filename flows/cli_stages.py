@@ -39,14 +39,14 @@ def stage(
         named = _pairs(upstream or [])
         from flows.preparation import prepare
 
-        resolved = prepare(config, overrides or [])
+        resolved, digests = prepare(config, overrides or [])
         from flows import display
         from flows.reaper import marked
         from flows.server import ensure_prefect_api
         from flows.single import look_up
         from flows.single import stage as flow
 
-        look_up(resolved, name, named)
+        look_up(resolved, digests, name, named)
         end_orderly_on_sigterm()
         with display.shown():
             ensure_prefect_api()
@@ -66,10 +66,10 @@ def status(config: ConfigName, overrides: Overrides = None, as_json: AsJson = Fa
     with user_mistakes_in_one_line():
         from flows.preparation import prepare
 
-        resolved = prepare(config, overrides or [], only_looks=True)
+        resolved, digests = prepare(config, overrides or [], only_looks=True)
         from flows.survey import survey
 
-        states = survey(resolved, Path.cwd())
+        states = survey(resolved, digests, Path.cwd())
     if as_json:
         typer.echo(json.dumps([_plain(state) for state in states.values()]))
         return
@@ -87,7 +87,7 @@ def reap(config: ConfigName, overrides: Overrides = None) -> None:
         from semisup.tracking.tracker import Tracker
 
         Tracker.existing(Path.cwd())
-        resolved = prepare(config, overrides or [])
+        resolved, _ = prepare(config, overrides or [])
         from flows.reaper import marked, reaper
         from flows.server import ensure_prefect_api
 

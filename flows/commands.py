@@ -22,6 +22,13 @@ ConfigName = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")
 ]
+Cron = Annotated[
+    str | None, typer.Option(metavar="CRON", help="When to run the pipeline, such as '0 3 * * *'; else by hand only.")
+]
+TimeZone = Annotated[str, typer.Option(metavar="ZONE", help="Time zone of --cron, an IANA name.")]
+DeploymentName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Name of the deployments; unset: the name of the config.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 

@@ -126,14 +126,7 @@ def _config(tracker: Tracker, run: StoredRun, scratch: Path) -> Mapping[str, Any
     try:
         return flatten(PipelineConfig.model_validate(values))
     except ValueError:  # written by another version of this project
-        return _flat(values)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+        return flatten(values)
 
 
 def _predictions(tracker: Tracker, run: StoredRun, scratch: Path) -> pd.DataFrame:

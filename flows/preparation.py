@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,9 +14,14 @@ from semisup.errors import UserError
 from semisup.lineage import pin_code_versions
 from semisup.stages import STAGES
 
+if TYPE_CHECKING:
+    from semisup.stages.preflight import DataDigests
 
-def prepare(name: str, overrides: Sequence[str], *, only_looks: bool = False) -> PipelineConfig:
-    """The config of a command line, known to run: a mistake shall not have to wait for Prefect's server to start.
+
+def prepare(name: str, overrides: Sequence[str], *, only_looks: bool = False) -> "tuple[PipelineConfig, DataDigests]":
+    """The config of a command line, known to run, and what its data set is.
+
+    A mistake shall not have to wait for Prefect's server to start.
 
     A command that `only_looks` needs no Prefect, and makes no store.
 
@@ -33,11 +38,12 @@ def prepare(name: str, overrides: Sequence[str], *, only_looks: bool = False) ->
     from semisup.stages.preflight import check
     from semisup.tracking.tracker import Tracker
 
-    for warning in check(config).warnings:
+    checked = check(config)
+    for warning in checked.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     if not only_looks:
         Tracker.open(config.tracking.experiment, Path.cwd())
-    return config
+    return config, checked.digests
 
 
 def known_stages(names: Sequence[str]) -> list[Any]:

@@ -18,7 +18,7 @@ from flows.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.stages import CHAMPION, Step, plan
-from semisup.stages.preflight import check
+from semisup.stages.preflight import DataDigests
 from semisup.tracking.failures import store_failures
 from semisup.tracking.tracker import Tracker
 
@@ -68,7 +68,7 @@ def stage(
     }
 
 
-def look_up(config: PipelineConfig, name: str, upstream: Mapping[str, str]) -> None:
+def look_up(config: PipelineConfig, digests: DataDigests, name: str, upstream: Mapping[str, str]) -> None:
     """Make sure that a stage can be run alone, before anything is started.
 
     Raises:
@@ -76,7 +76,7 @@ def look_up(config: PipelineConfig, name: str, upstream: Mapping[str, str]) -> N
     """
     tracker = Tracker.open(config.tracking.experiment, Path.cwd())
     with store_failures(tracker.uri), tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        resolve(Surveyor(tracker, config, check(config).digests, Path(scratch)), name, upstream)
+        resolve(Surveyor(tracker, config, digests, Path(scratch)), name, upstream)
 
 
 def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[Step, dict[str, Reference]]:

@@ -12,7 +12,7 @@ from flows.steps import Reference, lineage_for, reusable
 from semisup.config import PipelineConfig
 from semisup.lineage import Lineage
 from semisup.stages import CHAMPION, Step, plan
-from semisup.stages.preflight import DataDigests, check
+from semisup.stages.preflight import DataDigests
 from semisup.tracking.failures import store_failures
 from semisup.tracking.model import Champion
 from semisup.tracking.store import sqlite_path, store_uri
@@ -47,18 +47,18 @@ class StepState:
         return (time.time() if now is None else now) - (self.run.ended or self.run.started)
 
 
-def survey(config: PipelineConfig, folder: Path) -> dict[str, StepState]:
+def survey(config: PipelineConfig, digests: DataDigests, folder: Path) -> dict[str, StepState]:
     """How every step of a config stands in the store of a folder.
 
     Raises:
-        UserError: a mistake in config or data, or the store does not answer.
+        UserError: the store does not answer, or its champion cannot be used.
     """
     database = sqlite_path(store_uri(folder))
     if database is not None and not database.exists():  # a look makes no store
         return {step.name: StepState(step, "missing", None, "nothing has run here yet") for step in plan(config)}
     tracker = Tracker.open(config.tracking.experiment, folder)
     with store_failures(tracker.uri), tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        return Surveyor(tracker, config, check(config).digests, Path(scratch)).survey()
+        return Surveyor(tracker, config, digests, Path(scratch)).survey()
 
 
 @dataclass(frozen=True)

@@ -305,8 +305,8 @@ def describe_keys(section: type[BaseModel] = PipelineConfig, prefix: str = "") -
             )
 
 
-def flatten(config: BaseModel) -> dict[str, Any]:
-    """Dotted key → plain value of every leaf."""
+def flatten(config: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key → plain value of every leaf, of a config or of the nested mappings that one was saved as."""
 
     def leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         for key, value in values.items():
@@ -315,7 +315,7 @@ def flatten(config: BaseModel) -> dict[str, Any]:
             else:
                 yield prefix + key, value
 
-    return dict(leaves(config.model_dump(mode="json"), ""))
+    return dict(leaves(config.model_dump(mode="json") if isinstance(config, BaseModel) else config, ""))
 
 
 def resolve_data_root(data: DataConfig) -> Path | None:
