@@ -13,7 +13,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows import display
-from flows.promotion import apply_decision, champion_as, current_champion, warn_of_other_splits
+from flows.promotion import apply_decision, current_champion, references, warn_of_other_splits
 from flows.publish import publish_markdown
 from flows.reaper import mark_flow_run, reap_at_start
 from flows.results import PipelineResult, StageResult
@@ -22,11 +22,10 @@ from flows.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import StoreUnavailableError
 from semisup.lineage import pin_code_versions
-from semisup.stages import CHAMPION, StageName, Step, plan
+from semisup.stages import StageName, Step, plan
 from semisup.stages.files import read_json
 from semisup.stages.preflight import Checked, DataDigests, check
 from semisup.tracking.failures import store_failures
-from semisup.tracking.model import Champion
 from semisup.tracking.tracker import Tracker
 
 RETRY_AFTER: list[float] = [10, 60, 300]
@@ -59,8 +58,10 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
     tracker = open_store(config.tracking.experiment)
     with store_failures(tracker.uri):
         reap_at_start(tracker, config, get_run_logger())
-        with scratch_folder(config):
-            reigning = current_champion(tracker, config)  # here, so that a mistake is found before a run is written
+        with scratch_folder(
+            config
+        ):  # this and the champion are looked at before a run is written: a mistake leaves none
+            reigning = current_champion(tracker, config)
         tags = {"config": config.name, "seed": str(config.seed), "stage": "pipeline"}
         tags |= {"prefect.flow_run_id": str(flow_run.id or "")}
         with tracker.run(f"{config.name}-seed{config.seed}", tags) as run:
@@ -70,8 +71,8 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
             for step in plan(config, champion=reigning is not None):
                 if step.stage == "promote":  # hours may have passed, and another pipeline may have crowned its student
                     reigning = current_champion(tracker, config)
-                    step = plan(config, champion=reigning is not None)[-1]  # noqa: PLW2901 -- the same one, as of now
-                upstream = _references(tracker, config, step, stages, reigning)
+                known = {name: reference_to(stage) for name, stage in stages.items()}
+                upstream = references(tracker, config, step, known, reigning)
                 warn_of_other_splits(tracker, step, upstream, get_run_logger())
                 stages[step.name] = task_for(step, config)(
                     step=step,
@@ -142,23 +143,6 @@ def run_stage(
 def task_for(step: Step, config: PipelineConfig) -> Any:
     """The task of a step, under its name and with the configured time limit."""
     return run_stage.with_options(name=step.name, timeout_seconds=config.runtime.stage_timeout)
-
-
-def _references(
-    tracker: Tracker,
-    config: PipelineConfig,
-    step: Step,
-    stages: Mapping[str, StageResult],
-    reigning: Champion | None,
-) -> dict[str, Reference]:
-    evaluate = reference_to(stages["evaluate"]) if "evaluate" in stages else None
-    references: dict[str, Reference] = {}
-    for role, source in step.upstream.items():
-        if source != CHAMPION:
-            references[role] = reference_to(stages[source])
-        elif reigning is not None and (reference := champion_as(tracker, config, role, reigning, evaluate)):
-            references[role] = reference
-    return references
 
 
 def reference_to(stage: StageResult) -> Reference:

@@ -27,16 +27,34 @@ def current_champion(tracker: Tracker, config: PipelineConfig) -> Champion | Non
     return champion(tracker, model_name(config))
 
 
-def champion_as(
+def references(
+    tracker: Tracker, config: PipelineConfig, step: Step, known: Mapping[str, Reference], reigning: Champion | None
+) -> dict[str, Reference]:
+    """What a step reads, under the names that its stage gives them; no champion where there is none to be read.
+
+    `known` maps earlier steps to what they left.
+
+    Raises:
+        UserError: the champion's runs are not in the store any more, or their files are damaged.
+    """
+    found: dict[str, Reference] = {}
+    for role, source in step.upstream.items():
+        if source != CHAMPION:
+            found[role] = known[source]
+        elif reigning is not None and (
+            champions := _champion_as(tracker, config, role, reigning, known.get("evaluate"))
+        ):
+            found[role] = champions
+    return found
+
+
+def _champion_as(
     tracker: Tracker, config: PipelineConfig, role: str, reigning: Champion, evaluate: Reference | None
 ) -> Reference | None:
     """What a step reads of the champion: as `teacher` its training run, else the promotion that made it champion.
 
     A champion that this very evaluation made is not judged against itself but against its predecessor, or None: the
     question is the same as when it was decided, and so is the answer, which is reused.
-
-    Raises:
-        UserError: its runs are not in the store any more, or their files are damaged.
     """
     if role == "teacher":
         return _reference(tracker, reigning.run_id, config)

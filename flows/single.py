@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.pipeline import checked_config, open_store, task_for
-from flows.promotion import apply_decision, champion_as, current_champion, warn_of_other_splits
+from flows.promotion import apply_decision, current_champion, references, warn_of_other_splits
 from flows.reaper import mark_flow_run, reap_at_start
 from flows.results import StageResult
 from flows.steps import Reference
@@ -45,23 +45,23 @@ def stage(
         reap_at_start(tracker, config, get_run_logger())
         with scratch_folder(config) as scratch:
             surveyor = Surveyor(tracker, config, checked.digests, scratch)
-            step, references = resolve(surveyor, name, upstream or {})
-        warn_of_other_splits(tracker, step, references, get_run_logger())
+            step, found = resolve(surveyor, name, upstream or {})
+        warn_of_other_splits(tracker, step, found, get_run_logger())
         result: StageResult = task_for(step, config)(
             step=step,
             config=config,
-            upstream=references,
+            upstream=found,
             digests=checked.digests,
             parent_run_id=None,
             force=force,
         )
-        decision = _crown(tracker, config, step, references, result)
+        decision = _crown(tracker, config, step, found, result)
     return {
         "stage": step.name,
         "run_id": result.run_id,
         "reused": result.reused,
         "seconds": round(result.seconds, 3),
-        "upstream": {role: reference.run_id for role, reference in references.items()},
+        "upstream": {role: reference.run_id for role, reference in found.items()},
         "page": tracker.link(result.run_id),
         "champion": decision,
         "metrics": dict(result.figures),
@@ -96,20 +96,18 @@ def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[St
         if key not in {*step.upstream, *step.upstream.values()}:
             reads = ", ".join(sorted(step.upstream.values())) or "nothing"
             raise UserError(f"--upstream {key}={named[key]}: stage {name!r} does not read {key!r}; it reads {reads}")
-    references: dict[str, Reference] = {}
-    for role, source in step.upstream.items():
-        run_id = named.get(source) or named.get(role)
-        if run_id:
-            references[role] = _named(surveyor, role, source, run_id)
-        elif source == CHAMPION:
-            if reigning is not None and (
-                found := champion_as(tracker, config, role, reigning, references.get("evaluate"))
-            ):
-                references[role] = found
-        else:
-            references[role] = _matching(states[source], name)
-    _check_one_split(tracker, step, references)
-    return step, references
+    inputs = step.upstream.items()
+    chosen = {
+        role: _named(surveyor, role, source, run_id)
+        for role, source in inputs
+        if (run_id := named.get(source) or named.get(role))
+    }
+    read = {
+        source: chosen.get(role) or _matching(states[source], name) for role, source in inputs if source != CHAMPION
+    }
+    found = references(tracker, config, step, read, reigning) | chosen
+    _check_one_split(tracker, step, found)
+    return step, found
 
 
 def _named(surveyor: Surveyor, role: str, source: str, run_id: str) -> Reference:
@@ -139,12 +137,12 @@ def _matching(state: StepState, reader: str) -> Reference:
     return state.reference
 
 
-def _check_one_split(tracker: Tracker, step: Step, references: Mapping[str, Reference]) -> None:
+def _check_one_split(tracker: Tracker, step: Step, found: Mapping[str, Reference]) -> None:
     """All inputs stem from the split that this stage reads: another one's labels would leak into this one's figures."""
-    if "split" not in references:
+    if "split" not in found:
         return
-    ours = references["split"].output_digest
-    for role, reference in references.items():
+    ours = found["split"].output_digest
+    for role, reference in found.items():
         theirs = tracker.get(reference.run_id).tags.get("digest.split", ours)
         if role != "split" and theirs != ours and step.upstream[role] != CHAMPION:
             raise UserError(
@@ -154,11 +152,11 @@ def _check_one_split(tracker: Tracker, step: Step, references: Mapping[str, Refe
 
 
 def _crown(
-    tracker: Tracker, config: PipelineConfig, step: Step, references: Mapping[str, Reference], result: StageResult
+    tracker: Tracker, config: PipelineConfig, step: Step, found: Mapping[str, Reference], result: StageResult
 ) -> str | None:
     if step.stage != "promote":
         return None
-    evaluate = tracker.get(references["evaluate"].run_id)
+    evaluate = tracker.get(found["evaluate"].run_id)
     models = {
         name: StageResult.of(tracker.get(evaluate.tags[f"upstream.{role}"]), seconds=0.0)
         for name, role in (("student", "joint"), ("baseline", "baseline"))

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from flows.promotion import champion_as, current_champion
+from flows.promotion import current_champion, references
 from flows.steps import Reference, lineage_for, reusable
 from semisup.config import PipelineConfig
 from semisup.lineage import Lineage
-from semisup.stages import CHAMPION, Step, plan
+from semisup.stages import Step, plan
 from semisup.stages.preflight import DataDigests
 from semisup.tracking.failures import store_failures
-from semisup.tracking.model import Champion
 from semisup.tracking.store import sqlite_path, store_uri
 from semisup.tracking.stored import StoredRun
 from semisup.tracking.tracker import ERROR, Tracker
@@ -74,27 +73,16 @@ class Surveyor:
         """Step → how it stands, in the order of the plan."""
         reigning = current_champion(self.tracker, self.config)
         states: dict[str, StepState] = {}
+        known: dict[str, Reference] = {}
         for step in plan(self.config, champion=reigning is not None):
-            behind = [source for source in step.upstream.values() if source in states and not states[source].reference]
+            behind = [source for source in step.upstream.values() if source in states and source not in known]
             if behind:
                 states[step.name] = self._waiting(step, behind)
             else:
-                states[step.name] = self._ready(step, self._upstream(step, states, reigning))
+                states[step.name] = self._ready(step, references(self.tracker, self.config, step, known, reigning))
+            if (reference := states[step.name].reference) is not None:
+                known[step.name] = reference
         return states
-
-    def _upstream(self, step: Step, states: Mapping[str, StepState], reigning: Champion | None) -> dict[str, Reference]:
-        evaluate = states["evaluate"].reference if "evaluate" in states else None
-        upstream: dict[str, Reference] = {}
-        for role, source in step.upstream.items():
-            if source != CHAMPION:
-                reference = states[source].reference
-            else:
-                reference = (
-                    champion_as(self.tracker, self.config, role, reigning, evaluate) if reigning is not None else None
-                )
-            if reference is not None:
-                upstream[role] = reference
-        return upstream
 
     def _waiting(self, step: Step, behind: Sequence[str]) -> StepState:
         """A step whose inputs are not there: whatever it left before was made from others."""

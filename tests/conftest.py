@@ -106,7 +106,7 @@ def run_stages(
         if names is None or step.name in names:
             folders[step.name] = root / step.name
             folders[step.name].mkdir(parents=True)
-            inputs = {role: folders[source] for role, source in step.upstream.items()}
+            inputs = {role: folders[source] for role, source in step.upstream.items() if source in folders}
             log = (logs or {}).get(step.name, Silence())
             load_stage(step.stage)(config, inputs, folders[step.name], log)
     return folders

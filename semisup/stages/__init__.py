@@ -72,11 +72,11 @@ class Step:
     """`joint`, and in later rounds `joint-2`, `joint-3` …"""
     stage: StageName
     upstream: Mapping[str, str]
-    """What the stage calls an input → name of the step that leaves it, or CHAMPION."""
+    """What the stage calls an input → name of the step that leaves it, or CHAMPION, which may not be there."""
 
 
 def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
-    """The steps of a pipeline in the order in which they run; `champion`: does the registry have one?"""
+    """The steps of a pipeline in the order in which they run; `champion`: is there one that can teach?"""
     steps = [Step("split", "split", {}), Step("baseline", "baseline", {"split": "split"})]
     teacher = CHAMPION if champion and config.pseudo_label.teacher == "champion" else "baseline"
     previous: dict[str, str] = {}
@@ -91,7 +91,7 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
     models = {"baseline": "baseline", "pseudo_label": labels, "joint": student}
     steps.append(Step("evaluate", "evaluate", {"split": "split"} | models))
     if config.promote.enabled:
-        steps.append(Step("promote", "promote", {"evaluate": "evaluate"} | ({CHAMPION: CHAMPION} if champion else {})))
+        steps.append(Step("promote", "promote", {"evaluate": "evaluate", CHAMPION: CHAMPION}))
     return tuple(steps)
 
 

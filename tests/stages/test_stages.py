@@ -109,12 +109,12 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from semisup.config_files import load_config
-from semisup.stages import Silence, load_stage, plan
+from semisup.stages import CHAMPION, Silence, load_stage, plan
 
 config, root = load_config(Path(sys.argv[1])), Path(sys.argv[2])
 for step in plan(config):
     (root / step.name).mkdir()
-    inputs = {role: root / source for role, source in step.upstream.items()}
+    inputs = {role: root / source for role, source in step.upstream.items() if source != CHAMPION}
     load_stage(step.stage)(config, inputs, root / step.name, Silence())
 """
 
