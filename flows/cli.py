@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_deploy, cli_runs, cli_serve, cli_stages
+from flows import cli_deploy, cli_ensemble, cli_regress, cli_runs, cli_serve, cli_stages
 from flows.commands import AsJson, ConfigName, Overrides, end_orderly_on_sigterm, user_mistakes_in_one_line
 from semisup import __version__
 
@@ -78,9 +78,11 @@ def run(
         _print_result(result)
 
 
+app.command(epilog="Example:  semisup ensemble digits_bagging --set ensemble.members=7")(cli_ensemble.ensemble)
 app.command(epilog="Example:  semisup stage joint digits --upstream pseudo_label=RUN_ID --force")(cli_stages.stage)
 app.command()(cli_stages.status)
 app.command()(cli_stages.reap)
+app.command(epilog="Example:  semisup regress diabetes --set seed=1")(cli_regress.regress)
 app.command()(cli_runs.runs)
 app.command()(cli_runs.show)
 app.command()(cli_runs.compare)

@@ -21,6 +21,7 @@ from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.annotations import freeze
 from pydantic import ValidationError
 
+from flows.ensemble import ensemble
 from flows.pipeline import pipeline
 from flows.reaper import reaper
 from flows.server import answers
@@ -97,12 +98,17 @@ def next_times(schedule: CronSchedule, count: int = 3) -> list[datetime]:
 
 
 def deployments(config: PipelineConfig, name: str, schedule: CronSchedule | None) -> list[RunnerDeployment]:
-    """The pipeline, on a schedule if there is one; every stage of this config; and the reaper, every ten minutes."""
+    """The pipeline, on a schedule if there is one; every stage of this config; and the reaper, every ten minutes.
+
+    A teacher that is an ensemble is also offered on its own, to be held against the baseline.
+    """
     values = config.model_dump(mode="json")
     cron = Cron(schedule.cron, timezone=schedule.timezone) if schedule else None
     stages = [(step.name, {"name": freeze(step.name), "config": values}) for step in plan(config)]
+    alone = [ensemble] if config.pseudo_label.teacher == "ensemble" else []
     return [
         _deployment(pipeline, name, {"config": values}, cron, ONE_AT_A_TIME),
+        *(_deployment(flow, name, {"config": values}, limit=ONE_AT_A_TIME) for flow in alone),
         *(_deployment(stage, f"{name}-{step}", parameters) for step, parameters in stages),
         _deployment(reaper, name, {"config": values}, Interval(REAPER_EVERY), ONE_AT_A_TIME),
     ]

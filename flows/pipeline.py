@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,22 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows import display
+from flows.members import run_at_once
 from flows.promotion import apply_decision, current_champion, references, warn_of_other_splits
 from flows.publish import publish_markdown
 from flows.reaper import mark_flow_run, reap_at_start
 from flows.results import PipelineResult, StageResult
-from flows.steps import Reference, run_step
+from flows.steps import Reference, lineage_for, reusable, run_step
 from flows.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import StoreUnavailableError
 from semisup.lineage import pin_code_versions
-from semisup.stages import StageName, Step, plan
+from semisup.stages import StageName, Step, independent, plan
 from semisup.stages.files import read_json
 from semisup.stages.preflight import Checked, DataDigests, check
 from semisup.tracking.failures import store_failures
+from semisup.tracking.model import Champion
+from semisup.tracking.run import Run
 from semisup.tracking.tracker import Tracker
 
 RETRY_AFTER: list[float] = [10, 60, 300]
@@ -67,25 +70,11 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
         with tracker.run(f"{config.name}-seed{config.seed}", tags) as run:
             run.log_config(config)
             run.log_dataset(config, checked.digests.pool)
-            stages: dict[str, StageResult] = {}
-            for step in plan(config, champion=reigning is not None):
-                if step.stage == "promote":  # hours may have passed, and another pipeline may have crowned its student
-                    reigning = current_champion(tracker, config)
-                known = {name: reference_to(stage) for name, stage in stages.items()}
-                upstream = references(tracker, config, step, known, reigning)
-                warn_of_other_splits(tracker, step, upstream, get_run_logger())
-                stages[step.name] = task_for(step, config)(
-                    step=step,
-                    config=config,
-                    upstream=upstream,
-                    digests=checked.digests,
-                    parent_run_id=run.id,
-                    force=step.stage in force,
-                )
-                run.set_tags({f"step.{step.name}": stages[step.name].run_id})
+            steps = plan(config, champion=reigning is not None)
+            stages = run_steps(tracker, config, checked.digests, steps, run, reigning=reigning, force=force)
             decision = _decide(tracker, config, stages)
-            metrics = _metrics(tracker, stages["evaluate"])
-            verdict, report = metrics["verdict"], tracker.locate(stages["evaluate"].run_id, "report.html")
+            verdict = verdict_of(tracker, stages["evaluate"])
+            report = tracker.locate(stages["evaluate"].run_id, "report.html")
             seconds, page = time.perf_counter() - started, tracker.link(run.id)
             result = PipelineResult(run.id, seconds, stages, verdict, report, page, decision)
             run.log_metrics(result.figures())
@@ -94,6 +83,52 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
             run.set_tags({"complete": "true"})
     publish_markdown(key="semisup-summary", markdown=result.markdown(), description=config.name)
     return result.as_json()
+
+
+def run_steps(
+    tracker: Tracker,
+    config: PipelineConfig,
+    digests: DataDigests,
+    steps: Sequence[Step],
+    run: Run,
+    *,
+    reigning: Champion | None = None,
+    force: Sequence[StageName] = (),
+) -> dict[str, StageResult]:
+    """Every step's result by its name, as runs within one of a flow; `reigning` is the champion of the beginning."""
+    stages: dict[str, StageResult] = {}
+    for group in independent(steps):
+        if group[0].stage == "promote":  # hours may have passed, and another pipeline may have crowned its student
+            reigning = current_champion(tracker, config)
+        known = {name: reference_to(stage) for name, stage in stages.items()}
+        calls = []
+        for step in group:
+            upstream = references(tracker, config, step, known, reigning)
+            warn_of_other_splits(tracker, step, upstream, get_run_logger())
+            parameters = {"step": step, "config": config, "upstream": upstream, "digests": digests}
+            calls.append(parameters | {"parent_run_id": run.id, "force": step.stage in force})
+        for step, result in zip(group, _run_group(tracker, config, calls), strict=True):
+            stages[step.name] = result
+            run.set_tags({f"step.{step.name}": result.run_id})
+    return stages
+
+
+def _run_group(tracker: Tracker, config: PipelineConfig, calls: Sequence[dict[str, Any]]) -> list[StageResult]:
+    """The results of steps that need not wait for each other; what has to be done is done at the same time."""
+    tasks = [(task_for(call["step"], config), call) for call in calls]
+    missing = [] if len(tasks) == 1 else [pair for pair in tasks if not _is_there(tracker, config, pair[1])]
+    at_once = min(len(missing), config.runtime.parallel_members)
+    done: dict[str, StageResult] = {}
+    if at_once > 1:
+        results = run_at_once(missing, at_once)
+        done = {call["step"].name: result for (_, call), result in zip(missing, results, strict=True)}
+    return [done.get(call["step"].name) or step_task(**call) for step_task, call in tasks]
+
+
+def _is_there(tracker: Tracker, config: PipelineConfig, call: Mapping[str, Any]) -> bool:
+    lineage = lineage_for(call["step"], config, call["upstream"], call["digests"])
+    with scratch_folder(config) as scratch:
+        return not call["force"] and reusable(tracker, lineage.fingerprint, scratch, {}) is not None
 
 
 def checked_config(config: PipelineConfig) -> Checked:
@@ -161,7 +196,7 @@ def _decide(tracker: Tracker, config: PipelineConfig, stages: Mapping[str, Stage
     return decision
 
 
-def _metrics(tracker: Tracker, evaluate: StageResult) -> dict[str, Any]:
+def verdict_of(tracker: Tracker, evaluate: StageResult) -> str:
+    """What a step that tested two models says in its `metrics.json`."""
     with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        metrics: dict[str, Any] = read_json(tracker.file(evaluate.run_id, "metrics.json", Path(scratch)))
-    return metrics
+        return str(read_json(tracker.file(evaluate.run_id, "metrics.json", Path(scratch)))["verdict"])

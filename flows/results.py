@@ -6,6 +6,9 @@ from typing import Any
 
 from semisup.tracking.stored import StoredRun
 
+SINGLE = ("baseline_test_accuracy", "student_test_accuracy", "test_accuracy_difference")
+COMPOUND = ("baseline_compound_accuracy", "student_compound_accuracy", "compound_accuracy_difference")
+
 
 @dataclass(frozen=True)
 class StageResult:
@@ -40,20 +43,24 @@ class PipelineResult:
     """What was decided about the champion, and why; None where nothing was to be decided."""
 
     def figures(self) -> dict[str, float]:
-        """The key figures: fractions, and a p-value. Precision is absent where the truth is unknown."""
-        last = [stage for name, stage in self.stages.items() if name.startswith("pseudo_label")][-1]
-        evaluate, pseudo = self.stages["evaluate"].figures, last.figures
-        names = [
-            f"{start}{end}"
-            for start in ("baseline_test_accuracy", "student_test_accuracy", "test_accuracy_difference")
-            for end in ("", "_low", "_high")
-        ]
-        figures = {name: evaluate[name] for name in [*names, "mcnemar_p"]}
-        return figures | {
-            f"pseudo_label_{name}": pseudo[name]
-            for name in ("coverage", "precision", "precision_low", "precision_high")
-            if name in pseudo
+        """The key figures: fractions, and a p-value.
+
+        Absent are the precision where the truth is unknown, a threshold that was not certified, and accuracies on
+        compound images where none were asked for.
+        """
+        evaluate, pseudo = self.stages["evaluate"].figures, self._of_last_round("pseudo_label")
+        figures = {name: evaluate[name] for name in [*_with_ends(*SINGLE), "mcnemar_p"]}
+        figures |= {
+            f"pseudo_label_{name}": pseudo[name] for name in ["coverage", *_with_ends("precision")] if name in pseudo
         }
+        calibrate = self._of_last_round("calibrate")
+        if calibrate.get("certified"):
+            figures["certified_threshold"] = calibrate["threshold"]
+        return figures | {name: evaluate[name] for name in _with_ends(*COMPOUND) if name in evaluate}
+
+    def _of_last_round(self, stage: str) -> Mapping[str, float]:
+        """Figures of a stage that runs once a round; none where it did not run."""
+        return ([step.figures for name, step in self.stages.items() if name.startswith(stage)] or [{}])[-1]
 
     def as_json(self) -> dict[str, Any]:
         """The one JSON object that `semisup run --json` prints."""
@@ -86,19 +93,28 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             return ""
         return f"{result[f'{name}_low']:{spec}} … {result[f'{name}_high']:{spec}}"
 
+    def share(label: str, name: str, spec: str = ".2%") -> tuple[str, str, str]:
+        return label, f"{result[name]:{spec}}", interval(name, spec)
+
     table = [
-        ("Baseline, test accuracy", f"{result['baseline_test_accuracy']:.2%}", interval("baseline_test_accuracy")),
-        ("Student, test accuracy", f"{result['student_test_accuracy']:.2%}", interval("student_test_accuracy")),
-        (
-            "Difference, student − baseline",
-            f"{result['test_accuracy_difference']:+.2%}",
-            interval("test_accuracy_difference", "+.2%"),
-        ),
+        share("Baseline, test accuracy", "baseline_test_accuracy"),
+        share("Student, test accuracy", "student_test_accuracy"),
+        share("Difference, student − baseline", "test_accuracy_difference", "+.2%"),
         ("McNemar p", f"{result['mcnemar_p']:.3g}", result["verdict"]),
         ("Pseudo-labels accepted", f"{result['pseudo_label_coverage']:.1%}", ""),
     ]
     if "pseudo_label_precision" in result:
-        table.append(
-            ("Pseudo-labels right", f"{result['pseudo_label_precision']:.2%}", interval("pseudo_label_precision"))
-        )
+        table.append(share("Pseudo-labels right", "pseudo_label_precision"))
+    if "certified_threshold" in result:
+        table.append(("Certified threshold", f"{result['certified_threshold']:g}", ""))
+    if "baseline_compound_accuracy" in result:
+        table += [
+            share("Baseline, compound images", "baseline_compound_accuracy"),
+            share("Student, compound images", "student_compound_accuracy"),
+            share("Difference, compound images", "compound_accuracy_difference", "+.2%"),
+        ]
     return table
+
+
+def _with_ends(*names: str) -> list[str]:
+    return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]

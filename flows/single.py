@@ -17,12 +17,12 @@ from flows.survey import StepState, Surveyor
 from flows.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.stages import CHAMPION, Step, plan
+from semisup.stages import CHAMPION, Step, ensemble_plan, plan
 from semisup.stages.preflight import DataDigests
 from semisup.tracking.failures import store_failures
 from semisup.tracking.tracker import Tracker
 
-TEACHERS = ("baseline", "joint")
+TEACHERS = ("baseline", "joint", "ensemble")
 """Stages that leave a network, and so may teach."""
 
 
@@ -87,6 +87,8 @@ def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[St
     """
     tracker, config = surveyor.tracker, surveyor.config
     states = surveyor.survey()
+    if name in {step.name for step in ensemble_plan(config)} - states.keys():  # of an ensemble that teaches nobody
+        states = surveyor.survey(ensemble_plan(config))
     reigning = current_champion(tracker, config)
     if name not in states:
         known = ", ".join(step.name for step in plan(config))

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from flows.workplace import checkpoint_folder, scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.lineage import Lineage, lineage_of
-from semisup.stages import SECTIONS, Step, load_stage
+from semisup.stages import SECTIONS, UNREAD, Step, load_stage
 from semisup.stages.files import load_model, pool_of
 from semisup.stages.preflight import DataDigests
 from semisup.tracking.failures import store_failures
@@ -48,7 +48,11 @@ class Reference:
 def lineage_for(step: Step, config: PipelineConfig, upstream: Mapping[str, Reference], digests: DataDigests) -> Lineage:
     """What a step's result follows from, given what it reads."""
     inputs = {role: reference.output_digest for role, reference in upstream.items()}
-    return lineage_of(step.stage, config, SECTIONS[step.stage], inputs, digests.seen_by(step.stage))
+    lineage = lineage_of(step.stage, config, SECTIONS[step.stage], inputs, digests.seen_by(step.stage))
+    read = {key: value for key, value in lineage.config.items() if key not in UNREAD.get(step.stage, ())}
+    if step.stage == "member":
+        read["step.number"] = step.number  # members have the same inputs, and samples of their own
+    return replace(lineage, config=read)
 
 
 def reusable(tracker: Tracker, fingerprint: str, scratch: Path, damaged: dict[str, str]) -> StoredRun | None:
@@ -208,7 +212,8 @@ class _Work:
         out_dir = self.scratch / "out"
         shutil.rmtree(out_dir, ignore_errors=True)
         out_dir.mkdir()
-        load_stage(self.step.stage, self._checkpoints)(self.config, inputs, out_dir, recorder)
+        stage = load_stage(self.step.stage, self._checkpoints, self.step.number)
+        stage(self.config, inputs, out_dir, recorder)
         return out_dir
 
     def _publish_link(self, run_id: str) -> None:

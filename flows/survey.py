@@ -69,12 +69,12 @@ class Surveyor:
     digests: DataDigests
     scratch: Path
 
-    def survey(self) -> dict[str, StepState]:
-        """Step → how it stands, in the order of the plan."""
+    def survey(self, steps: Sequence[Step] | None = None) -> dict[str, StepState]:
+        """Step → how it stands, in the order of the plan, which is the pipeline's unless other steps are given."""
         reigning = current_champion(self.tracker, self.config)
         states: dict[str, StepState] = {}
         known: dict[str, Reference] = {}
-        for step in plan(self.config, champion=reigning is not None):
+        for step in plan(self.config, champion=reigning is not None) if steps is None else steps:
             behind = [source for source in step.upstream.values() if source in states and source not in known]
             if behind:
                 states[step.name] = self._waiting(step, behind)

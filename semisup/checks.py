@@ -3,20 +3,38 @@
 from collections.abc import Mapping
 from typing import Any
 
-from semisup.config import PipelineConfig
+import numpy as np
+from scipy.stats import chisquare
+
+from semisup.config import CertifiedThreshold, PipelineConfig
+
+FEWEST_DISCORDANT = 6
+"""Images that one model must have right and the other wrong, all the same way round, before McNemar's exact test shows
+a difference: 2 · ½⁶ = 0.031."""
+WIDE = 0.1
+"""Ten points: a difference, or a drift of class shares, that nobody should have to overlook."""
+SURPRISE = 0.001
+LEAST_SHARE = 0.01
+"""Of the unlabelled loss in the gradient."""
 
 
 def config_warnings(config: PipelineConfig, num_classes: int) -> list[str]:
     """What a config says that cannot work well, one line each."""
     warnings = []
-    smoothing, threshold = config.baseline.label_smoothing, config.pseudo_label.threshold
-    highest = smoothing.highest_target(num_classes)
-    if config.joint.method == "threshold" and smoothing.epsilon and threshold >= highest:
+    warnings += _starvation(config, num_classes)
+    validation = config.split.validation_per_class * num_classes
+    if FEWEST_DISCORDANT / validation > WIDE:
         warnings.append(
-            f"pseudo_label.threshold={threshold} can hardly be reached: baseline.label_smoothing.epsilon="
-            f"{smoothing.epsilon} teaches the baseline a confidence of at most {highest:.3g}; "
-            "lower the threshold or train the teacher without smoothing"
+            f"split.validation_per_class={config.split.validation_per_class} makes {validation} validation images, too "
+            f"few to tell apart two models that differ by less than {FEWEST_DISCORDANT / validation:.0%}; use more, or "
+            "read differences in validation accuracy as ties"
         )
+    for stage, train in (("baseline", config.baseline), ("joint", config.joint)):
+        if train.sampling == "balanced" and train.class_weights != "none":
+            warnings.append(
+                f"{stage}.sampling='balanced' and {stage}.class_weights={train.class_weights!r} both mend the same "
+                "imbalance, so that rare classes outweigh frequent ones; use one of them"
+            )
     if config.joint.method == "online" and config.rounds > 1:
         warnings.append(
             f"rounds={config.rounds}, but joint.method='online' asks no teacher, so every round is alike; use rounds: 1"
@@ -26,14 +44,63 @@ def config_warnings(config: PipelineConfig, num_classes: int) -> list[str]:
     return warnings
 
 
+def _starvation(config: PipelineConfig, num_classes: int) -> list[str]:
+    """Can the teacher reach the threshold? Its targets cap what a perfect fit is sure of."""
+    train, threshold = config.baseline, config.pseudo_label.threshold
+    smoothing, disturbed = train.label_smoothing, train.disturb_label / 100
+    highest = (1 - disturbed) * smoothing.highest_target(num_classes) + disturbed / num_classes
+    if isinstance(threshold, CertifiedThreshold) or config.calibrate.method != "none":
+        return []
+    if config.joint.method != "threshold" or highest == 1 or threshold < highest:
+        return []
+    causes = [f"baseline.label_smoothing.epsilon={smoothing.epsilon}"] if smoothing.epsilon else []
+    causes += [f"baseline.disturb_label={train.disturb_label:g}"] if disturbed else []
+    return [
+        f"pseudo_label.threshold={threshold} can hardly be reached: {' and '.join(causes)} "
+        f"{'teaches' if len(causes) == 1 else 'teach'} the baseline a confidence of at most {highest:.3g}; lower the "
+        "threshold, train the teacher without, or calibrate it (calibrate.method: temperature)"
+    ]
+
+
 def pseudo_label_warnings(summary: Mapping[str, Any]) -> list[str]:
     """What a pseudo-label summary shows that cannot help a student, one line each."""
     per_class = summary["accepted_per_class"]
     if summary["accepted"] == 0:
         return [
-            f"no unlabelled image reached pseudo_label.threshold={summary['threshold']}; "
+            f"no unlabelled image reached pseudo_label.threshold={summary['threshold']:g}; "
             "lower it or train a better baseline"
         ]
+    warnings = []
     if sum(count > 0 for count in per_class) == 1:
-        return ["all accepted pseudo-labels are of one class; the student can only drift towards it"]
-    return []
+        warnings.append("all accepted pseudo-labels are of one class; the student can only drift towards it")
+    return warnings + _drift(summary)
+
+
+def training_warnings(training: Mapping[str, Any], alpha_final: float) -> list[str]:
+    """What a student's `training.json` shows that makes pseudo-labels useless, one line each."""
+    share = training.get("unlabeled_share")
+    if share is None or share >= LEAST_SHARE or alpha_final == 0:  # of the last there is a warning already
+        return []
+    return [
+        f"joint.alpha_final={alpha_final:g}: the unlabelled loss makes up {share:.2%} of the gradient, too little to "
+        "matter; use a larger one, such as 1"
+    ]
+
+
+def _drift(summary: Mapping[str, Any]) -> list[str]:
+    """Do the unlabelled images, as the teacher sees them, hold another mix of classes than the labelled ones?
+
+    The labelled ones were picked per class, so their shares are no sample: the predicted ones are tested against them.
+    """
+    predicted, labeled = (np.array(summary[name]) for name in ("predicted_per_class", "labeled_per_class"))
+    shares, expected = predicted / predicted.sum(), labeled / labeled.sum()
+    distance = np.abs(shares - expected).sum() / 2
+    known = labeled > 0  # the teacher has never seen an image of the others
+    if distance < WIDE or chisquare(predicted[known], (expected * predicted[known].sum())[known]).pvalue > SURPRISE:
+        return []
+    worst = int(np.abs(shares - expected).argmax())
+    return [
+        f"the teacher sees class {summary['class_names'][worst]!r} in {shares[worst]:.1%} of the unlabelled images, "
+        f"but {expected[worst]:.1%} of the labelled ones are of it: the pool is another mix, or the teacher drifts; "
+        "look at its errors, and consider pseudo_label.top_share"
+    ]

@@ -9,10 +9,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
+NUMBER, WORD, SECTION = UNION_TAGS = ("a number", "a word", "a section")
+FEWEST_CALIBRATION_IMAGES = 20  # fewer say nothing about any confidence
 WITHOUT_MIRROR_SYMMETRY = frozenset({"digits", "mnist", "kmnist", "svhn"})
 
 
@@ -37,6 +48,13 @@ class Section(BaseModel):
         return value
 
 
+def _kind(value: Any) -> str:
+    """Which member of a union a value can only be meant for: its own errors are then the ones that are said."""
+    if isinstance(value, Mapping | BaseModel):
+        return SECTION
+    return WORD if isinstance(value, str) and not value.replace(".", "", 1).isdigit() else NUMBER
+
+
 class DataConfig(Section):
     """Where the images come from."""
 
@@ -53,15 +71,21 @@ class SplitConfig(Section):
 
     labeled_per_class: PositiveInt = 10
     """Labelled training images per class."""
+    imbalance_ratio: Annotated[float, Field(ge=1)] = 1.0
+    """Long tail: class k of C gets labeled_per_class · ratio^(−k/(C−1)) labelled images, so the first has `ratio` times
+    as many as the last. 1: all alike."""
     validation_per_class: PositiveInt = 10
     """Labelled images per class that early stopping watches; never trained on."""
+    calibration_images: Annotated[int, Field(ge=0)] = 0
+    """Labelled images that only stage `calibrate` sees. Drawn at random from all that are left, not per class: what
+    they certify holds for images like them, and those are the unlabelled ones."""
 
 
 class ModelConfig(Section):
     """The network; the baseline and the student are built alike."""
 
     name: str = "small_cnn"
-    """`seed_cnn`, `small_cnn`, `resnet18_small`, or `torchvision:NAME` for any torchvision classifier."""
+    """`seed_cnn`, `small_cnn`, `vgg_small`, `resnet18_small`, or `torchvision:NAME` for any torchvision classifier."""
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     """Multiplies the number of channels."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -162,6 +186,12 @@ class TrainConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     mixup: MixupConfig = MixupConfig()
     label_smoothing: LabelSmoothingConfig = LabelSmoothingConfig()
+    disturb_label: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """DisturbLabel: percent of the labels drawn anew, uniformly over all classes, for every batch; 0: none."""
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    """Labelled batches hold every image equally often, or every class (weighted random sampling, 1 / class count)."""
+    class_weights: Literal["none", "complement", "inverse_frequency"] = "none"
+    """Weight of a class in the labelled loss: 1, 1 − n_c/Σn, or 1/n_c; scaled so that the mean over the images is 1."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Validate and keep an exponential moving average of the weights, per step; 0 turns it off."""
 
@@ -177,14 +207,58 @@ class BaselineConfig(TrainConfig):
     """Supervised training on the labelled images alone: the teacher."""
 
 
+class EnsembleConfig(Section):
+    """Several models of `model`, each trained like the baseline; a teacher (`pseudo_label.teacher`) or a flow alone."""
+
+    method: Literal["bagging", "boosting"] = "bagging"
+    """`bagging`: members learn from bootstrap samples. `boosting`: one after another, with raised weights where the one
+    before was wrong (SAMME)."""
+    members: Annotated[int, Field(ge=2, le=100)] = 5
+    """How many members."""
+    combine: Literal["mean", "vote"] = "mean"
+    """Bagging: the mean of the members' probabilities, or the share of their votes. Boosting weighs votes."""
+
+
+class CalibrateConfig(Section):
+    """The teacher's confidence is held against the calibration images (`split.calibration_images`)."""
+
+    method: Literal["none", "temperature"] = "none"
+    """`temperature`: divide the logits by the T of least NLL (Guo et al. 2017). `none`: confidence as it is."""
+    temperature_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Share of the calibration images that fits T; the others, which T has not seen, measure and certify."""
+
+
+class CertifiedThreshold(Section):
+    """The lowest threshold whose pseudo-labels are proven right often enough."""
+
+    target_precision: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Share of the accepted pseudo-labels that must be right."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Probability, over the draw of the calibration images, with which that must hold."""
+    fallback: Annotated[
+        Annotated[Fraction, Tag(NUMBER)] | Annotated[Literal["stop"], Tag(WORD)], Discriminator(_kind)
+    ] = 0.99
+    """Where nothing can be certified: a fixed threshold, or `stop` with an error."""
+
+
 class PseudoLabelConfig(Section):
     """The frozen teacher labels every unlabelled image once a round."""
 
-    teacher: Literal["baseline", "champion"] = "baseline"
-    """Who labels in the first round: this run's `baseline`, or the registered `champion` (while there is none, the
-    baseline). In later rounds it is the student of the round before."""
-    threshold: Fraction = 0.95
-    """Accept a pseudo-label whose largest softmax probability is at least this."""
+    teacher: Literal["baseline", "champion", "ensemble"] = "baseline"
+    """Who labels in the first round: this run's `baseline`, its `ensemble`, or the registered `champion` (while there
+    is none, the baseline). In later rounds it is the student of the round before."""
+    threshold: Annotated[
+        Annotated[Fraction, Tag(NUMBER)] | Annotated[CertifiedThreshold, Tag(SECTION)],
+        Discriminator(lambda value: SECTION if _kind(value) == SECTION else NUMBER),
+    ] = 0.95
+    """Accept a pseudo-label whose confidence, the largest probability, is at least this; or a section with
+    `target_precision`, `confidence` and `fallback`: the lowest threshold that can be certified."""
+    top_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of each predicted class accept only this share of its images, the most confident ones; the threshold still
+    holds. Unset: no limit."""
+    max_disagreement: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Teacher `ensemble`: accept only where the standard deviation of the members' probabilities of the label is at
+    most this. Unset: no limit."""
     batch_size: PositiveInt = 1024
     """Images per forward pass; it cannot change the result beyond floating point."""
 
@@ -222,6 +296,13 @@ class JointConfig(TrainConfig):
         return self
 
 
+class EvaluateConfig(Section):
+    """What is asked of the models on the test images besides their accuracy."""
+
+    compound: bool = False
+    """Also superpose test images of two different classes, and score whether the two likeliest classes are theirs."""
+
+
 class PromoteConfig(Section):
     """The better model becomes the champion of a registered model."""
 
@@ -238,6 +319,8 @@ class RuntimeConfig(Section):
     """`auto` takes CUDA where it is present."""
     threads: PositiveInt | None = None
     """CPU threads of torch; unset: all cores. Bits are the same only for the same number of threads."""
+    parallel_members: PositiveInt = 2
+    """Members of a bagging ensemble that are trained at the same time, each in a process with one CPU thread."""
     state: Path = Path(".semisup")
     """Folder for checkpoints and unfinished work, kept across crashes; relative to the working folder."""
     stage_timeout: PositiveInt = 86_400
@@ -264,10 +347,13 @@ class PipelineConfig(Section):
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
     baseline: BaselineConfig = BaselineConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
     rounds: Annotated[int, Field(ge=1, le=100)] = 1
     """Self-training rounds: teacher → pseudo-labels → student, each student the teacher of the next round."""
+    calibrate: CalibrateConfig = CalibrateConfig()
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     joint: JointConfig = JointConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
     promote: PromoteConfig = PromoteConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -282,13 +368,56 @@ class PipelineConfig(Section):
                 )
         return self
 
+    @property
+    def calibrates(self) -> bool:
+        """Is there a stage `calibrate`?"""
+        return self.calibrate.method != "none" or isinstance(self.pseudo_label.threshold, CertifiedThreshold)
+
+    @model_validator(mode="after")
+    def _calibration_has_images(self) -> "PipelineConfig":
+        wanted = self.split.calibration_images
+        if self.calibrates and wanted < FEWEST_CALIBRATION_IMAGES:
+            asked = "calibrate.method" if self.calibrate.method != "none" else "pseudo_label.threshold.target_precision"
+            raise ValueError(
+                f"split.calibration_images={wanted}, but {asked} needs at least {FEWEST_CALIBRATION_IMAGES}; "
+                "use for example 500"
+            )
+        if wanted and not self.calibrates:
+            raise ValueError(
+                f"split.calibration_images={wanted}, but nothing uses them; set calibrate.method: temperature or "
+                "pseudo_label.threshold: {target_precision: 0.99}, or use 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _disagreement_needs_an_ensemble(self) -> "PipelineConfig":
+        limit, teacher = self.pseudo_label.max_disagreement, self.pseudo_label.teacher
+        if limit is not None and teacher != "ensemble":
+            raise ValueError(
+                f"pseudo_label.max_disagreement={limit}, but pseudo_label.teacher={teacher!r} is one model; "
+                "use teacher: ensemble, or leave it unset"
+            )
+        if limit is not None and self.rounds > 1:
+            raise ValueError(
+                f"pseudo_label.max_disagreement={limit}, but with rounds={self.rounds} the later teachers are single "
+                "models; use rounds: 1, or leave it unset"
+            )
+        return self
+
+
+def sections_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a key may hold: one where it is a section, one or none where it may also be a value."""
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [found for inner in get_args(annotation) for found in sections_in(inner)]
+
 
 def keys(section: type[BaseModel] = PipelineConfig, prefix: str = "") -> Iterator[str]:
     """Dotted names of all keys, those of sections included."""
     for name, field in section.model_fields.items():
         yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from keys(field.annotation, f"{prefix}{name}.")
+        for kind in sections_in(field.annotation):
+            yield from keys(kind, f"{prefix}{name}.")
 
 
 def describe_keys(section: type[BaseModel] = PipelineConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:
@@ -303,6 +432,8 @@ def describe_keys(section: type[BaseModel] = PipelineConfig, prefix: str = "") -
                 "unset" if default is None else str(default),
                 (field.description or "").replace("\n", " "),
             )
+            for kind in sections_in(field.annotation):
+                yield from describe_keys(kind, f"{prefix}{name}.")
 
 
 def flatten(config: BaseModel | Mapping[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,18 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from semisup.config import PipelineConfig, keys
+from semisup.config import UNION_TAGS, PipelineConfig, keys
 from semisup.errors import UserError
+
+VALUE_OR_SECTION = ("pseudo_label.threshold",)
+"""Keys that hold a value or a section of keys: a `--set` of one of those replaces a value."""
+C = TypeVar("C", bound=BaseModel)
+"""The kind of config: a pipeline's, or another one with a key `task` whose default is its name."""
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
@@ -18,13 +23,18 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
 
     Raises:
         UserError: the file is missing, a folder, unreadable, not YAML or not a mapping; a key is unknown or given
-            twice; a value has the wrong type or breaks a rule.
+            twice; a value has the wrong type or breaks a rule; it is another kind of config.
     """
+    return load_kind(PipelineConfig, path, overrides)
+
+
+def load_kind(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
+    """As :func:`load_config`, for another kind of config."""
     values = _read_yaml(path)
     for override in overrides:
         _apply_override(values, override)
     values.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem))
-    return validate(values, source=str(path))
+    return validate_kind(kind, values, source=str(path))
 
 
 def validate(values: Mapping[str, Any], source: str) -> PipelineConfig:
@@ -33,10 +43,16 @@ def validate(values: Mapping[str, Any], source: str) -> PipelineConfig:
     Raises:
         UserError: as in :func:`load_config`.
     """
+    return validate_kind(PipelineConfig, values, source)
+
+
+def validate_kind(kind: type[C], values: Mapping[str, Any], source: str) -> C:
+    """As :func:`validate`, for another kind of config."""
+    _check_task(kind, values, source)
     try:
-        return PipelineConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{source}: {_one_line(error)}") from None
+        raise UserError(f"{source}: {_one_line(error, kind)}") from None
 
 
 def to_yaml(config: BaseModel) -> str:
@@ -117,7 +133,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     *sections, leaf = key.strip().split(".")
     for depth, section in enumerate(sections, start=1):
         inner = values.setdefault(section, {})
-        if inner is None:
+        if inner is None or (not isinstance(inner, dict) and ".".join(sections[:depth]) in VALUE_OR_SECTION):
             inner = values[section] = {}
         if not isinstance(inner, dict):
             raise UserError(f"--set {override!r}: {'.'.join(sections[:depth])} is a value, not a section; see its keys")
@@ -125,26 +141,40 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     values[leaf] = value
 
 
-def _one_line(error: ValidationError) -> str:
+def _check_task(kind: type[BaseModel], values: Mapping[str, Any], source: str) -> None:
+    """Said before any key is looked at: of the wrong kind of config, every key would be unknown."""
+    wanted = kind.model_fields["task"].default if "task" in kind.model_fields else None
+    if wanted is None and values.get("task") == "regression":
+        raise UserError(f"{source}: task: regression is no pipeline of images; use `semisup regress`")
+    if wanted is not None and "task" not in values:
+        raise UserError(
+            f"{source}: without `task: {wanted}` it is a pipeline of images; use `semisup run`, or add that line"
+        )
+
+
+def _one_line(error: ValidationError, kind: type[BaseModel]) -> str:
     first, *others = error.errors(include_url=False, include_context=False)
-    key = ".".join(str(part) for part in first["loc"])
-    message = _explain(key, first["type"], first["msg"], first["input"])
+    key = ".".join(str(part) for part in first["loc"] if part not in UNION_TAGS)
+    message = _explain(key, first["type"], first["msg"], first["input"], kind)
     return message + (f" (and {len(others)} more like this)" if others else "")
 
 
-def _explain(key: str, kind: str, message: str, value: Any) -> str:
-    if kind == "extra_forbidden":
-        known = list(keys())
+def _explain(key: str, problem: str, message: str, value: Any, kind: type[BaseModel]) -> str:
+    if problem == "extra_forbidden":
+        known = list(keys(kind))
         nearest = difflib.get_close_matches(key, known, n=1) or [
             name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]
         ]
-        hint = f"did you mean {nearest[0]!r}?" if nearest else "`semisup configs --keys` lists them all"
+        command = "configs" if kind is PipelineConfig else "regress diabetes"
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"`semisup {command} --keys` lists them all"
         return f"unknown key {key!r}; {hint}"
-    if kind == "value_error":
-        return f"{key + '.' if key else ''}{message.removeprefix('Value error, ')}"
-    if kind in {"model_type", "model_attributes_type"}:
+    if problem == "value_error":
+        message = message.removeprefix("Value error, ")
+        joint = " " if message.startswith("is ") else "."  # of a value, or of keys within a section
+        return f"{key}{joint}{message}" if key else message
+    if problem in {"model_type", "model_attributes_type"}:
         return f"{key}={value!r} must be a section of keys, not a single value"
-    if kind == "string_pattern_mismatch":
+    if problem == "string_pattern_mismatch":
         space = "spaces, " if "[\\w .-]" in message else ""
         return f"{key}={value!r} may hold letters, digits, {space}'.', '_' and '-' only"
     rule = message.removeprefix("Input ").replace("should be a valid", "must be a valid").replace("should", "must")

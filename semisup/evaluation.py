@@ -140,6 +140,30 @@ def paired_difference(truth: Labels, first: Labels, second: Labels, level: float
     return Interval(estimate, max(-1.0, centre - half_width), min(1.0, centre + half_width))
 
 
+def compare_right(baseline_right: NDArray[np.bool_], student_right: NDArray[np.bool_]) -> dict[str, Any]:
+    """The paired comparison of two models on the same N images, as plain JSON values; is each right, bool (N,)?
+
+    Keys: mcnemar {only_baseline_right, only_student_right, p_value}; difference {estimate, low, high}, student minus
+    baseline; verdict. The verdict follows the exact test alone, at the 0.05 level: where test and interval disagree
+    by a hair, the more cautious one speaks.
+
+    Raises:
+        ValueError: no images, or differing lengths.
+    """
+    baseline, student = baseline_right.astype(np.int64), student_right.astype(np.int64)
+    right = np.ones_like(baseline)
+    test = mcnemar(right, baseline, student)
+    return {
+        "mcnemar": {
+            "only_baseline_right": test.only_first_right,
+            "only_student_right": test.only_second_right,
+            "p_value": test.p_value,
+        },
+        "difference": asdict(paired_difference(right, baseline, student)),
+        "verdict": _verdict(test),
+    }
+
+
 def evaluate_models(
     truth: Labels, baseline_label: Labels, student_label: Labels, class_names: Sequence[str]
 ) -> dict[str, Any]:
@@ -147,15 +171,12 @@ def evaluate_models(
 
     Keys: total, confidence_level, significance_level, class_names; baseline and student, each with accuracy
     {estimate, low, high}, macro_f1, per_class [{name, precision, recall, f1, support}] and confusion (true by
-    predicted); mcnemar {only_baseline_right, only_student_right, p_value}; difference {estimate, low, high}, student
-    minus baseline; verdict. The verdict follows the exact test alone, at the 0.05 level: where test and interval
-    disagree by a hair, the more cautious one speaks.
+    predicted); and those of :func:`compare_right`.
 
     Raises:
         ValueError: no labels, differing lengths, or a label outside [0, len(class_names)).
     """
     _check_labels(len(class_names), truth=truth, baseline_label=baseline_label, student_label=student_label)
-    test = mcnemar(truth, baseline_label, student_label)
     return {
         "total": len(truth),
         "confidence_level": CONFIDENCE_LEVEL,
@@ -163,13 +184,7 @@ def evaluate_models(
         "class_names": list(class_names),
         "baseline": _summarize(truth, baseline_label, class_names),
         "student": _summarize(truth, student_label, class_names),
-        "mcnemar": {
-            "only_baseline_right": test.only_first_right,
-            "only_student_right": test.only_second_right,
-            "p_value": test.p_value,
-        },
-        "difference": asdict(paired_difference(truth, baseline_label, student_label)),
-        "verdict": _verdict(test),
+        **compare_right(baseline_label == truth, student_label == truth),
     }
 
 

@@ -41,6 +41,24 @@ def smooth(targets: Tensor, epsilon: float, spread: Literal["all", "others"]) ->
     return targets * (1 - epsilon) + (1 - targets) * (epsilon / (num_classes - 1))
 
 
+def disturb(labels: Tensor, num_classes: int, rate: float, generator: torch.Generator) -> Tensor:
+    """Labels (B,) of which `rate` percent, each by chance, are drawn anew, uniformly over all C classes.
+
+    So a label stays with probability 1 - (C - 1)/C · rate/100 and becomes each other one with (rate/100)/C. To be
+    called for every batch: fixed wrong labels would be noise to learn by heart.
+
+    Raises:
+        ValueError: rate outside [0, 100].
+    Source: Xie et al. 2016 (DisturbLabel), section 3.
+    """
+    if not 0 <= rate <= 100:
+        raise ValueError(f"rate={rate} is outside [0, 100]; it is a percentage")
+    device = generator.device
+    redrawn = torch.rand(len(labels), generator=generator, device=device) < rate / 100
+    others = torch.randint(num_classes, (len(labels),), generator=generator, device=device)
+    return torch.where(redrawn.to(labels.device), others.to(labels.device), labels)
+
+
 @dataclass(frozen=True)
 class Mixing:
     """One draw of mixup: `lam` in [0, 1] and the partner (B,) of every image."""
@@ -68,8 +86,9 @@ def draw_mixing(batch_size: int, alpha: float, rng: np.random.Generator, device:
 
 
 def soft_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum over the batch of the target mass on the predicted class, a scalar.
+    """Share of the batch's target mass that lies on the predicted classes, a scalar in [0, 1].
 
-    For one-hot targets it counts the right predictions; under mixup it is the λ-weighted count over both labels.
+    For one-hot targets it is the accuracy; under mixup the λ-weighted one over both labels. Images and classes that
+    carry weights count by them.
     """
-    return targets.gather(1, logits.argmax(dim=1, keepdim=True)).sum()
+    return targets.gather(1, logits.argmax(dim=1, keepdim=True)).sum() / targets.sum()

@@ -1,8 +1,9 @@
 """Warnings: said when a legal config cannot work well, and silent otherwise."""
 
 import pytest
+from scipy.stats import binomtest
 
-from semisup.checks import config_warnings, pseudo_label_warnings
+from semisup.checks import config_warnings, pseudo_label_warnings, training_warnings
 from semisup.config import PipelineConfig
 from semisup.config_files import validate
 
@@ -44,7 +45,8 @@ def test_a_threshold_within_reach_is_not_warned_of(epsilon, spread, threshold):
 
 def test_the_reach_of_smoothing_over_all_depends_on_the_number_of_classes():
     # 1 - 0.2 + 0.2/2 = 0.9 with two classes, 0.82 with ten.
-    assert warnings_of(num_classes=2, **smoothed(0.2, 0.85)) == []
+    enough = {"split": {"validation_per_class": 100}}
+    assert warnings_of(num_classes=2, **smoothed(0.2, 0.85), **enough) == []
     assert len(warnings_of(num_classes=10, **smoothed(0.2, 0.85))) == 1
 
 
@@ -67,8 +69,20 @@ def test_every_reason_gets_a_line_of_its_own():
     assert len(warnings_of(**sections)) == 2
 
 
-def summary(accepted_per_class: list[int], threshold: float = 0.95) -> dict:
-    return {"accepted": sum(accepted_per_class), "accepted_per_class": accepted_per_class, "threshold": threshold}
+def summary(
+    accepted_per_class: list[int],
+    threshold: float = 0.95,
+    predicted: list[int] | None = None,
+    labeled: list[int] | None = None,
+) -> dict:
+    return {
+        "accepted": sum(accepted_per_class),
+        "accepted_per_class": accepted_per_class,
+        "threshold": threshold,
+        "class_names": [f"class {number}" for number in range(len(accepted_per_class))],
+        "predicted_per_class": predicted or [100] * len(accepted_per_class),
+        "labeled_per_class": labeled or [10] * len(accepted_per_class),
+    }
 
 
 def test_no_accepted_image_is_warned_of_with_the_threshold():
@@ -92,3 +106,76 @@ def test_rounds_of_a_method_without_a_teacher_are_a_warning():
     (warning,) = config_warnings(online, 10)
     assert "rounds=2" in warning
     assert config_warnings(PipelineConfig.model_validate({"rounds": 2}), 10) == []
+
+
+@pytest.mark.parametrize(("threshold", "warned"), [(0.74, True), (0.72, False)])
+def test_disturbed_labels_cap_the_confidence_as_smoothing_does(threshold, warned):
+    """C = 10, 30 %: a label is kept with 0.73, so a perfect fit is no surer than that."""
+    found = warnings_of(baseline={"disturb_label": 30}, pseudo_label={"threshold": threshold})
+    assert len(found) == warned
+    assert not warned or "baseline.disturb_label=30" in found[0]
+
+
+@pytest.mark.parametrize("stage", ["baseline", "joint"])
+def test_two_cures_for_one_imbalance_are_warned_of(stage):
+    (warning,) = warnings_of(**{stage: {"sampling": "balanced", "class_weights": "complement"}})
+    assert f"{stage}.sampling" in warning
+    assert f"{stage}.class_weights='complement'" in warning
+    assert (
+        warnings_of(**{stage: {"sampling": "balanced"}})
+        == warnings_of(**{stage: {"class_weights": "complement"}})
+        == []
+    )
+
+
+def test_a_calibrated_or_certified_threshold_is_not_held_against_the_smoothed_targets():
+    sections = smoothed(0.1, 0.99) | {"split": {"calibration_images": 100}}
+    assert warnings_of(**sections | {"calibrate": {"method": "temperature"}}) == []
+    assert warnings_of(**sections | {"pseudo_label": {"threshold": {"target_precision": 0.99}}}) == []
+
+
+@pytest.mark.parametrize(
+    ("per_class", "num_classes", "warned"), [(5, 10, True), (6, 10, False), (29, 2, True), (30, 2, False)]
+)
+def test_too_few_validation_images_for_a_difference_of_ten_points_are_warned_of(per_class, num_classes, warned):
+    """With 6 discordant images, all one way, McNemar's exact test gives p = 0.031; with 5, 0.0625."""
+    assert binomtest(0, 6).pvalue < 0.05 < binomtest(0, 5).pvalue
+    found = warnings_of(num_classes=num_classes, split={"validation_per_class": per_class})
+    assert len(found) == warned
+    if warned:
+        assert f"validation_per_class={per_class}" in found[0]
+        assert f"{per_class * num_classes} validation images" in found[0]
+
+
+# --- class shares that drift ------------------------------------------------------------------------------------------
+
+
+def test_another_mix_of_classes_among_the_unlabelled_is_warned_of_with_the_class_that_differs_most():
+    (warning,) = pseudo_label_warnings(summary([5, 5, 5], predicted=[600, 200, 200]))
+    assert "class 0" in warning
+    assert "60.0%" in warning
+    assert "33.3%" in warning
+
+
+@pytest.mark.parametrize(
+    ("predicted", "labeled"),
+    [([340, 330, 330], [10, 10, 10]), ([600, 300, 100], [60, 30, 10]), ([4, 3, 1], [2, 2, 2]), ([9, 9, 0], [5, 5, 0])],
+)
+def test_the_same_mix_or_one_that_chance_explains_is_not_warned_of(predicted, labeled):
+    assert pseudo_label_warnings(summary([5, 5, 5], predicted=predicted, labeled=labeled)) == []
+
+
+# --- an unlabelled loss that is too small -----------------------------------------------------------------------------
+
+
+def test_an_unlabelled_loss_of_less_than_a_hundredth_of_the_gradient_is_warned_of():
+    (warning,) = training_warnings({"unlabeled_share": 0.0004}, 1e-4)
+    assert "joint.alpha_final=0.0001" in warning
+    assert "0.04%" in warning
+
+
+@pytest.mark.parametrize(
+    ("training", "alpha"), [({"unlabeled_share": 0.01}, 0.1), ({}, 1.0), ({"unlabeled_share": 0}, 0)]
+)
+def test_an_unlabelled_loss_that_counts_or_is_not_there_is_not_warned_of(training, alpha):
+    assert training_warnings(training, alpha) == []

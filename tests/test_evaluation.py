@@ -14,6 +14,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from semisup.evaluation import (
     accuracy_interval,
     classification_report,
+    compare_right,
     confusion,
     evaluate_models,
     macro_f1,
@@ -162,6 +163,28 @@ def test_evaluate_models_is_plain_json_and_agrees_with_its_parts() -> None:
     assert metrics["student"]["per_class"][2] == pytest.approx(
         {"name": "c", "precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2}
     )
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30), st.integers(0, 30))
+def test_the_comparison_needs_no_more_than_which_images_each_model_gets_right(
+    both: int, only_baseline: int, only_student: int, neither: int
+) -> None:
+    if both + only_baseline + only_student + neither == 0:
+        return
+    truth, baseline, student = paired(both, only_baseline, only_student, neither)
+    metrics = evaluate_models(truth, baseline, student, ["right", "wrong"])
+    comparison = compare_right(baseline == truth, student == truth)
+    assert comparison == {key: metrics[key] for key in ("mcnemar", "difference", "verdict")}
+    counts = comparison["mcnemar"]
+    assert (counts["only_baseline_right"], counts["only_student_right"]) == (only_baseline, only_student)
+
+
+def test_nothing_and_unequal_numbers_of_images_cannot_be_compared() -> None:
+    right = np.array([True, False])
+    with pytest.raises(ValueError, match="empty"):
+        compare_right(right[:0], right[:0])
+    with pytest.raises(ValueError, match=r"second has shape \(1,\)"):
+        compare_right(right, right[:1])
 
 
 def test_labels_that_cannot_be_evaluated_are_rejected_by_name() -> None:

@@ -87,13 +87,15 @@ def fingerprints(**sections: object) -> dict[str, str]:
     [
         ({"promote": {"model": "x"}}, {"evaluate", "promote"}),
         ({"name": "mine"}, {"evaluate", "promote"}),
-        ({"seed": 1}, {"split", "baseline", "pseudo_label", "joint", "evaluate"}),
+        ({"seed": 1}, set(STAGES) - {"promote"}),
         ({"split": {"labeled_per_class": 9}}, {"split", "evaluate"}),
-        ({"model": {"width": 2}}, {"baseline", "joint", "evaluate"}),
-        ({"baseline": {"epochs": 99}}, {"baseline", "evaluate"}),
-        ({"pseudo_label": {"threshold": 0.7}}, {"pseudo_label", "evaluate"}),
+        ({"model": {"width": 2}}, {"baseline", "member", "joint", "evaluate"}),
+        ({"baseline": {"epochs": 99}}, {"baseline", "member", "evaluate"}),
+        ({"ensemble": {"method": "boosting"}}, {"member", "ensemble", "evaluate"}),
+        ({"evaluate": {"compound": True}}, {"evaluate"}),
+        ({"pseudo_label": {"threshold": 0.7}}, {"calibrate", "pseudo_label", "evaluate"}),
         ({"joint": {"alpha_final": 0.5}}, {"joint", "evaluate"}),
-        ({"data": {"name": "mnist"}}, {"split", "baseline", "pseudo_label", "joint", "evaluate"}),
+        ({"data": {"name": "mnist"}}, set(STAGES) - {"promote"}),
         ({"data": {"root": "/elsewhere", "download": True}}, set()),
         ({"pseudo_label": {"batch_size": 7}}, set()),
         ({"runtime": {"threads": 3, "device": "cpu", "state": "/x", "stage_timeout": 5}}, set()),
@@ -146,20 +148,23 @@ def changed_by(package: Path, file: str, text: str) -> set[str]:
     return {stage for stage in STAGES if before[stage] != after[stage]}
 
 
+TRAINING = {"baseline", "member", "joint"}
+
+
 @pytest.mark.parametrize(
     ("file", "stages"),
     [
-        ("training/loop.py", {"baseline", "joint"}),
-        ("training/schedules.py", {"baseline", "joint"}),
-        ("losses.py", {"baseline", "joint"}),
-        ("data/augment.py", {"baseline", "joint"}),
-        ("data/split.py", {"split", "baseline", "pseudo_label", "joint", "evaluate"}),
+        ("training/loop.py", TRAINING),
+        ("training/schedules.py", TRAINING),
+        ("losses.py", TRAINING),
+        ("data/augment.py", TRAINING),
+        ("data/split.py", set(STAGES) - {"promote"}),
         ("pseudo_labels/ledger.py", {"pseudo_label"}),
         ("pseudo_labels/online.py", {"joint"}),
         ("stages/split.py", {"split"}),
-        ("plots.py", {"evaluate"}),
-        ("report.py", {"evaluate"}),
-        ("report.html.jinja", {"evaluate"}),
+        ("plots/style.py", {"evaluate"}),
+        ("report/__init__.py", {"evaluate"}),
+        ("report/report.html.jinja", {"evaluate"}),
         ("config_files.py", set()),
         ("stages/__init__.py", set()),
         ("tracking/tracker.py", set()),

@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from semisup.losses import joint_loss, soft_cross_entropy
-from semisup.targets import Mixing, one_hot
+from semisup.losses import class_weights, joint_loss, soft_cross_entropy
+from semisup.targets import Mixing, one_hot, smooth
 
 LOGITS = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
 LABELS = torch.randint(5, (12,), generator=torch.Generator().manual_seed(2))
@@ -62,3 +64,39 @@ def test_unlabelled_part_is_divided_by_the_batch_size_and_not_by_the_number_sele
 def test_alpha_zero_leaves_the_supervised_loss():
     total, supervised, _ = joint_loss(torch.tensor([1.0, 2.0]), torch.tensor([9.0]), 0.0)
     assert total.item() == supervised.item() == 1.5
+
+
+# --- class weights ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_class_weights_as_factors_of_the_targets_are_the_weights_of_torch(epsilon):
+    weights = torch.tensor([0.2, 1.0, 3.0, 0.5, 1.5])
+    targets = smooth(one_hot(LABELS, 5), epsilon, "all") * weights
+    torchs = torch.nn.CrossEntropyLoss(weight=weights, label_smoothing=epsilon, reduction="none")(LOGITS, LABELS)
+    torch.testing.assert_close(soft_cross_entropy(LOGITS, targets), torchs)
+
+
+def test_complement_weights_are_one_minus_the_share_of_the_class_up_to_scale():
+    weights = class_weights(torch.tensor([4, 14, 2]), "complement")  # 1 − 4/20, 1 − 14/20, 1 − 2/20
+    torch.testing.assert_close(weights / weights[0], torch.tensor([0.8, 0.3, 0.9]) / 0.8)
+
+
+def test_inverse_frequency_weights_are_the_balanced_ones_of_scikit_learn():
+    counts = torch.tensor([4, 14, 2])
+    labels = torch.arange(3).repeat_interleave(counts).numpy()
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    torch.testing.assert_close(class_weights(counts, "inverse_frequency"), torch.from_numpy(expected).float())
+
+
+@pytest.mark.parametrize("scheme", ["none", "complement", "inverse_frequency"])
+@pytest.mark.parametrize("counts", [[5], [3, 3], [100, 10, 1]])
+def test_the_mean_weight_over_the_images_is_one(scheme, counts):
+    counts = torch.tensor(counts)
+    mean = (class_weights(counts, scheme) * counts).sum() / counts.sum()
+    assert mean.item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("scheme", ["none", "complement", "inverse_frequency"])
+def test_balanced_classes_have_equal_weights(scheme):
+    torch.testing.assert_close(class_weights(torch.full((7,), 9), scheme), torch.ones(7))

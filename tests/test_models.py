@@ -11,7 +11,8 @@ from semisup.errors import UserError
 from semisup.models import Preprocess, build_model
 
 GREY, RGB = (1, 28, 28), (3, 32, 32)
-OWN_MODELS = ["seed_cnn", "small_cnn", "resnet18_small"]
+WITH_OPTIONS = ["seed_cnn", "small_cnn", "vgg_small"]
+OWN_MODELS = [*WITH_OPTIONS, "resnet18_small"]
 
 
 def build(name="small_cnn", shape=GREY, num_classes=10, *, seed=0, **options):
@@ -79,7 +80,46 @@ def test_small_cnn_strides_only_while_the_map_keeps_a_side_of_four(side, strides
     assert model(batch((1, side, side))).shape == (4, 10)
 
 
-@pytest.mark.parametrize("name", ["seed_cnn", "small_cnn"])
+def test_vgg_small_has_349610_parameters_on_mnist():
+    pairs = conv(1, 32, 3) + conv(32, 32, 3) + conv(32, 64, 3) + conv(64, 64, 3) + conv(64, 128, 3) + conv(128, 128, 3)
+    channels = 2 * (32 + 64 + 128)
+    classes = linear(128 * 7 * 7, 10)
+    assert pairs + 2 * channels + classes == 349_610
+    assert parameters(build("vgg_small")) == 349_610
+    assert parameters(build("vgg_small", batch_norm=False)) == pairs + channels + classes  # biases in its place
+
+
+@pytest.mark.parametrize(
+    ("side", "pools", "last_side"), [(28, 2, 7), (32, 3, 4), (64, 3, 8), (16, 2, 4), (8, 1, 4), (7, 0, 7), (4, 0, 4)]
+)
+def test_vgg_small_pools_only_while_the_map_keeps_a_side_of_four(side, pools, last_side):
+    model = build("vgg_small", (1, side, side), width=0.1).eval()
+    assert sum(isinstance(layer, nn.MaxPool2d) for layer in model.backbone) == pools
+    assert list(model.backbone)[-1].in_features == 13 * last_side**2  # 128 · 0.1, rounded
+    assert model(batch((1, side, side))).shape == (4, 10)
+
+
+def test_vgg_small_is_made_of_pairs_of_three_by_three_convolutions_between_its_pools():
+    layers = [type(layer) for layer in build("vgg_small", RGB, batch_norm=False).backbone]
+    assert layers == [*[nn.Conv2d, nn.ReLU] * 2, nn.MaxPool2d] * 3 + [nn.Flatten, nn.Dropout, nn.Linear]
+    kernels = {layer.kernel_size for layer in build("vgg_small", RGB).backbone if isinstance(layer, nn.Conv2d)}
+    assert kernels == {(3, 3)}
+
+
+def test_vgg_small_without_batch_norm_keeps_the_size_of_its_signal_from_layer_to_layer():
+    """He et al. 2015: at weights of variance 2 / inputs the mean square of an input lives on behind every ReLU."""
+    model = build("vgg_small", (3, 64, 64), width=2.0, batch_norm=False)
+    signal = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for layer in model.backbone[:2]:
+            signal = layer(signal)
+        start = signal.square().mean()
+        for layer in model.backbone[2:-3]:
+            signal = signal if isinstance(layer, nn.MaxPool2d) else layer(signal)  # pooling raises it on purpose
+    assert 1 / 3 < signal.square().mean() / start < 3  # torch's own weights: a sixth per layer, 1 / 7,776 here
+
+
+@pytest.mark.parametrize("name", WITH_OPTIONS)
 def test_width_scales_the_hidden_layers_and_leaves_the_classes(name):
     half = [layer for layer in build(name, width=0.5).backbone if isinstance(layer, nn.Conv2d | nn.Linear)]
     full = [layer for layer in build(name).backbone if isinstance(layer, nn.Conv2d | nn.Linear)]
@@ -106,7 +146,7 @@ def test_resnet18_small_keeps_the_resolution_up_to_its_second_stage():
     assert shapes == [(4, 64, 32, 32)]
 
 
-@pytest.mark.parametrize("name", ["seed_cnn", "small_cnn"])
+@pytest.mark.parametrize("name", WITH_OPTIONS)
 def test_dropout_is_on_in_training_off_in_evaluation_and_never_the_last_layer(name):
     model = build(name, dropout=0.5)
     images = batch(GREY)
@@ -116,12 +156,11 @@ def test_dropout_is_on_in_training_off_in_evaluation_and_never_the_last_layer(na
     assert isinstance(list(model.backbone)[-1], nn.Linear)
 
 
-def test_default_dropout_is_one_half_in_seed_cnn_and_none_in_small_cnn():
+def test_default_dropout_is_one_half_and_none_in_small_cnn():
     rates = {
-        name: {layer.p for layer in build(name).backbone if isinstance(layer, nn.Dropout)}
-        for name in ("seed_cnn", "small_cnn")
+        name: {layer.p for layer in build(name).backbone if isinstance(layer, nn.Dropout)} for name in WITH_OPTIONS
     }
-    assert rates == {"seed_cnn": {0.5}, "small_cnn": {0.0}}
+    assert rates == {"seed_cnn": {0.5}, "small_cnn": {0.0}, "vgg_small": {0.5}}
 
 
 def test_preprocessing_is_pixels_over_255_less_the_mean_over_the_deviation():
@@ -189,7 +228,7 @@ def test_the_small_models_do_without_torchvision():
     script = """
 import sys
 from semisup.models import build_model
-for name in ("seed_cnn", "small_cnn"):
+for name in ("seed_cnn", "small_cnn", "vgg_small"):
     build_model(name, (1, 28, 28), 10, mean=[0.5], std=[0.5], seed=0)
 sys.exit("torchvision" in sys.modules)
 """
@@ -222,7 +261,8 @@ def test_googlenet_gives_logits_in_training_too():
         ("mobilenet_v2", "torchvision:mobilenet_v2"),
         ("torchvision:resnet19", "torchvision:resnet18"),
         ("torchvision:fasterrcnn_resnet50_fpn", "torchvision:"),
-        ("%%%", "use one of seed_cnn, small_cnn, resnet18_small, torchvision:<name>"),
+        ("vgg_smal", "vgg_small"),
+        ("%%%", "use one of seed_cnn, small_cnn, vgg_small, resnet18_small, torchvision:<name>"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_ones(name, hint):
@@ -243,7 +283,7 @@ def test_an_unknown_name_is_what_is_named_even_with_an_option_besides():
     ("option", "value"), [("dropout", 0.5), ("batch_norm", True), ("batch_norm", False), ("width", 2.0)]
 )
 def test_an_option_that_the_model_lacks_is_refused_with_those_that_have_it(name, option, value):
-    with pytest.raises(UserError, match=rf"model\.{option}={value}.*seed_cnn or small_cnn"):
+    with pytest.raises(UserError, match=rf"model\.{option}={value}.*seed_cnn, small_cnn or vgg_small"):
         build(name, RGB, **{option: value})
 
 

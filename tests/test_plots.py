@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from semisup import plots
+from semisup.plots import style
 
 
 def assert_close(actual: Any, expected: Any) -> None:
@@ -44,6 +45,11 @@ def grid(truths: list[int], channels: int = 1) -> Figure:
     )
 
 
+def compound() -> Figure:
+    images, truths = np.zeros((5, 1, 8, 8), dtype=np.uint8), np.tile([0, 1], (5, 1))
+    return plots.compound_grid(images, truths, {"Baseline": truths, "Student": truths[:, ::-1]}, ["cat", "dog"])
+
+
 def every_figure() -> list[Figure]:
     confidence, correct = np.array([0.5, 0.9, 0.96, 0.99]), np.array([False, True, True, True])
     return [
@@ -56,6 +62,7 @@ def every_figure() -> list[Figure]:
         grid([0, 1, -1]),
         plots.confusion_matrix(np.array([[3, 1], [0, 4]]), ["cat", "dog"], "Student"),
         plots.accuracy_comparison({"Baseline": (0.9, 0.88, 0.92), "Student": (0.95, 0.94, 0.96)}),
+        compound(),
     ]
 
 
@@ -96,7 +103,7 @@ def test_inline_svg_is_one_element_that_takes_colour_and_font_from_the_page() ->
         assert "currentColor" in svg
         assert "DejaVu" not in svg
         assert "#000000" not in svg  # matplotlib's own black: an artist that missed the house style
-        assert plots.INK not in svg
+        assert style.INK not in svg
         assert "<style" not in svg  # it would hold for the whole page
         assert re.findall(r"https?://[^\"]*", svg) == ["http://www.w3.org/2000/svg"]
 
@@ -112,12 +119,12 @@ def test_equal_figures_are_equal_bytes(tmp_path: Path) -> None:
 def test_save_png_is_opaque_white_at_the_asked_resolution(tmp_path: Path) -> None:
     plots.save_png(grid([0]), tmp_path / "grid.png", dpi=40)
     with Image.open(tmp_path / "grid.png") as image:
-        assert image.width == 40 * plots.PAGE_WIDTH
+        assert image.width == 40 * style.PAGE_WIDTH
         assert image.convert("RGBA").getpixel((image.width - 1, image.height - 1)) == (255, 255, 255, 255)
 
 
 def test_svg_shows_hostile_class_names_as_text_and_never_as_markup_or_mathematics() -> None:
-    names = ["$x$", '<b>"&', "url(#a)", 'id="a"', plots.INK]
+    names = ["$x$", '<b>"&', "url(#a)", 'id="a"', style.INK]
     svg = plots.inline_svg(plots.confusion_matrix(np.eye(5, dtype=int), names, "$t$"))
     shown = ["".join(text.itertext()) for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
     assert {*names, "$t$"} <= set(shown)

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from semisup.evaluation import evaluate_models
+from semisup import plots
+from semisup.calibration import measure, reliability, uncertified
+from semisup.evaluation import compare_right, evaluate_models
 from semisup.report import STAGES, build_report, interval_digits, p_value, percent
 
 NAMES = ("cat", "dog", "emu")
@@ -39,7 +42,63 @@ def write_folders(
     truth = np.repeat([0, 1], 50)
     baseline, student = truth.copy(), truth.copy()
     baseline[:12], student[:1], student[99] = 1, 1, 0  # 88 and 98 right; 11 by the student only, 1 by the baseline only
-    write(folders["evaluate"] / "metrics.json", evaluate_models(truth, baseline, student, names))
+    metrics = evaluate_models(truth, baseline, student, names)
+    predictions = pd.DataFrame({"id": ids[70:], "truth": truth})
+    for name, label, confidence in (("baseline", baseline, 0.97), ("student", student, 0.975)):
+        predictions[f"{name}_label"], predictions[f"{name}_confidence"] = label, confidence
+        metrics[name]["calibration"] = measure(probabilities_of(label, confidence), truth)
+    predictions.to_parquet(folders["evaluate"] / "predictions.parquet")
+    write(folders["evaluate"] / "metrics.json", metrics)
+    return folders
+
+
+def probabilities_of(labels: np.ndarray, confidence: float) -> np.ndarray:
+    """(N, 3), with `confidence` in each label and the rest spread over the other two."""
+    return np.where(np.eye(3)[labels] > 0, confidence, (1 - confidence) / 2)
+
+
+def with_calibration(root: Path, folders: dict[str, Path], **changes: Any) -> dict[str, Path]:
+    """Also a stage `calibrate`: 200 calibration images of which 190 are right, temperature 2, a certified threshold."""
+    folder = root / "calibrate"
+    folder.mkdir()
+    truth, labels = np.zeros(200, int), np.repeat([0, 1], [190, 10])
+    tables = {"before": 0.99, "after": 0.96}
+    correct = labels == truth
+    pd.concat([reliability(np.full(200, c), correct).assign(when=when) for when, c in tables.items()]).to_parquet(
+        folder / "reliability.parquet"
+    )
+    certificate = {"certified": True, "threshold": 0.9375, "accepted": 150, "errors": 1, "upper_bound": 0.0312}
+    certificate |= {"share": 0.75, "target_precision": 0.95, "level": 0.9, "images": 200, "fewest": 45}
+    step = {"share": 0.75, "threshold": 0.9375, "accepted": 150, "errors": 1, "upper_bound": 0.0312}
+    certificate |= {"labels_needed": None, "path": [step, step | {"share": 1.0, "accepted": 200, "upper_bound": 0.07}]}
+    figures = {"method": "temperature", "temperature": 2.0, "threshold": 0.9375, "fallback": None}
+    figures |= {"calibration_images_needed": None, "strict": True, "caveats": [], "images": 200}
+    figures |= {"temperature_images": 50, "temperature_errors": 4}
+    figures |= {when: measure(probabilities_of(labels, c), truth) for when, c in tables.items()}
+    certificate |= changes.pop("certificate", None) or {}
+    write(folder / "calibration.json", figures | {"certificate": certificate} | changes)
+    return folders | {"calibrate": folder}
+
+
+def with_compound(folders: dict[str, Path], channels: int = 1) -> dict[str, Path]:
+    """Also 100 compound images, of which the baseline finds both classes of 20 and the student of 70."""
+    folder = folders["evaluate"]
+    right = {"baseline": np.arange(100) < 20, "student": np.arange(100) < 70}
+    table = pd.DataFrame({"first_truth": np.zeros(100, int), "second_truth": 1})
+    for name, values in right.items():
+        table[f"{name}_first"], table[f"{name}_second"] = 1, np.where(values, 0, 2)
+    table.to_parquet(folder / "compound.parquet")
+    images = np.random.default_rng(1).integers(0, 256, (5, channels, 6, 8), dtype=np.uint8)
+    np.savez(folder / "compound_examples.npz", images=images, rows=np.array([3, 19, 20, 69, 70]))
+    ends = {"baseline": (0.2, 0.13, 0.29), "student": (0.7, 0.6, 0.79)}
+    intervals = {name: dict(zip(("estimate", "low", "high"), values, strict=True)) for name, values in ends.items()}
+    compound = (
+        {"images": 100, "chance": 1 / 3, "at_least_one": intervals}
+        | intervals
+        | compare_right(**{f"{name}_right": values for name, values in right.items()})
+    )
+    metrics = json.loads((folder / "metrics.json").read_text())
+    write(folder / "metrics.json", metrics | {"compound": compound})
     return folders
 
 
@@ -92,8 +151,27 @@ def build(
     return (out_dir / "report.html").read_text("utf-8"), (out_dir / "report.md").read_text("utf-8")
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every picture is empty: drawing takes most of the time, and many tests look at words alone."""
+    for name in set(plots.__all__) - {"ROLES", "inline_svg", "save_png"}:
+        monkeypatch.setattr(plots, name, lambda *_, **__: Figure(figsize=(1, 1)))
+
+
 def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
+
+
+def everything(root: Path, names: tuple[str, ...] = NAMES) -> dict[str, Path]:
+    """A run with all that a report can show."""
+    folders = write_folders(root, names, audit=True)
+    change_summary(folders, threshold_kind="certified", reasons={"below_threshold": 25, "disagreement": 5})
+    return with_compound(with_calibration(root, folders))
+
+
+def change_summary(folders: dict[str, Path], **changes: Any) -> None:
+    path = folders["pseudo_label"] / "summary.json"
+    write(path, json.loads(path.read_text()) | changes)
 
 
 class Balance(HTMLParser):
@@ -128,6 +206,7 @@ def parse(page: str) -> Balance:
     return parser
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_key_figure_stands_in_both_reports(tmp_path: Path) -> None:
     page, markdown = build(write_folders(tmp_path / "in"), tmp_path / "out", ("a class is rare",))
     for text in (plain(parse(page).text), plain(markdown).replace("\\", "")):
@@ -147,7 +226,7 @@ def test_every_key_figure_stands_in_both_reports(tmp_path: Path) -> None:
 
 
 def test_page_is_one_balanced_file_that_fetches_nothing(tmp_path: Path) -> None:
-    page, _ = build(write_folders(tmp_path / "in", audit=True), tmp_path / "out")
+    page, _ = build(everything(tmp_path / "in"), tmp_path / "out")
     parser = parse(page)
     assert set(re.findall(r"https?://[^\"'\s)]*", page)) == {"http://www.w3.org/2000/svg"}
     assert not {"script", "link", "iframe", "img"} & {tag for tag, _ in parser.tags}
@@ -155,7 +234,7 @@ def test_page_is_one_balanced_file_that_fetches_nothing(tmp_path: Path) -> None:
         reference = attributes.get("src") or attributes.get("href") or "#"
         assert reference.startswith(("#", "data:image/png"))
     pictures = [attributes for tag, attributes in parser.tags if tag == "svg"]
-    assert len(pictures) == 9
+    assert len(pictures) == 13
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in pictures)
     ids = [attributes["id"] for _, attributes in parser.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -165,22 +244,23 @@ def test_page_is_one_balanced_file_that_fetches_nothing(tmp_path: Path) -> None:
 
 
 def test_markdown_shows_exactly_the_pictures_that_are_there(tmp_path: Path) -> None:
-    _, markdown = build(write_folders(tmp_path / "in", audit=True), tmp_path / "out")
+    _, markdown = build(everything(tmp_path / "in"), tmp_path / "out")
     shown = re.findall(r"!\[[^\]]+\]\(([^)]*)\)", markdown)
     written = [f"figures/{path.name}" for path in (tmp_path / "out" / "figures").iterdir()]
     assert sorted(shown) == sorted(written)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_markdown_tables_have_as_many_cells_in_every_row_as_in_their_head(tmp_path: Path) -> None:
-    _, markdown = build(write_folders(tmp_path / "in", HOSTILE), tmp_path / "out", title="a | b")
+    _, markdown = build(everything(tmp_path / "in", HOSTILE), tmp_path / "out", title="a | b")
     tables = re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE)
-    assert len(tables) == 5
+    assert len(tables) == 9
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
 
 
 def test_hostile_names_and_texts_are_shown_and_never_obeyed(tmp_path: Path) -> None:
-    folders = write_folders(tmp_path / "in", HOSTILE)
+    folders = everything(tmp_path / "in", HOSTILE)
     page, markdown = build(folders, tmp_path / "out", ("<b>bold</b>",), title="<i>run</i> & more")
     parser = parse(page)
     assert {"script", "b", "i"}.isdisjoint(tag for tag, _ in parser.tags)
@@ -209,12 +289,14 @@ def test_an_audit_tells_right_from_wrong_by_id_whatever_its_order(tmp_path: Path
     assert "accepted (threshold 0.88): 90.0 % of 25.0 %" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_class_without_test_images_gets_dashes_instead_of_zeros(tmp_path: Path) -> None:
     _, markdown = build(write_folders(tmp_path / "in"), tmp_path / "out")
     assert "| emu | 0 | – | – | – | – | – | – |" in markdown
     assert "| emu | 0 | 0.0 % | – |" in plain(markdown)  # no pseudo-label of it was accepted either
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_later_rounds_are_told_with_what_each_changed(tmp_path: Path) -> None:
     folders = write_folders(tmp_path / "in")
     path = folders["pseudo_label"] / "summary.json"
@@ -231,16 +313,164 @@ def test_later_rounds_are_told_with_what_each_changed(tmp_path: Path) -> None:
     assert "| 1 | 1,000 | 1,000 | – | 75.0 % |\n| 2 | 8 | 7 | 5 | – |\n| 3 | 10 | 3 | 4 | 90.0 % |" in plain(markdown)
     assert "Student round 3: labels and pseudo-labels" in markdown
     tables = re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE)
-    assert len(tables) == 6
+    assert len(tables) == 7
     assert all(len({row.count("|") for row in table.splitlines()}) == 1 for table in tables)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_single_round_is_not_called_one(tmp_path: Path) -> None:
     page, markdown = build(write_folders(tmp_path / "in"), tmp_path / "out")
     assert "round" not in parse(page).text.partition("</style>")[2].lower()
     assert "round" not in markdown.lower()
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_over_confidence_is_said_and_chance_is_not_called_over_confidence(tmp_path: Path) -> None:
+    _, markdown = build(write_folders(tmp_path / "in"), tmp_path / "out")
+    text = plain(markdown)
+    assert "The baseline is over-confident: 97.0 % sure on average, 88.0 % right (+9.0 points)." in text
+    assert "The student is about as sure as it is right: 97.5 % sure on average, 98.0 % right (−0.5 points)" in text
+    nll = -(88 * np.log(0.97) + 12 * np.log(0.015)) / 100
+    brier = (88 * (0.03**2 + 2 * 0.015**2) + 12 * (0.97**2 + 0.985**2 + 0.015**2)) / 100
+    assert f"| Baseline | 88.0 % | 97.0 % | 9.0 % | 9.0 % | {nll:.3f} | {brier:.3f} |" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_macro_f1_stands_with_the_accuracy_among_the_key_figures(tmp_path: Path) -> None:
+    folders = write_folders(tmp_path / "in")
+    metrics = json.loads((folders["evaluate"] / "metrics.json").read_text())
+    metrics["student"]["macro_f1"] = 0.4321
+    write(folders["evaluate"] / "metrics.json", metrics)
+    page, markdown = build(folders, tmp_path / "out")
+    assert "; macro-F1 43.2 %" in plain(parse(page).text)
+    row = next(line for line in plain(markdown).splitlines() if line.startswith("| Student test accuracy"))
+    assert "**98.0 %**" in row
+    assert "macro-F1 43.2 %" in row
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_calibration_is_told_with_its_temperature_and_its_figures_before_and_after(tmp_path: Path) -> None:
+    page, markdown = build(with_calibration(tmp_path / "in", write_folders(tmp_path / "in")), tmp_path / "out")
+    for text in (plain(parse(page).text), plain(markdown)):
+        assert "On 200 calibration images the teacher is over-confident: 99.0 % sure on average, 95.0 % right" in text
+        assert "The temperature 2, fitted on 50 others, makes it less sure without changing any label" in text
+        assert "ECE 4.0 % before and 1.0 % after" in text
+    assert "| As it is | 95.0 % | 99.0 % | 4.0 % | 4.0 % |" in plain(markdown)
+    assert "| Temperature 2 | 95.0 % | 96.0 % | 1.0 % | 1.0 % |" in plain(markdown)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_a_temperature_there_is_no_after(tmp_path: Path) -> None:
+    folders = with_calibration(tmp_path / "in", write_folders(tmp_path / "in"), method="none", temperature=1.0)
+    _, markdown = build(folders, tmp_path / "out")
+    assert "As it is" in markdown
+    assert "emperature" not in markdown
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_certificate_says_in_one_sentence_what_is_proven_and_from_what(tmp_path: Path) -> None:
+    folders = with_calibration(tmp_path / "in", write_folders(tmp_path / "in"), caveats=["it rained", "it snowed"])
+    _, markdown = build(folders, tmp_path / "out")
+    text = plain(markdown)
+    assert "Of 150 calibration images with a confidence of at least 0.9375, 1 was labelled wrongly" in text
+    assert "leaves up to 3.12 % plausible. So, at a confidence level of 90 %, at least 95 % of the labels are" in text
+    assert "not for each class. Not strictly so, for it rained, and it snowed." in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_where_nothing_is_certified_the_report_says_why_and_how_many_labels_would_do(tmp_path: Path) -> None:
+    nothing = {"certified": False, "threshold": None, "accepted": 30, "errors": 0, "labels_needed": 480}
+    nothing |= {"path": [{"share": 0.2, "threshold": 0.99, "accepted": 30, "errors": 0, "upper_bound": 0.095}]}
+    folders = with_calibration(
+        tmp_path / "in",
+        write_folders(tmp_path / "in"),
+        certificate=nothing,
+        threshold=0.99,
+        fallback=0.99,
+        calibration_images_needed=640,
+    )
+    change_summary(folders, threshold=0.99, threshold_kind="fallback")
+    _, markdown = build(folders, tmp_path / "out")
+    text = plain(markdown).replace("\\", "")
+    assert "Nothing is certified." in text
+    assert uncertified(json.loads((folders["calibrate"] / "calibration.json").read_text())) in text
+    assert "split.calibration_images of about 640" in text
+    assert not (tmp_path / "out" / "figures" / "certificate.png").exists()  # of a single test there is nothing to draw
+    assert "the fallback threshold 0.99 applies." in text
+    assert "fallback threshold ≥ 0.99" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("kind", "shown"), [(None, "confidence ≥"), ("certified", "certified threshold ≥")])
+def test_the_coverage_card_names_a_certified_threshold_as_one(tmp_path: Path, kind: str | None, shown: str) -> None:
+    folders = write_folders(tmp_path / "in")
+    if kind:
+        change_summary(folders, threshold_kind=kind)
+    _, markdown = build(folders, tmp_path / "out")
+    assert f"10 of 40 unlabelled images, {shown} 0.88 |" in plain(markdown)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_a_stage_calibrate_nothing_is_said_of_one(tmp_path: Path) -> None:
+    page, markdown = build(write_folders(tmp_path / "in"), tmp_path / "out")
+    for text in (parse(page).text.partition("</style>")[2], markdown):
+        assert "Calibration" not in text
+        assert "certified" not in text
+    assert not (tmp_path / "out" / "figures" / "reliability_teacher.png").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_calibration_images_are_counted_among_the_labels_and_per_class(tmp_path: Path) -> None:
+    folders = write_folders(tmp_path / "in")
+    path = folders["split"] / "split.parquet"
+    split = pd.read_parquet(path)
+    split.loc[split.index[65:70], "role"] = "calibration"  # of the 40 unlabelled ones
+    split.to_parquet(path)
+    facts = json.loads((folders["split"] / "dataset.json").read_text())
+    facts["class_counts"] |= {"calibration": [2, 2, 1], "unlabeled": [18, 8, 9]}
+    write(folders["split"] / "dataset.json", facts)
+    page, markdown = build(folders, tmp_path / "out")
+    assert "20 labelled + 10 validation + 5 calibration" in parse(page).text
+    assert "**35**" in markdown
+    assert "| Class | Labelled | Validation | Calibration | Unlabelled | Test |" in markdown
+    assert "| cat | 7 | 4 | 2 | 18 | 50 |" in markdown
+    assert "| All | 20 | 10 | 5 | 35 | 100 |" in markdown
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_reasons_are_tabled_only_where_there_is_more_than_one(tmp_path: Path) -> None:
+    folders = write_folders(tmp_path / "in")
+    for number, reasons in enumerate(({"below_threshold": 30}, {"below_threshold": 20, "beyond_top_share": 10})):
+        change_summary(folders, reasons=reasons)
+        _, markdown = build(folders, tmp_path / f"out-{number}")
+        assert ("Not accepted because" in markdown) == (len(reasons) > 1)
+    assert "| Below the threshold | 20 | 50.0 % |\n| Beyond its class's top share | 10 | 25.0 % |" in plain(markdown)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_compound_images_are_judged_by_both_classes_and_by_either(tmp_path: Path) -> None:
+    page, markdown = build(with_compound(write_folders(tmp_path / "in")), tmp_path / "out")
+    for text in (plain(parse(page).text), plain(markdown)):
+        assert "The student sees both classes more often: 70.0 % against 20.0 % of 100 compound images" in text
+        assert "Guessing two classes is right in 33.3 %" in text
+    assert "| Student | 70.0 % | 60.0 to 79.0 % | 70.0 % | 60.0 to 79.0 % |" in plain(markdown)
+
+
+def test_each_compound_example_shows_its_classes_and_whether_each_model_names_them(tmp_path: Path) -> None:
+    page, _ = build(with_compound(write_folders(tmp_path / "in", channels=3), channels=3), tmp_path / "out")
+    text = parse(page).text
+    assert text.count("cat + dog") == 5  # above each
+    assert text.count("✓ dog + cat") == 2 + 4  # rows 3 and 19 by the baseline, all but row 70 by the student
+    assert text.count("✗ dog + emu") == 3 + 1
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_compound_images_nothing_is_said_of_them(tmp_path: Path) -> None:
+    page, markdown = build(write_folders(tmp_path / "in"), tmp_path / "out")
+    assert "ompound" not in page + markdown
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_colour_images_are_reported_as_such(tmp_path: Path) -> None:
     page, _ = build(write_folders(tmp_path / "in", channels=3), tmp_path / "out")
     assert "3 classes, RGB, 6 × 8 pixels" in plain(parse(page).text)
@@ -259,6 +489,7 @@ def test_a_ledger_without_accepted_labels_and_a_joint_run_without_alpha_are_repo
     assert "no pseudo-label was accepted" in parse(page).text
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("verdict", "opening"),
     [("baseline better", "The baseline is better"), ("no difference shown", "No difference shown")],
@@ -272,15 +503,16 @@ def test_the_other_verdicts_are_said_as_plainly(tmp_path: Path, verdict: str, op
 
 
 def test_same_files_give_the_same_bytes(tmp_path: Path) -> None:
-    folders = write_folders(tmp_path / "in", audit=True)
+    folders = everything(tmp_path / "in")
     for name in ("first", "second"):
         build(folders, tmp_path / name)
     first = {path.relative_to(tmp_path / "first"): path for path in (tmp_path / "first").rglob("*") if path.is_file()}
-    assert len(first) == 11
+    assert len(first) == 15
     for relative, path in first.items():
         assert path.read_bytes() == (tmp_path / "second" / relative).read_bytes()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_missing_stage_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="folders has no joint, evaluate"):
         build(dict.fromkeys(STAGES[:3], tmp_path), tmp_path)

@@ -8,11 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.metrics import accuracy_score
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from semisup.losses import soft_cross_entropy
-from semisup.targets import Mixing, draw_mixing, one_hot, smooth, soft_accuracy
+from semisup.targets import Mixing, disturb, draw_mixing, one_hot, smooth, soft_accuracy
 
 UNLABELED = -1
 SPREADS = ["all", "others"]
@@ -167,9 +168,10 @@ def test_mixing_with_the_same_lambda_and_partners_is_mixup_of_torchvision():
     torch.testing.assert_close(mixing(one_hot(labels, 4)), expected_targets)
 
 
-def test_soft_accuracy_of_one_hot_targets_counts_the_right_predictions():
+def test_soft_accuracy_of_one_hot_targets_is_the_share_of_right_predictions():
     logits, labels = noise(50, 3), random_labels(50, 3)
-    assert soft_accuracy(logits, one_hot(labels, 3)).item() == (logits.argmax(dim=1) == labels).sum().item()
+    right = (logits.argmax(dim=1) == labels).float().mean().item()
+    assert soft_accuracy(logits, one_hot(labels, 3)).item() == pytest.approx(right)
 
 
 def test_soft_accuracy_under_mixup_weighs_the_hits_on_both_labels_with_lambda():
@@ -177,4 +179,47 @@ def test_soft_accuracy_under_mixup_weighs_the_hits_on_both_labels_with_lambda():
     predicted = torch.tensor([0, 0, 1])  # right; right for the partner; wrong for both
     logits = F.one_hot(predicted, 3).float()
     targets = Mixing(lam, partner)(one_hot(labels, 3))
-    assert soft_accuracy(logits, targets).item() == pytest.approx(lam + (1 - lam))
+    assert soft_accuracy(logits, targets).item() == pytest.approx((lam + (1 - lam)) / 3)
+
+
+def test_soft_accuracy_of_weighted_images_is_the_weighted_mean_of_scikit_learn():
+    logits, labels, weights = noise(50, 3), random_labels(50, 3), noise(50).abs()
+    expected = accuracy_score(labels, logits.argmax(dim=1), sample_weight=weights)
+    assert soft_accuracy(logits, one_hot(labels, 3) * weights[:, None]).item() == pytest.approx(expected, rel=1e-5)
+
+
+# --- DisturbLabel -----------------------------------------------------------------------------------------------------
+
+
+def disturbed(labels: torch.Tensor, num_classes: int, rate: float, seed: int = 5) -> torch.Tensor:
+    return disturb(labels, num_classes, rate, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("num_classes", "rate", "kept", "other"), [(10, 30, 0.73, 0.03), (3, 60, 0.6, 0.2)])
+def test_disturbed_labels_follow_the_distribution_of_the_source(num_classes, rate, kept, other):
+    """p_c = 1 − (C−1)/C · α/100 for the label, (1 − p_c)/(C−1) for every other: worked for C = 10, α = 30 %."""
+    draws, true_class = 60_000, 2
+    found = torch.bincount(disturbed(torch.full((draws,), true_class), num_classes, rate), minlength=num_classes)
+    expected = np.full(num_classes, other * draws)
+    expected[true_class] = kept * draws
+    assert stats.chisquare(found.numpy(), expected).pvalue > 1e-3
+
+
+def test_which_labels_are_disturbed_is_independent_of_the_labels():
+    labels = random_labels(40_000, 4)
+    changed = disturbed(labels, 4, 40) != labels
+    table = [[int((changed & (labels == c)).sum()), int((~changed & (labels == c)).sum())] for c in range(4)]
+    assert stats.chi2_contingency(table).pvalue > 1e-3
+
+
+def test_rate_zero_leaves_every_label_and_another_draw_gives_other_labels():
+    labels, generator = random_labels(500, 5), torch.Generator().manual_seed(1)
+    assert torch.equal(disturb(labels, 5, 0, generator), labels)
+    first, second = disturb(labels, 5, 50, generator), disturb(labels, 5, 50, generator)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("rate", [-1, 101])
+def test_a_rate_that_is_no_percentage_is_refused(rate):
+    with pytest.raises(ValueError, match=f"rate={rate}"):
+        disturb(torch.tensor([0]), 2, rate, torch.Generator())

@@ -1,4 +1,4 @@
-"""Which image plays which role: balanced picks per class, everything else unlabelled."""
+"""Which image plays which role: picks per class, a random calibration sample, everything else unlabelled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,40 +14,65 @@ from torch import Tensor
 from semisup.data.datasets import UNLABELED
 from semisup.errors import UserError
 
-Role = Literal["labeled", "validation", "unlabeled", "test"]
-ROLES: tuple[Role, ...] = ("labeled", "validation", "unlabeled", "test")
-ROLES_WITH_LABELS: tuple[Role, ...] = ("labeled", "validation")
+Role = Literal["labeled", "validation", "calibration", "unlabeled", "test"]
+ROLES: tuple[Role, ...] = ("labeled", "validation", "calibration", "unlabeled", "test")
+ROLES_WITH_LABELS: tuple[Role, ...] = ("labeled", "validation", "calibration")
 
 
-def balanced_roles(
+def long_tail(largest: int, ratio: float, num_classes: int) -> list[int]:
+    """Images per class of a long tail: class k of C gets largest · ratio^(−k/(C−1)), rounded; ratio 1: all alike.
+
+    Raises:
+        UserError: the last class would get none.
+    Source: Cui et al. 2019, section 5.1.
+    """
+    counts = [round(largest * ratio ** (-k / max(num_classes - 1, 1))) for k in range(num_classes)]
+    if min(counts) < 1:
+        raise UserError(
+            f"split.imbalance_ratio={ratio:g} leaves the last class no labelled image of "
+            f"split.labeled_per_class={largest}; use a ratio of at most {largest}, or more labels"
+        )
+    return counts
+
+
+def draw_roles(
     labels: NDArray[np.int64],
     class_names: Sequence[str],
     *,
-    labeled_per_class: int,
+    labeled_per_class: Sequence[int],
     validation_per_class: int,
+    calibration_images: int,
     rng: np.random.Generator,
 ) -> NDArray[np.object_]:
-    """The role (N,) of every pool image with labels (N,): per class a shuffle, labelled picks first, then validation.
+    """The role (N,) of every pool image with labels (N,).
+
+    Per class a shuffle, labelled picks first, then validation. Of all that is left, `calibration_images` at random,
+    whatever their class, so that they are a fair sample of what is unlabelled.
 
     Raises:
         UserError: a class has too few images, or nothing would be left unlabelled.
     """
-    wanted = labeled_per_class + validation_per_class
     roles = np.full(len(labels), "unlabeled", dtype=object)
     for label, class_name in enumerate(class_names):
         members = rng.permutation(np.flatnonzero(labels == label))
+        picked = labeled_per_class[label]
+        wanted = picked + validation_per_class
         if len(members) < wanted:
             raise UserError(
-                f"split.labeled_per_class={labeled_per_class} and split.validation_per_class={validation_per_class} "
+                f"split.labeled_per_class={picked} and split.validation_per_class={validation_per_class} "
                 f"ask for {wanted} labels of class {class_name!r}, which has only {len(members)} images; ask for fewer"
             )
-        roles[members[:labeled_per_class]] = "labeled"
-        roles[members[labeled_per_class:wanted]] = "validation"
-    if not (roles == "unlabeled").any():
+        roles[members[:picked]] = "labeled"
+        roles[members[picked:wanted]] = "validation"
+    left = np.flatnonzero(roles == "unlabeled")
+    if len(left) <= calibration_images:
+        also = f" and split.calibration_images={calibration_images}" if calibration_images else ""
         raise UserError(
-            f"split.labeled_per_class={labeled_per_class} and split.validation_per_class={validation_per_class} take "
-            f"all {len(labels)} images; leave some unlabelled, or there is nothing to pseudo-label"
+            f"split.labeled_per_class={max(labeled_per_class)} and split.validation_per_class={validation_per_class}"
+            f"{also} take all {len(labels)} images; leave some unlabelled, or there is nothing to pseudo-label"
         )
+    if calibration_images:
+        roles[rng.choice(left, calibration_images, replace=False)] = "calibration"
     return roles
 
 
@@ -102,7 +127,7 @@ class Split:
         """int64 indices (n,) of a role's images: rows of the pool, or for "test" of the test images."""
         return torch.from_numpy(self.table.loc[self.table["role"] == role, "index"].to_numpy(np.int64).copy())
 
-    def labels(self, role: Literal["labeled", "validation"]) -> Tensor:
+    def labels(self, role: Literal["labeled", "validation", "calibration"]) -> Tensor:
         """int64 labels (n,), in the order of :meth:`indices`."""
         assert role in ROLES_WITH_LABELS, f"the labels of {role} images are hidden"
         return torch.from_numpy(self.table.loc[self.table["role"] == role, "label"].to_numpy(np.int64).copy())

@@ -1,6 +1,8 @@
 """The ledger: one row per unlabelled image, saying which label it got and why it was or was not accepted."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import pandas as pd
@@ -9,26 +11,69 @@ from numpy.typing import NDArray
 from semisup.randomness import numpy_generator
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which pseudo-labels are accepted: all that pass every test."""
+
+    threshold: float
+    """Least confidence."""
+    top_share: float | None = None
+    """Of the images of each predicted class, the share of the most confident ones (rounded up)."""
+    max_disagreement: float | None = None
+    """Most disagreement of an ensemble's members."""
+
+    def reasons(
+        self, labels: NDArray[np.int64], confidence: NDArray[np.float32], disagreement: NDArray[np.float32] | None
+    ) -> NDArray[np.str_]:
+        """Why each of N images is rejected, by the first test that it fails; "" where it is accepted.
+
+        Of equally confident images at the edge of a class's share, those that come first are taken.
+
+        Raises:
+            ValueError: there is a limit on the disagreement, but no disagreement.
+        Source of the share per class: Zou et al. 2018, section 3.2 (class-balanced self-training).
+        """
+        if self.max_disagreement is not None and disagreement is None:
+            raise ValueError(f"max_disagreement={self.max_disagreement}, but a single model has no disagreement")
+        reasons = np.full(len(labels), "", dtype="<U24")
+        if self.top_share is not None:
+            for label in np.unique(labels):
+                members = np.flatnonzero(labels == label)
+                kept = ceil(self.top_share * len(members))
+                reasons[members[np.argsort(-confidence[members], kind="stable")[kept:]]] = "beyond_top_share"
+        if self.max_disagreement is not None and disagreement is not None:
+            reasons[~(disagreement <= np.float32(self.max_disagreement))] = "disagreement"
+        reasons[~(confidence >= np.float32(self.threshold))] = "below_threshold"
+        return reasons
+
+
 def build_ledger(
     ids: Sequence[str],
     indices: NDArray[np.int64],
     probabilities: NDArray[np.float32],
     *,
-    threshold: float,
+    selection: Selection,
     teacher: str,
+    raw_confidence: NDArray[np.float32] | None = None,
+    disagreement: NDArray[np.float32] | None = None,
     previous: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The ledger of N images with probabilities (N, C); `previous` is that of the round before, in any order of rows.
 
-    Columns: id, index (row in the pool), label, confidence (largest probability), margin (over the second largest),
-    accepted (confidence >= threshold), reason ("" where accepted), teacher, round (from 1), accepted_round (the round
-    that first accepted the image, null while none did), flipped (the label is another one than in the round before).
+    `probabilities` are calibrated where there was a calibration, and `raw_confidence` (N,) is what the teacher said
+    before it. `disagreement` (N,) is that of an ensemble.
+
+    Columns: id, index (row in the pool), label, confidence (largest probability), raw_confidence, margin (over the
+    second largest), disagreement (null for a single model), accepted, reason ("" where accepted), teacher, round (from
+    1), accepted_round (the round that first accepted the image, null while none did), flipped (the label is another one
+    than in the round before).
     """
     rows = np.arange(len(probabilities))
     labels = probabilities.argmax(axis=1)
     confidence = probabilities[rows, labels]
     second = np.partition(probabilities, -2, axis=1)[:, -2]
-    accepted = confidence >= np.float32(threshold)
+    reasons = selection.reasons(labels, confidence, disagreement)
+    accepted = reasons == ""
     round_number, accepted_round, flipped = 1, pd.Series(pd.NA, index=rows, dtype="Int64"), np.zeros(len(rows), bool)
     if previous is not None:
         assert sorted(previous["id"]) == sorted(ids), "the round before had other images"
@@ -41,9 +86,11 @@ def build_ledger(
             "index": indices,
             "label": labels.astype(np.int64),
             "confidence": confidence,
+            "raw_confidence": confidence if raw_confidence is None else raw_confidence,
             "margin": confidence - second,
+            "disagreement": pd.array([pd.NA] * len(rows) if disagreement is None else disagreement, dtype="Float32"),
             "accepted": accepted,
-            "reason": np.where(accepted, "", "below_threshold"),
+            "reason": reasons,
             "teacher": teacher,
             "round": round_number,
             "accepted_round": accepted_round.mask(accepted & accepted_round.isna().to_numpy(), round_number),

@@ -5,7 +5,7 @@ calls its inputs to the folders of earlier stages, `out_dir` is an empty folder 
 same bits (timings apart).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,18 @@ class Silence:
 
 Stage = Callable[[PipelineConfig, Mapping[str, Path], Path, StageLog], None]
 
-StageName = Literal["split", "baseline", "pseudo_label", "joint", "evaluate", "promote"]
+StageName = Literal[
+    "split",
+    "baseline",
+    "member",
+    "ensemble",
+    "calibrate",
+    "pseudo_label",
+    "joint",
+    "evaluate",
+    "evaluate_ensemble",
+    "promote",
+]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 CHAMPION = "champion"
 """Stands where a step's name would: what an earlier pipeline left and the registry calls its champion."""
@@ -56,12 +67,21 @@ CHAMPION = "champion"
 SECTIONS: dict[str, tuple[str, ...]] = {
     "split": ("seed", "data", "split"),
     "baseline": ("seed", "data", "model", "baseline", "runtime"),
+    "member": ("seed", "data", "model", "baseline", "ensemble", "runtime"),
+    "ensemble": ("seed", "data", "ensemble", "runtime"),
+    "calibrate": ("seed", "data", "calibrate", "pseudo_label", "runtime"),
     "pseudo_label": ("seed", "data", "pseudo_label", "runtime"),
     "joint": ("seed", "data", "model", "joint", "runtime"),
     "evaluate": tuple(PipelineConfig.model_fields),  # its report shows the whole config
+    "evaluate_ensemble": ("seed", "data", "runtime"),
     "promote": ("name", "promote"),
+    "regression_fit": ("seed", "data", "split", "model", "train", "runtime"),
+    "regression_evaluate": ("seed", "data", "runtime"),
 }
 """Which parts of the config each stage looks at: its parameters."""
+
+UNREAD: dict[str, tuple[str, ...]] = {"member": ("ensemble.members", "ensemble.combine")}
+"""Keys in these parts that a stage does not look at all the same: an ensemble that grows keeps the members it has."""
 
 
 @dataclass(frozen=True)
@@ -73,32 +93,85 @@ class Step:
     stage: StageName
     upstream: Mapping[str, str]
     """What the stage calls an input → name of the step that leaves it, or CHAMPION, which may not be there."""
+    number: int = 1
+    """Of a `member`: which one of its ensemble, from 1."""
 
 
 def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
     """The steps of a pipeline in the order in which they run; `champion`: is there one that can teach?"""
     steps = [Step("split", "split", {}), Step("baseline", "baseline", {"split": "split"})]
-    teacher = CHAMPION if champion and config.pseudo_label.teacher == "champion" else "baseline"
+    match config.pseudo_label.teacher:
+        case "ensemble":
+            steps += ensemble_steps(config)
+            teacher = "ensemble"
+        case "champion" if champion:
+            teacher = CHAMPION
+        case _:
+            teacher = "baseline"
     previous: dict[str, str] = {}
     for number in range(1, config.rounds + 1):
         suffix = f"-{number}" if number > 1 else ""
-        labels, student = f"pseudo_label{suffix}", f"joint{suffix}"
+        labels, student, calibration = f"pseudo_label{suffix}", f"joint{suffix}", {}
+        if config.calibrates:
+            calibration = {"calibrate": f"calibrate{suffix}"}
+            steps.append(Step(f"calibrate{suffix}", "calibrate", {"split": "split", "teacher": teacher}))
         steps += [
-            Step(labels, "pseudo_label", {"split": "split", "teacher": teacher} | previous),
+            Step(labels, "pseudo_label", {"split": "split", "teacher": teacher} | calibration | previous),
             Step(student, "joint", {"split": "split", "pseudo_label": labels}),
         ]
         teacher, previous = student, {"previous": labels}
-    models = {"baseline": "baseline", "pseudo_label": labels, "joint": student}
+    models = {"baseline": "baseline", "pseudo_label": labels, "joint": student} | calibration
     steps.append(Step("evaluate", "evaluate", {"split": "split"} | models))
     if config.promote.enabled:
         steps.append(Step("promote", "promote", {"evaluate": "evaluate", CHAMPION: CHAMPION}))
     return tuple(steps)
 
 
-def load_stage(name: str, checkpoints: Path | None = None) -> Stage:
+def ensemble_steps(config: PipelineConfig) -> list[Step]:
+    """The members of an ensemble, which are independent in bagging and a chain in boosting, and what combines them."""
+    names = [f"member-{number}" for number in range(1, config.ensemble.members + 1)]
+    steps = []
+    for number, name in enumerate(names, start=1):
+        before = {"previous": names[number - 2]} if config.ensemble.method == "boosting" and number > 1 else {}
+        steps.append(Step(name, "member", {"split": "split"} | before, number))
+    return [*steps, Step("ensemble", "ensemble", {"split": "split"} | {name: name for name in names})]
+
+
+def ensemble_plan(config: PipelineConfig) -> tuple[Step, ...]:
+    """The steps of an ensemble that teaches nobody: it is held against the baseline on the test images."""
+    evaluate = Step(
+        "evaluate_ensemble",
+        "evaluate_ensemble",
+        {"split": "split", "baseline": "baseline", "ensemble": "ensemble"},
+    )
+    return (
+        Step("split", "split", {}),
+        Step("baseline", "baseline", {"split": "split"}),
+        *ensemble_steps(config),
+        evaluate,
+    )
+
+
+def independent(steps: Iterable[Step]) -> list[list[Step]]:
+    """The steps in their order; members of an ensemble that follow each other and need not wait stand together."""
+    groups: list[list[Step]] = []
+    for step in steps:
+        before = groups[-1] if groups else []
+        waits = {other.name for other in before} & set(step.upstream.values())
+        if step.stage == "member" and before and before[-1].stage == "member" and not waits:
+            before.append(step)
+        else:
+            groups.append([step])
+    return groups
+
+
+def load_stage(  # noqa: PLR0912 -- one case for each stage
+    name: str, checkpoints: Path | None = None, number: int = 1
+) -> Stage:
     """The function of a stage; imported only now, for torch takes seconds.
 
-    A training stage keeps its checkpoints in the folder `checkpoints`; the others need none.
+    A training stage keeps its checkpoints in the folder `checkpoints`; the others need none. `number` is that of a
+    step: which `member` of its ensemble.
     """
     match name:
         case "split":
@@ -107,6 +180,14 @@ def load_stage(name: str, checkpoints: Path | None = None) -> Stage:
             from semisup.stages.baseline import run as train_baseline
 
             return partial(train_baseline, checkpoints=checkpoints)
+        case "member":
+            from semisup.stages.member import run as train_member
+
+            return partial(train_member, number=number, checkpoints=checkpoints)
+        case "ensemble":
+            from semisup.stages.ensemble import run
+        case "calibrate":
+            from semisup.stages.calibrate import run
         case "pseudo_label":
             from semisup.stages.pseudo_label import run
         case "joint":
@@ -115,8 +196,18 @@ def load_stage(name: str, checkpoints: Path | None = None) -> Stage:
             return partial(train_student, checkpoints=checkpoints)
         case "evaluate":
             from semisup.stages.evaluate import run
+        case "evaluate_ensemble":
+            from semisup.stages.evaluate_ensemble import run
         case "promote":
             from semisup.stages.promote import run
+        case "regression_fit":
+            from semisup.stages.regression_fit import run as fit_regression
+
+            return fit_regression  # type: ignore[return-value]  # of another kind of config
+        case "regression_evaluate":
+            from semisup.stages.regression_evaluate import run as evaluate_regression
+
+            return evaluate_regression  # type: ignore[return-value]
         case _:
             raise ValueError(f"stage {name!r} does not exist; there are {', '.join(STAGES)}")
     return run

@@ -2,18 +2,24 @@
 
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from semisup import __version__
-from semisup.checks import config_warnings, pseudo_label_warnings
+from semisup.calibration import calibration_warnings, measure
+from semisup.checks import config_warnings, pseudo_label_warnings, training_warnings
+from semisup.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
 from semisup.config import PipelineConfig
-from semisup.data.datasets import load_test
+from semisup.data.datasets import ImageSet, load_test
 from semisup.data.split import Split
-from semisup.evaluation import evaluate_models
+from semisup.evaluation import accuracy_interval, compare_right, evaluate_models
+from semisup.randomness import numpy_generator
 from semisup.report import build_report
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, load_model, pick_device, read_json, write_json
@@ -21,39 +27,108 @@ from semisup.training.predict import predict_probabilities
 
 MODELS = {"baseline": "baseline", "student": "joint"}
 """Name in the tables → stage that left the weights."""
+COMPOUND_EXAMPLES = 12
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
-    """Leaves `predictions.parquet`, `metrics.json` and the report (HTML and Markdown, with its `figures/`)."""
+    """Leaves `predictions.parquet`, `metrics.json` and the report (HTML and Markdown, with its `figures/`).
+
+    With `evaluate.compound` also `compound.parquet`, one row per compound image, and `compound_examples.npz`.
+    `calibrate` among the inputs, where the pipeline has that stage, is told of in the report.
+
+    Raises:
+        UserError: compound images are asked for, but all test images are of one class.
+    """
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     test = load_test(config.data.name, config.data.root, config.data.download)
     assert list(test.ids) == split.ids("test"), "the test images are not those of the split"
     device = pick_device(config)
-    columns: dict[str, Any] = {"id": test.ids, "truth": test.labels.numpy()}
-    for name, stage in MODELS.items():
-        model = load_model(inputs[stage]).to(device)
-        confidence, label = predict_probabilities(model, test.images).max(dim=1)
-        columns |= {f"{name}_label": label.numpy(), f"{name}_confidence": confidence.numpy()}
-    predictions = pd.DataFrame(columns)
-    predictions.to_parquet(out_dir / "predictions.parquet", index=False)
-
-    metrics = evaluate_models(
-        predictions["truth"].to_numpy(),
-        predictions["baseline_label"].to_numpy(),
-        predictions["student_label"].to_numpy(),
-        facts.class_names,
-    )
+    models = {name: load_model(inputs[stage]).to(device) for name, stage in MODELS.items()}
+    metrics = _score_single_images(models, test, out_dir)
+    if config.evaluate.compound:
+        metrics["compound"] = _score_compound_images(models, test, config.seed, out_dir)
     write_json(out_dir / "metrics.json", metrics)
-    summary = read_json(inputs["pseudo_label"] / "summary.json")
     build_report(
         {**inputs, "evaluate": out_dir},
         config.model_dump(mode="json"),
-        [*config_warnings(config, facts.num_classes), *pseudo_label_warnings(summary)],
+        _warnings(config, inputs, facts),
         out_dir,
         title=f"{config.name}: pseudo-labelling report",
         facts=_facts(config, inputs, facts),
     )
     _log_figures(metrics, log)
+    if config.evaluate.compound:
+        _log_compound(metrics["compound"], log)
+
+
+def _score_single_images(models: Mapping[str, nn.Module], test: ImageSet, out_dir: Path) -> dict[str, Any]:
+    """The metrics of the test images as they are, whose predictions are left in `out_dir`.
+
+    Keys: those of :func:`semisup.evaluation.evaluate_models`, and in baseline and student also calibration, with those
+    of :func:`semisup.calibration.measure`.
+    """
+    truth = test.labels.numpy()
+    columns: dict[str, Any] = {"id": test.ids, "truth": truth}
+    calibration = {}
+    for name, model in models.items():
+        probabilities = predict_probabilities(model, test.images)
+        confidence, label = (values.numpy() for values in probabilities.max(dim=1))
+        columns |= {f"{name}_label": label, f"{name}_confidence": confidence}
+        calibration[name] = measure(probabilities.numpy(), truth)
+    pd.DataFrame(columns).to_parquet(out_dir / "predictions.parquet", index=False)
+    metrics = evaluate_models(truth, columns["baseline_label"], columns["student_label"], test.class_names)
+    for name, figures in calibration.items():
+        metrics[name]["calibration"] = figures
+    return metrics
+
+
+def _score_compound_images(models: Mapping[str, nn.Module], test: ImageSet, seed: int, out_dir: Path) -> dict[str, Any]:
+    """The metrics of as many compound images as there are test images; predictions and examples are left in `out_dir`.
+
+    Keys: images; baseline and student {estimate, low, high}, the share whose two likeliest classes are both right;
+    at_least_one, the same for one right or both; chance, of two classes guessed at random; and those of
+    :func:`semisup.evaluation.compare_right`. Every test image is in two of them on average, so that the intervals are
+    somewhat narrower than those of as many independent images.
+    """
+    labels = test.labels.numpy()
+    pairs = draw_pairs(labels, numpy_generator(seed, "compound pairs"))
+    images = superpose(test.images[pairs[:, 0]], test.images[pairs[:, 1]])
+    ids = np.asarray(test.ids)
+    columns: dict[str, Any] = {}
+    for side, position in (("first", pairs[:, 0]), ("second", pairs[:, 1])):
+        columns |= {f"{side}_id": ids[position], f"{side}_truth": labels[position]}
+    right, overlap = {}, {}
+    for name, model in models.items():
+        probabilities = predict_probabilities(model, images).numpy()
+        likeliest = two_likeliest(probabilities)
+        columns |= {f"{name}_first": likeliest[:, 0], f"{name}_second": likeliest[:, 1]}
+        right[name] = top2_right(probabilities, labels[pairs])
+        overlap[name] = top2_overlap(probabilities, labels[pairs])
+    pd.DataFrame(columns).to_parquet(out_dir / "compound.parquet", index=False)
+    picks = np.sort(numpy_generator(seed, "compound examples").permutation(len(pairs))[:COMPOUND_EXAMPLES])
+    np.savez_compressed(out_dir / "compound_examples.npz", images=images[picks].numpy(), rows=picks)
+    return {
+        "images": len(pairs),
+        **{name: asdict(accuracy_interval(int(values.sum()), len(pairs))) for name, values in right.items()},
+        "at_least_one": {
+            name: asdict(accuracy_interval(int(values.sum()), len(pairs))) for name, values in overlap.items()
+        },
+        "chance": 2 / (test.num_classes * (test.num_classes - 1)),
+        **compare_right(right["baseline"], right["student"]),
+    }
+
+
+def _warnings(config: PipelineConfig, inputs: Mapping[str, Path], facts: DatasetFacts) -> list[str]:
+    """What the config and the stages before ask attention for, in the order in which it arose."""
+    calibration = (
+        calibration_warnings(read_json(inputs["calibrate"] / "calibration.json")) if "calibrate" in inputs else []
+    )
+    return [
+        *config_warnings(config, facts.num_classes),
+        *calibration,
+        *pseudo_label_warnings(read_json(inputs["pseudo_label"] / "summary.json")),
+        *training_warnings(read_json(inputs["joint"] / "training.json"), config.joint.alpha_final),
+    ]
 
 
 def _facts(config: PipelineConfig, inputs: Mapping[str, Path], facts: DatasetFacts) -> dict[str, str]:
@@ -72,24 +147,36 @@ def _facts(config: PipelineConfig, inputs: Mapping[str, Path], facts: DatasetFac
 def _log_figures(metrics: Mapping[str, Any], log: StageLog) -> None:
     figures: dict[str, float] = {}
     for name in MODELS:
-        accuracy = metrics[name]["accuracy"]
+        figures |= _with_ends(f"{name}_test_accuracy", metrics[name]["accuracy"])
+        figures |= {f"{name}_macro_f1": metrics[name]["macro_f1"]}
         figures |= {
-            f"{name}_test_accuracy": accuracy["estimate"],
-            f"{name}_test_accuracy_low": accuracy["low"],
-            f"{name}_test_accuracy_high": accuracy["high"],
-            f"{name}_macro_f1": metrics[name]["macro_f1"],
+            f"{name}_test_{figure}": metrics[name]["calibration"][figure]
+            for figure in ("ece", "adaptive_ece", "nll", "brier")
         }
         for row in metrics[name]["per_class"]:
             figures |= {f"{name}_{figure}.{row['name']}": row[figure] for figure in ("precision", "recall", "f1")}
-    figures |= {
-        "test_accuracy_difference": metrics["difference"]["estimate"],
-        "test_accuracy_difference_low": metrics["difference"]["low"],
-        "test_accuracy_difference_high": metrics["difference"]["high"],
-        "mcnemar_p": metrics["mcnemar"]["p_value"],
-    }
-    log.metrics(figures)
+    figures |= _with_ends("test_accuracy_difference", metrics["difference"])
+    log.metrics(figures | {"mcnemar_p": metrics["mcnemar"]["p_value"]})
     log.info(
         f"baseline {metrics['baseline']['accuracy']['estimate']:.2%}, student "
         f"{metrics['student']['accuracy']['estimate']:.2%} of {metrics['total']:,} test images: {metrics['verdict']} "
         f"(McNemar p = {metrics['mcnemar']['p_value']:.3g})"
     )
+
+
+def _log_compound(compound: Mapping[str, Any], log: StageLog) -> None:
+    figures: dict[str, float] = {}
+    for name in MODELS:
+        figures |= _with_ends(f"{name}_compound_accuracy", compound[name])
+        figures |= {f"{name}_compound_at_least_one": compound["at_least_one"][name]["estimate"]}
+    figures |= _with_ends("compound_accuracy_difference", compound["difference"])
+    log.metrics(figures | {"compound_mcnemar_p": compound["mcnemar"]["p_value"]})
+    log.info(
+        f"both classes of {compound['images']:,} compound images: baseline {compound['baseline']['estimate']:.2%}, "
+        f"student {compound['student']['estimate']:.2%}: {compound['verdict']} "
+        f"(McNemar p = {compound['mcnemar']['p_value']:.3g})"
+    )
+
+
+def _with_ends(name: str, interval: Mapping[str, float]) -> dict[str, float]:
+    return {name: interval["estimate"], f"{name}_low": interval["low"], f"{name}_high": interval["high"]}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from semisup.config import PipelineConfig
 from semisup.data.datasets import ImageSet, load_pool
+from semisup.ensembles import Combination, Ensemble
 from semisup.models import build_model
 from semisup.randomness import derive_seed
 
@@ -107,6 +108,22 @@ def save_model(
         "mean": list(facts.mean),
         "std": list(facts.std),
     }
+    _save(description, weights, folder)
+
+
+def save_ensemble(members: Sequence[Path], combine: Combination, votes: Sequence[float], folder: Path) -> Ensemble:
+    """The ensemble of the networks in the members' folders, in eval mode on the CPU; `votes` are the members' weights.
+
+    Leaves the same two files as :func:`save_model`: they hold all members, whose folders are not needed any more.
+    """
+    ensemble = Ensemble([load_model(member) for member in members], combine, votes)
+    description = read_json(members[0] / "model.json")  # the members are networks of one kind
+    description |= {"stage": "ensemble", "ensemble": {"combine": combine, "votes": list(votes)}}
+    _save(description, ensemble.state_dict(), folder)
+    return ensemble.eval()
+
+
+def _save(description: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> None:
     write_json(folder / "model.json", description)
     # Written by Python: safetensors' own writer reports a full disk as an error of no kind that could be recognised.
     (folder / WEIGHTS).write_bytes(
@@ -115,9 +132,20 @@ def save_model(
 
 
 def load_model(folder: Path) -> nn.Module:
-    """The network that a training stage left in its folder, in eval mode on the CPU."""
+    """The network that a training stage left in its folder, in eval mode on the CPU; of `ensemble` an `Ensemble`."""
     description = read_json(folder / "model.json")
-    model = build_model(
+    model: nn.Module
+    if description["stage"] == "ensemble":
+        combine, votes = description["ensemble"]["combine"], description["ensemble"]["votes"]
+        model = Ensemble([_network(description) for _ in votes], combine, votes)
+    else:
+        model = _network(description)
+    model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+    return model.eval()
+
+
+def _network(description: Mapping[str, Any]) -> nn.Module:
+    return build_model(
         description["name"],
         tuple(description["image_shape"]),
         len(description["class_names"]),
@@ -128,8 +156,6 @@ def load_model(folder: Path) -> nn.Module:
         batch_norm=description["batch_norm"],
         seed=0,
     )
-    model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-    return model.eval()
 
 
 def pool_of(config: PipelineConfig) -> ImageSet:

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from semisup.checks import training_warnings
 from semisup.config import PipelineConfig
 from semisup.data.split import Split
 from semisup.pseudo_labels import Policy
@@ -70,7 +71,9 @@ def run(
         on_resume=reporter.on_resume,
     )
     save_model(config, facts, result.weights, out_dir, stage="joint")
-    save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels")
+    summary = save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels")
+    for warning in training_warnings(summary, joint.alpha_final):
+        log.warning(warning)
 
 
 def _unlabeled_part(
@@ -82,7 +85,7 @@ def _unlabeled_part(
             return split.indices("unlabeled"), OnlineArgmax()
         case "threshold":
             accepted = ledger[ledger["accepted"]]
-            forbidden = set(split.ids("labeled")) | set(split.ids("validation")) | set(split.ids("test"))
-            assert forbidden.isdisjoint(accepted["id"]), "a labelled, validation or test image was pseudo-labelled"
+            unlabeled = set(split.ids("unlabeled"))
+            assert unlabeled.issuperset(accepted["id"]), "an image with another role was pseudo-labelled"
             indices, labels = (torch.from_numpy(accepted[name].to_numpy().copy()) for name in ("index", "label"))
             return indices, FixedLabels(labels.to(device))

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from semisup.checks import config_warnings
+from semisup.compound import draw_pairs
 from semisup.config import PipelineConfig
 from semisup.data.datasets import digest, load_test
 from semisup.errors import UserError
@@ -42,6 +45,8 @@ def check(config: PipelineConfig) -> Checked:
     pool = pool_of(config)
     test = load_test(config.data.name, config.data.root, config.data.download)
     plan(config, pool, test.ids)
+    if config.evaluate.compound:
+        draw_pairs(test.labels.numpy(), np.random.default_rng(0))  # whether there are any
     channels = pool.image_shape[0]
     build_model(
         config.model.name,

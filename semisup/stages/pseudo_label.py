@@ -2,34 +2,37 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from semisup.calibration import temper
 from semisup.checks import pseudo_label_warnings
-from semisup.config import PipelineConfig
+from semisup.config import CertifiedThreshold, PipelineConfig, PseudoLabelConfig
 from semisup.data.datasets import UNLABELED, ImageSet
 from semisup.data.split import Split
-from semisup.errors import UserError
+from semisup.ensembles import Ensemble, predict_with_disagreement
 from semisup.evaluation import accuracy_interval
 from semisup.plots import confidence_histogram, picture_grid, save_png
-from semisup.pseudo_labels.ledger import build_ledger, pick_examples
+from semisup.pseudo_labels.ledger import Selection, build_ledger, pick_examples
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, weights_digest, write_json
-from semisup.training.predict import predict_probabilities
+from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, write_json
+from semisup.stages.teachers import name_teacher
+from semisup.training.predict import predict_log_probabilities
 
 EXAMPLES_PER_GROUP = 12
-TEACHERS = {"baseline": "baseline", "joint": "student"}
-"""Training stage → what its model is called in the ledger."""
+ThresholdKind: TypeAlias = Literal["fixed", "certified", "fallback"]
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves the ledger `pseudo_labels.parquet`, `summary.json`, `audit.parquet`, a histogram and the picture grid.
 
-    `teacher` among the inputs is the folder of a training stage: the baseline, the student of the round before or, in
-    the first round, a champion of old. `previous` is this stage's folder of the round before.
+    `teacher` among the inputs is the folder of a training stage or an ensemble: the baseline, the student of the round
+    before or, in the first round, an ensemble or a champion of old. `calibrate` has its temperature and perhaps a
+    certified threshold. `previous` is this stage's folder of the round before.
 
     Raises:
         UserError: the teacher knows other classes or other images.
@@ -38,61 +41,58 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     teacher = name_teacher(config, inputs["teacher"], facts)
     previous = inputs.get("previous")
+    calibration = read_json(inputs["calibrate"] / "calibration.json") if "calibrate" in inputs else {}
+    selection, kind = selection_of(config.pseudo_label, calibration)
     pool = pool_of(config)
     indices = split.indices("unlabeled")
-    probabilities = predict_probabilities(
-        load_model(inputs["teacher"]).to(device),
-        pool.images[indices],
-        config.pseudo_label.batch_size,
-        on_batch=lambda done, total: log.progress(done, total, "images"),
-    )
+    model = load_model(inputs["teacher"]).to(device)
+    log_probabilities, disagreement = _predict(model, pool.images[indices], config.pseudo_label.batch_size, log)
+    raw = temper(log_probabilities, 1.0)
     ledger = build_ledger(
         split.ids("unlabeled"),
         indices.numpy(),
-        probabilities.numpy(),
-        threshold=config.pseudo_label.threshold,
+        temper(log_probabilities, calibration.get("temperature", 1.0)),
+        selection=selection,
         teacher=teacher,
+        raw_confidence=raw.max(axis=1),
+        disagreement=disagreement,
         previous=pd.read_parquet(previous / "pseudo_labels.parquet") if previous else None,
     )
     ledger.to_parquet(out_dir / "pseudo_labels.parquet", index=False)
     # An audit, after the ledger is written: nothing below can change a label.
     truth = pool.labels[indices].numpy()
     earlier = read_json(previous / "summary.json")["rounds"] if previous else []
-    summary = audit(ledger, truth, config.pseudo_label.threshold, facts.num_classes, earlier)
+    labeled = facts.class_counts["labeled"]
+    summary = audit(ledger, truth, selection.threshold, facts.num_classes, earlier)
+    summary |= {"threshold_kind": kind, "class_names": list(facts.class_names), "labeled_per_class": list(labeled)}
     write_json(out_dir / "summary.json", summary)
     pd.DataFrame({"id": ledger["id"], "truth": truth}).to_parquet(out_dir / "audit.parquet", index=False)
-    _save_pictures(config, pool, ledger, truth, out_dir)
+    _save_pictures(pool, ledger, truth, out_dir, threshold=selection.threshold, seed=config.seed)
     _report(summary, facts, log)
 
 
-def name_teacher(config: PipelineConfig, folder: Path, facts: DatasetFacts) -> str:
-    """What the teacher was and which, "baseline:DIGEST" or "student:DIGEST"; a champion is one of them.
-
-    Raises:
-        UserError: the teacher knows other classes or other images than those of the data set.
-    """
-    model = read_json(folder / "model.json")
-    mismatch = _mismatch(model, facts)
-    if mismatch:
-        raise UserError(
-            f"pseudo_label.teacher={config.pseudo_label.teacher!r}: the teacher was made for {mismatch} as in "
-            f"data.name={facts.name!r}; use pseudo_label.teacher=baseline, or a promote.model of the same data"
-        )
-    return f"{TEACHERS[model['stage']]}:{weights_digest(folder)}"
+def selection_of(config: PseudoLabelConfig, calibration: Mapping[str, Any]) -> tuple[Selection, ThresholdKind]:
+    """The tests that a pseudo-label must pass, and whether the threshold is fixed, certified or a fallback."""
+    kind: ThresholdKind = "fixed"
+    threshold = config.threshold
+    if isinstance(threshold, CertifiedThreshold):
+        threshold = float(calibration["threshold"])
+        kind = "certified" if calibration["certificate"]["certified"] else "fallback"
+    return Selection(threshold, config.top_share, config.max_disagreement), kind
 
 
-def _mismatch(model: Mapping[str, Any], facts: DatasetFacts) -> str | None:
-    """What a model was made for and what the data set has instead, or None where they agree."""
-    shapes, names = (model["image_shape"], facts.image_shape), (model["class_names"], facts.class_names)
-    theirs, ours = ("×".join(str(size) for size in shape) for shape in shapes)
-    if theirs != ours:
-        return f"images of {theirs} (C×H×W), not {ours}"
-    if len(names[0]) != len(names[1]):
-        return f"{len(names[0])} classes, not {len(names[1])}"
-    for number, (their_name, our_name) in enumerate(zip(*names, strict=True)):
-        if their_name != our_name:
-            return f"class {number} {their_name!r}, not {our_name!r}"
-    return None
+def _predict(
+    model: nn.Module, images: Tensor, batch_size: int, log: StageLog
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Log-probabilities (N, C), and the disagreement (N,) of an ensemble's members."""
+
+    def on_batch(done: int, total: int) -> None:
+        log.progress(done, total, "images")
+
+    if isinstance(model, Ensemble):
+        table, disagreement = predict_with_disagreement(model, images, batch_size, on_batch)
+        return table.numpy(), disagreement.numpy()
+    return predict_log_probabilities(model, images, batch_size, on_batch).numpy(), None
 
 
 def audit(
@@ -108,6 +108,7 @@ def audit(
     """
     accepted = ledger["accepted"].to_numpy()
     labels = ledger["label"].to_numpy()
+    rejected = ledger["reason"][~accepted].value_counts()
     known = accepted & (truth != UNLABELED)
     right = known & (labels == truth)
     precision = accuracy_interval(int(right.sum()), int(known.sum())) if known.any() else None
@@ -126,6 +127,8 @@ def audit(
         "unlabeled": len(ledger),
         "coverage": float(accepted.mean()),
         "accepted_per_class": np.bincount(labels[accepted], minlength=num_classes).tolist(),
+        "predicted_per_class": np.bincount(labels, minlength=num_classes).tolist(),
+        "reasons": {str(reason): int(count) for reason, count in sorted(rejected.items())},
         "precision_low": precision.low if precision else None,
         "precision_high": precision.high if precision else None,
         "precision_per_class": [
@@ -136,13 +139,12 @@ def audit(
 
 
 def _save_pictures(
-    config: PipelineConfig, pool: ImageSet, ledger: pd.DataFrame, truth: NDArray[np.int64], out_dir: Path
+    pool: ImageSet, ledger: pd.DataFrame, truth: NDArray[np.int64], out_dir: Path, *, threshold: float, seed: int
 ) -> None:
-    threshold = config.pseudo_label.threshold
     correct = (ledger["label"].to_numpy() == truth) if (truth != UNLABELED).all() else None
     histogram = confidence_histogram(ledger["confidence"].to_numpy(), ledger["accepted"].to_numpy(), threshold, correct)
     save_png(histogram, out_dir / "confidence_histogram.png")
-    rows, groups = pick_examples(ledger, threshold, EXAMPLES_PER_GROUP, seed=config.seed)
+    rows, groups = pick_examples(ledger, threshold, EXAMPLES_PER_GROUP, seed=seed)
     chosen = ledger.iloc[rows]
     images = pool.images[chosen["index"].to_numpy().copy()].numpy()
     examples = pd.DataFrame(
@@ -167,13 +169,16 @@ def _save_pictures(
 
 
 def _report(summary: Mapping[str, Any], facts: DatasetFacts, log: StageLog) -> None:
-    names = ("coverage", "accepted", "unlabeled", "round", "flipped", "newly_accepted")
+    names = ("coverage", "accepted", "unlabeled", "threshold", "round", "flipped", "newly_accepted")
     figures = {name: summary[name] for name in names}
     figures |= {
         f"accepted_per_class.{name}": count
         for name, count in zip(facts.class_names, summary["accepted_per_class"], strict=True)
     }
+    figures |= {f"rejected.{reason}": count for reason, count in summary["reasons"].items()}
     text = f"accepted {summary['accepted']:,} of {summary['unlabeled']:,} images ({summary['coverage']:.1%})"
+    if summary["threshold_kind"] != "fixed":
+        text += f" at the {summary['threshold_kind']} threshold {summary['threshold']:.4f}"
     if summary["precision"] is not None:
         figures |= {name: summary[name] for name in ("precision", "precision_low", "precision_high")}
         text += f", {summary['precision']:.2%} of them right"

@@ -1,6 +1,6 @@
 """Stage `split`: gives every image exactly one role."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from semisup.config import PipelineConfig
 from semisup.data.datasets import UNLABELED, ImageSet, digest, list_test_ids
-from semisup.data.split import Split, balanced_roles
+from semisup.data.split import ROLES, ROLES_WITH_LABELS, Split, draw_roles, long_tail
 from semisup.randomness import numpy_generator
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, pool_of
@@ -26,7 +26,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     split.write(out_dir / "split.parquet")
     facts.write(out_dir)
     save_png(class_counts(facts.class_counts, facts.class_names), out_dir / "class_counts.png")
-    sizes = {role: len(split.ids(role)) for role in ("labeled", "validation", "unlabeled", "test")}
+    sizes = {role: size for role in ROLES if (size := len(split.ids(role)))}
     log.metrics(
         {f"{role}_images": size for role, size in sizes.items()}
         | {
@@ -42,14 +42,17 @@ def plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...]) -> S
     """The split of a config, decided by its seed.
 
     Raises:
-        UserError: as in :func:`semisup.data.split.balanced_roles`.
+        UserError: as in :func:`semisup.data.split.draw_roles` and :func:`semisup.data.split.long_tail`.
     """
     labels = pool.labels.numpy()
-    roles = balanced_roles(
+    roles = draw_roles(
         labels,
         pool.class_names,
-        labeled_per_class=config.split.labeled_per_class,
+        labeled_per_class=long_tail(
+            config.split.labeled_per_class, config.split.imbalance_ratio, len(pool.class_names)
+        ),
         validation_per_class=config.split.validation_per_class,
+        calibration_images=config.split.calibration_images,
         rng=numpy_generator(config.seed, "split"),
     )
     return Split.build(pool.ids, labels, roles, test_ids)
@@ -58,9 +61,9 @@ def plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...]) -> S
 def describe(config: PipelineConfig, pool: ImageSet, split: Split) -> DatasetFacts:
     """Facts about the data set; the normalisation looks at no validation and no test image."""
     mean, std = channel_statistics(pool.images[torch.cat([split.indices("labeled"), split.indices("unlabeled")])])
-    counts = {
+    counts: dict[str, Sequence[int]] = {
         role: np.bincount(truth[truth != UNLABELED], minlength=pool.num_classes).tolist()
-        for role in ("labeled", "validation", "unlabeled")
+        for role in (*ROLES_WITH_LABELS, "unlabeled")
         if len(truth := pool.labels[split.indices(role)].numpy())
     }
     return DatasetFacts(

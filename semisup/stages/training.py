@@ -1,6 +1,7 @@
 """What the two training stages leave behind in the same way."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -50,8 +51,10 @@ def open_checkpoints(folder: Path | None, device: torch.device, log: StageLog) -
     return Checkpoints(folder / device.type, log.warning) if folder else None
 
 
-def save_training(result: TrainingResult, config: TrainConfig, out_dir: Path, log: StageLog, title: str) -> None:
-    """Leaves `history.parquet`, `training.json`, `learning_curves.png` and `timings.json`.
+def save_training(
+    result: TrainingResult, config: TrainConfig, out_dir: Path, log: StageLog, title: str
+) -> dict[str, Any]:
+    """Leaves `history.parquet`, `training.json`, `learning_curves.png` and `timings.json`; what is in the second.
 
     Only the last one holds seconds, so that the same training leaves the same bytes in all the others.
     """
@@ -59,7 +62,7 @@ def save_training(result: TrainingResult, config: TrainConfig, out_dir: Path, lo
     seconds = history.pop("seconds")
     best = history.loc[history["epoch"] == result.best_epoch].iloc[0]
     stopped_epoch = int(history["epoch"].max())
-    summary = {
+    summary: dict[str, Any] = {
         "best_epoch": result.best_epoch,
         "stopped_epoch": stopped_epoch,
         "max_epochs": config.epochs,
@@ -68,6 +71,9 @@ def save_training(result: TrainingResult, config: TrainConfig, out_dir: Path, lo
         "best_validation_loss": float(best["validation_loss"]),
         "best_validation_accuracy": float(best["validation_accuracy"]),
     }
+    if "alpha" in history and (history["alpha"] > 0).any():
+        complete = history[history["alpha"] == history["alpha"].max()]
+        summary["unlabeled_share"] = float(complete["unlabeled_share"].mean())
     history.to_parquet(out_dir / "history.parquet", index=False)
     write_json(out_dir / "training.json", summary)
     write_json(out_dir / "timings.json", {"seconds": float(seconds.sum()), "epochs": seconds.tolist()})
@@ -86,3 +92,4 @@ def save_training(result: TrainingResult, config: TrainConfig, out_dir: Path, lo
         f"{ending}; kept epoch {result.best_epoch} with validation loss {best['validation_loss']:.4f} "
         f"and accuracy {best['validation_accuracy']:.2%}"
     )
+    return summary

@@ -44,15 +44,59 @@ class ShuffledBatches:
         self.rest = state["rest"]
 
 
+@dataclass
+class WeightedBatches:
+    """Endless int64 index batches (B,), every index drawn on its own with probability weights / Σ weights.
+
+    `weights` is (N,), none negative, on the CPU.
+    """
+
+    weights: Tensor
+    batch_size: int
+    generator: torch.Generator
+
+    def __next__(self) -> Tensor:
+        """The next batch of indices."""
+        return torch.multinomial(self.weights, self.batch_size, replacement=True, generator=self.generator)
+
+    def state(self) -> dict[str, Any]:
+        """What decides every batch to come."""
+        return {"generator": self.generator.get_state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.generator.set_state(state["generator"])
+
+
+def balancing_weights(labels: Tensor) -> Tensor:
+    """1 / (number of images of the class) for each of the labels (N,): every class is drawn equally often."""
+    return (1 / torch.bincount(labels).double())[labels].cpu()
+
+
 class ImageStream:
     """Endless (indices (B,), augmented images float32 (B, C, H, W) on the 0..255 scale) of one set of images.
 
-    The images stay where they are; a batch is one index gather and one pass of batched augmentation.
+    The images stay where they are; a batch is one index gather and one pass of batched augmentation. Without `weights`
+    (N,) it goes through the images in random order, again and again; with them every image is drawn on its own.
     """
 
-    def __init__(self, images: Tensor, batch_size: int, config: AugmentConfig, seed: int, purpose: str) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        batch_size: int,
+        config: AugmentConfig,
+        seed: int,
+        purpose: str,
+        *,
+        weights: Tensor | None = None,
+    ) -> None:
         self.images, self.config = images, config
-        self.batches = ShuffledBatches(len(images), batch_size, torch_generator(seed, f"{purpose} batches"))
+        generator = torch_generator(seed, f"{purpose} batches")
+        self.batches: ShuffledBatches | WeightedBatches
+        if weights is None:
+            self.batches = ShuffledBatches(len(images), batch_size, generator)
+        else:
+            self.batches = WeightedBatches(weights, batch_size, generator)
         self.generator = torch_generator(seed, f"{purpose} augmentation", images.device)
 
     def __next__(self) -> tuple[Tensor, Tensor]:

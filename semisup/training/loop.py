@@ -12,26 +12,29 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from semisup.config import TrainConfig
 from semisup.errors import UserError
-from semisup.pseudo_labels import Policy
+from semisup.pseudo_labels import Policy, State
 from semisup.randomness import derive_seed, numpy_generator
-from semisup.targets import draw_mixing, one_hot, smooth
-from semisup.training.batches import ImageStream
+from semisup.targets import draw_mixing, smooth
+from semisup.training.batches import ImageStream, balancing_weights
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.early_stopping import EarlyStopping
+from semisup.training.labels import LabeledTargets
 from semisup.training.predict import validate
 from semisup.training.schedules import alpha_ramp, build_lr_schedule, build_optimizer
-from semisup.training.state import TrainingState
-from semisup.training.steps import StepFigures, joint_step, supervised_step
+from semisup.training.state import Source, TrainingState
+from semisup.training.steps import FIGURES, StepFigures, joint_step, supervised_step
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """uint8 images (N, C, H, W) with int64 labels (N,) in [0, num_classes)."""
+    """uint8 images (N, C, H, W), int64 labels (N,) in [0, num_classes), and perhaps weights in the loss."""
 
     images: Tensor
     labels: Tensor
+    weights: Tensor | None = None
+    """float32 (N,), of mean 1."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
 
     The same arguments give the same bits on a CPU with the same number of threads. `on_epoch` gets each epoch's
     record: epoch (from 1), losses in nats, accuracies as fractions, learning rate, seconds; with an unlabelled term
-    also alpha, both parts of the loss, and mask_rate (share of the unlabelled batch that carries weight).
+    also alpha, both parts of the loss, mask_rate (share of the unlabelled batch that carries weight), unlabeled_share
+    (its part in the gradient). Weighted images count by their weights in the training loss and accuracy.
 
     From `checkpoints` a training that was interrupted goes on with the bits of an undisturbed one (`seconds` apart).
     `on_resume` is then told the last epoch that need not be repeated, and `on_epoch` gets the records of all epochs
@@ -98,17 +102,18 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
         config.early_stopping.min_delta,
         wait_until=unlabeled.ramp_end if unlabeled else 0,
     )
+    labeled_targets = LabeledTargets(labeled.labels, num_classes, config, seed, labeled.weights)
+    sampling = balancing_weights(labeled.labels) if config.sampling == "balanced" else None
+    labeled_stream = ImageStream(labeled.images, config.batch_size, config.augment, seed, "labeled", weights=sampling)
+    sources: list[Source] = [labeled_stream, labeled_targets]
+    policy_state: State = {}
     smoothing = _smoothing(config)
-    targets_of_all = one_hot(labeled.labels, num_classes)
-    if smoothing:
-        targets_of_all = smoothing(targets_of_all)
-    labeled_stream = ImageStream(labeled.images, config.batch_size, config.augment, seed, "labeled")
-    streams, policy_state = [labeled_stream], {}
     if unlabeled:
         unlabeled_stream = ImageStream(unlabeled.images, unlabeled.batch_size, config.augment, seed, "unlabeled")
-        streams, policy_state = [*streams, unlabeled_stream], unlabeled.policy.init(len(unlabeled.images), num_classes)
+        sources.append(unlabeled_stream)
+        policy_state = unlabeled.policy.init(len(unlabeled.images), num_classes)
     mixup_rng = numpy_generator(seed, "mixup")
-    so_far = TrainingState(device, model, optimizer, lr_schedule, ema, stopping, streams, mixup_rng, policy_state)
+    so_far = TrainingState(device, model, optimizer, lr_schedule, ema, stopping, sources, mixup_rng, policy_state)
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _flushed_denormals():
         # Dropout knows no generator but the global ones; on a CPU, those of idle GPUs are left alone.
@@ -126,13 +131,13 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             alpha = 0.0
             if unlabeled:
                 alpha = alpha_ramp(epoch, unlabeled.ramp_start, unlabeled.ramp_end, unlabeled.alpha_final)
-            sums = torch.zeros(5, device=device)  # on the device: no step waits for a figure
+            sums = torch.zeros(len(FIGURES), device=device)  # on the device: no step waits for a figure
             model.train()
 
             for step in range((epoch - 1) * steps_per_epoch, epoch * steps_per_epoch):
                 mixes = config.mixup.alpha > 0 and step % config.mixup.every_n_batches == 0
                 indices, images = next(labeled_stream)
-                targets = targets_of_all[indices]
+                targets = labeled_targets(indices)
                 if mixes:
                     mixing = draw_mixing(len(images), config.mixup.alpha, mixup_rng, device)
                     images, targets = mixing(images), mixing(targets)
@@ -167,7 +172,8 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
 
             kept = ema.module if ema else model
             validation_loss, validation_accuracy = validate(kept, validation.images, validation.labels)
-            loss, accuracy, supervised, unsupervised, mask_rate = (sums / steps_per_epoch).tolist()
+            means = dict(zip(FIGURES, (sums / steps_per_epoch).tolist(), strict=True))
+            loss = means["loss"]
             if not math.isfinite(loss + validation_loss):
                 raise UserError(
                     f"optimizer.lr={config.optimizer.lr}: the loss is {loss} in training and {validation_loss} in "
@@ -176,7 +182,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             record = {
                 "epoch": epoch,
                 "train_loss": loss,
-                "train_accuracy": accuracy,
+                "train_accuracy": means["accuracy"],
                 "validation_loss": validation_loss,
                 "validation_accuracy": validation_accuracy,
                 "learning_rate": learning_rate,
@@ -185,9 +191,10 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             if unlabeled:
                 record |= {
                     "alpha": alpha,
-                    "supervised_loss": supervised,
-                    "unsupervised_loss": unsupervised,
-                    "mask_rate": mask_rate,
+                    "supervised_loss": means["supervised"],
+                    "unsupervised_loss": means["unsupervised"],
+                    "mask_rate": means["mask_rate"],
+                    "unlabeled_share": means["unlabeled_share"],
                 }
             so_far.history.append(record)
             on_epoch(record)

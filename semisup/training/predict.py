@@ -7,31 +7,42 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-@torch.inference_mode()
 def predict_probabilities(
     model: nn.Module,
     images: Tensor,
     batch_size: int = 1024,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Softmax probabilities, float32 (N, C) on the CPU, of uint8 images (N, ...); the model is put into eval mode.
+    """Softmax probabilities, float32 (N, C) on the CPU; arguments as in :func:`predict_log_probabilities`."""
+    return predict_log_probabilities(model, images, batch_size, on_batch).exp()
 
-    The table is allocated once and filled: appending batch after batch costs quadratic time. `on_batch(done, total)`
-    is told how many images are done.
+
+@torch.inference_mode()
+def predict_log_probabilities(
+    model: nn.Module,
+    images: Tensor,
+    batch_size: int = 1024,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Logarithms of the softmax probabilities, float32 (N, C) on the CPU, of uint8 images (N, ...), in eval mode.
+
+    They are the logits but for a constant of each image, so that a temperature may divide them. The table is allocated
+    once and filled: appending batch after batch costs quadratic time. `on_batch(done, total)` is told how many images
+    are done.
     """
     model.eval()
     device = next(model.parameters()).device
-    probabilities: Tensor | None = None
+    table: Tensor | None = None
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size].to(device, non_blocking=True)
-        predicted = model(batch).softmax(dim=1)
-        if probabilities is None:
-            probabilities = torch.empty(len(images), predicted.shape[1])
-        probabilities[start : start + len(batch)] = predicted
+        predicted = model(batch).log_softmax(dim=1)
+        if table is None:
+            table = torch.empty(len(images), predicted.shape[1])
+        table[start : start + len(batch)] = predicted
         if on_batch is not None:
             on_batch(min(start + batch_size, len(images)), len(images))
-    assert probabilities is not None, "no images to predict"
-    return probabilities
+    assert table is not None, "no images to predict"
+    return table
 
 
 @torch.inference_mode()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,8 +12,17 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from semisup.pseudo_labels import State
-from semisup.training.batches import ImageStream
 from semisup.training.early_stopping import EarlyStopping
+
+
+class Source(Protocol):
+    """Something that draws random numbers for every batch, such as an `ImageStream`."""
+
+    def state(self) -> dict[str, Any]:
+        """What decides every batch to come."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
 
 
 @dataclass
@@ -29,7 +38,7 @@ class TrainingState:
     lr_schedule: LambdaLR
     ema: AveragedModel | None
     stopping: EarlyStopping
-    streams: Sequence[ImageStream]
+    sources: Sequence[Source]
     mixup_rng: np.random.Generator
     policy_state: State
     history: list[dict[str, float]] = field(default_factory=list)
@@ -46,7 +55,7 @@ class TrainingState:
             "lr_schedule": self.lr_schedule.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
             "stopping": self.stopping.state(),
-            "streams": [stream.state() for stream in self.streams],
+            "sources": [source.state() for source in self.sources],
             "mixup_rng": self.mixup_rng.bit_generator.state,
             "global_rng": torch.default_generator.get_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
@@ -63,8 +72,8 @@ class TrainingState:
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         self.stopping.restore(state["stopping"])
-        for stream, saved in zip(self.streams, state["streams"], strict=True):
-            stream.restore(saved)
+        for source, saved in zip(self.sources, state["sources"], strict=True):
+            source.restore(saved)
         self.mixup_rng.bit_generator.state = state["mixup_rng"]
         torch.default_generator.set_state(state["global_rng"])
         if self.device.type == "cuda":

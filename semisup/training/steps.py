@@ -1,7 +1,7 @@
 """The forward half of one training step: from a batch to its loss and figures."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +23,15 @@ class StepFigures:
     unsupervised: Tensor
     mask_rate: Tensor
     """Share of the unlabelled batch that carries weight."""
+    unlabeled_share: Tensor
+    """Share of the unlabelled loss in the gradient, by its absolute sum at the logits."""
 
     def stacked(self) -> Tensor:
-        """The five figures as one detached vector, in the order of the fields."""
-        return torch.stack([self.loss, self.accuracy, self.supervised, self.unsupervised, self.mask_rate]).detach()
+        """The figures as one detached vector, in the order of the fields."""
+        return torch.stack([getattr(self, name) for name in FIGURES]).detach()
+
+
+FIGURES = tuple(field.name for field in fields(StepFigures))
 
 
 def supervised_step(model: nn.Module, images: Tensor, targets: Tensor) -> StepFigures:
@@ -34,7 +39,7 @@ def supervised_step(model: nn.Module, images: Tensor, targets: Tensor) -> StepFi
     logits = model(images)
     loss = soft_cross_entropy(logits, targets).mean()
     none = torch.zeros((), device=loss.device)
-    return StepFigures(loss, soft_accuracy(logits, targets) / len(targets), loss, none, none)
+    return StepFigures(loss, soft_accuracy(logits, targets), loss, none, none, none)
 
 
 def joint_step(
@@ -76,5 +81,13 @@ def joint_step(
     loss, supervised, unsupervised = joint_loss(
         soft_cross_entropy(logits, targets), soft_cross_entropy(unlabeled_logits, weighted_targets), alpha
     )
-    accuracy = soft_accuracy(logits, targets) / len(targets)
-    return StepFigures(loss, accuracy, supervised, unsupervised, (weights > 0).float().mean()), state
+    ours, theirs = _pull(logits, targets), alpha * _pull(unlabeled_logits, weighted_targets)
+    share = theirs / (ours + theirs).clamp(min=1e-12)
+    mask_rate = (weights > 0).float().mean()
+    return StepFigures(loss, soft_accuracy(logits, targets), supervised, unsupervised, mask_rate, share), state
+
+
+@torch.no_grad()
+def _pull(logits: Tensor, targets: Tensor) -> Tensor:
+    """Absolute sum of the mean cross-entropy's gradient at the logits: p·Σq − q for each row."""
+    return (logits.softmax(dim=1) * targets.sum(dim=1, keepdim=True) - targets).abs().sum() / len(targets)

@@ -1,5 +1,6 @@
 """The split: one role per image, exact counts per class, and labels that nobody but their role's owner can see."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -7,20 +8,22 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from semisup.data.datasets import UNLABELED
-from semisup.data.split import Split, balanced_roles
+from semisup.data.split import Split, draw_roles, long_tail
 from semisup.errors import UserError
 
 NAMES = ("cat", "dog", "owl")
 
 
-def roles_of(labels, *, labeled=2, validation=1, seed=0, names=NAMES):
-    return balanced_roles(
+def roles_of(labels, *, labeled=2, validation=1, calibration=0, seed=0, names=NAMES):
+    return draw_roles(
         np.asarray(labels, dtype=np.int64),
         names,
-        labeled_per_class=labeled,
+        labeled_per_class=[labeled] * len(names) if isinstance(labeled, int) else labeled,
         validation_per_class=validation,
+        calibration_images=calibration,
         rng=np.random.default_rng(seed),
     )
 
@@ -184,3 +187,67 @@ def test_a_split_that_was_tampered_with_on_disk_is_refused(tmp_path):
     exposed.to_parquet(tmp_path / "split.parquet", index=False)
     with pytest.raises(AssertionError, match="hidden label"):
         Split.read(tmp_path / "split.parquet")
+
+
+# --- long tails and the calibration sample ------------------------------------------------------------------------
+
+
+def test_a_long_tail_falls_by_the_same_factor_from_class_to_class_down_to_the_ratio():
+    assert long_tail(100, 100, 3) == [100, 10, 1]
+    counts = long_tail(5000, 50, 10)
+    assert counts[0] / counts[-1] == 50
+    factors = [after / before for before, after in itertools.pairwise(counts)]
+    assert factors == pytest.approx([50 ** (-1 / 9)] * 9, rel=0.01)
+
+
+def test_ratio_one_or_a_single_class_is_balanced():
+    assert long_tail(7, 1, 4) == [7] * 4
+    assert long_tail(7, 30, 1) == [7]
+
+
+def test_a_tail_without_an_image_is_refused_with_the_way_out():
+    with pytest.raises(UserError) as error:
+        long_tail(10, 100, 5)
+    assert str(error.value).startswith("split.imbalance_ratio=100 leaves the last class no labelled image")
+    assert "at most 10" in str(error.value)
+
+
+def test_labelled_images_follow_the_tail_and_validation_stays_balanced():
+    labels = np.tile(np.arange(3), 20)
+    roles = roles_of(labels, labeled=[9, 3, 1], validation=2)
+    assert [int(((roles == "labeled") & (labels == c)).sum()) for c in range(3)] == [9, 3, 1]
+    assert [int(((roles == "validation") & (labels == c)).sum()) for c in range(3)] == [2, 2, 2]
+
+
+def test_the_calibration_images_are_a_fair_sample_of_what_the_picks_leave():
+    """Of 900 images of one class and 100 of another, each is as likely to be drawn: hypergeometric counts."""
+    labels = np.repeat([0, 1], [900, 100])
+    counts = [
+        int(((roles_of(labels, names=("a", "b"), calibration=50, seed=seed) == "calibration") & (labels == 1)).sum())
+        for seed in range(200)
+    ]
+    left, rare = 1000 - 6, 100 - 3
+    law = stats.hypergeom(left, rare, 50)
+    deviation = (np.mean(counts) - law.mean()) / (law.std() / np.sqrt(200))
+    assert abs(deviation) < 4
+    assert np.var(counts) == pytest.approx(law.var(), rel=0.5)
+
+
+def test_calibration_leaves_the_other_picks_as_they_are():
+    labels = np.tile(np.arange(3), 20)
+    without, with_calibration = roles_of(labels), roles_of(labels, calibration=10)
+    assert (with_calibration == "calibration").sum() == 10
+    for role in ("labeled", "validation"):
+        assert ((without == role) == (with_calibration == role)).all()
+
+
+def test_calibration_that_takes_all_that_is_left_is_refused():
+    with pytest.raises(UserError, match=r"split\.calibration_images=51 take all 60 images"):
+        roles_of(np.tile(np.arange(3), 20), calibration=51)
+
+
+def test_calibration_labels_are_in_the_table_and_unlabelled_ones_are_not():
+    labels = np.tile(np.arange(3), 10)
+    split = Split.build([str(i) for i in range(30)], labels, roles_of(labels, calibration=6), ["t"])
+    assert split.labels("calibration").tolist() == labels[split.indices("calibration").numpy()].tolist()
+    assert len(split.ids("calibration")) == 6

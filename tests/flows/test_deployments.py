@@ -38,10 +38,13 @@ from flows.single import stage
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config, to_yaml, validate
 from semisup.errors import StoreUnavailableError, UserError
-from semisup.stages import STAGES
+from semisup.stages import plan
 from semisup.tracking.tracker import Tracker
 
 # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
+STEPS = tuple(step.name for step in plan(PipelineConfig()))
+"""Those of a pipeline with the defaults, in their order."""
+
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
 PROJECT = Path(__file__).parents[2]
 COMMAND = [str(Path(sys.executable).with_name("semisup")), "serve"]
@@ -57,7 +60,7 @@ def served(tiny_config: PipelineConfig) -> list[RunnerDeployment]:
 
 
 def test_the_pipeline_every_stage_and_the_reaper_are_served(served):
-    names = ["semisup-pipeline/tiny", *(f"semisup-stage/tiny-{stage}" for stage in STAGES), "semisup-reaper/tiny"]
+    names = ["semisup-pipeline/tiny", *(f"semisup-stage/tiny-{stage}" for stage in STEPS), "semisup-reaper/tiny"]
     assert [deployment.full_name for deployment in served] == names
 
 
@@ -297,7 +300,7 @@ def test_the_schedule_runs_the_pipeline_again_and_again_and_the_second_run_reuse
     for run in (first, second):
         assert (run.info.status, run.data.tags["complete"]) == ("FINISHED", "true")
     assert first.data.tags["reused"] == ""
-    assert second.data.tags["reused"].split() == list(STAGES)
+    assert second.data.tags["reused"].split() == list(STEPS)
 
 
 @pytest.mark.slow

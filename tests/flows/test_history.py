@@ -15,8 +15,11 @@ from flows.commands import duration
 from flows.history import paired_test
 from semisup.config import PipelineConfig
 from semisup.config_files import to_yaml
-from semisup.stages import STAGES
+from semisup.stages import plan
 from semisup.tracking.tracker import Tracker
+
+STEPS = tuple(step.name for step in plan(PipelineConfig()))
+"""Those of a pipeline with the defaults, in their order."""
 
 pytestmark = [
     pytest.mark.prefect,
@@ -200,7 +203,7 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, said, store):
 
 def test_status_is_a_table_of_all_stages(rerunnable, config_file, finished_run):
     lines = invoke("status", config_file).stdout.splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [[name, "fresh"] for name in STAGES]
+    assert [line.split()[:2] for line in lines[1:]] == [[name, "fresh"] for name in STEPS]
     found = answer("status", config_file, "--set", "joint.alpha_final=0.5")
     assert {row["stage"]: row["standing"] for row in found}["joint"] == "stale"
     assert found[0]["run_id"] == finished_run.result["stages"]["split"]["run_id"]

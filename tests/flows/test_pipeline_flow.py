@@ -17,8 +17,11 @@ from flows.pipeline import pipeline
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.errors import UserError
-from semisup.stages import CHAMPION, STAGES, plan
+from semisup.stages import CHAMPION, plan
 from semisup.stages import load_stage as real_load_stage
+
+STEPS = tuple(step.name for step in plan(PipelineConfig()))
+"""Those of a pipeline with the defaults, in their order."""
 
 pytestmark = [
     pytest.mark.prefect,
@@ -57,17 +60,17 @@ def files_of(folder: Path, run: Run) -> Path:
 def test_the_store_holds_one_run_of_the_pipeline_and_one_of_each_stage_all_finished(finished_run, stored):
     runs = [run for run in runs_in(finished_run.folder) if run.info.lifecycle_stage == "active"]
     assert {run.info.run_id for run in runs} == {run.info.run_id for run in stored.values()}
-    assert len(runs) == 1 + len(STAGES)
+    assert len(runs) == 1 + len(STEPS)
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_every_stage_is_a_child_of_the_pipelines_run(stored):
     parent = stored["pipeline"]
     assert "mlflow.parentRunId" not in parent.data.tags
-    assert {stored[name].data.tags["mlflow.parentRunId"] for name in STAGES} == {parent.info.run_id}
+    assert {stored[name].data.tags["mlflow.parentRunId"] for name in STEPS} == {parent.info.run_id}
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", STEPS)
 def test_a_stages_run_is_tagged_with_what_it_is_and_where_it_came_from(name, finished_run, stored):
     expected = {"stage": name, "step": name, "config": "tiny", "seed": "3", "complete": "true"}
     (step,) = (step for step in plan(finished_run.config) if step.name == name)
@@ -141,7 +144,7 @@ def test_nothing_but_the_store_is_left_in_the_working_folder(finished_run):
 
 def test_the_result_has_the_keys_that_others_rely_on(finished_run):
     result = finished_run.result
-    assert set(result["stages"]) == set(STAGES)
+    assert set(result["stages"]) == set(STEPS)
     for stage in result["stages"].values():
         assert set(stage) == {"run_id", "seconds", "reused"}
         assert stage["reused"] is False
@@ -196,7 +199,7 @@ def artifacts(finished_run) -> dict[str, Artifact]:
     return latest_artifacts(finished_run.result["stages"]["split"]["run_id"])
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", STEPS)
 def test_every_stage_publishes_a_link_to_its_mlflow_run(name, finished_run, artifacts):
     artifact = artifacts[f"semisup-{name.replace('_', '-')}"]
     run_id = finished_run.result["stages"][name]["run_id"]
@@ -240,11 +243,11 @@ def test_every_stage_is_a_task_of_its_own_name_and_all_are_completed(artifacts):
         of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
         for _ in range(60):  # so do the last states of tasks
             tasks = client.read_task_runs(flow_run_filter=of_run)
-            if len(tasks) == len(STAGES) + 1 and all(task.state.is_final() for task in tasks):
+            if len(tasks) == len(STEPS) + 1 and all(task.state.is_final() for task in tasks):
                 break
             time.sleep(0.5)
         assert client.read_flow_run(flow_run_id).name == "tiny-seed3"
-    assert sorted(task.name.rpartition("-")[0] for task in tasks) == sorted([*STAGES, "open_store"])
+    assert sorted(task.name.rpartition("-")[0] for task in tasks) == sorted([*STEPS, "open_store"])
     assert all(task.state.is_completed() for task in tasks)
 
 

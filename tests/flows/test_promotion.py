@@ -11,10 +11,13 @@ from flows.pipeline import pipeline
 from flows.results import StageResult
 from flows.steps import Reference, run_step
 from semisup.config import PipelineConfig
-from semisup.stages import STAGES, Step
+from semisup.stages import Step, plan
 from semisup.stages.preflight import check
 from semisup.tracking.model import champion
 from semisup.tracking.tracker import Tracker
+
+STEPS = tuple(step.name for step in plan(PipelineConfig()))
+"""Those of a pipeline with the defaults, in their order."""
 
 pytestmark = [
     pytest.mark.prefect,
@@ -120,8 +123,8 @@ def test_a_champion_of_another_split_is_told_to_flatter_the_validation_figures(r
 
 def test_rounds_chain_teacher_labels_student(rerunnable, tiny_config):
     result = pipeline(changed(tiny_config, rounds=2))
-    assert list(result["stages"]) == [*STAGES[:4], "pseudo_label-2", "joint-2", *STAGES[4:]]
-    assert {name for name, stage in result["stages"].items() if stage["reused"]} == set(STAGES[:4])
+    assert list(result["stages"]) == [*STEPS[:4], "pseudo_label-2", "joint-2", *STEPS[4:]]
+    assert {name for name, stage in result["stages"].items() if stage["reused"]} == set(STEPS[:4])
     tracker = Tracker.existing(rerunnable)
     tags = {name: tracker.get(stage["run_id"]).tags for name, stage in result["stages"].items()}
     ids = {name: stage["run_id"] for name, stage in result["stages"].items()}

@@ -1,6 +1,7 @@
 """The result of a pipeline run, as JSON, as rows of a table and as Markdown, from figures written by hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,53 @@ def test_the_json_result_has_the_key_figures_at_its_top_level():
 def test_the_json_result_survives_a_round_trip_through_json():
     result = a_result(PSEUDO | PRECISION).as_json()
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+COMPOUND = {
+    "baseline_compound_accuracy": 0.3,
+    "baseline_compound_accuracy_low": 0.25,
+    "baseline_compound_accuracy_high": 0.35,
+    "student_compound_accuracy": 0.45,
+    "student_compound_accuracy_low": 0.4,
+    "student_compound_accuracy_high": 0.5,
+    "compound_accuracy_difference": 0.15,
+    "compound_accuracy_difference_low": 0.1,
+    "compound_accuracy_difference_high": 0.2,
+}
+
+
+def test_compound_figures_are_told_where_there_are_some():
+    plain = a_result(PSEUDO)
+    stages = dict(plain.stages) | {"evaluate": StageResult("run-3", "d3", 2.0, EVALUATE | COMPOUND)}
+    result = replace(plain, stages=stages)
+    assert {key: result.as_json()[key] for key in result.figures() if key not in plain.figures()} == COMPOUND
+    assert rows(result.as_json())[len(rows(plain.as_json())) :] == [
+        ("Baseline, compound images", "30.00%", "25.00% … 35.00%"),
+        ("Student, compound images", "45.00%", "40.00% … 50.00%"),
+        ("Difference, compound images", "+15.00%", "+10.00% … +20.00%"),
+    ]
+
+
+def calibrated(*certificates: dict[str, float]) -> PipelineResult:
+    """A result with a step `calibrate` per round."""
+    names = ["calibrate", "calibrate-2"]
+    steps = {name: StageResult("run-c", "dc", 0.1, values) for name, values in zip(names, certificates, strict=False)}
+    plain = a_result(PSEUDO)
+    return replace(plain, stages=steps | dict(plain.stages))
+
+
+def test_the_threshold_certified_in_the_last_round_is_told():
+    result = calibrated({"certified": 1.0, "threshold": 0.9}, {"certified": 1.0, "threshold": 0.8725})
+    assert result.as_json()["certified_threshold"] == 0.8725
+    assert ("Certified threshold", "0.8725", "") in rows(result.as_json())
+
+
+@pytest.mark.parametrize(
+    "figures", [{"temperature": 1.5}, {"certified": 0.0, "threshold": 0.99}], ids=["no certificate", "fallback"]
+)
+def test_a_threshold_that_was_not_certified_is_not_called_so(figures):
+    assert calibrated(figures).figures() == a_result(PSEUDO).figures()
+    assert "ertified" not in calibrated(figures).markdown()
 
 
 def test_where_the_truth_is_unknown_no_precision_is_claimed():

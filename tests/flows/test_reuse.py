@@ -16,9 +16,12 @@ from flows.survey import survey as survey_of
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.processes import process_tags
-from semisup.stages import STAGES
+from semisup.stages import plan
 from semisup.stages.preflight import check
 from semisup.tracking.tracker import Tracker
+
+STEPS = tuple(step.name for step in plan(PipelineConfig()))
+"""Those of a pipeline with the defaults, in their order."""
 
 pytestmark = [
     pytest.mark.prefect,
@@ -56,14 +59,14 @@ def ids(finished_run: Any) -> dict[str, str]:
 
 def test_a_second_run_reuses_every_stage_and_gives_the_same_figures(finished_run, rerunnable, tiny_config):
     result = pipeline(tiny_config)
-    assert reused(result) == set(STAGES)
+    assert reused(result) == set(STEPS)
     assert {name: stage["run_id"] for name, stage in result["stages"].items()} == ids(finished_run)
     timeless = {"run_id", "seconds", "stages", "report", "page"}
     assert {k: v for k, v in result.items() if k not in timeless} == {
         k: v for k, v in finished_run.result.items() if k not in timeless
     }
     tracker = Tracker.existing(rerunnable)
-    assert len(tracker.search("tags.fingerprint LIKE '%'")) == len(STAGES)
+    assert len(tracker.search("tags.fingerprint LIKE '%'")) == len(STEPS)
     assert len(tracker.search("tags.stage = 'pipeline'")) == 2
 
 
@@ -80,8 +83,8 @@ def test_a_changed_threshold_reruns_the_pseudo_labels_and_what_follows_and_nothi
         ({"joint": {"alpha_final": 0.5}}, {"joint", "evaluate", "promote"}),
         ({"joint": {"method": "online"}}, {"joint", "evaluate", "promote"}),
         ({"baseline": {"epochs": 26}}, {"baseline", "pseudo_label", "joint", "evaluate", "promote"}),
-        ({"seed": 4}, set(STAGES)),
-        ({"split": {"labeled_per_class": 6}}, set(STAGES)),
+        ({"seed": 4}, set(STEPS)),
+        ({"split": {"labeled_per_class": 6}}, set(STEPS)),
         ({"tracking": {"experiment": "elsewhere", "system_metrics": True}}, set()),
         ({"runtime": {"threads": 2, "stage_timeout": 99}}, set()),
         ({"pseudo_label": {"batch_size": 64}}, set()),
@@ -102,7 +105,7 @@ def test_a_comment_in_the_config_makes_nothing_stale(finished_run, rerunnable, t
 
 def test_a_forced_stage_that_ends_with_the_same_bits_makes_nothing_stale(finished_run, rerunnable, tiny_config):
     result = pipeline(tiny_config, force=["baseline"])
-    assert reused(result) == set(STAGES) - {"baseline"}
+    assert reused(result) == set(STEPS) - {"baseline"}
     old, new = (
         Tracker.existing(rerunnable).get(i)
         for i in (ids(finished_run)["baseline"], result["stages"]["baseline"]["run_id"])
@@ -142,7 +145,7 @@ def test_a_run_whose_artifacts_are_damaged_is_not_reused_and_the_stage_says_so(
         weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     assert "weights.safetensors" in survey(tiny_config, rerunnable)["joint"].why
     result = pipeline(tiny_config)
-    assert reused(result) == set(STAGES) - {"joint"}  # the same bits again, so nothing after it is stale
+    assert reused(result) == set(STEPS) - {"joint"}  # the same bits again, so nothing after it is stale
     assert f"run {ids(finished_run)['joint'][:8]} is not reused: weights.safetensors" in caplog.text
 
 
@@ -251,7 +254,7 @@ def test_a_stage_that_another_process_is_at_is_waited_for_and_done_when_that_pro
     undertaker.start()
     result = pipeline(tiny_config)
     undertaker.join()
-    assert reused(result) == set(STAGES) - {"joint"}
+    assert reused(result) == set(STEPS) - {"joint"}
     tracker = Tracker.existing(rerunnable)
     assert tracker.get(result["stages"]["joint"]["run_id"]).started > killed_at[0]  # not while the other lived
     assert tracker.get(lost).status == "KILLED"
@@ -302,7 +305,7 @@ def test_a_missing_upstream_is_named_with_the_way_to_get_it(store, tiny_config):
 def test_a_stage_that_does_not_exist_is_named_with_those_that_do(store, tiny_config):
     message = the_mistake("joined", tiny_config)
     assert "'joined'" in message
-    assert all(name in message for name in STAGES)
+    assert all(name in message for name in STEPS)
 
 
 @pytest.mark.parametrize(

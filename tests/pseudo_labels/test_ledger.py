@@ -1,5 +1,6 @@
 """The ledger: accepted exactly where confidence reaches the threshold, and examples worth a look."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semisup.pseudo_labels.ledger import build_ledger, pick_examples
+from semisup.pseudo_labels.ledger import Selection, build_ledger, pick_examples
 
 PROBABILITIES = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0], [0.875, 0.125]], dtype=np.float32)
 
@@ -16,7 +17,8 @@ PROBABILITIES = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0], [0.875, 0.125]],
 def ledger_of(probabilities, threshold: float = 0.75, **options) -> pd.DataFrame:
     rows = len(probabilities)
     ids, indices = [f"train/{row:05d}" for row in range(rows)], np.arange(rows) + 100
-    return build_ledger(ids, indices, probabilities, threshold=threshold, teacher="baseline:abc", **options)
+    selection = Selection(threshold, options.pop("top_share", None), options.pop("max_disagreement", None))
+    return build_ledger(ids, indices, probabilities, selection=selection, teacher="baseline:abc", **options)
 
 
 def with_confidences(values) -> pd.DataFrame:
@@ -215,3 +217,54 @@ def test_a_group_without_images_stays_empty(confidences, missing):
     groups = picked(with_confidences(confidences), per_group=2)
     assert groups[missing] == []
     assert len(groups["borderline"]) == 2
+
+
+# --- class-balanced selection, disagreement -----------------------------------------------------------------------
+
+
+@given(
+    confidences=st.lists(st.tuples(st.booleans(), st.floats(0.5625, 1, width=32)), min_size=1, max_size=40),
+    top_share=st.floats(0.01, 1),
+)
+@settings(deadline=None, max_examples=60)
+def test_top_share_accepts_the_most_confident_of_each_predicted_class_by_sorting_each_alone(confidences, top_share):
+    table = np.array([(c, 1 - c) if first else (1 - c, c) for first, c in confidences], dtype=np.float32)
+    ledger = ledger_of(table, 0.0, top_share=top_share)
+    for _, members in ledger.groupby("label"):
+        kept = members["accepted"].sum()
+        assert kept == math.ceil(top_share * len(members))
+        rejected = members.loc[~members["accepted"], "confidence"].max()
+        assert not rejected > members.loc[members["accepted"], "confidence"].min()
+
+
+def test_a_rare_class_keeps_its_share_where_one_threshold_would_reject_all_of_it():
+    frequent, rare = [(0.99, 0.01)] * 8, [(0.45, 0.55), (0.4, 0.6)]
+    table = np.array(frequent + rare, dtype=np.float32)
+    assert ledger_of(table, 0.9)["accepted"].tolist() == [True] * 8 + [False] * 2
+    assert ledger_of(table, 0.0, top_share=0.5)["accepted"].tolist() == [True] * 4 + [False] * 5 + [True]
+
+
+def test_every_test_must_be_passed_and_the_reason_names_the_first_failed_one():
+    table = np.array([[0.95, 0.05], [0.94, 0.06], [0.93, 0.07], [0.6, 0.4]], dtype=np.float32)
+    disagreement = np.array([0.3, 0.0, 0.1, 0.3], dtype=np.float32)
+    ledger = ledger_of(table, 0.7, top_share=0.5, max_disagreement=0.2, disagreement=disagreement)
+    assert ledger["reason"].tolist() == ["disagreement", "", "beyond_top_share", "below_threshold"]
+    assert ledger["accepted"].tolist() == [False, True, False, False]
+    assert ledger["disagreement"].tolist() == pytest.approx([0.3, 0.0, 0.1, 0.3])
+
+
+def test_disagreement_at_the_limit_is_accepted_and_a_single_model_has_none():
+    disagreement = np.array([0.1, 0.1, 0.1, 0.2], dtype=np.float32)
+    ledger = ledger_of(PROBABILITIES, 0.0, max_disagreement=0.1, disagreement=disagreement)
+    assert ledger["accepted"].tolist() == [True, True, True, False]
+    assert ledger_of(PROBABILITIES)["disagreement"].isna().all()
+    with pytest.raises(ValueError, match=r"max_disagreement=0\.1"):
+        ledger_of(PROBABILITIES, 0.0, max_disagreement=0.1)
+
+
+def test_raw_confidence_is_kept_beside_the_calibrated_one_and_decides_nothing():
+    raw = np.array([0.1, 0.2, 0.3, 0.4], dtype=np.float32)
+    with_raw, without = ledger_of(PROBABILITIES, raw_confidence=raw), ledger_of(PROBABILITIES)
+    assert with_raw["raw_confidence"].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert without["raw_confidence"].tolist() == without["confidence"].tolist()
+    assert with_raw["accepted"].tolist() == without["accepted"].tolist()

@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 
 from semisup.config import PipelineConfig
+from semisup.regression_config import RegressionConfig
 from semisup.stages import CHAMPION, SECTIONS, STAGES, Step, plan
 
 VARIANTS = [
@@ -37,13 +38,14 @@ def test_every_step_has_a_name_of_its_own_and_reads_only_earlier_ones(rounds, te
 def test_every_stage_is_there_once_or_once_a_round(rounds, teacher, enabled, champion):
     stages = [step.stage for step in plan_of(rounds, teacher, enabled, champion)]
     once_a_round = dict.fromkeys(("pseudo_label", "joint"), rounds)
-    expected = dict.fromkeys(STAGES, 1) | once_a_round | {"promote": int(enabled)}
-    assert {stage: stages.count(stage) for stage in STAGES} == expected
+    expected = dict.fromkeys(("split", "baseline", "evaluate"), 1) | once_a_round | ({"promote": 1} if enabled else {})
+    assert {stage: stages.count(stage) for stage in set(stages)} == expected
 
 
 def test_one_round_is_the_stages_in_their_order():
     steps = plan_of()
-    assert [(step.name, step.stage) for step in steps] == [(stage, stage) for stage in STAGES]
+    assert all(step.name == step.stage for step in steps)
+    assert [step.name for step in steps] == ["split", "baseline", "pseudo_label", "joint", "evaluate", "promote"]
     assert upstream_of(steps) == {
         "split": {},
         "baseline": {"split": "split"},
@@ -95,5 +97,48 @@ def test_the_first_steps_are_the_same_for_any_number_of_rounds():
 
 
 def test_every_stage_says_which_sections_it_looks_at_and_they_exist():
-    assert set(SECTIONS) == set(STAGES)
-    assert all(set(sections) <= set(PipelineConfig.model_fields) for sections in SECTIONS.values())
+    kinds = {"regression_fit": RegressionConfig, "regression_evaluate": RegressionConfig}
+    assert set(SECTIONS) == {*STAGES, *kinds}
+    for stage, sections in SECTIONS.items():
+        assert set(sections) <= set(kinds.get(stage, PipelineConfig).model_fields)
+
+
+# --- calibration and ensembles ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"calibrate": {"method": "temperature"}}, {"pseudo_label": {"threshold": {"target_precision": 0.9}}}],
+    ids=["temperature", "certified"],
+)
+def test_every_teacher_is_calibrated_before_it_labels_where_that_is_asked_for(asked):
+    config = PipelineConfig.model_validate({"rounds": 2, "split": {"calibration_images": 50}, **asked})
+    steps = list(plan(config))
+    names, upstream = [step.name for step in steps], upstream_of(steps)
+    assert upstream["calibrate"] == {"split": "split", "teacher": "baseline"}
+    assert upstream["calibrate-2"] == {"split": "split", "teacher": "joint"}
+    for suffix in ("", "-2"):
+        assert upstream[f"pseudo_label{suffix}"]["calibrate"] == f"calibrate{suffix}"
+        assert names.index(f"calibrate{suffix}") < names.index(f"pseudo_label{suffix}")
+    assert upstream["evaluate"]["calibrate"] == "calibrate-2"
+
+
+def test_an_ensemble_that_teaches_is_trained_in_the_first_round_and_calibrated_like_any_teacher():
+    values = {"teacher": "ensemble", "threshold": {"target_precision": 0.9}}
+    config = PipelineConfig.model_validate(
+        {"rounds": 2, "pseudo_label": values, "ensemble": {"members": 3}, "split": {"calibration_images": 50}}
+    )
+    upstream = upstream_of(list(plan(config)))
+    assert upstream["ensemble"] == {"split": "split"} | {f"member-{k}": f"member-{k}" for k in (1, 2, 3)}
+    assert upstream["calibrate"]["teacher"] == upstream["pseudo_label"]["teacher"] == "ensemble"
+    assert upstream["calibrate-2"]["teacher"] == upstream["pseudo_label-2"]["teacher"] == "joint"
+
+
+@pytest.mark.parametrize(("method", "before"), [("bagging", {}), ("boosting", {"previous": "member-1"})])
+def test_bagged_members_are_independent_and_boosted_ones_a_chain(method, before):
+    config = PipelineConfig.model_validate(
+        {"pseudo_label": {"teacher": "ensemble"}, "ensemble": {"method": method, "members": 2}}
+    )
+    members = [step for step in plan(config) if step.stage == "member"]
+    assert [member.number for member in members] == [1, 2]
+    assert upstream_of(members) == {"member-1": {"split": "split"}, "member-2": {"split": "split"} | before}

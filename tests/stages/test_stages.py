@@ -16,7 +16,7 @@ import pytest
 import safetensors.numpy
 import torch
 from sklearn.datasets import load_digits
-from sklearn.metrics import accuracy_score, confusion_matrix
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
 from semisup.config import PipelineConfig
 from semisup.config_files import to_yaml
@@ -27,7 +27,7 @@ from semisup.stages import STAGES, Silence, files, load_stage, plan
 from semisup.stages.files import ALL_THREADS, pick_device
 from semisup.stages.preflight import check
 
-BEFORE_EVALUATE = STAGES[: STAGES.index("evaluate")]
+BEFORE_EVALUATE = ("split", "baseline", "pseudo_label", "joint")
 TIMED = {"timings.json"}
 """Files that hold seconds."""
 
@@ -125,7 +125,7 @@ def test_another_process_gives_the_same_bits(tiny_config, stage_folders, tmp_pat
     config.write_text(to_yaml(tiny_config), encoding="utf-8")
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(config), str(tmp_path)]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "12345"}, timeout=300)
-    there = {name: tmp_path / name for name in STAGES}
+    there = {step.name: tmp_path / step.name for step in plan(tiny_config)}
     assert digests(there) == digests(stage_folders)
     for stage, name in (
         ("evaluate", "predictions.parquet"),
@@ -394,6 +394,91 @@ def test_predictions_are_those_of_the_saved_weights(model, stage, stage_folders)
     assert predictions[f"{model}_label"].tolist() == probabilities.argmax(dim=1).tolist()
 
 
+@pytest.mark.parametrize(("model", "stage"), [("baseline", "baseline"), ("student", "joint")])
+def test_calibration_figures_of_the_test_images_are_those_of_the_saved_weights(model, stage, stage_folders):
+    weights, test = safetensors.numpy.load_file(stage_folders[stage] / "weights.safetensors"), load_test("digits")
+    probabilities = forward_by_hand(weights, test.images).softmax(dim=1).double().numpy()
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    truth = test.labels.numpy()
+    figures = read_json(stage_folders["evaluate"] / "metrics.json")[model]["calibration"]
+    assert figures["nll"] == pytest.approx(log_loss(truth, probabilities), rel=1e-3)
+    assert figures["brier"] == pytest.approx(((probabilities - np.eye(10)[truth]) ** 2).sum(axis=1).mean(), rel=1e-3)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    bins = np.ceil(10 * confidence)
+    gaps = [abs((right - confidence)[bins == number].sum()) for number in range(1, 11)]
+    assert figures["ece"] == pytest.approx(sum(gaps) / len(truth), abs=1e-3)
+    assert figures["confidence"] == pytest.approx(confidence.mean(), abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def compound_config(tiny_config):
+    """Compound images, and a calibration whose result the report tells."""
+    return changed(
+        tiny_config,
+        split={"calibration_images": 200},
+        calibrate={"method": "temperature"},
+        pseudo_label={"threshold": {"target_precision": 0.8, "fallback": 0.8}},
+        evaluate={"compound": True},
+    )
+
+
+@pytest.fixture(scope="module")
+def compound_folders(compound_config, stage_runner, tmp_path_factory) -> dict[str, Path]:
+    return stage_runner(compound_config, tmp_path_factory.mktemp("compound"))
+
+
+@pytest.mark.parametrize(("model", "stage"), [("baseline", "baseline"), ("student", "joint")])
+def test_compound_figures_are_counted_from_the_forward_pass_on_the_maxima(model, stage, compound_folders):
+    test = load_test("digits")
+    table = pd.read_parquet(compound_folders["evaluate"] / "compound.parquet")
+    position = {id_: i for i, id_ in enumerate(test.ids)}
+    first, second = ([position[id_] for id_ in table[f"{side}_id"]] for side in ("first", "second"))
+    assert table["first_truth"].tolist() == test.labels[first].tolist()
+    assert table["second_truth"].tolist() == test.labels[second].tolist()
+    weights = safetensors.numpy.load_file(compound_folders[stage] / "weights.safetensors")
+    images = test.images.numpy()
+    logits = forward_by_hand(weights, torch.from_numpy(np.maximum(images[first], images[second])))
+    best = logits.topk(2).indices.tolist()
+    assert table[[f"{model}_first", f"{model}_second"]].to_numpy().tolist() == best
+    right = [set(pair) == {a, b} for pair, a, b in zip(best, table["first_truth"], table["second_truth"], strict=True)]
+    compound = read_json(compound_folders["evaluate"] / "metrics.json")["compound"]
+    assert compound["images"] == len(test)
+    assert compound["chance"] == pytest.approx(1 / 45)
+    assert compound[model]["estimate"] == pytest.approx(np.mean(right))
+    assert compound[model]["low"] < compound[model]["estimate"] < compound[model]["high"]
+    assert compound["at_least_one"][model]["estimate"] > compound[model]["estimate"]
+
+
+def test_compound_images_change_nothing_that_is_said_of_single_ones(
+    compound_config, compound_folders, stage_runner, tmp_path
+):
+    without = changed(compound_config, evaluate={"compound": False})
+    plain = stage_runner(without, tmp_path, ("evaluate",), compound_folders)["evaluate"]
+    with_compound = compound_folders["evaluate"]
+    assert (plain / "predictions.parquet").read_bytes() == (with_compound / "predictions.parquet").read_bytes()
+    metrics = read_json(with_compound / "metrics.json")
+    assert read_json(plain / "metrics.json") == {key: metrics[key] for key in metrics if key != "compound"}
+    assert not list(plain.glob("compound*"))
+
+
+def test_evaluate_leaves_the_same_compound_images_twice_and_says_how_they_went(
+    compound_config, compound_folders, stage_runner, tmp_path
+):
+    ear = Ear()
+    again = stage_runner(compound_config, tmp_path, ("evaluate",), compound_folders, {"evaluate": ear})["evaluate"]
+    for name in ("compound.parquet", "compound_examples.npz", "metrics.json"):
+        assert (again / name).read_bytes() == (compound_folders["evaluate"] / name).read_bytes()
+    assert [line.startswith("both classes of 500 compound images: baseline ") for line in ear.lines] == [False, True]
+
+
+def test_the_report_of_a_calibrated_run_tells_of_the_calibration(compound_folders):
+    report = (compound_folders["evaluate"] / "report.md").read_text(encoding="utf-8")
+    figures = read_json(compound_folders["calibrate"] / "calibration.json")
+    assert f"The temperature {figures['temperature']:.3g}, fitted on 50 others" in report
+    assert "50 labelled + 50 validation + 200 calibration" in report.replace("\u00a0", " ")
+    assert "Compound images" in report
+
+
 def test_the_ledger_is_the_forward_pass_of_the_saved_baseline(tiny_config, stage_folders):
     weights = safetensors.numpy.load_file(stage_folders["baseline"] / "weights.safetensors")
     ledger, pool = ledger_of(stage_folders), load_pool("digits")
@@ -471,7 +556,7 @@ def test_no_accepted_pseudo_label_is_a_warning_and_the_pipeline_still_ends(tiny_
     folders = stage_runner(config, tmp_path, logs=ears)
     summary = read_json(folders["pseudo_label"] / "summary.json")
     assert (summary["accepted"], summary["coverage"], summary["precision"]) == (0, 0.0, None)
-    assert any("pseudo_label.threshold=1.0" in warning for warning in ears["pseudo_label"].warnings)
+    assert any("pseudo_label.threshold=1;" in warning for warning in ears["pseudo_label"].warnings)
     assert any("no pseudo-label" in warning for warning in ears["joint"].warnings)
     assert (folders["evaluate"] / "report.html").stat().st_size > 0
 
@@ -644,12 +729,13 @@ def test_a_device_that_is_not_there_is_refused(tiny_config):
 
 
 def test_a_good_config_has_nothing_to_warn_of(tiny_config):
-    assert check(tiny_config).warnings == []
+    assert check(changed(tiny_config, split={"validation_per_class": 6})).warnings == []
 
 
 def test_a_threshold_that_smoothing_can_never_reach_is_a_warning(tiny_config):
     # Smoothing 0.1 over all ten classes leaves 0.9 + 0.01 on the true one.
-    config = changed(tiny_config, baseline={"label_smoothing": {"epsilon": 0.1}}, pseudo_label={"threshold": 0.95})
+    smoothed, enough = {"label_smoothing": {"epsilon": 0.1}}, {"validation_per_class": 6}
+    config = changed(tiny_config, baseline=smoothed, split=enough, pseudo_label={"threshold": 0.95})
     (warning,) = check(config).warnings
     assert "0.91" in warning
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+from torch.utils.data import WeightedRandomSampler
 
 from semisup.config import AugmentConfig
-from semisup.training.batches import ImageStream, ShuffledBatches
+from semisup.training.batches import ImageStream, ShuffledBatches, WeightedBatches, balancing_weights
 
 NO_AUGMENTATION = AugmentConfig()
 AUGMENTATION = AugmentConfig(rotation=20, shift=0.2)
@@ -120,3 +122,37 @@ def test_each_augment_field_reaches_the_images():
         stream = ImageStream(images, 16, AugmentConfig(**{field: value}), seed=0, purpose="labeled")
         indices, batch = next(stream)
         assert not torch.equal(batch, images[indices].float()), field
+
+
+# --- weighted random sampling -----------------------------------------------------------------------------------------
+
+
+def test_balancing_weights_are_one_over_the_count_of_the_class():
+    """The source's example: classes of 4 and 14 images weigh 0.25 and 0.0714."""
+    weights = balancing_weights(torch.tensor([0] * 4 + [1] * 14))
+    assert weights.tolist() == pytest.approx([1 / 4] * 4 + [1 / 14] * 14)
+
+
+def test_balanced_batches_hold_every_class_equally_often():
+    labels = torch.tensor([0] * 90 + [1] * 9 + [2])
+    stream = WeightedBatches(balancing_weights(labels), 50, torch.Generator().manual_seed(0))
+    drawn = torch.cat([labels[next(stream)] for _ in range(400)])
+    assert stats.chisquare(torch.bincount(drawn).numpy()).pvalue > 1e-3
+
+
+def test_weighted_batches_are_those_of_the_sampler_of_torch():
+    weights = torch.rand(30, generator=torch.Generator().manual_seed(3)).double()
+    stream = WeightedBatches(weights, 1000, torch.Generator().manual_seed(7))
+    sampler = WeightedRandomSampler(weights, 1000, generator=torch.Generator().manual_seed(7))
+    assert next(stream).tolist() == list(sampler)
+
+
+def test_a_weighted_stream_goes_on_where_its_state_was_taken():
+    def stream() -> ImageStream:
+        return ImageStream(pictures(20), 6, AUGMENTATION, 0, "labeled", weights=torch.arange(20.0))
+
+    one, other = stream(), stream()
+    next(one)
+    other.restore(one.state())
+    for _ in range(3):
+        assert all(torch.equal(a, b) for a, b in zip(next(one), next(other), strict=True))

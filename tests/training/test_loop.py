@@ -33,7 +33,7 @@ COLUMNS = {
     "learning_rate",
     "seconds",
 }
-JOINT_COLUMNS = COLUMNS | {"alpha", "supervised_loss", "unsupervised_loss", "mask_rate"}
+JOINT_COLUMNS = COLUMNS | {"alpha", "supervised_loss", "unsupervised_loss", "mask_rate", "unlabeled_share"}
 EVERYTHING = {  # every source of chance at once
     "mixup": {"alpha": 1.0},
     "label_smoothing": {"epsilon": 0.1},
@@ -229,6 +229,8 @@ def test_each_field_of_the_unlabelled_term_matters(change):
         {"optimizer": {"lr": 1e-4}},
         {"schedule": {"name": "one_cycle"}},
         {"batch_size": 9},
+        {"disturb_label": 40.0},
+        {"sampling": "balanced"},
     ],
 )
 def test_each_training_option_matters(change):
@@ -405,6 +407,10 @@ TRAININGS = {
         None,
     ),
     "fixed labels, adamw, cosine": (COSINE_ADAMW, term(**RAMPED)),
+    "balanced batches with disturbed labels": (
+        COSINE_ADAMW | {"disturb_label": 30.0, "sampling": "balanced", "class_weights": "complement"},
+        None,
+    ),
     "online, sgd, steps, stops early": (
         STEPPED_SGD | {"early_stopping": {"patience": 1, **NEVER_BETTER}, "ema_decay": 0.0},
         term(OnlineArgmax(), **RAMPED),

@@ -93,6 +93,7 @@ def test_supervised_step_on_mixed_targets_weighs_both_labels():
 def test_figures_are_stacked_without_gradient_in_the_order_of_their_fields():
     figures, _ = step(linear_model(), FixedLabels(PSEUDO_LABELS), alpha=0.5)
     fields = [figures.loss, figures.accuracy, figures.supervised, figures.unsupervised, figures.mask_rate]
+    fields.append(figures.unlabeled_share)
     assert figures.stacked().tolist() == [field.item() for field in fields]
     assert not figures.stacked().requires_grad
 
@@ -142,6 +143,18 @@ def test_all_weights_zero_leave_the_supervised_loss_and_its_gradient():
     torch.testing.assert_close(figures.loss, expected)
     for ours, torchs in zip(gradients(model, figures.loss), gradients(model, expected), strict=True):
         torch.testing.assert_close(ours, torchs)
+
+
+@pytest.mark.parametrize("alpha", [0.001, 0.5, 3.0])
+def test_unlabelled_share_is_its_part_in_the_gradient_at_the_logits(alpha):
+    weights = torch.tensor([1.0, 0.0, 1.0, 0.5, 1.0])
+    policy = StatedWeights(one_hot(PSEUDO_LABELS_OF_BATCH, CLASSES), weights)
+    figures, _ = step(linear_model(), policy, alpha=alpha)
+    logits = linear_model()(torch.cat([IMAGES, EXTRA])).detach().requires_grad_()
+    extra = (weights * F.cross_entropy(logits[B:], PSEUDO_LABELS_OF_BATCH, reduction="none")).mean()
+    (gradient,) = torch.autograd.grad(F.cross_entropy(logits[:B], LABELS) + alpha * extra, logits)
+    expected = gradient[B:].abs().sum() / gradient.abs().sum()
+    torch.testing.assert_close(figures.unlabeled_share, expected)
 
 
 def test_accuracy_is_that_of_the_labelled_images_alone():

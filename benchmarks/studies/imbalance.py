@@ -1,0 +1,79 @@
+"""Studies of a long tail: labelled images of the first class 50 times as many as of the last."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.studies.study import Study
+from benchmarks.studies.workbench import (
+    Bench,
+    Figures,
+    Setup,
+    accuracy,
+    fit,
+    fit_student,
+    pseudo_labels,
+    rare_recall,
+    selected,
+    teacher,
+)
+from semisup.pseudo_labels.ledger import Selection
+
+TAIL = Bench(
+    labeled=250,
+    validation=20,
+    imbalance=50,
+    train={"epochs": 40, "batch_size": 64, "early_stopping": {"monitor": "accuracy", "patience": 40}},
+)
+
+
+def studies() -> list[Study]:
+    """All of this file."""
+    balanced = {"sampling": "balanced"}
+    weights = {name: {"class_weights": name} for name in ("complement", "inverse_frequency")}
+    return [
+        Study(
+            "long_tail",
+            "MNIST, 250 … 5 labels a class: does weighted sampling or a weighted loss help? (rare: the last 3 classes)",
+            TAIL,
+            {
+                "off": (_supervised, ({},)),
+                "weighted sampling": (_supervised, (balanced,)),
+                "weights 1 − n_c/Σn": (_supervised, (weights["complement"],)),
+                "weights 1/n_c": (_supervised, (weights["inverse_frequency"],)),
+            },
+        ),
+        Study(
+            "long_tail_selection",
+            "MNIST, 250 … 5 labels a class, teacher without help: does a share per predicted class help the student?",
+            TAIL,
+            {
+                "threshold 0.95": (_selected, (0.95, None)),
+                "top 80 % of each class": (_selected, (0.0, 0.8)),
+                "top 50 % of each class": (_selected, (0.0, 0.5)),
+            },
+        ),
+    ]
+
+
+def _supervised(setup: Setup, changes: Mapping[str, Any]) -> Figures:
+    trained = fit(setup, changes)
+    figures = accuracy(setup, trained)
+    return {"macro F1": figures["macro F1"], "rare recall": rare_recall(setup, trained)} | figures
+
+
+def _selected(setup: Setup, threshold: float, top_share: float | None) -> Figures:
+    labels, confidence, right = pseudo_labels(setup, teacher(setup).model)
+    accepted = Selection(threshold, top_share).reasons(labels, confidence, None) == ""
+    rows, chosen = setup.indices["unlabeled"][torch.from_numpy(accepted)], torch.from_numpy(labels[accepted])
+    student = fit_student(setup, rows, chosen, {"early_stopping": {"monitor": "accuracy", "patience": 40}})
+    figures = accuracy(setup, student)
+    rarest = np.isin(labels[accepted], [7, 8, 9]).mean()
+    return (
+        {"macro F1": figures["macro F1"], "rare recall": rare_recall(setup, student)}
+        | figures
+        | selected(accepted, right)
+        | {"rare share": 100 * float(rarest)}
+    )

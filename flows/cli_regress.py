@@ -1,0 +1,92 @@
+"""The command `regress`: regression on a table, from a config with `task: regression`."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands import AsJson, ConfigName, Overrides, end_orderly_on_sigterm, print_table, user_mistakes_in_one_line
+
+if TYPE_CHECKING:
+    from semisup.regression_config import RegressionConfig
+
+
+def regress(
+    config: ConfigName,
+    overrides: Overrides = None,
+    show_keys: Annotated[
+        bool, typer.Option("--keys", help="List every key of such a config with its default instead.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network for regression, and compare it with linear regression and the mean on the test rows.
+
+    A stage whose result is in the store already is reused.
+    """
+    with user_mistakes_in_one_line():
+        from semisup.regression_config import RegressionConfig
+
+        if show_keys:
+            from semisup.config import describe_keys
+
+            print_table(["key", "default", "meaning"], list(describe_keys(RegressionConfig)))
+            return
+        resolved = _prepare(config, overrides or [])
+        from flows import display
+        from flows.reaper import marked
+        from flows.regression import regression
+        from flows.server import ensure_prefect_api
+        from semisup import __version__
+
+        end_orderly_on_sigterm()
+        with display.shown() as screen:
+            screen.line(f"semisup {__version__}: {resolved.name}, seed {resolved.seed}; starting Prefect")
+            ensure_prefect_api()
+            with marked():
+                result = regression(resolved)
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        _print_result(result)
+
+
+def _prepare(name: str, overrides: list[str]) -> "RegressionConfig":
+    """The config of a command line, known to run: a mistake shall not have to wait for Prefect's server to start.
+
+    Raises:
+        UserError: there is a mistake in the config, or a store or server does not answer.
+    """
+    from flows.config_names import find_config
+    from flows.preparation import keep_prefect_off_the_screen
+    from semisup.config_files import load_kind
+    from semisup.lineage import pin_code_versions
+    from semisup.regression_config import RegressionConfig
+
+    pin_code_versions()
+    config = load_kind(RegressionConfig, find_config(name), overrides)
+    keep_prefect_off_the_screen()
+    from flows.regression import check
+    from flows.server import check_configured_api
+    from semisup.tracking.tracker import Tracker
+
+    check_configured_api()
+    check(config)
+    Tracker.open(config.tracking.experiment, Path.cwd())
+    return config
+
+
+def _print_result(result: Mapping[str, Any]) -> None:
+    from flows.regression import columns, comparisons, rows
+
+    reused = sum(stage["reused"] for stage in result["stages"].values())
+    note = f"; {reused} of {len(result['stages'])} stages reused" if reused else ""
+    title = f"Result on {result['total']} test rows after {result['seconds']:.0f} s{note}"
+    print_table(columns(), rows(result), title=title)
+    for line in comparisons(result):
+        typer.echo(line)
+    typer.echo(f"Residuals: {result['residuals']}")
+    command = "" if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http") else "`semisup ui` serves "
+    typer.echo(f"More:      {command}{result['page']}")

@@ -1,0 +1,83 @@
+"""A calibration in words: one line each, from what stage `calibrate` left as `calibration.json`."""
+
+from collections.abc import Mapping
+from math import floor, log10
+from typing import Any
+
+from semisup.calibration.measures import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
+
+
+def calibration_sentence(values: Mapping[str, Any]) -> str:
+    """One line on a `calibration.json`: over- or under-confidence, what the temperature did, what is certified."""
+    before, after = values["before"], values["after"]
+    verdict = "neither over- nor under-confident" if before["verdict"] == "neither" else before["verdict"]
+    shown = f"{before['confidence']:.1%} sure, {before['accuracy']:.1%} right on {values['images']:,} images"
+    text = f"the teacher is {verdict} ({shown}; ECE {before['ece']:.1%})"
+    if values["method"] == "temperature":
+        text += f"; temperature {values['temperature']:.3g} makes the ECE {after['ece']:.1%}"
+    certificate = values["certificate"]
+    if certificate is None:
+        return text
+    goal = (
+        f"at least {100 * certificate['target_precision']:g}% of its labels right, {100 * certificate['level']:g}% sure"
+    )
+    if not certificate["certified"]:
+        return f"{text}; no threshold is certified ({goal})"
+    text += (
+        f"; threshold {certificate['threshold']:.4g} is certified ({goal}): {_errors(certificate)}, "
+        f"{certificate['share']:.1%} of the unlabelled images accepted"
+    )
+    return text + "".join(f"; not strictly so, for {caveat}" for caveat in values["caveats"][:1])
+
+
+def calibration_warnings(values: Mapping[str, Any]) -> list[str]:
+    """What a `calibration.json` asks attention for, one line each."""
+    warnings = []
+    if values["method"] == "temperature" and not values["temperature_errors"]:
+        warnings.append(
+            f"calibrate.method='temperature': all {values['temperature_images']:,} images that should fit it are "
+            "right, so any smaller temperature fits better and 1 is kept; use more split.calibration_images"
+        )
+    elif values["temperature"] in {LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE}:
+        warnings.append(
+            f"temperature {values['temperature']:g} is at the end of what is tried; look at the reliability diagram, "
+            "and use more split.calibration_images"
+        )
+    certificate = values["certificate"]
+    if certificate is not None and not certificate["certified"]:
+        instead = "" if values["fallback"] is None else f"; the fallback threshold {values['fallback']:g} applies"
+        warnings.append(uncertified(values) + instead)
+    return warnings
+
+
+def uncertified(values: Mapping[str, Any]) -> str:
+    """Why nothing is certified and what would help, in one line."""
+    certificate, needed = values["certificate"], values["calibration_images_needed"]
+    target, total = certificate["target_precision"], values["images"] + values["temperature_images"]
+    if certificate["images"] < certificate["fewest"]:
+        why = f"it takes {certificate['fewest']:,} calibration images and no error, not {certificate['images']:,}"
+    elif certificate["accepted"] < certificate["fewest"]:
+        why = f"{_errors(certificate)}, but it takes at least {certificate['fewest']:,} and no error"
+    else:
+        why = f"{_errors(certificate)} leave up to {certificate['upper_bound']:.2%} errors possible"
+    if needed is None:
+        help_ = "no number of calibration images that is to be had would do; use a lower target_precision"
+    elif needed <= total:
+        help_ = (
+            "by its confidence the teacher should have passed, so it errs more often than that or had bad luck; use a "
+            "lower target_precision, or more split.calibration_images"
+        )
+    else:
+        help_ = f"use split.calibration_images of about {_about(needed):,}, or a lower target_precision"
+    return f"pseudo_label.threshold.target_precision={target:g} could not be certified ({why}): {help_}"
+
+
+def _errors(certificate: Mapping[str, Any]) -> str:
+    errors, accepted = certificate["errors"], certificate["accepted"]
+    return f"{errors:,} error{'s' * (errors != 1)} among {accepted:,} calibration image{'s' * (accepted != 1)}"
+
+
+def _about(number: int) -> int:
+    """Rounded up to two digits: an estimate should not look exact."""
+    unit: int = 10 ** max(floor(log10(number)) - 1, 0)
+    return -(-number // unit) * unit

@@ -1,0 +1,176 @@
+"""What the teacher made of the unlabelled images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
+from numpy.typing import NDArray
+
+from semisup.plots.classes import short
+from semisup.plots.style import (
+    BLUE,
+    GREY,
+    MANY_POINTS,
+    ORANGE,
+    PAGE_WIDTH,
+    RED,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    house_style,
+)
+
+GRID_COLUMNS = 12
+GROUPS = {"accepted": "Accepted", "borderline": "Borderline", "rejected": "Rejected"}
+
+
+@house_style
+def confidence_histogram(
+    confidence: FloatArray, accepted: BoolArray, threshold: float, correct: BoolArray | None
+) -> Figure:
+    """How many unlabelled images get which confidence (log scale), with the threshold.
+
+    Right and wrong pseudo-labels are drawn apart where the truth is known, else accepted and rejected ones.
+    """
+    figure = Figure(figsize=(PAGE_WIDTH / 2, 3.3), layout="constrained")
+    axes = figure.subplots()
+    names = ("accepted", "rejected") if correct is None else ("right", "wrong")
+    first = accepted if correct is None else correct
+    lowest = min(float(confidence.min(initial=1.0)), threshold, 0.95)
+    # The threshold is an edge between bins, unless it is too near to 1: no column is half accepted.
+    width = 0.0125 if 1 - threshold < 0.004 else (1 - threshold) / max(1, round((1 - threshold) / 0.0125))
+    bins = 1 - width * np.arange(np.floor((1 - lowest) / width) + 1, -1, -1)
+    for name, members, color, hatch in ((names[0], first, BLUE, ""), (names[1], ~first, ORANGE, "////")):
+        axes.hist(
+            100 * confidence[members].clip(max=1),  # float32 softmax may end a hair above 1
+            list(100 * bins),
+            histtype="stepfilled",
+            facecolor="none" if hatch else to_rgba(color, 0.22),
+            edgecolor=color,
+            hatch=hatch,
+            linewidth=1.3,
+            label=f"{name} ({int(members.sum()):,})",
+        )
+    axes.axvline(100 * threshold, color=GREY, linewidth=1.3, linestyle="--", label=f"threshold {threshold:g}")
+    axes.set_xlim(100 * max(bins[0], 0.0), 100)
+    if confidence.size:
+        axes.set_yscale("log", nonpositive="clip")
+        axes.set_ylim(bottom=0.7)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("Teacher's confidence (%)")
+    axes.set_ylabel("Unlabelled images (log scale)")
+    figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2, handlelength=1.6)
+    return figure
+
+
+@house_style
+def coverage_precision(confidence: FloatArray, correct: BoolArray, accepted: BoolArray, threshold: float) -> Figure:
+    """What share of the accepted labels is right (precision) as the threshold moves and accepts more (coverage).
+
+    The point is what was accepted in fact: it lies on the line where one threshold decides alone.
+
+    Raises:
+        ValueError: no images.
+    """
+    if confidence.size == 0:
+        raise ValueError("confidence is empty: coverage and precision need at least one image")
+    order = np.argsort(-confidence, kind="stable")
+    count = np.arange(1, confidence.size + 1)
+    # Images of equal confidence are accepted together, so only the last of each tie is a point of the line.
+    last_of_tie = np.append(np.diff(confidence[order]) != 0, True)
+    coverage = (count / confidence.size)[last_of_tie]
+    precision = (np.cumsum(correct[order]) / count)[last_of_tie]
+
+    figure = Figure(figsize=(PAGE_WIDTH / 2, 3.3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(100 * coverage, 100 * precision, color=BLUE, marker="o" if coverage.size < MANY_POINTS else None)
+    lowest = precision.min()
+    if accepted.any():
+        chosen = correct[accepted].mean()
+        lowest = min(lowest, chosen)
+        axes.plot(
+            100 * accepted.mean(),
+            100 * chosen,
+            color=ORANGE,
+            marker="D",
+            markersize=7,
+            linestyle="none",
+            clip_on=False,
+            zorder=3,
+            label=f"accepted (threshold {threshold:g}): {100 * chosen:.1f} % of {100 * accepted.mean():.1f} %",
+        )
+        figure.legend(loc="outside lower center")
+    axes.set_xlim(0, 100)
+    margin = max(0.5, 8 * (1 - lowest))
+    axes.set_ylim(max(0.0, 100 * lowest - margin), 100 + min(margin, 1.5) * 0.5)
+    axes.set_xlabel("Coverage: share of unlabelled images accepted (%)")
+    axes.set_ylabel("Precision: share of them right (%)")
+    return figure
+
+
+@house_style
+def picture_grid(  # noqa: PLR0917 -- five columns of one table, and what their numbers mean
+    images: NDArray[np.uint8],
+    labels: IntArray,
+    confidences: FloatArray,
+    truths: IntArray,
+    groups: Sequence[str],
+    class_names: Sequence[str],
+) -> Figure:
+    """Pseudo-labelled images (M, C, H, W), grey or RGB, in blocks of accepted, borderline and rejected.
+
+    Under each image its pseudo-label and the teacher's confidence; a wrong one has a frame and says what it really
+    is. A truth of -1 is unknown and marked neither way.
+    """
+    blocks = [(name, [i for i, group in enumerate(groups) if group == key]) for key, name in GROUPS.items()]
+    blocks = [(name, members) for name, members in blocks if members]
+    heading, cell, gap = 0.45, 1.66, 0.16  # in units of a column's width
+    height = sum(heading + cell * -(-len(members) // GRID_COLUMNS) for _, members in blocks)
+    unit = PAGE_WIDTH / GRID_COLUMNS
+    figure = Figure(figsize=(PAGE_WIDTH, unit * max(height, 0.5)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    top = 0.0
+    for name, members in blocks:
+        axes.text(gap / 2, top + heading * 0.6, f"{name} ({len(members)})", weight="bold", va="center", fontsize=10)
+        top += heading
+        for position, i in enumerate(members):
+            row, column = divmod(position, GRID_COLUMNS)
+            wrong_as = class_names[truths[i]] if truths[i] not in (-1, labels[i]) else None
+            corner = (column + gap / 2, top + row * cell)
+            captions = (class_names[labels[i]], float(confidences[i]), wrong_as)
+            _draw_example(axes, images[i], corner, 1 - gap, captions)
+        top += cell * -(-len(members) // GRID_COLUMNS)
+    axes.set(xlim=(0, GRID_COLUMNS), ylim=(max(top, 0.5), 0), aspect="equal")
+    return figure
+
+
+def _draw_example(
+    axes: Axes,
+    image: NDArray[np.uint8],
+    corner: tuple[float, float],
+    size: float,
+    captions: tuple[str, float, str | None],
+) -> None:
+    """One image (C, H, W) with its pseudo-label, confidence and, where the pseudo-label is wrong, its true class."""
+    label, confidence, wrong_as = captions
+    channels, rows, columns = image.shape
+    pixels = image.transpose(1, 2, 0) if channels == 3 else image[0]
+    width, height = size * columns / max(rows, columns), size * rows / max(rows, columns)
+    left, top = corner[0] + (size - width) / 2, corner[1] + (size - height) / 2
+    extent = (left, left + width, top + height, top)
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="none")
+    middle, line = corner[0] + size / 2, corner[1] + size + 0.13
+    axes.text(middle, line, short(label, 10), ha="center", va="center", fontsize=7.5)
+    # Floored, not rounded: 99.96 % must not read as certainty.
+    certainty = f"{np.floor(1000 * confidence) / 10:.1f} %"
+    axes.text(middle, line + 0.175, certainty, ha="center", va="center", fontsize=7.5, alpha=0.7)
+    if wrong_as is not None:
+        axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=RED, linewidth=3))
+        truth = f"is {short(wrong_as, 10)}"
+        axes.text(middle, line + 0.35, truth, ha="center", va="center", fontsize=7.5, color=RED, weight="bold")

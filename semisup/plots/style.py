@@ -1,0 +1,121 @@
+"""The one quiet house style, and how a figure becomes a file or a part of a page."""
+
+import hashlib
+import html
+import io
+import re
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeAlias
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+P = ParamSpec("P")
+BoolArray: TypeAlias = NDArray[np.bool_]
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+IntArray: TypeAlias = NDArray[np.integer[Any]]
+
+INK = "#1f2328"  # text and axes; becomes currentColor in inline SVG, so no data may be drawn in it
+# Mid-tones: legible on white and on near-black.
+BLUE, ORANGE, TEAL, PURPLE, RED, GREY = "#3a7fc1", "#e0812b", "#259a8b", "#9270c4", "#d6404f", "#8b929c"
+
+PAGE_WIDTH = 10.0  # inches
+MANY_POINTS = 12  # a shorter line is drawn with markers: a single epoch has no line at all
+
+_STYLE: Any = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "figure.facecolor": "none",
+    "figure.titlesize": 10.5,
+    "figure.titleweight": "bold",
+    "font.family": ["sans-serif"],
+    "font.size": 9,
+    "grid.alpha": 0.12,
+    "grid.color": INK,
+    "grid.linewidth": 0.6,
+    "hatch.linewidth": 0.7,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 1.7,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$5"
+    "xtick.color": INK,
+    "xtick.labelsize": 8.5,
+    "xtick.major.width": 0.6,
+    "ytick.color": INK,
+    "ytick.labelsize": 8.5,
+    "ytick.major.width": 0.6,
+}
+
+
+def house_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """The style holds while a figure is made: the caller's own matplotlib settings are neither used nor changed."""
+
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context(_STYLE):
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()  # ticks are made when first drawn, and take the settings of that moment
+            figure.set_layout_engine("none")  # laid out once; saving need not do it again
+        return figure
+
+    return styled
+
+
+def save_png(figure: Figure, path: Path, dpi: int = 150) -> None:
+    """Writes the figure on white, without the traces (date, software) that would make equal figures differ."""
+    figure.savefig(path, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+
+
+def inline_svg(figure: Figure, label: str = "") -> str:
+    """One <svg> element to put into a page: scalable, transparent, with real text in the page's own font.
+
+    Text and axes take the colour of the surrounding text, so that the figure reads in light and dark mode. `label`
+    is what a screen reader says. Ids begin with a digest of the picture: figures on one page do not clash, and equal
+    figures are equal bytes.
+    """
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "semisup", "svg.image_inline": True}):
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", facecolor="none", metadata=nothing)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    # Its one rule would hold for the whole page; the root's own style says the same.
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
+    prefix = "f" + hashlib.sha256(svg.encode()).hexdigest()[:10]
+    # Within tags only: a class may be called 'url(#a)' or '#1f2328'.
+    svg = re.sub(r"<[^>]*>", lambda tag: _adapt_tag(tag.group(), prefix), svg)
+    width, height = (float(size) for size in re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2])
+    spoken = f' role="img" aria-label="{html.escape(label)}"' if label else ' aria-hidden="true"'
+    root = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}"{spoken}'
+        ' style="stroke-linejoin: round; stroke-linecap: butt">'
+    )
+    return root + re.sub(r"\s*\n\s*", "\n", svg[svg.index(">") + 1 :])
+
+
+def _adapt_tag(tag: str, prefix: str) -> str:
+    tag = re.sub(r'\bid="', f'id="{prefix}-', tag)
+    tag = re.sub(r"url\(#", f"url(#{prefix}-", tag)
+    tag = re.sub(r'xlink:href="(#?)', lambda m: f'href="#{prefix}-' if m.group(1) else 'href="', tag)
+    tag = tag.replace(INK, "currentColor")
+    if tag.startswith("<text"):
+        tag = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", tag)
+        tag = re.sub(r"(font: [^;\"']*px )[^;\"]*", r"\1system-ui, sans-serif", tag)  # matplotlib's shorthand
+    return tag

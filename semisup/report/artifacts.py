@@ -1,0 +1,134 @@
+"""What the stages left, read into memory once."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semisup import plots
+
+STAGES = ("split", "baseline", "pseudo_label", "joint", "evaluate")
+MODELS = {"baseline": "Baseline", "student": "Student"}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What stage `calibrate` found out about the teacher."""
+
+    figures: Mapping[str, Any]
+    """Its `calibration.json`."""
+    reliability: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class CompoundExamples:
+    """Some compound test images, with their rows of `compound.parquet`."""
+
+    images: NDArray[np.uint8]
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """What the stages left."""
+
+    dataset: Mapping[str, Any]
+    roles: Mapping[str, int]
+    """Role → number of images."""
+    training: Mapping[str, Mapping[str, Any]]
+    """Stage → its `training.json`, and the `seconds` of its `timings.json`."""
+    history: Mapping[str, pd.DataFrame]
+    calibration: Calibration | None
+    """None where the pipeline has no stage `calibrate`."""
+    ledger: pd.DataFrame
+    summary: Mapping[str, Any]
+    correct: NDArray[np.bool_] | None
+    """Is each pseudo-label of the ledger right? None where the truth is not known of all."""
+    images: NDArray[np.uint8]
+    examples: pd.DataFrame
+    metrics: Mapping[str, Any]
+    predictions: pd.DataFrame
+    """Of the test images: id, truth, and label and confidence of both models."""
+    compound: CompoundExamples | None
+    """None where no compound images were asked for."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """In the order of the labels."""
+        return list(self.dataset["class_names"])
+
+    def class_counts(self) -> dict[str, list[int] | None]:
+        """Role → images per class, None where the truth is not known of every image; roles without images are left out.
+
+        Labelled, validation, unlabelled and test images are always there.
+        """
+        known = self.dataset["class_counts"]
+        counts: dict[str, list[int] | None] = {
+            role: known[role] if known.get(role) and sum(known[role]) == self.roles[role] else None
+            for role in ("labeled", "validation", "calibration", "unlabeled")
+            if role != "calibration" or self.roles[role]
+        }
+        return counts | {"test": [row["support"] for row in self.metrics["student"]["per_class"]]}
+
+
+def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
+    """All that the report tells of, from the folder of each stage.
+
+    Raises:
+        FileNotFoundError: a folder lacks one of its files.
+    """
+    pseudo_label, evaluate = folders["pseudo_label"], folders["evaluate"]
+    ledger = pd.read_parquet(pseudo_label / "pseudo_labels.parquet")
+    with np.load(pseudo_label / "examples.npz", allow_pickle=False) as arrays:
+        images = arrays["images"]
+    roles = pd.read_parquet(folders["split"] / "split.parquet", columns=["role"])["role"].value_counts()
+    return Artifacts(
+        dataset=_json(folders["split"] / "dataset.json"),
+        roles={role: int(roles.get(role, 0)) for role in plots.ROLES},
+        training={stage: _training(folders[stage]) for stage in ("baseline", "joint")},
+        history={stage: pd.read_parquet(folders[stage] / "history.parquet") for stage in ("baseline", "joint")},
+        calibration=_calibration(folders.get("calibrate")),
+        ledger=ledger,
+        summary=_json(pseudo_label / "summary.json"),
+        correct=_audit(pseudo_label / "audit.parquet", ledger),
+        images=images,
+        examples=pd.read_parquet(pseudo_label / "examples.parquet"),
+        metrics=_json(evaluate / "metrics.json"),
+        predictions=pd.read_parquet(evaluate / "predictions.parquet"),
+        compound=_compound(evaluate),
+    )
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = _json(folder / "training.json")
+    return summary | {"seconds": _json(folder / "timings.json")["seconds"]}
+
+
+def _calibration(folder: Path | None) -> Calibration | None:
+    if folder is None:
+        return None
+    return Calibration(_json(folder / "calibration.json"), pd.read_parquet(folder / "reliability.parquet"))
+
+
+def _audit(path: Path, ledger: pd.DataFrame) -> NDArray[np.bool_] | None:
+    if not path.exists() or ledger.empty:
+        return None
+    truth = pd.read_parquet(path).set_index("id")["truth"].reindex(ledger["id"]).fillna(-1).to_numpy()
+    return (ledger["label"].to_numpy() == truth) if (truth >= 0).all() else None
+
+
+def _compound(folder: Path) -> CompoundExamples | None:
+    if not (folder / "compound.parquet").exists():
+        return None
+    with np.load(folder / "compound_examples.npz", allow_pickle=False) as arrays:
+        images, rows = arrays["images"], arrays["rows"]
+    return CompoundExamples(images, pd.read_parquet(folder / "compound.parquet").iloc[rows])

@@ -1,0 +1,71 @@
+"""The top of the page: the verdict and the key figures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from semisup.report.artifacts import MODELS, Artifacts
+from semisup.report.text import UNKNOWN, estimate, interval_digits, percent, shift
+
+THRESHOLD_NAMES = {"certified": "certified threshold", "fallback": "fallback threshold"}
+
+
+def context(artifacts: Artifacts) -> dict[str, Any]:
+    """What the templates say of it."""
+    return {
+        "verdict": _verdict(artifacts.metrics),
+        "verdict_kind": artifacts.metrics["verdict"].split()[0],
+        "cards": _cards(artifacts),
+    }
+
+
+def _verdict(metrics: Mapping[str, Any]) -> str:
+    baseline, student = metrics["baseline"]["accuracy"], metrics["student"]["accuracy"]
+    digits = max(interval_digits(model["low"], model["high"]) for model in (baseline, student))
+    student_text, baseline_text = percent(student["estimate"], digits), percent(baseline["estimate"], digits)
+    match metrics["verdict"]:
+        case "student better":
+            opening = f"The student is better: {student_text} against {baseline_text} of the test images right"
+        case "baseline better":
+            opening = f"The baseline is better: {baseline_text} against {student_text} of the test images right"
+        case _:
+            opening = (
+                f"No difference shown: the student gets {student_text} of the test images right, "
+                f"the baseline {baseline_text}"
+            )
+    return f"{opening} ({shift(metrics)})."
+
+
+def _cards(artifacts: Artifacts) -> list[dict[str, str]]:
+    models = [_accuracy_card(name, artifacts.metrics[key]) for key, name in MODELS.items()]
+    return [*models, _coverage_card(artifacts.summary), _precision_card(artifacts.summary), _labels_card(artifacts)]
+
+
+def _accuracy_card(name: str, metrics: Mapping[str, Any]) -> dict[str, str]:
+    value, interval = estimate(metrics["accuracy"])
+    note = f"95\u00a0% interval {interval}; macro-F1 {percent(metrics['macro_f1'])}"
+    return {"name": f"{name} test accuracy", "value": value, "note": note}
+
+
+def _coverage_card(summary: Mapping[str, Any]) -> dict[str, str]:
+    limit = THRESHOLD_NAMES.get(summary.get("threshold_kind", "fixed"), "confidence")
+    share = f"{summary['accepted']:,} of {summary['unlabeled']:,} unlabelled images"
+    note = f"{share}, {limit} ≥\u00a0{summary['threshold']:g}"
+    return {"name": "Pseudo-label coverage", "value": percent(summary["coverage"]), "note": note}
+
+
+def _precision_card(summary: Mapping[str, Any]) -> dict[str, str]:
+    value, note = UNKNOWN, "the truth is not known"
+    if summary["precision"] is not None:
+        ends = {"estimate": summary["precision"], "low": summary["precision_low"], "high": summary["precision_high"]}
+        value, interval = estimate(ends)
+        note = f"95\u00a0% interval {interval}"
+    elif summary["accepted"] == 0:
+        note = "no pseudo-label was accepted"
+    return {"name": "Pseudo-label precision", "value": value, "note": note}
+
+
+def _labels_card(artifacts: Artifacts) -> dict[str, str]:
+    names = {"labeled": "labelled", "validation": "validation", "calibration": "calibration"}
+    used = {name: count for role, name in names.items() if (count := artifacts.roles[role]) or role != "calibration"}
+    note = " + ".join(f"{count:,} {name}" for name, count in used.items())
+    return {"name": "Labels used", "value": f"{sum(used.values()):,}", "note": note}

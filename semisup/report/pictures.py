@@ -1,0 +1,137 @@
+"""The figures of the page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from semisup import plots
+from semisup.calibration import reliability
+from semisup.report.artifacts import MODELS, Artifacts, Calibration, CompoundExamples
+from semisup.report.text import training_sentence
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with the sentence that is said aloud where it cannot be seen."""
+
+    name: str
+    figure: Figure
+    label: str
+
+
+def draw(artifacts: Artifacts) -> list[Picture]:
+    """Every picture that the files allow."""
+    pictures = [
+        *_training(artifacts),
+        *_pseudo_labels(artifacts),
+        *_evaluation(artifacts),
+        Picture(
+            "class_counts",
+            plots.class_counts(artifacts.class_counts(), artifacts.class_names),
+            "Images per class and role; the table below has the numbers",
+        ),
+    ]
+    if artifacts.calibration is not None:
+        pictures += _calibration(artifacts.calibration)
+    if artifacts.compound is not None:
+        pictures.append(_compound(artifacts.compound, artifacts.class_names))
+    return pictures
+
+
+def _training(artifacts: Artifacts) -> list[Picture]:
+    round_number = artifacts.summary["round"]
+    student = f"Student round {round_number}" if round_number > 1 else "Student"
+    return [
+        _curves(artifacts, "baseline", "Baseline: labels alone"),
+        _curves(artifacts, "joint", f"{student}: labels and pseudo-labels"),
+    ]
+
+
+def _curves(artifacts: Artifacts, stage: str, title: str) -> Picture:
+    training = artifacts.training[stage]
+    figure = plots.learning_curves(
+        artifacts.history[stage], training["best_epoch"], training["stopped_epoch"], training["stopped_early"], title
+    )
+    return Picture(f"curves_{stage}", figure, f"Learning curves. {title}. {training_sentence(training)}")
+
+
+def _pseudo_labels(artifacts: Artifacts) -> list[Picture]:
+    confidence, accepted = artifacts.ledger["confidence"].to_numpy(), artifacts.ledger["accepted"].to_numpy(dtype=bool)
+    threshold, correct, examples = artifacts.summary["threshold"], artifacts.correct, artifacts.examples
+    pictures = [
+        Picture(
+            "confidence",
+            plots.confidence_histogram(confidence, accepted, threshold, correct),
+            f"Histogram of the teacher's confidence on {len(confidence):,} unlabelled images, threshold {threshold:g}",
+        ),
+        Picture(
+            "examples",
+            plots.picture_grid(
+                artifacts.images,
+                examples["label"].to_numpy(),
+                examples["confidence"].to_numpy(),
+                examples["truth"].to_numpy(),
+                examples["group"].tolist(),
+                artifacts.class_names,
+            ),
+            f"{len(examples)} unlabelled images with their pseudo-labels: accepted, borderline and rejected",
+        ),
+    ]
+    if correct is not None:
+        figure = plots.coverage_precision(confidence, correct, accepted, threshold)
+        pictures.append(Picture("coverage", figure, "Precision of the pseudo-labels against their coverage"))
+    return pictures
+
+
+def _evaluation(artifacts: Artifacts) -> list[Picture]:
+    metrics = artifacts.metrics
+    accuracy = {name: _ends(metrics[key]["accuracy"]) for key, name in MODELS.items()}
+    return [
+        Picture("accuracy", plots.accuracy_comparison(accuracy), "Test accuracy of both models with intervals"),
+        _reliability(artifacts),
+        *(
+            Picture(
+                f"confusion_{key}",
+                plots.confusion_matrix(np.array(metrics[key]["confusion"]), artifacts.class_names, name),
+                f"Confusion matrix of the {name.lower()} on the test images; the per-class table has its figures",
+            )
+            for key, name in MODELS.items()
+        ),
+    ]
+
+
+def _reliability(artifacts: Artifacts) -> Picture:
+    tables, predictions = {}, artifacts.predictions
+    for key, name in MODELS.items():
+        correct = (predictions[f"{key}_label"] == predictions["truth"]).to_numpy()
+        tables[name] = reliability(predictions[f"{key}_confidence"].to_numpy(), correct)
+    label = "Reliability diagrams of baseline and student on the test images; the table below has their errors"
+    return Picture("reliability", plots.reliability_diagram(tables), label)
+
+
+def _calibration(calibration: Calibration) -> list[Picture]:
+    figures, table = calibration.figures, calibration.reliability
+    panels = {"As it is": table[table["when"] == "before"]}
+    if figures["method"] == "temperature":
+        panels[f"Temperature {figures['temperature']:.3g}"] = table[table["when"] == "after"]
+    label = "Reliability of the teacher on calibration images; the table below has its errors"
+    pictures = [Picture("reliability_teacher", plots.reliability_diagram(panels), label)]
+    if figures["certificate"] and len(figures["certificate"]["path"]) > 1:  # of a single test there is nothing to draw
+        walk = plots.certificate_walk(figures["certificate"])
+        pictures.append(Picture("certificate", walk, "Errors among the accepted calibration images by threshold"))
+    return pictures
+
+
+def _ends(interval: Mapping[str, float]) -> tuple[float, float, float]:
+    return interval["estimate"], interval["low"], interval["high"]
+
+
+def _compound(examples: CompoundExamples, class_names: list[str]) -> Picture:
+    table = examples.table
+    predicted = {name: table[[f"{key}_first", f"{key}_second"]].to_numpy() for key, name in MODELS.items()}
+    figure = plots.compound_grid(
+        examples.images, table[["first_truth", "second_truth"]].to_numpy(), predicted, class_names
+    )
+    return Picture("compound", figure, f"{len(table)} compound images with the two likeliest classes of both models")

@@ -1,0 +1,81 @@
+"""How figures are written in sentences: percentages, intervals, p-values, durations."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+UNKNOWN = "–"
+MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~$&"})
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction as "97.1 %", with a no-break space; None as a dash."""
+    return UNKNOWN if fraction is None else f"{100 * fraction:.{digits}f}\u00a0%"
+
+
+def interval_digits(low: float, high: float) -> int:
+    """Decimals of a percentage that its interval justifies: two where it is narrower than one point, else one."""
+    return 2 if high - low < 0.01 else 1
+
+
+def estimate(interval: Mapping[str, float]) -> tuple[str, str]:
+    """An estimate and its interval, both with the decimals that the interval justifies."""
+    digits = interval_digits(interval["low"], interval["high"])
+    low, high = 100 * interval["low"], 100 * interval["high"]
+    return percent(interval["estimate"], digits), f"{low:.{digits}f}\u00a0to\u00a0{high:.{digits}f}\u00a0%"
+
+
+def points(difference: float, digits: int) -> str:
+    """A signed difference in percentage points, with a true minus sign and no minus on a rounded zero."""
+    text = f"{100 * difference:+.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """ "p < 0.001", "p = 0.021" or "p = 0.34": two significant digits, and no false precision in the tail."""
+    if p < 0.001:
+        return "p\u00a0<\u00a00.001"
+    if p < 0.0995:
+        return f"p\u00a0=\u00a0{p:.2g}"
+    return f"p\u00a0=\u00a0{p:.2f}" if p < 0.995 else "p\u00a0=\u00a01"
+
+
+def shift(comparison: Mapping[str, Any]) -> str:
+    """The paired difference of two models with its interval and McNemar's p, as a clause."""
+    difference = comparison["difference"]
+    digits = interval_digits(difference["low"], difference["high"])
+    return (
+        f"the difference is {points(difference['estimate'], digits)}\u00a0percentage points, 95\u00a0% interval "
+        f"{points(difference['low'], digits)} to {points(difference['high'], digits)}; "
+        f"McNemar {p_value(comparison['mcnemar']['p_value'])}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """ "1.5 s", "1 min 23 s" or "2 h 5 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f}\u00a0s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}\u00a0h {minutes}\u00a0min" if hours else f"{minutes}\u00a0min {rest}\u00a0s"
+
+
+def training_sentence(training: Mapping[str, Any]) -> str:
+    """How a training ended, and which weights it kept."""
+    end = (
+        f"Stopped early after epoch {training['stopped_epoch']} of at most {training['max_epochs']}"
+        if training["stopped_early"]
+        else f"Ran all {training['stopped_epoch']} epochs"
+    )
+    return (
+        f"{end}, {duration(training['seconds'])}; kept the weights of epoch {training['best_epoch']}, the best by "
+        f"validation {training['monitor']} (loss {training['best_validation_loss']:.3f}\u00a0nats, "
+        f"accuracy {percent(training['best_validation_accuracy'])})."
+    )
+
+
+def escape_markdown(value: Any) -> Any:
+    """Text that Markdown shows as it is; what is `Markup` already passes."""
+    return value if isinstance(value, Markup) else re.sub(r"[\r\n]+", " ", str(value)).translate(MARKDOWN_SIGNS)

@@ -1,0 +1,205 @@
+"""Stage `calibrate`: the teacher's confidence against images of known label, and the threshold that they certify."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from semisup.calibration import (
+    Bools,
+    Certificate,
+    calibration_sentence,
+    calibration_warnings,
+    certify,
+    fit_temperature,
+    measure,
+    reliability,
+    temper,
+    uncertified,
+)
+from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.data.split import Split
+from semisup.errors import UserError
+from semisup.plots import certificate_walk, reliability_diagram, save_png
+from semisup.randomness import numpy_generator
+from semisup.stages import StageLog
+from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, write_json
+from semisup.stages.teachers import name_teacher
+from semisup.training.predict import predict_log_probabilities
+
+LARGEST_POOL = 10_000
+"""Unlabelled images whose confidences make the grid of thresholds; more would move it by less than a per cent."""
+
+
+def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
+    """Leaves `calibration.json`, `calibration.parquet`, `reliability.parquet`, `reliability.png`, `certificate.png`.
+
+    `teacher` among the inputs is the folder of a training stage or an ensemble. A part of the calibration images fits
+    the temperature, if there is one; all figures and the certificate are of the other part, which neither training nor
+    early stopping nor the temperature has seen. What is certified holds for all accepted images together, not for each
+    class, and is `strict` in `calibration.json` only where nothing in `caveats` says why it is approximate.
+
+    Raises:
+        UserError: the teacher knows other classes or other images, or nothing can be certified and
+            `pseudo_label.threshold.fallback` is "stop".
+    """
+    split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
+    name_teacher(config, inputs["teacher"], facts)
+    truth = split.labels("calibration").numpy()
+    known, pool = _predict(config, inputs["teacher"], split, log)
+    fits = parts(config, len(truth))
+    temperature, temperature_errors = _temperature(known[fits], truth[fits])
+    raw, calibrated = temper(known, 1.0), temper(known, temperature)
+    correct = calibrated.argmax(axis=1) == truth
+    certificate = _certificate(config, calibrated.max(axis=1)[~fits], correct[~fits], temper(pool, temperature))
+    caveats = why_approximate(config, read_json(inputs["teacher"] / "model.json")["stage"]) if certificate else []
+    values = {
+        "method": config.calibrate.method,
+        "temperature": temperature,
+        **_threshold(config, certificate),
+        "certificate": asdict(certificate) if certificate else None,
+        "calibration_images_needed": _images_needed(config, certificate, len(truth) + len(split.ids("unlabeled"))),
+        "strict": bool(certificate and certificate.certified and not caveats),
+        "caveats": caveats,
+        "before": measure(raw[~fits], truth[~fits]),
+        "after": measure(calibrated[~fits], truth[~fits]),
+        "images": int((~fits).sum()),
+        "temperature_images": int(fits.sum()),
+        "temperature_errors": temperature_errors,
+    }
+    write_json(out_dir / "calibration.json", values)
+    table = pd.DataFrame(
+        {
+            "id": split.ids("calibration"),
+            "part": np.where(fits, "temperature", "measured"),
+            "truth": truth,
+            "label": calibrated.argmax(axis=1),
+            "confidence": raw.max(axis=1),
+            "calibrated_confidence": calibrated.max(axis=1),
+        }
+    )
+    table.to_parquet(out_dir / "calibration.parquet", index=False)
+    _save_reliability(table[~fits], values, out_dir)
+    _report(values, log)
+
+
+def parts(config: PipelineConfig, images: int) -> Bools:
+    """Which calibration images (N,) fit the temperature: the same ones in every round, and none without one."""
+    fits = np.zeros(images, dtype=bool)
+    if config.calibrate.method == "temperature":
+        size = min(max(round(config.calibrate.temperature_share * images), 1), images - 1)
+        fits[numpy_generator(config.seed, "calibration parts").permutation(images)[:size]] = True
+    return fits
+
+
+def why_approximate(config: PipelineConfig, teacher_stage: str) -> list[str]:
+    """What keeps a certificate from being strict; `teacher_stage` is what trained the teacher."""
+    caveats = []
+    if config.pseudo_label.teacher == "champion":
+        caveats.append("a champion of an earlier pipeline may have been trained on these calibration images")
+    elif teacher_stage == "joint":
+        caveats.append("the teacher was trained on pseudo-labels that the same calibration images chose")
+    for key in ("top_share", "max_disagreement"):
+        if getattr(config.pseudo_label, key) is not None:
+            caveats.append(f"pseudo_label.{key} accepts only a part of the images certified")
+    return caveats
+
+
+def _predict(
+    config: PipelineConfig, teacher: Path, split: Split, log: StageLog
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Log-probabilities of the calibration images and of a random part of the unlabelled ones, (n, C) and (N, C)."""
+    known, pool = split.indices("calibration"), split.indices("unlabeled")
+    if len(pool) > LARGEST_POOL:
+        rng = numpy_generator(config.seed, "calibration pool")
+        pool = pool[np.sort(rng.choice(len(pool), LARGEST_POOL, replace=False))]
+    table = predict_log_probabilities(
+        load_model(teacher).to(pick_device(config)),
+        pool_of(config).images[torch.cat([known, pool])],
+        config.pseudo_label.batch_size,
+        on_batch=lambda done, total: log.progress(done, total, "images"),
+    ).numpy()
+    return table[: len(known)], table[len(known) :]
+
+
+def _temperature(log_probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[float, int]:
+    """(T, errors among the images that fit it); 1 without images, and 1 where all are right: any less would fit."""
+    errors = int((log_probabilities.argmax(axis=1) != truth).sum())
+    return (fit_temperature(log_probabilities, truth) if errors else 1.0), errors
+
+
+def _certificate(
+    config: PipelineConfig, confidence: NDArray[np.float32], correct: Bools, pool: NDArray[np.float32]
+) -> Certificate | None:
+    wanted = config.pseudo_label.threshold
+    if not isinstance(wanted, CertifiedThreshold):
+        return None
+    return certify(confidence, correct, pool.max(axis=1), wanted.target_precision, wanted.confidence)
+
+
+def _threshold(config: PipelineConfig, certificate: Certificate | None) -> dict[str, float | None]:
+    """The threshold that applies, null where the config's own does, and the fallback, where that is the one."""
+    wanted = config.pseudo_label.threshold
+    if certificate is None or not isinstance(wanted, CertifiedThreshold):
+        return {"threshold": None, "fallback": None}
+    if certificate.certified:
+        return {"threshold": certificate.threshold, "fallback": None}
+    fallback = None if wanted.fallback == "stop" else wanted.fallback
+    return {"threshold": fallback, "fallback": fallback}
+
+
+def _images_needed(config: PipelineConfig, certificate: Certificate | None, available: int) -> int | None:
+    """What `split.calibration_images` should be, those that fit T included; None where there are not so many."""
+    if certificate is None or certificate.labels_needed is None:
+        return None
+    share = config.calibrate.temperature_share if config.calibrate.method == "temperature" else 0.0
+    needed = ceil(certificate.labels_needed / (1 - share))
+    return needed if needed < available else None
+
+
+def _save_reliability(measured: pd.DataFrame, values: Mapping[str, Any], out_dir: Path) -> None:
+    correct = (measured["label"] == measured["truth"]).to_numpy()
+    tables = {
+        "before": reliability(measured["confidence"].to_numpy(), correct),
+        "after": reliability(measured["calibrated_confidence"].to_numpy(), correct),
+    }
+    long = pd.concat([table.assign(when=when) for when, table in tables.items()], ignore_index=True)
+    long.to_parquet(out_dir / "reliability.parquet", index=False)
+    panels = {"Confidence as it is": tables["before"]}
+    if values["method"] == "temperature":
+        after = f"After temperature {values['temperature']:.3g}"
+        panels = {"Before temperature scaling": tables["before"], after: tables["after"]}
+    save_png(reliability_diagram(panels), out_dir / "reliability.png")
+    if values["certificate"]:
+        save_png(certificate_walk(values["certificate"]), out_dir / "certificate.png")
+
+
+def _report(values: Mapping[str, Any], log: StageLog) -> None:
+    figures = {"temperature": values["temperature"], "calibration_accuracy": values["after"]["accuracy"]}
+    for when in ("before", "after"):
+        figures |= {
+            f"{name}_{when}": values[when][name] for name in ("confidence", "ece", "adaptive_ece", "nll", "brier")
+        }
+    certificate = values["certificate"]
+    if certificate:
+        figures |= {
+            "certified": float(certificate["certified"]),
+            "certificate_accepted": certificate["accepted"],
+            "certificate_errors": certificate["errors"],
+            "certificate_upper_bound": certificate["upper_bound"],
+            "certificate_share": certificate["share"],
+        }
+    if values["threshold"] is not None:
+        figures["threshold"] = values["threshold"]
+    log.metrics(figures)
+    log.info(calibration_sentence(values))
+    if certificate and values["threshold"] is None:
+        raise UserError(f"{uncertified(values)}, or a number as pseudo_label.threshold.fallback instead of 'stop'")
+    for warning in calibration_warnings(values):
+        log.warning(warning)

@@ -1,0 +1,138 @@
+"""Stage `evaluate_ensemble`: baseline against ensemble on the test images, which only `evaluate` opens besides."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from semisup.config import PipelineConfig
+from semisup.data.datasets import load_test
+from semisup.data.split import Split
+from semisup.ensembles import Ensemble, disagreement, predict_members
+from semisup.evaluation import (
+    CONFIDENCE_LEVEL,
+    SIGNIFICANCE_LEVEL,
+    Labels,
+    McNemar,
+    accuracy_interval,
+    macro_f1,
+    mcnemar,
+    paired_difference,
+)
+from semisup.plots import ensemble_comparison, save_png
+from semisup.stages import StageLog
+from semisup.stages.files import load_model, pick_device, read_json, write_json
+from semisup.training.predict import predict_probabilities
+
+
+def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
+    """Leaves `predictions.parquet`, `metrics.json`, `ensemble_comparison.png` and `timings.json`."""
+    split = Split.read(inputs["split"] / "split.parquet")
+    test = load_test(config.data.name, config.data.root, config.data.download)
+    assert list(test.ids) == split.ids("test"), "the test images are not those of the split"
+    device = pick_device(config)
+    ensemble = load_model(inputs["ensemble"]).to(device)
+    assert isinstance(ensemble, Ensemble)
+    probabilities = predict_members(ensemble, test.images)
+    combined = ensemble.cpu().combined(probabilities).exp()
+    confidence, label = combined.max(dim=1)
+    baseline = predict_probabilities(load_model(inputs["baseline"]).to(device), test.images).max(dim=1)
+    apart = disagreement(probabilities[ensemble.weights > 0], label).numpy()
+    predictions = pd.DataFrame(
+        {
+            "id": test.ids,
+            "truth": test.labels.numpy(),
+            "baseline_label": baseline.indices.numpy(),
+            "baseline_confidence": baseline.values.numpy(),
+            "ensemble_label": label.numpy(),
+            "ensemble_confidence": confidence.numpy(),
+            "disagreement": apart,
+            **{f"member_{k}_label": member.argmax(dim=1).numpy() for k, member in enumerate(probabilities, start=1)},
+        }
+    )
+    predictions.to_parquet(out_dir / "predictions.parquet", index=False)
+    metrics = compare(predictions, members=len(probabilities))
+    write_json(out_dir / "metrics.json", metrics)
+    seconds = {name: read_json(inputs[name] / "timings.json")["seconds"] for name in ("baseline", "ensemble")}
+    write_json(out_dir / "timings.json", seconds)
+    figure = ensemble_comparison(
+        _ends(metrics["baseline"]["accuracy"]), metrics["member_accuracies"], _ends(metrics["ensemble"]["accuracy"])
+    )
+    save_png(figure, out_dir / "ensemble_comparison.png")
+    _report(metrics, seconds, log)
+
+
+def compare(predictions: pd.DataFrame, members: int) -> dict[str, Any]:
+    """What is said about baseline and ensemble, as plain JSON values.
+
+    Keys: total, confidence_level, significance_level; baseline and ensemble, each with accuracy {estimate, low, high}
+    and macro_f1; member_accuracies and their mean, which has no interval: its members answer the same images;
+    disagreement, the mean over the images that the ensemble gets right and over the others (None without any);
+    mcnemar {only_baseline_right, only_ensemble_right, p_value}; difference {estimate, low, high}, ensemble minus
+    baseline; verdict.
+    """
+    truth = predictions["truth"].to_numpy()
+    baseline, ensemble = predictions["baseline_label"].to_numpy(), predictions["ensemble_label"].to_numpy()
+    accuracies = [float((predictions[f"member_{k}_label"] == truth).mean()) for k in range(1, members + 1)]
+    apart, right = predictions["disagreement"].to_numpy(), ensemble == truth
+    test = mcnemar(truth, baseline, ensemble)
+    return {
+        "total": len(truth),
+        "confidence_level": CONFIDENCE_LEVEL,
+        "significance_level": SIGNIFICANCE_LEVEL,
+        "baseline": _figures(truth, baseline),
+        "ensemble": _figures(truth, ensemble),
+        "member_accuracies": accuracies,
+        "mean_member_accuracy": float(np.mean(accuracies)),
+        "disagreement": {
+            "right": float(apart[right].mean()) if right.any() else None,
+            "wrong": float(apart[~right].mean()) if not right.all() else None,
+        },
+        "mcnemar": {
+            "only_baseline_right": test.only_first_right,
+            "only_ensemble_right": test.only_second_right,
+            "p_value": test.p_value,
+        },
+        "difference": asdict(paired_difference(truth, baseline, ensemble)),
+        "verdict": _verdict(test),
+    }
+
+
+def _figures(truth: Labels, predicted: Labels) -> dict[str, Any]:
+    accuracy = accuracy_interval(int((predicted == truth).sum()), len(truth))
+    return {"accuracy": asdict(accuracy), "macro_f1": macro_f1(truth, predicted)}
+
+
+def _verdict(test: McNemar) -> str:
+    if test.p_value >= SIGNIFICANCE_LEVEL:
+        return "no difference shown"
+    return "ensemble better" if test.only_second_right > test.only_first_right else "baseline better"
+
+
+def _ends(accuracy: Mapping[str, float]) -> tuple[float, float, float]:
+    return accuracy["estimate"], accuracy["low"], accuracy["high"]
+
+
+def _report(metrics: Mapping[str, Any], seconds: Mapping[str, float], log: StageLog) -> None:
+    figures: dict[str, float] = {}
+    named = {f"{name}_test_accuracy": metrics[name]["accuracy"] for name in ("baseline", "ensemble")}
+    for name, interval in (named | {"test_accuracy_difference": metrics["difference"]}).items():
+        figures |= {name: interval["estimate"], f"{name}_low": interval["low"], f"{name}_high": interval["high"]}
+    figures |= {
+        "mean_member_test_accuracy": metrics["mean_member_accuracy"],
+        "lowest_member_test_accuracy": min(metrics["member_accuracies"]),
+        "highest_member_test_accuracy": max(metrics["member_accuracies"]),
+        "mcnemar_p": metrics["mcnemar"]["p_value"],
+        "baseline_training_seconds": seconds["baseline"],
+        "ensemble_training_seconds": seconds["ensemble"],
+    }
+    log.metrics(figures)
+    log.info(
+        f"baseline {figures['baseline_test_accuracy']:.2%}, a member {figures['mean_member_test_accuracy']:.2%} on "
+        f"average, ensemble {figures['ensemble_test_accuracy']:.2%} of {metrics['total']:,} test images: "
+        f"{metrics['verdict']} (McNemar p = {figures['mcnemar_p']:.3g}); "
+        f"training took {seconds['baseline']:.1f} s and {seconds['ensemble']:.1f} s"
+    )

@@ -1,0 +1,199 @@
+"""An ensemble through flow and command line: members at the same time, found again, and how they end."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow, task
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.deployments import deployments
+from flows.ensemble import ensemble
+from flows.members import run_at_once
+from flows.results import StageResult
+from flows.single import stage
+from flows.steps import Reference, lineage_for
+from flows.survey import survey
+from semisup.config import PipelineConfig
+from semisup.config_files import to_yaml
+from semisup.errors import UserError
+from semisup.stages import Silence, ensemble_plan, load_stage
+from semisup.stages.preflight import DataDigests, check
+from semisup.tracking.tracker import Tracker
+
+pytestmark = [
+    # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+MEMBERS = ("member-1", "member-2", "member-3")
+
+
+def changed(config: PipelineConfig, **sections: Any) -> PipelineConfig:
+    """The config with some keys of some sections (or whole values) replaced."""
+    values = config.model_dump(mode="json")
+    for name, value in sections.items():
+        values[name] = values[name] | value if isinstance(value, dict) else value
+    return PipelineConfig.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def three(tiny_config) -> PipelineConfig:
+    return changed(tiny_config, ensemble={"members": 3}, runtime={"parallel_members": 2})
+
+
+# --- fingerprints -----------------------------------------------------------------------------------------------------
+
+
+def fingerprints(config: PipelineConfig) -> dict[str, str]:
+    """Of every step of the ensemble's plan, as if each step left the same whatever it was made from."""
+    return {
+        step.name: lineage_for(
+            step,
+            config,
+            {role: Reference("run", f"digest of {source}") for role, source in step.upstream.items()},
+            DataDigests("pool", "test"),
+        ).fingerprint
+        for step in ensemble_plan(config)
+    }
+
+
+def test_every_member_has_a_fingerprint_of_its_own(three):
+    found = fingerprints(three)
+    assert len(set(found.values())) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("sections", "kept"),
+    [
+        ({"ensemble": {"members": 5}}, True),
+        ({"ensemble": {"combine": "vote"}}, True),
+        ({"runtime": {"parallel_members": 7}}, True),
+        ({"ensemble": {"method": "boosting"}}, False),
+        ({"baseline": {"epochs": 24}}, False),
+        ({"seed": 4}, False),
+    ],
+)
+def test_members_are_kept_when_their_number_or_combination_changes_and_not_when_their_training_does(
+    sections, kept, three
+):
+    before, after = fingerprints(three), fingerprints(changed(three, **sections))
+    assert {before[name] == after[name] for name in MEMBERS} == {kept}
+
+
+# --- the flow ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(prefect_server, store_template, three, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
+    """`semisup ensemble` with members in two processes, once: its store's folder, and the JSON that it printed."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    shutil.copy(store_template, folder / "mlflow.db")
+    config = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    config.write_text(to_yaml(three), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        outcome = CliRunner().invoke(app, ["ensemble", str(config), "--json"], catch_exceptions=False)
+    assert outcome.exit_code == 0, outcome.output
+    return folder, json.loads(outcome.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def in_its_folder(finished, monkeypatch) -> Path:
+    monkeypatch.chdir(finished[0])
+    return finished[0]
+
+
+@pytest.mark.prefect
+def test_members_trained_at_the_same_time_have_the_bits_of_members_trained_in_turn(finished, three, tmp_path):
+    folder, result = finished
+    tracker = Tracker.existing(folder)
+    runs = {name: tracker.get(result["stages"][name]["run_id"]) for name in MEMBERS}
+    assert len({run.tags["pid"] for run in runs.values()}) == 2
+    split = tracker.artifacts(result["stages"]["split"]["run_id"], tmp_path)
+    for number, name in enumerate(MEMBERS, start=1):
+        out_dir = tmp_path / name
+        out_dir.mkdir()
+        load_stage("member", number=number)(three, {"split": split}, out_dir, Silence())
+        theirs = tracker.artifacts(runs[name].id, tmp_path) / "weights.safetensors"
+        assert theirs.read_bytes() == (out_dir / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.prefect
+def test_every_member_is_a_run_within_the_flows_run_and_all_are_complete(finished):
+    folder, result = finished
+    tracker = Tracker.existing(folder)
+    for step in result["stages"].values():
+        run = tracker.get(step["run_id"])
+        assert run.tags["mlflow.parentRunId"] == result["run_id"]
+        assert run.complete
+    assert tracker.get(result["run_id"]).complete
+    assert tracker.search("attributes.status = 'RUNNING'") == []
+
+
+@pytest.mark.prefect
+def test_the_result_says_who_is_better_and_what_each_side_cost(finished, tmp_path):
+    folder, result = finished
+    evaluate = Tracker.existing(folder).artifacts(result["stages"]["evaluate_ensemble"]["run_id"], tmp_path)
+    metrics = json.loads((evaluate / "metrics.json").read_text(encoding="utf-8"))
+    for name in ("baseline", "ensemble"):
+        assert result[f"{name}_test_accuracy"] == metrics[name]["accuracy"]["estimate"]
+        assert result[f"{name}_test_accuracy_low"] == metrics[name]["accuracy"]["low"]
+    assert result["mean_member_test_accuracy"] == metrics["mean_member_accuracy"]
+    assert (result["mcnemar_p"], result["verdict"]) == (metrics["mcnemar"]["p_value"], metrics["verdict"])
+    assert result["ensemble_training_seconds"] > result["baseline_training_seconds"] > 0
+
+
+@pytest.mark.prefect
+def test_a_second_run_reuses_everything_and_one_more_member_is_trained_alone(in_its_folder, finished, three):
+    again = ensemble(three)
+    assert all(step["reused"] for step in again["stages"].values())
+    more = ensemble(changed(three, ensemble={"members": 4}))
+    new = {name for name, step in more["stages"].items() if not step["reused"]}
+    assert new == {"member-4", "ensemble", "evaluate_ensemble"}
+
+
+@pytest.mark.prefect
+def test_a_pipeline_that_the_ensemble_teaches_finds_its_members_and_a_stage_alone_finds_its_inputs(
+    in_its_folder, finished, three
+):
+    taught = changed(three, pseudo_label={"teacher": "ensemble"})
+    states = survey(taught, check(taught).digests, in_its_folder)
+    assert {states[name].standing for name in ("split", "baseline", *MEMBERS, "ensemble")} == {"fresh"}
+    assert states["pseudo_label"].standing == "missing"
+    for name in ("member-2", "evaluate_ensemble"):  # also with a config whose teacher is another one
+        assert stage(name, three)["run_id"] == finished[1]["stages"][name]["run_id"]
+
+
+def test_a_teacher_that_is_an_ensemble_is_served_member_by_member_and_on_its_own(three):
+    names = [deployment.full_name for deployment in deployments(three, "tiny", None)]
+    assert not any("ensemble" in name or "member" in name for name in names)
+    taught = changed(three, pseudo_label={"teacher": "ensemble"})
+    names = [deployment.full_name for deployment in deployments(taught, "tiny", None)]
+    assert {"semisup-ensemble/tiny", "semisup-stage/tiny-member-3", "semisup-stage/tiny-ensemble"} <= set(names)
+
+
+# --- how members end --------------------------------------------------------------------------------------------------
+
+
+@task
+def fail_or_wait(seconds: float) -> StageResult:
+    if not seconds:
+        raise UserError("this member diverged; use a smaller learning rate")
+    time.sleep(seconds)
+    return StageResult("run", "digest", seconds, {})
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+@pytest.mark.usefixtures("prefect_server")
+def test_the_first_failure_is_raised_and_ends_the_others(store):
+    @flow
+    def members() -> list[StageResult]:
+        return run_at_once([(fail_or_wait, {"seconds": 3600}), (fail_or_wait, {"seconds": 0})], 2)
+
+    with pytest.raises(UserError, match="this member diverged"):
+        members()

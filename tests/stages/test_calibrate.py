@@ -1,0 +1,261 @@
+"""Stage `calibrate`: which images do what, figures that others confirm, and what is said where nothing is certified."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import beta
+from sklearn.metrics import log_loss
+
+from semisup.config import PipelineConfig
+from semisup.data.datasets import load_pool
+from semisup.errors import UserError
+from semisup.randomness import numpy_generator
+from semisup.stages import Silence, calibrate, load_stage
+from semisup.stages.calibrate import parts, why_approximate
+from semisup.stages.files import load_model, read_json, write_json
+
+CERTIFIED = {"target_precision": 0.8, "confidence": 0.95, "fallback": 0.97}
+"""What a teacher with five labels per class can reach."""
+
+
+def changed(config: PipelineConfig, **sections: Any) -> PipelineConfig:
+    values = config.model_dump()
+    for name, section in sections.items():
+        values[name] |= section
+    return PipelineConfig.model_validate(values)
+
+
+class Ear(Silence):
+    """A log that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.warnings: list[str] = []
+        self.figures: dict[str, float] = {}
+
+    def info(self, message: str) -> None:
+        self.lines.append(message)
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def metrics(self, values: Any, step: int | None = None) -> None:
+        self.figures |= values
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config: PipelineConfig) -> PipelineConfig:
+    """300 calibration images, a quarter of which fit the temperature."""
+    return changed(
+        tiny_config,
+        split={"calibration_images": 300},
+        calibrate={"method": "temperature"},
+        pseudo_label={"threshold": CERTIFIED},
+    )
+
+
+@pytest.fixture(scope="module")
+def folders(config: PipelineConfig, stage_runner: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("calibrate")
+    return stage_runner(config, root, ("split", "baseline", "calibrate"))
+
+
+def calibrated(
+    config: PipelineConfig, folders: dict[str, Path], out_dir: Path, teacher: Path | None = None
+) -> tuple[dict[str, Any], Ear]:
+    """(calibration.json, what the stage said) of one more run of the stage alone."""
+    out_dir.mkdir()
+    ear = Ear()
+    inputs = {"split": folders["split"], "teacher": teacher or folders["baseline"]}
+    load_stage("calibrate")(config, inputs, out_dir, ear)
+    return read_json(out_dir / "calibration.json"), ear
+
+
+def truth_of(table: pd.DataFrame) -> pd.Series:
+    pool = load_pool("digits")
+    return pd.Series(pool.labels.numpy(), index=pool.ids).loc[table["id"]]
+
+
+def test_every_calibration_image_is_in_one_part_and_no_other_image_is(config, folders):
+    table = pd.read_parquet(folders["calibrate"] / "calibration.parquet")
+    split = pd.read_parquet(folders["split"] / "split.parquet")
+    assert set(table["id"]) == set(split.loc[split["role"] == "calibration", "id"])
+    assert table["part"].value_counts().to_dict() == {"measured": 225, "temperature": 75}
+    assert table["truth"].tolist() == truth_of(table).tolist()
+
+
+def test_confidences_are_the_teachers_own_softmax_and_that_of_its_logits_over_the_temperature(folders):
+    table = pd.read_parquet(folders["calibrate"] / "calibration.parquet")
+    values, pool = read_json(folders["calibrate"] / "calibration.json"), load_pool("digits")
+    rows = pd.Series(range(len(pool.ids)), index=pool.ids).loc[table["id"]]
+    with torch.inference_mode():
+        logits = load_model(folders["baseline"])(pool.images[rows.tolist()])
+    for column, temperature in (("confidence", 1.0), ("calibrated_confidence", values["temperature"])):
+        confidence, label = (logits / temperature).softmax(dim=1).max(dim=1)
+        np.testing.assert_allclose(table[column], confidence, atol=1e-5)
+        assert table["label"].tolist() == label.tolist()
+    measured = (table["part"] == "measured").to_numpy()
+    truth = table["truth"].to_numpy()
+    for when, temperature in (("before", 1.0), ("after", values["temperature"])):
+        probabilities = (logits.double() / temperature).softmax(dim=1).numpy()[measured]
+        figures = values[when]
+        assert figures["nll"] == pytest.approx(log_loss(truth[measured], probabilities, labels=range(10)), rel=1e-4)
+        assert figures["accuracy"] == (probabilities.argmax(axis=1) == truth[measured]).mean()
+    assert values["images"] == measured.sum()
+
+
+def test_the_certificate_counts_only_images_that_the_temperature_has_not_seen(folders):
+    table = pd.read_parquet(folders["calibrate"] / "calibration.parquet")
+    values = read_json(folders["calibrate"] / "calibration.json")
+    certificate = values["certificate"]
+    assert certificate["certified"]
+    measured = table[table["part"] == "measured"]
+    accepted = measured[measured["calibrated_confidence"] >= np.float32(values["threshold"])]
+    errors = int((accepted["label"] != accepted["truth"]).sum())
+    assert (certificate["accepted"], certificate["errors"]) == (len(accepted), errors)
+    assert certificate["upper_bound"] == pytest.approx(beta.ppf(0.95, errors + 1, len(accepted) - errors))
+    assert certificate["upper_bound"] <= 0.2
+    assert certificate["threshold"] == values["threshold"] == float(np.float32(values["threshold"]))
+    assert (values["strict"], values["caveats"], values["fallback"]) == (True, [], None)
+
+
+def test_the_same_inputs_leave_the_same_bytes(config, folders, tmp_path):
+    calibrated(config, folders, tmp_path / "again")
+    names = {"calibration.json", "calibration.parquet", "reliability.parquet", "reliability.png", "certificate.png"}
+    assert {path.name for path in (tmp_path / "again").iterdir()} == names
+    for name in names:
+        assert (tmp_path / "again" / name).read_bytes() == (folders["calibrate"] / name).read_bytes()
+
+
+def test_the_reliability_table_holds_every_measured_image_before_and_after(folders):
+    table = pd.read_parquet(folders["calibrate"] / "reliability.parquet")
+    assert table.groupby("when")["count"].sum().to_dict() == {"before": 225, "after": 225}
+    assert len(table) == 20
+
+
+def test_without_a_temperature_all_images_certify_and_confidence_is_as_it_was(config, folders, tmp_path):
+    values, ear = calibrated(changed(config, calibrate={"method": "none"}), folders, tmp_path / "out")
+    assert (values["temperature"], values["images"], values["temperature_images"]) == (1.0, 300, 0)
+    assert values["before"] == values["after"]
+    assert values["certificate"]["images"] == 300
+    assert ear.warnings == []
+
+
+def test_a_plain_threshold_is_left_alone(config, folders, tmp_path):
+    values, ear = calibrated(changed(config, pseudo_label={"threshold": 0.8}), folders, tmp_path / "out")
+    assert [values[name] for name in ("threshold", "certificate", "fallback")] == [None, None, None]
+    assert not (tmp_path / "out" / "certificate.png").exists()
+    assert "certified" not in ear.figures
+
+
+def test_what_is_said_names_the_direction_and_the_figures(config, folders, tmp_path):
+    values, ear = calibrated(config, folders, tmp_path / "out")
+    (line,) = ear.lines
+    assert "confident" in line
+    assert "at least 80% of its labels right, 95% sure" in line
+    assert ear.figures["certified"] == 1
+    assert ear.figures["threshold"] == values["threshold"]
+    assert ear.figures["ece_after"] == values["after"]["ece"]
+
+
+def test_where_nothing_can_be_certified_the_fallback_applies_and_one_line_says_what_would_help(
+    config, folders, tmp_path
+):
+    hopeless = changed(config, pseudo_label={"threshold": CERTIFIED | {"target_precision": 0.999}})
+    values, ear = calibrated(hopeless, folders, tmp_path / "out")
+    assert not values["certificate"]["certified"]
+    assert (values["threshold"], values["fallback"], values["strict"]) == (0.97, 0.97, False)
+    (warning,) = ear.warnings
+    for part in ("target_precision=0.999", "lower target_precision", "fallback threshold 0.97 applies"):
+        assert part in warning
+    assert ear.figures["certified"] == 0
+
+
+def test_with_fallback_stop_the_run_ends_with_one_line_on_the_way_out(config, folders, tmp_path):
+    stopping = changed(config, pseudo_label={"threshold": {"target_precision": 0.999, "fallback": "stop"}})
+    with pytest.raises(UserError) as caught:
+        calibrated(stopping, folders, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert "target_precision=0.999" in str(caught.value)
+    assert "pseudo_label.threshold.fallback" in str(caught.value)
+
+
+def test_a_student_as_teacher_makes_the_certificate_approximate(config, folders, tmp_path):
+    student = tmp_path / "student"
+    student.mkdir()
+    for path in folders["baseline"].iterdir():
+        (student / path.name).write_bytes(path.read_bytes())
+    write_json(student / "model.json", read_json(student / "model.json") | {"stage": "joint"})
+    values, ear = calibrated(config, folders, tmp_path / "out", student)
+    assert not values["strict"]
+    assert "the same calibration images" in values["caveats"][0]
+    assert "not strictly so" in ear.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "stage", "said"),
+    [
+        ({}, "baseline", []),
+        ({"teacher": "ensemble"}, "ensemble", []),
+        ({}, "joint", ["pseudo-labels"]),
+        ({"teacher": "champion"}, "baseline", ["champion"]),
+        ({"top_share": 0.5}, "baseline", ["top_share"]),
+        ({"teacher": "ensemble", "max_disagreement": 0.1}, "ensemble", ["max_disagreement"]),
+    ],
+)
+def test_every_reason_why_a_certificate_is_approximate_is_named(keys, stage, said, config):
+    caveats = why_approximate(changed(config, pseudo_label=keys), stage)
+    assert len(caveats) == len(said)
+    assert all(word in caveat for word, caveat in zip(said, caveats, strict=True))
+
+
+def test_the_temperature_leaves_at_least_one_image_on_either_side(config):
+    for share in (0.001, 0.999):
+        fits = parts(changed(config, calibrate={"temperature_share": share}), 20)
+        assert fits.sum() == (1 if share < 0.5 else 19)
+    assert not parts(changed(config, calibrate={"method": "none"}), 20).any()
+
+
+def test_where_all_images_that_fit_it_are_right_the_temperature_stays_1_and_a_line_says_so(
+    config, folders, tmp_path, monkeypatch
+):
+    split = pd.read_parquet(folders["split"] / "split.parquet")
+    labels = torch.tensor(split.loc[split["role"] == "calibration", "label"].tolist())
+    logits = torch.cat([8.0 * torch.nn.functional.one_hot(labels, 10), torch.zeros(500, 10)])
+    monkeypatch.setattr(calibrate, "predict_log_probabilities", lambda *_, **__: logits.log_softmax(dim=1))
+    values, ear = calibrated(changed(config, pseudo_label={"threshold": 0.9}), folders, tmp_path / "out")
+    assert values["temperature"] == 1.0
+    assert "are right" in ear.warnings[0]
+
+
+def test_a_large_pool_is_represented_by_a_random_part(config, folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibrate, "LARGEST_POOL", 100)
+    seen: list[int] = []
+    predict = calibrate.predict_log_probabilities
+
+    def counting(model: Any, images: Any, *arguments: Any, **keywords: Any) -> Any:
+        seen.append(len(images))
+        return predict(model, images, *arguments, **keywords)
+
+    monkeypatch.setattr(calibrate, "predict_log_probabilities", counting)
+    values, _ = calibrated(config, folders, tmp_path / "out")
+    assert seen == [300 + 100]
+    shares = [step["share"] for step in values["certificate"]["path"]]
+    np.testing.assert_allclose(np.array(shares) * 100, np.round(np.array(shares) * 100))
+    assert numpy_generator(config.seed, "calibration pool").random() != numpy_generator(config.seed, "split").random()
+
+
+def test_a_teacher_of_other_classes_is_refused_before_it_predicts(config, folders, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in folders["baseline"].iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    model = json.loads((other / "model.json").read_text())
+    write_json(other / "model.json", model | {"class_names": ["cat", *model["class_names"][1:]]})
+    with pytest.raises(UserError, match="cat"):
+        calibrated(config, folders, tmp_path / "out", other)
