@@ -132,6 +132,12 @@ def current() -> Display:
     return _current
 
 
+def replace(display: Display) -> None:
+    """Show what follows elsewhere; for a process that tells another one."""
+    global _current  # noqa: PLW0603 -- as in `shown`
+    _current = display
+
+
 @contextmanager
 def shown() -> Iterator[Display]:
     """Show pipeline runs of this process until the block ends."""

@@ -108,7 +108,7 @@ def run_stages(
             folders[step.name].mkdir(parents=True)
             inputs = {role: folders[source] for role, source in step.upstream.items() if source in folders}
             log = (logs or {}).get(step.name, Silence())
-            load_stage(step.stage)(config, inputs, folders[step.name], log)
+            load_stage(step.stage, number=step.number)(config, inputs, folders[step.name], log)
     return folders
 
 

@@ -46,7 +46,8 @@ def grid(truths: list[int], channels: int = 1) -> Figure:
 
 
 def compound() -> Figure:
-    images, truths = np.zeros((5, 1, 8, 8), dtype=np.uint8), np.tile([0, 1], (5, 1))
+    images = np.random.default_rng(0).integers(0, 256, (5, 1, 8, 8), dtype=np.uint8)
+    truths = np.tile([0, 1], (5, 1))
     return plots.compound_grid(images, truths, {"Baseline": truths, "Student": truths[:, ::-1]}, ["cat", "dog"])
 
 

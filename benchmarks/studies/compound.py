@@ -10,9 +10,9 @@ from semisup.compound import draw_pairs, superpose, top2_right
 from semisup.randomness import numpy_generator
 from semisup.training.predict import predict_probabilities
 
-MANY_DIGITS = replace(DIGITS, labeled=70, held=500, train={**DIGITS.train, "epochs": 60})
-MANY_MNIST = replace(MNIST, labeled=500, held=5_000, train={**MNIST.train, "epochs": 15})
-"""The source's models had seen many single patterns: these have 700 and 5,000."""
+MANY_DIGITS = replace(DIGITS, labeled=60, held=500, train={**DIGITS.train, "epochs": 60})
+MANY_MNIST = replace(MNIST, labeled=200, held=5_000, train={**MNIST.train, "epochs": 15})
+"""The source's models had seen many single patterns: these have 600 and 2,000."""
 NETS: Mapping[str, tuple[Bench, Mapping[str, Any], int]] = {
     "digits_small_cnn": (MANY_DIGITS, {"name": "small_cnn", "width": 2.0}, 60),
     "digits_seed_cnn": (MANY_DIGITS, {"name": "seed_cnn", "width": 0.25}, 60),

@@ -1,12 +1,13 @@
 """Studies of a long tail: labelled images of the first class 50 times as many as of the last."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.studies.study import Study
+from benchmarks.studies.study import Arm, Study
 from benchmarks.studies.workbench import (
     Bench,
     Figures,
@@ -29,32 +30,29 @@ TAIL = Bench(
 )
 
 
+AUGMENTED = replace(TAIL, train={**TAIL.train, "augment": {"rotation": 15, "shift": 0.07, "scale": 0.15, "shear": 0.2}})
+
+
 def studies() -> list[Study]:
     """All of this file."""
-    balanced = {"sampling": "balanced"}
-    weights = {name: {"class_weights": name} for name in ("complement", "inverse_frequency")}
+    cures: Mapping[str, Mapping[str, Any]] = {
+        "off": {},
+        "weighted sampling": {"sampling": "balanced"},
+        "weights 1 − n_c/Σn": {"class_weights": "complement"},
+        "weights 1/n_c": {"class_weights": "inverse_frequency"},
+    }
+    tail = "MNIST, 250 … 5 labels a class"
+    question = "does weighted sampling or a weighted loss help? (rare: the last 3 classes)"
+    arms: dict[str, Arm] = {name: (_supervised, (changes,)) for name, changes in cures.items()}
+    selections: dict[str, Arm] = {
+        "threshold 0.95": (_selected, (0.95, None)),
+        "top 80 % of each class": (_selected, (0.0, 0.8)),
+        "top 50 % of each class": (_selected, (0.0, 0.5)),
+    }
     return [
-        Study(
-            "long_tail",
-            "MNIST, 250 … 5 labels a class: does weighted sampling or a weighted loss help? (rare: the last 3 classes)",
-            TAIL,
-            {
-                "off": (_supervised, ({},)),
-                "weighted sampling": (_supervised, (balanced,)),
-                "weights 1 − n_c/Σn": (_supervised, (weights["complement"],)),
-                "weights 1/n_c": (_supervised, (weights["inverse_frequency"],)),
-            },
-        ),
-        Study(
-            "long_tail_selection",
-            "MNIST, 250 … 5 labels a class, teacher without help: does a share per predicted class help the student?",
-            TAIL,
-            {
-                "threshold 0.95": (_selected, (0.95, None)),
-                "top 80 % of each class": (_selected, (0.0, 0.8)),
-                "top 50 % of each class": (_selected, (0.0, 0.5)),
-            },
-        ),
+        Study("long_tail", f"{tail}: {question}", TAIL, arms),
+        Study("long_tail_augmented", f"{tail}, augmented: {question}", AUGMENTED, arms),
+        Study("long_tail_selection", f"{tail}: does a share per predicted class help the student?", TAIL, selections),
     ]
 
 

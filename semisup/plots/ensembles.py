@@ -20,7 +20,7 @@ def ensemble_growth(members: Sequence[float], growth: Sequence[float], combine: 
     axes = figure.subplots()
     numbers = np.arange(1, len(members) + 1)
     together = f"first ones together, by {combine}"
-    axes.plot(numbers, 100 * np.array(members), "o", color=ORANGE, markersize=5, label="member alone")
+    axes.plot(numbers, 100 * np.array(members), "o", color=ORANGE, markersize=4, zorder=3, label="member alone")
     axes.axhline(100 * float(np.mean(members)), color=ORANGE, linewidth=1.3, linestyle=":", label="mean of the members")
     axes.plot(
         numbers, 100 * np.array(growth), color=BLUE, marker="s" if len(members) < MANY_POINTS else "", label=together

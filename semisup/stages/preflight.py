@@ -22,8 +22,8 @@ class DataDigests:
     test: str
 
     def seen_by(self, stage: str) -> str:
-        """Digest of what a stage reads of it: the test images matter to `split` (their ids) and to `evaluate` only."""
-        return f"{self.pool}+{self.test}" if stage in {"split", "evaluate"} else self.pool
+        """Digest of what a stage reads: the test images matter to `split` (their ids) and where models are tested."""
+        return f"{self.pool}+{self.test}" if stage in {"split", "evaluate", "evaluate_ensemble"} else self.pool
 
 
 @dataclass(frozen=True)

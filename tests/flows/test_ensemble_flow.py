@@ -1,8 +1,13 @@
 """An ensemble through flow and command line: members at the same time, found again, and how they end."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +202,42 @@ def test_the_first_failure_is_raised_and_ends_the_others(store):
 
     with pytest.raises(UserError, match="this member diverged"):
         members()
+
+
+ENDLESS = """
+name: endless
+model: {width: 0.5}
+split: {labeled_per_class: 5, validation_per_class: 5}
+baseline: {epochs: 2000, batch_size: 25, early_stopping: {patience: 2000}}
+ensemble: {members: 2}
+runtime: {device: cpu, threads: 1}
+tracking: {system_metrics: false}
+"""
+LONG = 300
+"""Seconds after which the test gives up."""
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_ctrl_c_while_members_are_trained_leaves_all_runs_killed_and_says_so_in_one_line(store, tmp_path):
+    (tmp_path / "endless.yaml").write_text(ENDLESS, encoding="utf-8")
+    command = [str(Path(sys.executable).with_name("semisup")), "ensemble", str(tmp_path / "endless.yaml")]
+    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect")}
+    options: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, env=environment, **options) as process:
+        try:
+            tracker, deadline = Tracker.existing(store), time.monotonic() + LONG
+            while sum("train_loss" in run.metrics for run in tracker.search("tags.stage = 'member'")) < 2:
+                assert process.poll() is None
+                assert time.monotonic() < deadline, "the members never began to train"
+                time.sleep(0.5)
+            os.killpg(process.pid, signal.SIGINT)  # what a terminal does: to every process in the foreground
+            _, stderr = process.communicate(timeout=LONG)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # the session of this process alone
+    statuses = {run.tags["step"]: run.status for run in tracker.search("tags.stage LIKE '%'")}
+    killed = dict.fromkeys(("ensemble-flow", "member-1", "member-2"), "KILLED")
+    assert statuses == killed | {"split": "FINISHED", "baseline": "FINISHED"}
+    assert "Traceback" not in stderr
+    assert "KILLED in MLflow" in stderr.splitlines()[-1]

@@ -1,0 +1,55 @@
+"""The command that trains an ensemble and holds it against the baseline."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from flows.commands import (
+    AsJson,
+    ConfigName,
+    Overrides,
+    duration,
+    end_orderly_on_sigterm,
+    print_table,
+    user_mistakes_in_one_line,
+)
+
+
+def ensemble(
+    config: ConfigName,
+    overrides: Overrides = None,
+    force: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STAGE", help="Run this stage anew, and what then is stale; may be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the config's `ensemble` (bagging or boosting) and compare it with one model on the test images.
+
+    With `pseudo_label.teacher: ensemble`, `semisup run` takes the same members for its teacher.
+    """
+    with user_mistakes_in_one_line():
+        from flows.preparation import known_stages, prepare
+
+        forced = known_stages(force or [])
+        resolved, _ = prepare(config, overrides or [])
+        from flows import display
+        from flows.ensemble import ensemble as flow
+        from flows.ensemble import rows
+        from flows.reaper import marked
+        from flows.server import ensure_prefect_api
+
+        end_orderly_on_sigterm()
+        with display.shown():
+            ensure_prefect_api()
+            with marked():
+                result = flow(resolved, forced)
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    reused = sum(stage["reused"] for stage in result["stages"].values())
+    note = f"; {reused} of {len(result['stages'])} stages reused" if reused else ""
+    title = f"Result after {duration(result['seconds'])}{note}"
+    print_table(["", "value", "95 % interval"], rows(result), right=["value"], title=title)
+    typer.echo(f"More: {result['page']}")
