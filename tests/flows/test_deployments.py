@@ -38,13 +38,10 @@ from flows.single import stage
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config, to_yaml, validate
 from semisup.errors import StoreUnavailableError, UserError
-from semisup.stages import plan
 from semisup.tracking.tracker import Tracker
+from tests.variants import STEPS
 
 # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
-STEPS = tuple(step.name for step in plan(PipelineConfig()))
-"""Those of a pipeline with the defaults, in their order."""
-
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
 PROJECT = Path(__file__).parents[2]
 COMMAND = [str(Path(sys.executable).with_name("semisup")), "serve"]

@@ -29,20 +29,13 @@ from semisup.errors import UserError
 from semisup.stages import Silence, ensemble_plan, load_stage
 from semisup.stages.preflight import DataDigests, check
 from semisup.tracking.tracker import Tracker
+from tests.variants import changed
 
 pytestmark = [
     # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 MEMBERS = ("member-1", "member-2", "member-3")
-
-
-def changed(config: PipelineConfig, **sections: Any) -> PipelineConfig:
-    """The config with some keys of some sections (or whole values) replaced."""
-    values = config.model_dump(mode="json")
-    for name, value in sections.items():
-        values[name] = values[name] | value if isinstance(value, dict) else value
-    return PipelineConfig.model_validate(values)
 
 
 @pytest.fixture(scope="module")

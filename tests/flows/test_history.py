@@ -15,11 +15,8 @@ from flows.commands import duration
 from flows.history import paired_test
 from semisup.config import PipelineConfig
 from semisup.config_files import to_yaml
-from semisup.stages import plan
 from semisup.tracking.tracker import Tracker
-
-STEPS = tuple(step.name for step in plan(PipelineConfig()))
-"""Those of a pipeline with the defaults, in their order."""
+from tests.variants import STEPS
 
 pytestmark = [
     pytest.mark.prefect,

@@ -19,9 +19,7 @@ from semisup.config_files import load_config
 from semisup.errors import UserError
 from semisup.stages import CHAMPION, plan
 from semisup.stages import load_stage as real_load_stage
-
-STEPS = tuple(step.name for step in plan(PipelineConfig()))
-"""Those of a pipeline with the defaults, in their order."""
+from tests.variants import STEPS
 
 pytestmark = [
     pytest.mark.prefect,

@@ -1,7 +1,6 @@
 """The champion through flow and registry: crowned once, beaten only by a better one, teacher of the next run."""
 
 import logging
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,27 +9,17 @@ import flows.promotion
 from flows.pipeline import pipeline
 from flows.results import StageResult
 from flows.steps import Reference, run_step
-from semisup.config import PipelineConfig
-from semisup.stages import Step, plan
+from semisup.stages import Step
 from semisup.stages.preflight import check
 from semisup.tracking.model import champion
 from semisup.tracking.tracker import Tracker
-
-STEPS = tuple(step.name for step in plan(PipelineConfig()))
-"""Those of a pipeline with the defaults, in their order."""
+from tests.variants import STEPS, changed
 
 pytestmark = [
     pytest.mark.prefect,
     # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
-
-
-def changed(config: PipelineConfig, **sections: Any) -> PipelineConfig:
-    values = config.model_dump(mode="json")
-    for name, value in sections.items():
-        values[name] = values[name] | value if isinstance(value, dict) else value
-    return PipelineConfig.model_validate(values)
 
 
 def versions(tracker: Tracker, name: str) -> list[str]:

@@ -16,26 +16,15 @@ from flows.survey import survey as survey_of
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.processes import process_tags
-from semisup.stages import plan
 from semisup.stages.preflight import check
 from semisup.tracking.tracker import Tracker
-
-STEPS = tuple(step.name for step in plan(PipelineConfig()))
-"""Those of a pipeline with the defaults, in their order."""
+from tests.variants import STEPS, changed
 
 pytestmark = [
     pytest.mark.prefect,
     # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
-
-
-def changed(config: PipelineConfig, **sections: Any) -> PipelineConfig:
-    """The config with some keys of some sections (or whole values) replaced."""
-    values = config.model_dump(mode="json")
-    for name, value in sections.items():
-        values[name] = values[name] | value if isinstance(value, dict) else value
-    return PipelineConfig.model_validate(values)
 
 
 def survey(config: PipelineConfig, folder: Path) -> dict[str, StepState]:

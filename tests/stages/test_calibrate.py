@@ -18,16 +18,10 @@ from semisup.randomness import numpy_generator
 from semisup.stages import Silence, calibrate, load_stage
 from semisup.stages.calibrate import parts, why_approximate
 from semisup.stages.files import load_model, read_json, write_json
+from tests.variants import changed
 
 CERTIFIED = {"target_precision": 0.8, "confidence": 0.95, "fallback": 0.97}
 """What a teacher with five labels per class can reach."""
-
-
-def changed(config: PipelineConfig, **sections: Any) -> PipelineConfig:
-    values = config.model_dump()
-    for name, section in sections.items():
-        values[name] |= section
-    return PipelineConfig.model_validate(values)
 
 
 class Ear(Silence):

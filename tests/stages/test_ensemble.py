@@ -22,18 +22,11 @@ from semisup.lineage import manifest_of, output_digest
 from semisup.randomness import derive_seed
 from semisup.stages import SECTIONS, STAGES, Silence, StageLog, ensemble_plan, independent, load_stage, plan
 from semisup.stages.files import load_model
+from tests.variants import changed
 
 MEMBERS = 3
 WEAK = {"epochs": 6, "augment": {"rotation": 15, "shift": 0.1, "scale": 0.1, "shear": 0.1}}
 """Training after which errors on the augmented views are left for boosting."""
-
-
-def changed(config: PipelineConfig, **sections: Any) -> PipelineConfig:
-    """The config with some keys of some sections (or whole values) replaced."""
-    values = config.model_dump()
-    for name, value in sections.items():
-        values[name] = values[name] | value if isinstance(value, dict) else value
-    return PipelineConfig.model_validate(values)
 
 
 def run_plan(

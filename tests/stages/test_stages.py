@@ -26,18 +26,11 @@ from semisup.errors import UserError
 from semisup.stages import STAGES, Silence, files, load_stage, plan
 from semisup.stages.files import ALL_THREADS, pick_device
 from semisup.stages.preflight import check
+from tests.variants import changed
 
 BEFORE_EVALUATE = ("split", "baseline", "pseudo_label", "joint")
 TIMED = {"timings.json"}
 """Files that hold seconds."""
-
-
-def changed(config: PipelineConfig, **sections: Any) -> PipelineConfig:
-    """The config with some keys of some sections (or whole values) replaced."""
-    values = config.model_dump()
-    for name, value in sections.items():
-        values[name] = values[name] | value if isinstance(value, dict) else value
-    return PipelineConfig.model_validate(values)
 
 
 def digests(folders: dict[str, Path], names: tuple[str, ...] = BEFORE_EVALUATE) -> dict[str, str]:
