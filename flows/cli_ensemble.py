@@ -1,6 +1,7 @@
 """The command that trains an ensemble and holds it against the baseline."""
 
 import json
+import os
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from flows.commands import (
     print_table,
     user_mistakes_in_one_line,
 )
+from semisup import __version__
 
 
 def ensemble(
@@ -41,7 +43,8 @@ def ensemble(
         from flows.server import ensure_prefect_api
 
         end_orderly_on_sigterm()
-        with display.shown():
+        with display.shown() as screen:
+            screen.line(f"semisup {__version__}: ensemble of {resolved.name}, seed {resolved.seed}; starting Prefect")
             ensure_prefect_api()
             with marked():
                 result = flow(resolved, forced)
@@ -52,4 +55,5 @@ def ensemble(
     note = f"; {reused} of {len(result['stages'])} stages reused" if reused else ""
     title = f"Result after {duration(result['seconds'])}{note}"
     print_table(["", "value", "95 % interval"], rows(result), right=["value"], title=title)
-    typer.echo(f"More: {result['page']}")
+    command = "" if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http") else "`semisup ui` serves "
+    typer.echo(f"More:   {command}{result['page']}")

@@ -18,7 +18,13 @@ FIGURES = (
     ("mcnemar_p", "McNemar p, student against baseline"),
     ("pseudo_label_coverage", "Pseudo-labels accepted"),
     ("pseudo_label_precision", "Pseudo-labels right"),
+    ("certified_threshold", "Certified threshold"),
+    ("baseline_compound_accuracy", "Baseline, compound images"),
+    ("student_compound_accuracy", "Student, compound images"),
+    ("compound_accuracy_difference", "Student − baseline, compound images"),
 )
+PLAIN = ("mcnemar_p", "certified_threshold")
+"""Figures that are no shares."""
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning (`semisup runs`).")]
 
 
@@ -101,6 +107,8 @@ def _print_comparison(found: Mapping[str, Any]) -> None:
     one, two = found["first"], found["second"]
     rows = [(key, str(a), str(b)) for key, (a, b) in found["config"].items()] or [("config", "the same", "the same")]
     for key, label in FIGURES:
+        if key not in one and key not in two:
+            continue
         rows.append((label, _with_interval(one, key), _with_interval(two, key)))
     print_table(["", f"first {one['run_id'][:8]}", f"second {two['run_id'][:8]}"], rows)
     test = found["test"]
@@ -123,10 +131,11 @@ def _percent(run: Mapping[str, Any], key: str) -> str:
 def _with_interval(run: Mapping[str, Any], key: str) -> str:
     if key not in run:
         return "–"
-    if key == "mcnemar_p":
+    if key in PLAIN:
         return f"{run[key]:.3g}"
-    interval = f" ({run[f'{key}_low']:.2%} … {run[f'{key}_high']:.2%})" if f"{key}_low" in run else ""
-    return f"{run[key]:.2%}{interval}"
+    spec = "+.2%" if key.endswith("difference") else ".2%"
+    interval = f" ({run[f'{key}_low']:{spec}} … {run[f'{key}_high']:{spec}})" if f"{key}_low" in run else ""
+    return f"{run[key]:{spec}}{interval}"
 
 
 def _text(key: str, value: Any) -> str:

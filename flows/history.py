@@ -22,6 +22,10 @@ FIGURES = (
     "mcnemar_p",
     "pseudo_label_coverage",
     "pseudo_label_precision",
+    "certified_threshold",
+    "baseline_compound_accuracy",
+    "student_compound_accuracy",
+    "compound_accuracy_difference",
 )
 STEP = "step."
 

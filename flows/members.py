@@ -224,4 +224,4 @@ class _Together:
     def _move(self, stage: str, share: float, note: str) -> None:
         self.shares[stage] = share
         done = round(100 * sum(self.shares.values()) / self.members)
-        display.current().progress(done, 100, f"% {stage} {note}")
+        display.current().progress(done, 100, f"% of the way, {stage}: {note}")

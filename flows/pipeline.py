@@ -192,7 +192,6 @@ def _decide(tracker: Tracker, config: PipelineConfig, stages: Mapping[str, Stage
     models = {"student": student, "baseline": stages["baseline"]}
     decision = apply_decision(tracker, config, stages["promote"], models)
     get_run_logger().info(decision)
-    display.current().line(decision)
     return decision
 
 

@@ -104,7 +104,7 @@ def apply_decision(
             return f"{name} got another champion while this was decided, version {overthrown}; run again to compare"
     reigning = champion(tracker, name)
     assert reigning is not None
-    return f"{decision['reason']}: {name} version {reigning.version} is the champion"
+    return f"{decision['reason']}: the {decision['model']} is the champion, version {reigning.version} of {name}"
 
 
 def _reigns(tracker: Tracker, model: StageResult, reigning: Champion | None) -> bool:

@@ -1,6 +1,7 @@
 """Warnings that save an afternoon: legal configs and results that hardly anybody can mean."""
 
 from collections.abc import Mapping
+from math import ceil, log
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,19 @@ def config_warnings(config: PipelineConfig, num_classes: int) -> list[str]:
                 f"{stage}.sampling='balanced' and {stage}.class_weights={train.class_weights!r} both mend the same "
                 "imbalance, so that rare classes outweigh frequent ones; use one of them"
             )
+    wanted = config.pseudo_label.threshold
+    if isinstance(wanted, CertifiedThreshold) and (shortage := too_few_to_certify(config)):
+        warnings.append(f"{shortage}; the fallback threshold {wanted.fallback} will apply")
+    if config.joint.method == "online" and config.calibrates:
+        warnings.append(
+            f"calibrate.method={config.calibrate.method!r}, but joint.method='online' asks no teacher and no "
+            "confidence; use calibrate.method: none"
+        )
+    if config.joint.method == "online" and config.pseudo_label.teacher == "ensemble":
+        warnings.append(
+            "pseudo_label.teacher='ensemble', but joint.method='online' asks no teacher: its members are of no use; "
+            "use pseudo_label.teacher: baseline"
+        )
     if config.joint.method == "online" and config.rounds > 1:
         warnings.append(
             f"rounds={config.rounds}, but joint.method='online' asks no teacher, so every round is alike; use rounds: 1"
@@ -60,6 +74,25 @@ def _starvation(config: PipelineConfig, num_classes: int) -> list[str]:
         f"{'teaches' if len(causes) == 1 else 'teach'} the baseline a confidence of at most {highest:.3g}; lower the "
         "threshold, train the teacher without, or calibrate it (calibrate.method: temperature)"
     ]
+
+
+def too_few_to_certify(config: PipelineConfig) -> str:
+    """What is missing for any threshold to be certified, known before anything is trained; "" where nothing is.
+
+    Without a single error, n accepted images certify a precision p with probability 1 − p^n.
+    """
+    wanted, images = config.pseudo_label.threshold, config.split.calibration_images
+    if not isinstance(wanted, CertifiedThreshold):
+        return ""
+    share = config.calibrate.temperature_share if config.calibrate.method == "temperature" else 0.0
+    fewest = ceil(log(1 - wanted.confidence) / log(wanted.target_precision) - 1e-12)
+    if round((1 - share) * images) >= fewest:
+        return ""
+    return (
+        f"split.calibration_images={images} leaves {round((1 - share) * images)} to certify "
+        f"pseudo_label.threshold.target_precision={wanted.target_precision:g} with, which takes at least {fewest} even "
+        f"without any error; use at least {ceil(fewest / (1 - share)) + 1}, better twice as many"
+    )
 
 
 def pseudo_label_warnings(summary: Mapping[str, Any]) -> list[str]:
@@ -88,19 +121,20 @@ def training_warnings(training: Mapping[str, Any], alpha_final: float) -> list[s
 
 
 def _drift(summary: Mapping[str, Any]) -> list[str]:
-    """Do the unlabelled images, as the teacher sees them, hold another mix of classes than the labelled ones?
+    """Do the unlabelled images, as the teacher sees them, hold another mix of classes than the validation images?
 
-    The labelled ones were picked per class, so their shares are no sample: the predicted ones are tested against them.
+    Those were picked per class, and so were the labelled ones, of which a tail may be asked for: their shares are no
+    sample, and the predicted ones are tested against them.
     """
-    predicted, labeled = (np.array(summary[name]) for name in ("predicted_per_class", "labeled_per_class"))
-    shares, expected = predicted / predicted.sum(), labeled / labeled.sum()
+    predicted, picked = (np.array(summary[name]) for name in ("predicted_per_class", "validation_per_class"))
+    shares, expected = predicted / predicted.sum(), picked / picked.sum()
     distance = np.abs(shares - expected).sum() / 2
-    known = labeled > 0  # the teacher has never seen an image of the others
+    known = picked > 0  # the teacher has never seen an image of the others
     if distance < WIDE or chisquare(predicted[known], (expected * predicted[known].sum())[known]).pvalue > SURPRISE:
         return []
     worst = int(np.abs(shares - expected).argmax())
     return [
         f"the teacher sees class {summary['class_names'][worst]!r} in {shares[worst]:.1%} of the unlabelled images, "
-        f"but {expected[worst]:.1%} of the labelled ones are of it: the pool is another mix, or the teacher drifts; "
+        f"but {expected[worst]:.1%} of those with labels are of it: the pool is another mix, or the teacher drifts; "
         "look at its errors, and consider pseudo_label.top_share"
     ]

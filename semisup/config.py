@@ -320,7 +320,8 @@ class RuntimeConfig(Section):
     threads: PositiveInt | None = None
     """CPU threads of torch; unset: all cores. Bits are the same only for the same number of threads."""
     parallel_members: PositiveInt = 2
-    """Members of a bagging ensemble that are trained at the same time, each in a process with one CPU thread."""
+    """Members of a bagging ensemble that are trained at the same time, each in a process with one CPU thread. A process
+    takes ten seconds to begin: for members that are trained in less, 1 is faster."""
     state: Path = Path(".semisup")
     """Folder for checkpoints and unfinished work, kept across crashes; relative to the working folder."""
     stage_timeout: PositiveInt = 86_400
@@ -381,6 +382,11 @@ class PipelineConfig(Section):
             raise ValueError(
                 f"split.calibration_images={wanted}, but {asked} needs at least {FEWEST_CALIBRATION_IMAGES}; "
                 "use for example 500"
+            )
+        if self.joint.method == "online" and isinstance(self.pseudo_label.threshold, CertifiedThreshold):
+            raise ValueError(
+                "pseudo_label.threshold.target_precision is set, but joint.method='online' uses no threshold; "
+                "use joint.method: threshold, or a number"
             )
         if wanted and not self.calibrates:
             raise ValueError(

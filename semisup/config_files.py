@@ -14,6 +14,11 @@ from semisup.errors import UserError
 
 VALUE_OR_SECTION = ("pseudo_label.threshold",)
 """Keys that hold a value or a section of keys: a `--set` of one of those replaces a value."""
+ALTERNATIVES = {
+    "pseudo_label.threshold": "a number in [0, 1], or a section such as {target_precision: 0.99}",
+    "pseudo_label.threshold.fallback": "a number in [0, 1] or 'stop'",
+}
+"""Keys that may hold things of two kinds, and both of them."""
 C = TypeVar("C", bound=BaseModel)
 """The kind of config: a pipeline's, or another one with a key `task` whose default is its name."""
 
@@ -168,6 +173,8 @@ def _explain(key: str, problem: str, message: str, value: Any, kind: type[BaseMo
         command = "configs" if kind is PipelineConfig else "regress diabetes"
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"`semisup {command} --keys` lists them all"
         return f"unknown key {key!r}; {hint}"
+    if key in ALTERNATIVES:
+        return f"{key}={value!r}: must be {ALTERNATIVES[key]}"
     if problem == "value_error":
         message = message.removeprefix("Value error, ")
         joint = " " if message.startswith("is ") else "."  # of a value, or of keys within a section

@@ -10,6 +10,7 @@ import ast
 import hashlib
 import io
 import json
+import time
 import tokenize
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -46,6 +47,7 @@ UNCOUNTED = (
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 VIEW_SUFFIXES = (".png", ".html", ".md")
 TIMINGS = "timings.json"
+PARSE_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def canonical_source(source: str) -> str:
             lines[row - 1] = lines[row - 1][:column]
     docstrings: list[ast.expr] = []
     within_text: set[int] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(_parse(source)):
         body: list[ast.stmt] = node.body if isinstance(node, ast.Module | ast.ClassDef | FUNCTIONS) else []
         for child in body:
             if isinstance(child, ast.Expr) and _is_text(child.value):
@@ -228,7 +230,7 @@ def _imported_by(module: str, package: Path, views: tuple[str, ...]) -> set[str]
         if name in found or name in UNCOUNTED or name in views or name.rpartition(".")[0] in views:
             continue
         found.add(name)
-        tree = ast.parse(_path(name, package).read_text(encoding="utf-8"))
+        tree = _parse(_path(name, package).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 candidates = [alias.name for alias in node.names]
@@ -239,6 +241,20 @@ def _imported_by(module: str, package: Path, views: tuple[str, ...]) -> set[str]
                 continue
             waiting += [c for c in candidates if c.split(".")[0] == "semisup" and _path(c, package).exists()]
     return found
+
+
+def _parse(source: str) -> ast.Module:
+    """The syntax tree.
+
+    CPython counts a tree's depth per interpreter: of two threads that parse at the same time, one of which may be
+    Prefect's, either can get a SystemError that means nothing (python/cpython#106905).
+    """
+    for _ in range(PARSE_ATTEMPTS):
+        try:
+            return ast.parse(source)
+        except SystemError:
+            time.sleep(0.01)
+    return ast.parse(source)
 
 
 def _path(module: str, package: Path) -> Path:

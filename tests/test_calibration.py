@@ -406,7 +406,9 @@ def test_the_sentence_says_why_a_certificate_is_not_strict():
     assert calibration_sentence(values).endswith("not strictly so, for the teacher saw them")
 
 
-@pytest.mark.parametrize(("needed", "said"), [(812, "of about 820"), (None, "no number"), (450, "should have passed")])
+@pytest.mark.parametrize(
+    ("needed", "said"), [(812, "of about 820"), (None, "more calibration images"), (450, "should have passed")]
+)
 def test_the_warning_says_what_would_help_and_which_fallback_applies(needed, said):
     nothing = certify(*all_right(200), 0.99, 0.95)
     values = values_of(nothing, threshold=0.97, fallback=0.97, calibration_images_needed=needed)

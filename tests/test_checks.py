@@ -81,7 +81,7 @@ def summary(
         "threshold": threshold,
         "class_names": [f"class {number}" for number in range(len(accepted_per_class))],
         "predicted_per_class": predicted or [100] * len(accepted_per_class),
-        "labeled_per_class": labeled or [10] * len(accepted_per_class),
+        "validation_per_class": labeled or [10] * len(accepted_per_class),
     }
 
 
@@ -129,7 +129,7 @@ def test_two_cures_for_one_imbalance_are_warned_of(stage):
 
 
 def test_a_calibrated_or_certified_threshold_is_not_held_against_the_smoothed_targets():
-    sections = smoothed(0.1, 0.99) | {"split": {"calibration_images": 100}}
+    sections = smoothed(0.1, 0.99) | {"split": {"calibration_images": 500}}
     assert warnings_of(**sections | {"calibrate": {"method": "temperature"}}) == []
     assert warnings_of(**sections | {"pseudo_label": {"threshold": {"target_precision": 0.99}}}) == []
 

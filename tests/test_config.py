@@ -269,7 +269,7 @@ def test_a_key_unlike_any_other_is_answered_with_where_to_find_them(complaint):
         ("seed=-1", ["seed=-1", "greater than or equal to 0"]),
         ("seed=2147483648", ["seed=2147483648", "less than 2147483648"]),
         ("joint.epochs=0", ["joint.epochs=0", "greater than or equal to 1"]),
-        ("pseudo_label.threshold=95", ["pseudo_label.threshold=95", "less than or equal to 1"]),
+        ("pseudo_label.threshold=95", ["pseudo_label.threshold=95", "a number in [0, 1]"]),
         ("joint.alpha_final=-1", ["joint.alpha_final=-1", "greater than or equal to 0"]),
         ("joint.alpha_final=.inf", ["joint.alpha_final=inf", "finite"]),
         ("joint.alpha_final=.nan", ["joint.alpha_final=nan", "finite"]),

@@ -37,7 +37,7 @@ from mlflow.tracking import MlflowClient
 
 from semisup.config import PipelineConfig
 from semisup.config_files import to_yaml
-from semisup.stages import STAGES
+from tests.variants import STEPS
 
 PROJECT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -459,7 +459,7 @@ def assert_recorded(team: Team, run_id: str) -> None:
     client = MlflowClient(tracking_uri=team.mlflow)
     experiment = client.get_run(run_id).info.experiment_id
     stages = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
-    assert {run.data.tags["stage"] for run in stages} >= set(STAGES)
+    assert {run.data.tags["stage"] for run in stages} >= set(STEPS)
     for run in [*stages, client.get_run(run_id)]:
         assert (run.info.status, run.data.tags["complete"]) == ("FINISHED", "true"), run.data.tags["stage"]
 

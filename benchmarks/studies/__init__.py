@@ -1,6 +1,6 @@
 """Each technique on and off, over seeds, with the same number of training steps: what it is worth here.
 
-    python -m benchmarks.studies mixup --set data.root=data
+    python -m benchmarks.studies mixup --data-root data
     python -m benchmarks.studies --list
 
 Nothing here reads a test split: accuracies are those on pool images that no training, stopping rule, calibration or

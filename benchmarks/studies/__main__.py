@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.output import publish
 from benchmarks.studies import certificate, compound, ensembles, imbalance, pseudo_labels, supervised
 from benchmarks.studies.study import run
+from semisup.errors import UserError
 
 STUDIES = {
     study.name: study
@@ -33,7 +34,10 @@ def main() -> None:
     root = arguments.data_root or (Path(os.environ["SEMISUP_DATA_ROOT"]) if "SEMISUP_DATA_ROOT" in os.environ else None)
     for study in chosen:
         started = time.perf_counter()
-        rows = run(study, arguments.seeds, root, arguments.workers)
+        try:
+            rows = run(study, arguments.seeds, root, arguments.workers)
+        except UserError as error:
+            raise SystemExit(f"error: {error}; here: --data-root") from None
         note = f"{study.question} {arguments.seeds} seeds, mean ± standard deviation, %; [95 % interval, paired]"
         publish(f"study_{study.name}", rows, f"{note}; {time.perf_counter() - started:.0f} s")
 

@@ -46,6 +46,7 @@ def studies() -> list[Study]:
     arms: dict[str, Arm] = {name: (_supervised, (changes,)) for name, changes in cures.items()}
     selections: dict[str, Arm] = {
         "threshold 0.95": (_selected, (0.95, None)),
+        "top 50 % of all": (_selected, (None, None)),
         "top 80 % of each class": (_selected, (0.0, 0.8)),
         "top 50 % of each class": (_selected, (0.0, 0.5)),
     }
@@ -62,8 +63,10 @@ def _supervised(setup: Setup, changes: Mapping[str, Any]) -> Figures:
     return {"macro F1": figures["macro F1"], "rare recall": rare_recall(setup, trained)} | figures
 
 
-def _selected(setup: Setup, threshold: float, top_share: float | None) -> Figures:
+def _selected(setup: Setup, threshold: float | None, top_share: float | None) -> Figures:
+    """Without a threshold: that of the more confident half."""
     labels, confidence, right = pseudo_labels(setup, teacher(setup).model)
+    threshold = float(np.median(confidence)) if threshold is None else threshold
     accepted = Selection(threshold, top_share).reasons(labels, confidence, None) == ""
     rows, chosen = setup.indices["unlabeled"][torch.from_numpy(accepted)], torch.from_numpy(labels[accepted])
     student = fit_student(setup, rows, chosen, {"early_stopping": {"monitor": "accuracy", "patience": 40}})

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.studies.study import Study
-from benchmarks.studies.workbench import DIGITS, MNIST, Bench, Figures, Setup, accuracy, fit
+from benchmarks.studies.workbench import DIGITS, MNIST, Figures, Setup, accuracy, fit
 
 DATA = {"digits": DIGITS, "mnist": MNIST}
 
@@ -67,18 +67,10 @@ def studies() -> list[Study]:
         ),
         *_studies(
             "early_stopping",
-            "Keep the epoch of least validation loss, of highest validation accuracy, or the last?",
+            "Keep the epoch of least validation loss, or of highest validation accuracy?",
             {
                 "least loss": {"early_stopping": {"monitor": "loss", "patience": 60}},
                 "highest accuracy": {"early_stopping": {"monitor": "accuracy", "patience": 60}},
             },
         ),
     ]
-
-
-LONG_TAIL = Bench(
-    labeled=200,
-    validation=20,
-    imbalance=50,
-    train={"epochs": 40, "batch_size": 64, "early_stopping": {"monitor": "accuracy", "patience": 40}},
-)

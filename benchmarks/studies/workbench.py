@@ -225,6 +225,7 @@ def calibrated(setup: Setup, model: nn.Module, share: float = 0.25) -> tuple[flo
     order = numpy_generator(setup.seed, "study calibration").permutation(len(labels))
     part = round(share * len(labels))
     fitting, measuring = order[:part], order[part:]
-    temperature = fit_temperature(table[fitting], labels[fitting])
+    wrong = table[fitting].argmax(axis=1) != labels[fitting]
+    temperature = fit_temperature(table[fitting], labels[fitting]) if wrong.any() else 1.0  # as stage `calibrate` does
     probabilities = temper(table[measuring], temperature)
     return temperature, probabilities.max(axis=1), probabilities.argmax(axis=1) == labels[measuring]

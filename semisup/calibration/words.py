@@ -10,11 +10,13 @@ from semisup.calibration.measures import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
 def calibration_sentence(values: Mapping[str, Any]) -> str:
     """One line on a `calibration.json`: over- or under-confidence, what the temperature did, what is certified."""
     before, after = values["before"], values["after"]
-    verdict = "neither over- nor under-confident" if before["verdict"] == "neither" else before["verdict"]
+    verdict = "not shown to be over- or under-confident" if before["verdict"] == "neither" else before["verdict"]
     shown = f"{before['confidence']:.1%} sure, {before['accuracy']:.1%} right on {values['images']:,} images"
     text = f"the teacher is {verdict} ({shown}; ECE {before['ece']:.1%})"
     if values["method"] == "temperature":
-        text += f"; temperature {values['temperature']:.3g} makes the ECE {after['ece']:.1%}"
+        text += (
+            f"; temperature {values['temperature']:.3g} makes it {after['confidence']:.1%} sure, ECE {after['ece']:.1%}"
+        )
     certificate = values["certificate"]
     if certificate is None:
         return text
@@ -43,6 +45,15 @@ def calibration_warnings(values: Mapping[str, Any]) -> list[str]:
             f"temperature {values['temperature']:g} is at the end of what is tried; look at the reliability diagram, "
             "and use more split.calibration_images"
         )
+    before, after = values["before"], values["after"]
+    if values["method"] == "temperature" and after["brier"] > before["brier"]:
+        now = "" if after["verdict"] == "neither" else f", and it is {after['verdict']} now"
+        warnings.append(
+            f"temperature {values['temperature']:.3g} made the confidence worse on images it has not seen (Brier score "
+            f"{before['brier']:.3f} → {after['brier']:.3f}{now}): {values['temperature_errors']} errors among "
+            f"{values['temperature_images']:,} images decided it; use more split.calibration_images, or a larger "
+            "calibrate.temperature_share"
+        )
     certificate = values["certificate"]
     if certificate is not None and not certificate["certified"]:
         instead = "" if values["fallback"] is None else f"; the fallback threshold {values['fallback']:g} applies"
@@ -60,8 +71,13 @@ def uncertified(values: Mapping[str, Any]) -> str:
         why = f"{_errors(certificate)}, but it takes at least {certificate['fewest']:,} and no error"
     else:
         why = f"{_errors(certificate)} leave up to {certificate['upper_bound']:.2%} errors possible"
-    if needed is None:
-        help_ = "no number of calibration images that is to be had would do; use a lower target_precision"
+    if needed is None and certificate["labels_needed"] is None:
+        help_ = (
+            "by its own confidence the teacher errs too often for that even where it is most sure; use a lower "
+            "target_precision, or train it better"
+        )
+    elif needed is None:
+        help_ = "more calibration images than the data set has would be needed; use a lower target_precision"
     elif needed <= total:
         help_ = (
             "by its confidence the teacher should have passed, so it errs more often than that or had bad luck; use a "

@@ -30,7 +30,7 @@ def long_tail(largest: int, ratio: float, num_classes: int) -> list[int]:
     if min(counts) < 1:
         raise UserError(
             f"split.imbalance_ratio={ratio:g} leaves the last class no labelled image of "
-            f"split.labeled_per_class={largest}; use a ratio of at most {largest}, or more labels"
+            f"split.labeled_per_class={largest}; use a ratio below {2 * largest}, or more labels"
         )
     return counts
 
@@ -65,11 +65,15 @@ def draw_roles(
         roles[members[:picked]] = "labeled"
         roles[members[picked:wanted]] = "validation"
     left = np.flatnonzero(roles == "unlabeled")
-    if len(left) <= calibration_images:
-        also = f" and split.calibration_images={calibration_images}" if calibration_images else ""
+    if 0 < len(left) <= calibration_images:
+        raise UserError(
+            f"split.calibration_images={calibration_images} takes all {len(left)} images that the others leave; "
+            f"use at most {len(left) - 1}, or there is nothing to pseudo-label"
+        )
+    if not len(left):
         raise UserError(
             f"split.labeled_per_class={max(labeled_per_class)} and split.validation_per_class={validation_per_class}"
-            f"{also} take all {len(labels)} images; leave some unlabelled, or there is nothing to pseudo-label"
+            f" take all {len(labels)} images; leave some unlabelled, or there is nothing to pseudo-label"
         )
     if calibration_images:
         roles[rng.choice(left, calibration_images, replace=False)] = "calibration"

@@ -34,11 +34,12 @@ def _sentence(figures: Mapping[str, Any], tempered: bool) -> str:
     sentence = confidence_sentence(f"On {figures['images']:,} calibration images the teacher", before)
     if not tempered:
         return sentence
+    verdict = "" if after["verdict"] == "neither" else f"; it is {after['verdict']} then"
     effect = "less sure" if temperature > 1 else "surer" if temperature < 1 else "neither surer nor less sure"
     return (
         f"{sentence} The temperature {temperature:.3g}, fitted on {figures['temperature_images']:,} others, makes it "
         f"{effect} without changing any label: {percent(after['confidence'])} sure on average, ECE "
-        f"{percent(before['ece'])} before and {percent(after['ece'])} after."
+        f"{percent(before['ece'])} before and {percent(after['ece'])} after{verdict}."
     )
 
 

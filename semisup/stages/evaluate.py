@@ -1,4 +1,4 @@
-"""Stage `evaluate`: the only place that opens the test images. Baseline against student, once."""
+"""Stage `evaluate`: which opens the test images. Baseline against student, once."""
 
 import platform
 from collections.abc import Mapping

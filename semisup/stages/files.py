@@ -32,7 +32,7 @@ class DatasetFacts:
     image_shape: tuple[int, int, int]
     """(C, H, W)."""
     mean: Sequence[float]
-    """Per channel, on the 0..1 scale, over the pool without the validation images."""
+    """Per channel, on the 0..1 scale, over the labelled and unlabelled images alone."""
     std: Sequence[float]
     pool_size: int
     test_size: int

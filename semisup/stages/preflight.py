@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semisup.checks import config_warnings
+from semisup.checks import config_warnings, too_few_to_certify
 from semisup.compound import draw_pairs
-from semisup.config import PipelineConfig
+from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.data.datasets import digest, load_test
 from semisup.errors import UserError
 from semisup.models import build_model
@@ -45,6 +45,13 @@ def check(config: PipelineConfig) -> Checked:
     pool = pool_of(config)
     test = load_test(config.data.name, config.data.root, config.data.download)
     plan(config, pool, test.ids)
+    wanted = config.pseudo_label.threshold
+    if (
+        isinstance(wanted, CertifiedThreshold)
+        and wanted.fallback == "stop"
+        and (shortage := too_few_to_certify(config))
+    ):
+        raise UserError(f"{shortage}, or a number as pseudo_label.threshold.fallback")
     if config.evaluate.compound:
         draw_pairs(test.labels.numpy(), np.random.default_rng(0))  # whether there are any
     channels = pool.image_shape[0]

@@ -62,9 +62,9 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     # An audit, after the ledger is written: nothing below can change a label.
     truth = pool.labels[indices].numpy()
     earlier = read_json(previous / "summary.json")["rounds"] if previous else []
-    labeled = facts.class_counts["labeled"]
+    picked = facts.class_counts["validation"]
     summary = audit(ledger, truth, selection.threshold, facts.num_classes, earlier)
-    summary |= {"threshold_kind": kind, "class_names": list(facts.class_names), "labeled_per_class": list(labeled)}
+    summary |= {"threshold_kind": kind, "class_names": list(facts.class_names), "validation_per_class": list(picked)}
     write_json(out_dir / "summary.json", summary)
     pd.DataFrame({"id": ledger["id"], "truth": truth}).to_parquet(out_dir / "audit.parquet", index=False)
     _save_pictures(pool, ledger, truth, out_dir, threshold=selection.threshold, seed=config.seed)

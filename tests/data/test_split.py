@@ -209,7 +209,8 @@ def test_a_tail_without_an_image_is_refused_with_the_way_out():
     with pytest.raises(UserError) as error:
         long_tail(10, 100, 5)
     assert str(error.value).startswith("split.imbalance_ratio=100 leaves the last class no labelled image")
-    assert "at most 10" in str(error.value)
+    assert "below 20" in str(error.value)
+    assert min(long_tail(10, 19.9, 5)) == 1
 
 
 def test_labelled_images_follow_the_tail_and_validation_stays_balanced():
@@ -242,7 +243,7 @@ def test_calibration_leaves_the_other_picks_as_they_are():
 
 
 def test_calibration_that_takes_all_that_is_left_is_refused():
-    with pytest.raises(UserError, match=r"split\.calibration_images=51 take all 60 images"):
+    with pytest.raises(UserError, match=r"split\.calibration_images=51 takes all 51 images.*at most 50"):
         roles_of(np.tile(np.arange(3), 20), calibration=51)
 
 

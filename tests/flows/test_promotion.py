@@ -33,7 +33,7 @@ def test_the_first_student_is_crowned_and_its_version_says_where_it_came_from(fi
     stages = finished_run.result["stages"]
     assert (reigning.run_id, reigning.promoted_by) == (stages["joint"]["run_id"], stages["promote"]["run_id"])
     assert reigning.predecessor == ""
-    assert "tiny version 1 is the champion" in finished_run.result["champion"]
+    assert "is the champion, version 1 of tiny" in finished_run.result["champion"]
 
 
 def test_deciding_again_makes_no_second_version(rerunnable, tiny_config):
