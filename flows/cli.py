@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from flows import cli_deploy, cli_ensemble, cli_regress, cli_runs, cli_serve, cli_stages
-from flows.commands import AsJson, ConfigName, Overrides, end_orderly_on_sigterm, user_mistakes_in_one_line
+from flows.commands import (
+    AsJson,
+    ConfigName,
+    Overrides,
+    duration,
+    end_orderly_on_sigterm,
+    print_page,
+    print_table,
+    user_mistakes_in_one_line,
+)
 from semisup import __version__
 
 app = typer.Typer(
@@ -95,8 +104,6 @@ def configs(
     show_keys: Annotated[bool, typer.Option("--keys", help="List every key with its default instead.")] = False,
 ) -> None:
     """List the ready-made configs, one line each."""
-    from flows.commands import print_table
-
     if show_keys:
         from semisup.config import describe_keys
 
@@ -123,26 +130,16 @@ def ui(
 
 
 def _print_result(result: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from flows.results import rows
 
     reused = sum(stage["reused"] for stage in result["stages"].values())
     note = f"; {reused} of {len(result['stages'])} stages reused" if reused else ""
-    table = Table(title=f"Result after {result['seconds']:.0f} s{note}", title_justify="left")
-    table.add_column("")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval")
-    for row in rows(result):
-        table.add_row(*row)
-    console = Console(highlight=False, emoji=False)
-    console.print(table)
+    title = f"Result after {duration(result['seconds'])}{note}"
+    print_table(["", "value", "95 % interval"], rows(result), right=["value"], title=title)
     if result["champion"]:
-        console.print(f"Champion: {result['champion']}", soft_wrap=True, markup=False)
-    console.print(f"Report: {result['report']}", soft_wrap=True, markup=False)
-    command = "" if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http") else "`semisup ui` serves "
-    console.print(f"More:   {command}{result['page']}", soft_wrap=True, markup=False)
+        typer.echo(f"Champion: {result['champion']}")
+    typer.echo(f"Report: {result['report']}")
+    print_page(result["page"])
 
 
 if __name__ == "__main__":

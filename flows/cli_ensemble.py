@@ -1,7 +1,6 @@
 """The command that trains an ensemble and holds it against the baseline."""
 
 import json
-import os
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from flows.commands import (
     Overrides,
     duration,
     end_orderly_on_sigterm,
+    print_page,
     print_table,
     user_mistakes_in_one_line,
 )
@@ -55,5 +55,4 @@ def ensemble(
     note = f"; {reused} of {len(result['stages'])} stages reused" if reused else ""
     title = f"Result after {duration(result['seconds'])}{note}"
     print_table(["", "value", "95 % interval"], rows(result), right=["value"], title=title)
-    command = "" if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http") else "`semisup ui` serves "
-    typer.echo(f"More:   {command}{result['page']}")
+    print_page(result["page"])

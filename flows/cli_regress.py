@@ -1,14 +1,21 @@
 """The command `regress`: regression on a table, from a config with `task: regression`."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands import AsJson, ConfigName, Overrides, end_orderly_on_sigterm, print_table, user_mistakes_in_one_line
+from flows.commands import (
+    AsJson,
+    ConfigName,
+    Overrides,
+    end_orderly_on_sigterm,
+    print_page,
+    print_table,
+    user_mistakes_in_one_line,
+)
 
 if TYPE_CHECKING:
     from semisup.regression_config import RegressionConfig
@@ -88,5 +95,4 @@ def _print_result(result: Mapping[str, Any]) -> None:
     for line in comparisons(result):
         typer.echo(line)
     typer.echo(f"Residuals: {result['residuals']}")
-    command = "" if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http") else "`semisup ui` serves "
-    typer.echo(f"More:      {command}{result['page']}")
+    print_page(result["page"])

@@ -1,5 +1,6 @@
 """What the commands share: options, one line for a mistake, tables. Light: nothing heavy is imported here."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -73,6 +74,12 @@ def print_table(
         table.add_row(*row)
     width = None if sys.stdout.isatty() else WIDTH_OF_A_PIPE
     Console(highlight=False, markup=False, emoji=False, width=width).print(table)
+
+
+def print_page(page: str) -> None:
+    """Where a run's page is, and the command that serves it where no server does."""
+    command = "" if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http") else "`semisup ui` serves "
+    typer.echo(f"More:   {command}{page}")
 
 
 def duration(seconds: float | None) -> str:

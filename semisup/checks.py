@@ -1,12 +1,13 @@
 """Warnings that save an afternoon: legal configs and results that hardly anybody can mean."""
 
 from collections.abc import Mapping
-from math import ceil, log
+from math import ceil
 from typing import Any
 
 import numpy as np
 from scipy.stats import chisquare
 
+from semisup.calibration import fewest_accepted
 from semisup.config import CertifiedThreshold, PipelineConfig
 
 FEWEST_DISCORDANT = 6
@@ -84,12 +85,13 @@ def too_few_to_certify(config: PipelineConfig) -> str:
     wanted, images = config.pseudo_label.threshold, config.split.calibration_images
     if not isinstance(wanted, CertifiedThreshold):
         return ""
-    share = config.calibrate.temperature_share if config.calibrate.method == "temperature" else 0.0
-    fewest = ceil(log(1 - wanted.confidence) / log(wanted.target_precision) - 1e-12)
-    if round((1 - share) * images) >= fewest:
+    fewest = fewest_accepted(wanted.target_precision, wanted.confidence)
+    left = images - config.calibrate.temperature_images(images)
+    if left >= fewest:
         return ""
+    share = 1 - left / images
     return (
-        f"split.calibration_images={images} leaves {round((1 - share) * images)} to certify "
+        f"split.calibration_images={images} leaves {left} to certify "
         f"pseudo_label.threshold.target_precision={wanted.target_precision:g} with, which takes at least {fewest} even "
         f"without any error; use at least {ceil(fewest / (1 - share)) + 1}, better twice as many"
     )

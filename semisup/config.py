@@ -227,6 +227,10 @@ class CalibrateConfig(Section):
     temperature_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Share of the calibration images that fits T; the others, which T has not seen, measure and certify."""
 
+    def temperature_images(self, images: int) -> int:
+        """How many of so many calibration images fit T: at least one, and one is left to measure."""
+        return min(max(round(self.temperature_share * images), 1), images - 1) if self.method == "temperature" else 0
+
 
 class CertifiedThreshold(Section):
     """The lowest threshold whose pseudo-labels are proven right often enough."""

@@ -6,7 +6,7 @@ Plain numpy in, frozen dataclasses out. Labels are integers in [0, num_classes);
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from scipy.stats import binomtest, norm
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 Labels: TypeAlias = NDArray[np.integer[Any]]
-Verdict: TypeAlias = Literal["student better", "baseline better", "no difference shown"]
 
 CONFIDENCE_LEVEL = 0.95
 SIGNIFICANCE_LEVEL = 0.05
@@ -140,27 +139,30 @@ def paired_difference(truth: Labels, first: Labels, second: Labels, level: float
     return Interval(estimate, max(-1.0, centre - half_width), min(1.0, centre + half_width))
 
 
-def compare_right(baseline_right: NDArray[np.bool_], student_right: NDArray[np.bool_]) -> dict[str, Any]:
+def compare_right(
+    baseline_right: NDArray[np.bool_], other_right: NDArray[np.bool_], other: str = "student"
+) -> dict[str, Any]:
     """The paired comparison of two models on the same N images, as plain JSON values; is each right, bool (N,)?
 
-    Keys: mcnemar {only_baseline_right, only_student_right, p_value}; difference {estimate, low, high}, student minus
-    baseline; verdict. The verdict follows the exact test alone, at the 0.05 level: where test and interval disagree
-    by a hair, the more cautious one speaks.
+    Keys, for the other model's name `other`: mcnemar {only_baseline_right, only_OTHER_right, p_value}; difference
+    {estimate, low, high}, other minus baseline; verdict, "OTHER better", "baseline better" or "no difference shown".
+    The verdict follows the exact test alone, at the 0.05 level: where test and interval disagree by a hair, the more
+    cautious one speaks.
 
     Raises:
         ValueError: no images, or differing lengths.
     """
-    baseline, student = baseline_right.astype(np.int64), student_right.astype(np.int64)
-    right = np.ones_like(baseline)
-    test = mcnemar(right, baseline, student)
+    first, second = baseline_right.astype(np.int64), other_right.astype(np.int64)
+    right = np.ones_like(first)
+    test = mcnemar(right, first, second)
     return {
         "mcnemar": {
             "only_baseline_right": test.only_first_right,
-            "only_student_right": test.only_second_right,
+            f"only_{other}_right": test.only_second_right,
             "p_value": test.p_value,
         },
-        "difference": asdict(paired_difference(right, baseline, student)),
-        "verdict": _verdict(test),
+        "difference": asdict(paired_difference(right, first, second)),
+        "verdict": _verdict(test, other),
     }
 
 
@@ -207,10 +209,10 @@ def _summarize(truth: Labels, predicted: Labels, class_names: Sequence[str]) -> 
     }
 
 
-def _verdict(test: McNemar) -> Verdict:
+def _verdict(test: McNemar, other: str) -> str:
     if test.p_value >= SIGNIFICANCE_LEVEL:
         return "no difference shown"
-    return "student better" if test.only_second_right > test.only_first_right else "baseline better"
+    return f"{other} better" if test.only_second_right > test.only_first_right else "baseline better"
 
 
 def _discordant(truth: Labels, first: Labels, second: Labels) -> tuple[int, int, int]:

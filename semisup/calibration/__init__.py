@@ -3,7 +3,7 @@
 Plain numpy in, frozen dataclasses out. Confidence is the largest probability; every rate is a fraction in [0, 1].
 """
 
-from semisup.calibration.certificate import Certificate, WalkStep, certify
+from semisup.calibration.certificate import Certificate, WalkStep, certify, fewest_accepted
 from semisup.calibration.measures import (
     HIGHEST_TEMPERATURE,
     LOWEST_TEMPERATURE,
@@ -39,6 +39,7 @@ __all__ = [
     "certify",
     "error_bound",
     "expected_calibration_error",
+    "fewest_accepted",
     "fit_temperature",
     "measure",
     "negative_log_likelihood",

@@ -54,6 +54,11 @@ class Certificate:
     """The thresholds tested, strict to loose; all but the last passed, and the last one, too, if it is the pool's."""
 
 
+def fewest_accepted(target_precision: float, level: float) -> int:
+    """How many images, all of them right, certify anything at all: the least n with p^n ≤ 1 − level."""
+    return ceil(log(1 - level) / log(target_precision) - ROUNDING)
+
+
 def certify(
     confidence: Floats, correct: Bools, pool_confidence: Floats, target_precision: float, level: float
 ) -> Certificate:
@@ -103,7 +108,7 @@ def certify(
         target_precision=target_precision,
         level=level,
         images=len(confidence),
-        fewest=ceil(log(1 - level) / log(target_precision) - ROUNDING),
+        fewest=fewest_accepted(target_precision, level),
         labels_needed=None if passed else _labels_needed(shares, claimed_errors, target_precision, level),
         path=tuple(path),
     )

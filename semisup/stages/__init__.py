@@ -93,8 +93,8 @@ class Step:
     stage: StageName
     upstream: Mapping[str, str]
     """What the stage calls an input → name of the step that leaves it, or CHAMPION, which may not be there."""
-    number: int = 1
-    """Of a `member`: which one of its ensemble, from 1."""
+    number: int | None = None
+    """Of steps that have the same stage and may have the same inputs: which of them, from 1."""
 
 
 def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
@@ -166,7 +166,7 @@ def independent(steps: Iterable[Step]) -> list[list[Step]]:
 
 
 def load_stage(  # noqa: PLR0912 -- one case for each stage
-    name: str, checkpoints: Path | None = None, number: int = 1
+    name: str, checkpoints: Path | None = None, number: int | None = None
 ) -> Stage:
     """The function of a stage; imported only now, for torch takes seconds.
 
@@ -183,6 +183,7 @@ def load_stage(  # noqa: PLR0912 -- one case for each stage
         case "member":
             from semisup.stages.member import run as train_member
 
+            assert number is not None, "plans number the members"
             return partial(train_member, number=number, checkpoints=checkpoints)
         case "ensemble":
             from semisup.stages.ensemble import run

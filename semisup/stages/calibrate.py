@@ -92,9 +92,8 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
 def parts(config: PipelineConfig, images: int) -> Bools:
     """Which calibration images (N,) fit the temperature: the same ones in every round, and none without one."""
     fits = np.zeros(images, dtype=bool)
-    if config.calibrate.method == "temperature":
-        size = min(max(round(config.calibrate.temperature_share * images), 1), images - 1)
-        fits[numpy_generator(config.seed, "calibration parts").permutation(images)[:size]] = True
+    size = config.calibrate.temperature_images(images)
+    fits[numpy_generator(config.seed, "calibration parts").permutation(images)[:size]] = True
     return fits
 
 

@@ -16,11 +16,9 @@ from semisup.evaluation import (
     CONFIDENCE_LEVEL,
     SIGNIFICANCE_LEVEL,
     Labels,
-    McNemar,
     accuracy_interval,
+    compare_right,
     macro_f1,
-    mcnemar,
-    paired_difference,
 )
 from semisup.plots import ensemble_comparison, save_png
 from semisup.stages import StageLog
@@ -71,14 +69,12 @@ def compare(predictions: pd.DataFrame, members: int) -> dict[str, Any]:
     Keys: total, confidence_level, significance_level; baseline and ensemble, each with accuracy {estimate, low, high}
     and macro_f1; member_accuracies and their mean, which has no interval: its members answer the same images;
     disagreement, the mean over the images that the ensemble gets right and over the others (None without any);
-    mcnemar {only_baseline_right, only_ensemble_right, p_value}; difference {estimate, low, high}, ensemble minus
-    baseline; verdict.
+    and those of :func:`semisup.evaluation.compare_right`.
     """
     truth = predictions["truth"].to_numpy()
     baseline, ensemble = predictions["baseline_label"].to_numpy(), predictions["ensemble_label"].to_numpy()
     accuracies = [float((predictions[f"member_{k}_label"] == truth).mean()) for k in range(1, members + 1)]
     apart, right = predictions["disagreement"].to_numpy(), ensemble == truth
-    test = mcnemar(truth, baseline, ensemble)
     return {
         "total": len(truth),
         "confidence_level": CONFIDENCE_LEVEL,
@@ -91,25 +87,13 @@ def compare(predictions: pd.DataFrame, members: int) -> dict[str, Any]:
             "right": float(apart[right].mean()) if right.any() else None,
             "wrong": float(apart[~right].mean()) if not right.all() else None,
         },
-        "mcnemar": {
-            "only_baseline_right": test.only_first_right,
-            "only_ensemble_right": test.only_second_right,
-            "p_value": test.p_value,
-        },
-        "difference": asdict(paired_difference(truth, baseline, ensemble)),
-        "verdict": _verdict(test),
+        **compare_right(baseline == truth, right, "ensemble"),
     }
 
 
 def _figures(truth: Labels, predicted: Labels) -> dict[str, Any]:
     accuracy = accuracy_interval(int((predicted == truth).sum()), len(truth))
     return {"accuracy": asdict(accuracy), "macro_f1": macro_f1(truth, predicted)}
-
-
-def _verdict(test: McNemar) -> str:
-    if test.p_value >= SIGNIFICANCE_LEVEL:
-        return "no difference shown"
-    return "ensemble better" if test.only_second_right > test.only_first_right else "baseline better"
 
 
 def _ends(accuracy: Mapping[str, float]) -> tuple[float, float, float]:

@@ -32,7 +32,7 @@ def run(
     out_dir: Path,
     log: StageLog,
     *,
-    number: int = 1,
+    number: int,
     checkpoints: Path | None = None,
 ) -> None:
     """Leaves the member's weights, its history and curves, and `member.json`; in boosting also `boosting.parquet`.

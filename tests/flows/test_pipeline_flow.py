@@ -255,7 +255,7 @@ def test_every_stage_is_a_task_of_its_own_name_and_all_are_completed(artifacts):
 def break_stage(monkeypatch: pytest.MonkeyPatch, broken: str, error: BaseException) -> None:
     """One stage raises, half-way through; the others are as they were."""
 
-    def load_stage(name: str, checkpoints: Path | None = None, number: int = 1):
+    def load_stage(name: str, checkpoints: Path | None = None, number: int | None = None):
         if name != broken:
             return real_load_stage(name, checkpoints, number)
 
