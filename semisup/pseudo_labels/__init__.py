@@ -22,4 +22,15 @@ class Policy(Protocol):
         """The state before the first step."""
 
     def update(self, state: State, probabilities: Tensor, indices: Tensor) -> tuple[State, Tensor, Tensor]:
-        """(state, targets (U, C), weights (U,)) for probabilities (U, C) of the unlabelled images `indices` (U,)."""
+        """(state, targets (U, C), weights (U,)) for probabilities (U, C) of the unlabelled images `indices` (U,).
+
+        The probabilities are the teacher's, without gradient. Weights are not negative; their sum may be 0.
+        """
+
+    def extra_loss(self, state: State, logits: Tensor, weights: Tensor, indices: Tensor) -> Tensor | None:
+        """A further term of the unlabelled loss, a scalar in nats, from the student's own logits (U, C); None: none.
+
+        It is asked after `update`, with the state and the weights that it returned. The joint loss takes
+        α · (unlabelled loss + this).
+        """
+        return None

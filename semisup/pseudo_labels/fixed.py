@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from semisup.pseudo_labels import State
+from semisup.pseudo_labels import Policy, State
 from semisup.targets import one_hot
 
 
 @dataclass(frozen=True)
-class FixedLabels:
+class FixedLabels(Policy):
     """Target of image i: one-hot `labels[i]`; weight 1. `labels` is int64 (N,)."""
 
     labels: Tensor

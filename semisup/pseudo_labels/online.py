@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisup.pseudo_labels import State
+from semisup.pseudo_labels import Policy, State
 
 
 @dataclass(frozen=True)
-class OnlineArgmax:
+class OnlineArgmax(Policy):
     """Target: one-hot argmax of the current prediction; weight 1 for every image.
 
     Source: Lee 2013, equation 14.
