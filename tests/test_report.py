@@ -95,7 +95,7 @@ def with_compound(folders: dict[str, Path], channels: int = 1) -> dict[str, Path
     compound = (
         {"images": 100, "chance": 1 / 3, "at_least_one": intervals}
         | intervals
-        | compare_right(**{f"{name}_right": values for name, values in right.items()})
+        | compare_right(right["baseline"], right["student"])
     )
     metrics = json.loads((folder / "metrics.json").read_text())
     write(folder / "metrics.json", metrics | {"compound": compound})
