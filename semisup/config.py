@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -20,11 +21,18 @@ from pydantic import (
     model_validator,
 )
 
+from semisup.budget import Budget
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NUMBER, WORD, SECTION = UNION_TAGS = ("a number", "a word", "a section")
 FEWEST_CALIBRATION_IMAGES = 20  # fewer say nothing about any confidence
 WITHOUT_MIRROR_SYMMETRY = frozenset({"digits", "mnist", "kmnist", "svhn"})
+
+
+def _a_budget(text: str) -> str:
+    Budget.parse(text)
+    return text
 
 
 class Section(BaseModel):
@@ -105,6 +113,11 @@ class AugmentConfig(Section):
     """Zoom by e^u, u uniform in ±scale."""
     shear: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Largest shear either way, as a tangent."""
+    elastic: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Elastic deformation: standard deviation, in pixels, of the displacements at the knots of a 6×6 grid."""
+    paste: Fraction = 0.0
+    """Largest side, as a fraction of the image's, of a box that half of the images get from another image of the batch;
+    the brighter pixel wins."""
     horizontal_flip: bool = False
     """Mirror half of the images. Refused for data whose classes have no mirror symmetry, such as digits."""
     cutout: Fraction = 0.0
@@ -142,6 +155,9 @@ class ScheduleConfig(Section):
 class EarlyStoppingConfig(Section):
     """Keep the weights of the best epoch; stop once nothing improves."""
 
+    keep: Literal["best", "last"] = "best"
+    """`last`: keep the weights of the last epoch and never stop early, so that validation labels decide nothing."""
+
     monitor: Literal["loss", "accuracy"] = "loss"
     """Validation loss (lower is better) or validation accuracy (higher is better)."""
     patience: PositiveInt = 20
@@ -177,7 +193,10 @@ class TrainConfig(Section):
     """What supervised and joint training share."""
 
     epochs: PositiveInt = 100
-    """Most epochs; early stopping may end sooner."""
+    """Most epochs; early stopping may end sooner. With a `budget`: how many equal parts of it end with a validation."""
+    budget: Annotated[str, AfterValidator(_a_budget)] | None = None
+    """How long to train, in place of whole epochs: `60s` or `5 min` of CPU time (of all threads together), `60s wall`,
+    or `2000 steps`, which alone is reproducible. Schedules, ramps and patience follow it."""
     batch_size: PositiveInt = 32
     """Labelled images per step."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -194,6 +213,13 @@ class TrainConfig(Section):
     """Weight of a class in the labelled loss: 1, 1 − n_c/Σn, or 1/n_c; scaled so that the mean over the images is 1."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Validate and keep an exponential moving average of the weights, per step; 0 turns it off."""
+
+    @model_validator(mode="after")
+    def _a_budget_has_a_step_for_every_epoch(self) -> "TrainConfig":
+        budget = Budget.parse(self.budget) if self.budget else None
+        if budget and budget.unit == "steps" and budget.amount < self.epochs:
+            raise ValueError(f"budget={self.budget!r}, but epochs={self.epochs}; use at least one step for each epoch")
+        return self
 
     @model_validator(mode="after")
     def _milestones_lie_within_the_epochs(self) -> "TrainConfig":

@@ -1,10 +1,14 @@
 """Light augmentation of a whole batch at once, with parameters drawn per image (one draw per batch is not the same)."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 PARAMETERS_PER_IMAGE = 8  # rotation, shift x, shift y, scale, shear, flip, hole x, hole y
+KNOTS = 6
+"""The elastic deformation is known at 6 × 6 points, and smooth between them."""
 
 
 def augment(
@@ -16,9 +20,13 @@ def augment(
     shear: float,
     horizontal_flip: bool,
     cutout: float,
+    elastic: float = 0.0,
+    paste: float = 0.0,
     generator: torch.Generator,
 ) -> Tensor:
-    """Every image turned, shifted, zoomed, sheared, flipped and holed by its own amounts; float32 (B, C, H, W), 0..255.
+    """Every image turned, shifted, zoomed, sheared, bent, flipped and holed by its own amounts; float32 (B, C, H, W).
+
+    Values stay on the 0..255 scale.
 
     Each amount is the half-width of a uniform distribution around "no change"; zeros stand for what leaves the image.
 
@@ -31,11 +39,15 @@ def augment(
         horizontal_flip: mirror left and right with probability 1/2; never otherwise.
         cutout: side of a square hole, as a fraction of the shorter side of the image. The hole's centre is uniform
             over the image's pixels, so part of the hole may lie outside.
-        generator: where every random number comes from: one draw of (B, 8) whatever the amounts, so that changing
-            one of them leaves the others' draws as they were. Nothing is drawn when there is nothing to do.
+        elastic: standard deviation, in pixels, of the displacements at 6 × 6 knots (Simard et al. 2003, section 2).
+        paste: largest side, as a fraction of the shorter one, of the box that half of the images get from another image
+            of the batch, where the brighter pixel wins.
+        generator: where every random number comes from: one draw of (B, 8) whatever the amounts, and then what elastic
+            and paste need, so that changing one amount leaves the others' draws as they were. Nothing is drawn when
+            there is nothing to do.
     """
-    moves = any((rotation, shift, scale, shear, horizontal_flip))
-    if not moves and not cutout:
+    moves = any((rotation, shift, scale, shear, horizontal_flip, elastic))
+    if not moves and not cutout and not paste:
         return images.float()
     batch, _, height, width = images.shape
     uniform = torch.rand(batch, PARAMETERS_PER_IMAGE, generator=generator, device=generator.device).to(images.device)
@@ -50,7 +62,17 @@ def augment(
             shear=shear * signed[:, 4],
             flip=(uniform[:, 5] < 0.5) & horizontal_flip,
         )
-        augmented = affine_sample(augmented, matrices)
+        bend = None
+        if elastic:
+            knots = torch.randn(batch, 2, KNOTS, KNOTS, generator=generator, device=generator.device)
+            bend = displacements(elastic * knots.to(images.device), height, width)
+        augmented = affine_sample(augmented, matrices, bend)
+    if paste:
+        boxes = torch.rand(batch, 5, generator=generator, device=generator.device).to(images.device)
+        partner = torch.randperm(batch, generator=generator, device=generator.device).to(images.device)
+        sides = (boxes[:, 0:2] * paste * min(height, width)).round().long() * (boxes[:, 4:5] < 0.5)
+        corners = (boxes[:, 2:4] * torch.tensor([width, height], device=images.device)).long() - sides // 2
+        augmented = paste_boxes(augmented, augmented[partner], corners, sides)
     if cutout:
         side = round(cutout * min(height, width))
         centres = torch.stack([uniform[:, 6] * width, uniform[:, 7] * height], dim=1).long()
@@ -81,7 +103,26 @@ def affine_matrices(
     return torch.stack(rows, dim=1).view(-1, 2, 3)
 
 
-def affine_sample(images: Tensor, matrices: Tensor) -> Tensor:
+def displacements(knots: Tensor, height: int, width: int) -> Tensor:
+    """A smooth field (B, 2, H, W) through the values (B, 2, k, k) at evenly spaced knots, the corners among them.
+
+    Cubic convolution along both axes, which is linear in the knots.
+    """
+    return (
+        _interpolation(height, knots.shape[2], knots.device)
+        @ knots
+        @ _interpolation(width, knots.shape[3], knots.device).transpose(0, 1)
+    )
+
+
+@cache
+def _interpolation(size: int, knots: int, device: torch.device) -> Tensor:
+    """(size, knots): what each knot adds at each place."""
+    impulses = torch.eye(knots, device=device).view(1, knots, knots, 1)
+    return F.interpolate(impulses, (size, 1), mode="bicubic", align_corners=True)[0, :, :, 0].transpose(0, 1)
+
+
+def affine_sample(images: Tensor, matrices: Tensor, bend: Tensor | None = None) -> Tensor:
     """Images resampled bilinearly through one affine map each, zeros from outside; float32 (B, C, H, W).
 
     Args:
@@ -89,6 +130,7 @@ def affine_sample(images: Tensor, matrices: Tensor) -> Tensor:
         matrices: float32 (B, 2, 3). Output pixel (x, y, 1) takes its value from the input at `matrix @ (x, y, 1)`,
             both in pixels from the image's centre, x to the right and y down. Pixels, not fractions of a side: in an
             image that is not square, a rotation in fractions would also shear.
+        bend: float32 (B, 2, H, W), added to where each output pixel looks, in pixels to the right and down.
     """
     height, width = images.shape[-2:]
     x = torch.arange(width, device=images.device, dtype=torch.float32) - (width - 1) / 2
@@ -96,11 +138,14 @@ def affine_sample(images: Tensor, matrices: Tensor) -> Tensor:
     # grid_sample without align_corners measures in half sides: pixels from the centre times 2 / side.
     to_half_sides = torch.tensor([2 / width, 2 / height], device=images.device).view(2, 1)
     matrices = matrices * to_half_sides
+    bend = None if bend is None else bend * to_half_sides.view(2, 1, 1)
     # An outer sum of one part per column and one per row is 12 times as fast as affine_grid on a CPU, and unlike a
     # matrix product it cannot fall to TF32 on a GPU, whose ten bits misplace pixels.
     per_column = matrices[:, :, 0:1] * x + matrices[:, :, 2:3]  # (B, 2, W)
     per_row = matrices[:, :, 1:2] * y  # (B, 2, H)
     grid = per_column.unsqueeze(2) + per_row.unsqueeze(3)  # (B, 2, H, W)
+    if bend is not None:
+        grid = grid + bend
     return F.grid_sample(images, grid.permute(0, 2, 3, 1), mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
@@ -114,11 +159,26 @@ def cut_holes(images: Tensor, centres: Tensor, side: int) -> Tensor:
         side: pixels.
     Source: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks with Cutout".
     """
-    height, width = images.shape[-2:]
-    first = centres - side // 2
-    columns = torch.arange(width, device=images.device) - first[:, 0:1]  # (B, W), 0 where the hole begins
-    rows = torch.arange(height, device=images.device) - first[:, 1:2]  # (B, H)
-    in_columns, in_rows = (columns >= 0) & (columns < side), (rows >= 0) & (rows < side)
     # A float product takes a third of masked_fill's time on a CPU; pixels are finite, so 0 times one is 0.
-    kept = 1 - in_rows.float().unsqueeze(2) * in_columns.float().unsqueeze(1)  # (B, H, W)
-    return images * kept.unsqueeze(1)
+    sides = torch.full_like(centres, side)
+    return images * (1 - _inside_boxes(centres - side // 2, sides, *images.shape[-2:]))
+
+
+def paste_boxes(images: Tensor, others: Tensor, corners: Tensor, sides: Tensor) -> Tensor:
+    """The images with the brighter pixel of `images` and `others` inside one box each; float32 (B, C, H, W).
+
+    Args:
+        images, others: float32 (B, C, H, W), nowhere negative.
+        corners: int64 (B, 2), the (column, row) of each box's first pixel, perhaps outside.
+        sides: int64 (B, 2), its width and height in pixels; 0 leaves the image as it is.
+    """
+    return torch.maximum(images, others * _inside_boxes(corners, sides, *images.shape[-2:]))
+
+
+def _inside_boxes(corners: Tensor, sides: Tensor, height: int, width: int) -> Tensor:
+    """1 inside each box and 0 elsewhere, float32 (B, 1, H, W)."""
+    columns = torch.arange(width, device=corners.device) - corners[:, 0:1]  # (B, W), 0 where the box begins
+    rows = torch.arange(height, device=corners.device) - corners[:, 1:2]  # (B, H)
+    in_columns = (columns >= 0) & (columns < sides[:, 0:1])
+    in_rows = (rows >= 0) & (rows < sides[:, 1:2])
+    return (in_rows.float().unsqueeze(2) * in_columns.float().unsqueeze(1)).unsqueeze(1)

@@ -18,7 +18,7 @@ from semisup.regression.rows import Rows
 from semisup.regression_config import RegressionTrainConfig
 from semisup.training.batches import ShuffledBatches
 from semisup.training.early_stopping import EarlyStopping
-from semisup.training.schedules import build_lr_schedule, build_optimizer
+from semisup.training.schedules import build_optimizer, lr_factor, set_learning_rate
 
 
 def disturb_values(targets: Tensor, rate: float, noise_std: float, generator: torch.Generator) -> Tensor:
@@ -87,7 +87,7 @@ def train_regressor(
     device, batch_size = training.targets.device, config.batch_size
     steps_per_epoch = math.ceil(len(training.targets) / batch_size)
     optimizer = build_optimizer(model, config.optimizer, fused=device.type in {"cpu", "cuda"})
-    lr_schedule = build_lr_schedule(optimizer, config.schedule, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
+    total_steps = config.epochs * steps_per_epoch
     stopping = EarlyStopping("loss", config.early_stopping.patience, config.early_stopping.min_delta)
     batches = ShuffledBatches(len(training.targets), batch_size, torch_generator(seed, "batches"))
     noise, variance = torch_generator(seed, "disturb value"), model.target_std**2
@@ -103,15 +103,15 @@ def train_regressor(
                 break
             started, total = time.perf_counter(), torch.zeros((), device=device)
             model.train()
-            for _ in range(steps_per_epoch):
+            for step in range((epoch - 1) * steps_per_epoch, epoch * steps_per_epoch):
+                learning_rate = config.optimizer.lr * lr_factor(config.schedule, step, total_steps, config.epochs)
+                set_learning_rate(optimizer, learning_rate)
                 rows = next(batches).to(device)
                 targets = disturb_values(training.targets[rows], config.disturb_value.rate, noise_std, noise)
                 loss = F.mse_loss(model(training.features[rows]), targets) / variance
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                learning_rate = float(lr_schedule.get_last_lr()[0])
-                lr_schedule.step()
                 total += loss.detach()
 
             model.eval()

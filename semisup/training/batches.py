@@ -73,11 +73,45 @@ def balancing_weights(labels: Tensor) -> Tensor:
     return (1 / torch.bincount(labels).double())[labels].cpu()
 
 
+class View:
+    """Images at some indices (B,) as the network gets to see them: float32 (B, C, H, W) on the 0..255 scale.
+
+    The images stay where they are; a view is one index gather and one pass of batched augmentation.
+    """
+
+    def __init__(self, images: Tensor, config: AugmentConfig, seed: int, purpose: str) -> None:
+        self.images, self.config = images, config
+        self.generator = torch_generator(seed, f"{purpose} augmentation", images.device)
+
+    def __call__(self, indices: Tensor) -> Tensor:
+        """Every image changed in its own way, and in another one at the next call."""
+        return augment(
+            self.images[indices],
+            rotation=self.config.rotation,
+            shift=self.config.shift,
+            scale=self.config.scale,
+            shear=self.config.shear,
+            horizontal_flip=self.config.horizontal_flip,
+            cutout=self.config.cutout,
+            elastic=self.config.elastic,
+            paste=self.config.paste,
+            generator=self.generator,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What decides every view to come, the images themselves apart."""
+        return {"generator": self.generator.get_state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.generator.set_state(state["generator"])
+
+
 class ImageStream:
     """Endless (indices (B,), augmented images float32 (B, C, H, W) on the 0..255 scale) of one set of images.
 
-    The images stay where they are; a batch is one index gather and one pass of batched augmentation. Without `weights`
-    (N,) it goes through the images in random order, again and again; with them every image is drawn on its own.
+    Without `weights` (N,) it goes through the images in random order, again and again; with them every image is drawn
+    on its own.
     """
 
     def __init__(
@@ -90,35 +124,25 @@ class ImageStream:
         *,
         weights: Tensor | None = None,
     ) -> None:
-        self.images, self.config = images, config
         generator = torch_generator(seed, f"{purpose} batches")
+        self.device = images.device
         self.batches: ShuffledBatches | WeightedBatches
         if weights is None:
             self.batches = ShuffledBatches(len(images), batch_size, generator)
         else:
             self.batches = WeightedBatches(weights, batch_size, generator)
-        self.generator = torch_generator(seed, f"{purpose} augmentation", images.device)
+        self.view = View(images, config, seed, purpose)
 
     def __next__(self) -> tuple[Tensor, Tensor]:
         """The next batch."""
-        indices = next(self.batches).to(self.images.device, non_blocking=True)
-        images = augment(
-            self.images[indices],
-            rotation=self.config.rotation,
-            shift=self.config.shift,
-            scale=self.config.scale,
-            shear=self.config.shear,
-            horizontal_flip=self.config.horizontal_flip,
-            cutout=self.config.cutout,
-            generator=self.generator,
-        )
-        return indices, images
+        indices = next(self.batches).to(self.device, non_blocking=True)
+        return indices, self.view(indices)
 
     def state(self) -> dict[str, Any]:
         """What decides every batch to come, the images themselves apart."""
-        return {"batches": self.batches.state(), "generator": self.generator.get_state()}
+        return {"batches": self.batches.state(), "view": self.view.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
         self.batches.restore(state["batches"])
-        self.generator.set_state(state["generator"])
+        self.view.restore(state["view"])

@@ -19,7 +19,7 @@ KEPT = 2
 """The newest one, and one before it should the newest be damaged."""
 COST_FACTOR = 30
 """Training takes at least this many times as long as the writing: 1/30 is some 3 %."""
-MAGIC = "semisup-checkpoint-2"
+MAGIC = "semisup-checkpoint-3"
 """Stands before the checksum. Another layout of the state gets another number: no version misreads another's."""
 ZIP = b"PK"
 """How torch.save's files begin. Anything else torch.load takes for a bare pickle."""
@@ -28,7 +28,7 @@ ZIP = b"PK"
 class Checkpoints:
     """The checkpoints of one training, in a folder of their own: `epoch-00012.ckpt`, the newest two of them.
 
-    A file is a header line, "semisup-checkpoint-2 <SHA-256 of the payload>", and the payload: torch.save's zip of
+    A file is a header line, "semisup-checkpoint-3 <SHA-256 of the payload>", and the payload: torch.save's zip of
     plain values and tensors, which is read back without running anything. It gets its name only when it is complete
     and on the disk. The folder belongs to one training (the same model, config, data and seed) and to one process at
     a time: its owner makes sure of both. `warn` gets one line for whatever is amiss; `clock` tells seconds.

@@ -12,13 +12,15 @@ class EarlyStopping:
     exactly the same accuracy the one with the least loss is kept: a few hundred validation images make many ties, and
     the first epoch among them is the least sure of itself. Training should stop once `patience` epochs have passed
     without an improvement (a better tie is none). Epochs up to `wait_until` never count towards the patience:
-    the joint loss changes its meaning until its ramp is complete.
+    the joint loss changes its meaning until its ramp is complete. `keep` "last" takes every epoch for the best so far,
+    and never stops: the validation figures are then looked at, and decide nothing.
     """
 
     monitor: Literal["loss", "accuracy"]
     patience: int
     min_delta: float = 0.0
     wait_until: int = 0
+    keep: Literal["best", "last"] = "best"
     best: float | None = None
     best_loss: float | None = None
     best_epoch: int = 0
@@ -27,6 +29,9 @@ class EarlyStopping:
     def update(self, epoch: int, *, loss: float, accuracy: float) -> bool:
         """Take in an epoch's validation figures; is it the best so far?"""
         value = loss if self.monitor == "loss" else accuracy
+        if self.keep == "last":
+            self.best, self.best_loss, self.best_epoch = value, loss, epoch
+            return True
         improved = self.best is None or self._gain(value) > self.min_delta
         better_tie = self.best_loss is not None and value == self.best and loss < self.best_loss
         if improved or better_tie:

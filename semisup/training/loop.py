@@ -5,22 +5,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from semisup.config import TrainConfig
+from semisup.budget import Budget, Clock, StepClock
+from semisup.config import AugmentConfig, TrainConfig
 from semisup.errors import UserError
 from semisup.pseudo_labels import Policy, State
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.targets import draw_mixing, smooth
-from semisup.training.batches import ImageStream, balancing_weights
+from semisup.training.batches import ImageStream, View, balancing_weights
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.early_stopping import EarlyStopping
 from semisup.training.labels import LabeledTargets
 from semisup.training.predict import validate
-from semisup.training.schedules import alpha_ramp, build_lr_schedule, build_optimizer
+from semisup.training.schedules import alpha_ramp, build_optimizer, lr_factor, set_learning_rate
 from semisup.training.state import Source, TrainingState
 from semisup.training.steps import FIGURES, StepFigures, joint_step, supervised_step
 
@@ -52,6 +54,12 @@ class UnlabeledTerm:
     """Does mixup act on this part as well?"""
     smooth: bool
     """Does label smoothing act on this part as well?"""
+    augment: AugmentConfig | None = None
+    """The student's view; None: that of the labelled images."""
+    teacher: Literal["self", "ema"] = "self"
+    """Whose predictions the policy gets: the student's own, or those of the average of its weights."""
+    view: Literal["same", "weak", "clean"] = "same"
+    """What the teacher looks at: what the student sees, a view as of the labelled images, or the images as they are."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +88,10 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
 ) -> TrainingResult:
     """Train `model` in place on the device that holds it and the data; return the weights of its best epoch.
 
-    The same arguments give the same bits on a CPU with the same number of threads. `on_epoch` gets each epoch's
-    record: epoch (from 1), losses in nats, accuracies as fractions, learning rate, seconds; with an unlabelled term
-    also alpha, both parts of the loss, mask_rate (share of the unlabelled batch that carries weight), unlabeled_share
+    The same arguments give the same bits on a CPU with the same number of threads, unless the budget is one of time. An
+    epoch has `steps_per_epoch` steps; with a budget it is one of `config.epochs` equal parts of that. `on_epoch` gets
+    each epoch's record: epoch (from 1), losses in nats, accuracies as fractions, learning rate, steps done so far,
+    seconds; with an unlabelled term also alpha, both parts of the loss, mask_rate (share of the unlabelled batch that carries weight), unlabeled_share
     (its part in the gradient). Weighted images count by their weights in the training loss and accuracy.
 
     From `checkpoints` a training that was interrupted goes on with the bits of an undisturbed one (`seconds` apart).
@@ -94,13 +103,14 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     """
     device = labeled.images.device
     optimizer = build_optimizer(model, config.optimizer, fused=device.type in {"cpu", "cuda"})
-    lr_schedule = build_lr_schedule(optimizer, config.schedule, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
+    clock = Budget.parse(config.budget).clock() if config.budget else StepClock(config.epochs * steps_per_epoch)
     ema = _averaged(model, config.ema_decay) if config.ema_decay else None
     stopping = EarlyStopping(
         config.early_stopping.monitor,
         config.early_stopping.patience,
         config.early_stopping.min_delta,
         wait_until=unlabeled.ramp_end if unlabeled else 0,
+        keep=config.early_stopping.keep,
     )
     labeled_targets = LabeledTargets(labeled.labels, num_classes, config, seed, labeled.weights)
     sampling = balancing_weights(labeled.labels) if config.sampling == "balanced" else None
@@ -109,11 +119,13 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     policy_state: State = {}
     smoothing = _smoothing(config)
     if unlabeled:
-        unlabeled_stream = ImageStream(unlabeled.images, unlabeled.batch_size, config.augment, seed, "unlabeled")
-        sources.append(unlabeled_stream)
+        view = unlabeled.augment or config.augment
+        unlabeled_stream = ImageStream(unlabeled.images, unlabeled.batch_size, view, seed, "unlabeled")
+        teacher_view = _teacher_view(unlabeled, config.augment, seed)
+        sources += [unlabeled_stream, *([teacher_view] if teacher_view else [])]
         policy_state = unlabeled.policy.init(len(unlabeled.images), num_classes)
     mixup_rng = numpy_generator(seed, "mixup")
-    so_far = TrainingState(device, model, optimizer, lr_schedule, ema, stopping, sources, mixup_rng, policy_state)
+    so_far = TrainingState(device, model, optimizer, clock, ema, stopping, sources, mixup_rng, policy_state)
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _flushed_denormals():
         # Dropout knows no generator but the global ones; on a CPU, those of idle GPUs are left alone.
@@ -125,17 +137,22 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 on_epoch(earlier)
 
         for epoch in range(len(so_far.history) + 1, config.epochs + 1):
-            if stopping.should_stop:  # also if it stopped before it was interrupted
+            if stopping.should_stop or clock.position >= clock.total:  # also if it was so before an interruption
                 break
             started = time.perf_counter()
             alpha = 0.0
             if unlabeled:
                 alpha = alpha_ramp(epoch, unlabeled.ramp_start, unlabeled.ramp_end, unlabeled.alpha_final)
             sums = torch.zeros(len(FIGURES), device=device)  # on the device: no step waits for a figure
+            steps = 0
             model.train()
 
-            for step in range((epoch - 1) * steps_per_epoch, epoch * steps_per_epoch):
-                mixes = config.mixup.alpha > 0 and step % config.mixup.every_n_batches == 0
+            while steps == 0 or not _is_over(epoch, config.epochs, clock):
+                learning_rate = config.optimizer.lr * lr_factor(
+                    config.schedule, clock.position, clock.total, config.epochs
+                )
+                set_learning_rate(optimizer, learning_rate)
+                mixes = config.mixup.alpha > 0 and so_far.steps % config.mixup.every_n_batches == 0
                 indices, images = next(labeled_stream)
                 targets = labeled_targets(indices)
                 if mixes:
@@ -157,6 +174,10 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                         alpha=alpha,
                         mixing=draw_mixing(len(chosen), config.mixup.alpha, mixup_rng, device) if mixes_extra else None,
                         smoothing=smoothing if unlabeled.smooth else None,
+                        teacher=ema.module if ema and unlabeled.teacher == "ema" else None,
+                        teacher_images=teacher_view(chosen)
+                        if teacher_view and unlabeled.policy.uses_predictions
+                        else None,
                     )
                 else:
                     figures = supervised_step(model, images, targets)
@@ -164,15 +185,16 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 optimizer.zero_grad()
                 figures.loss.backward()
                 optimizer.step()
-                learning_rate = lr_schedule.get_last_lr()[0]
-                lr_schedule.step()
                 if ema:
                     ema.update_parameters(model)
                 sums += figures.stacked()
+                clock.tick()
+                steps += 1
+                so_far.steps += 1
 
             kept = ema.module if ema else model
             validation_loss, validation_accuracy = validate(kept, validation.images, validation.labels)
-            means = dict(zip(FIGURES, (sums / steps_per_epoch).tolist(), strict=True))
+            means = dict(zip(FIGURES, (sums / steps).tolist(), strict=True))
             loss = means["loss"]
             if not math.isfinite(loss + validation_loss):
                 raise UserError(
@@ -186,6 +208,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 "validation_loss": validation_loss,
                 "validation_accuracy": validation_accuracy,
                 "learning_rate": learning_rate,
+                "steps": so_far.steps,
                 "seconds": time.perf_counter() - started,
             }
             if unlabeled:
@@ -203,8 +226,24 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             if checkpoints:
                 checkpoints.save_if_due(epoch, so_far.state)
 
-    stopped_early = len(so_far.history) < config.epochs
+    stopped_early = stopping.should_stop and len(so_far.history) < config.epochs
     return TrainingResult(so_far.best_weights, so_far.history, stopping.best_epoch, stopped_early)
+
+
+def _is_over(epoch: int, epochs: int, clock: Clock) -> bool:
+    """Has the clock come to the end of an epoch, counted from 1?"""
+    return clock.position * epochs >= epoch * clock.total
+
+
+def _teacher_view(unlabeled: UnlabeledTerm, weak: AugmentConfig, seed: int) -> View | None:
+    """What the teacher looks at; None: what the student does."""
+    match unlabeled.view:
+        case "same":
+            return None
+        case "weak":
+            return View(unlabeled.images, weak, seed, "teacher")
+        case "clean":
+            return View(unlabeled.images, AugmentConfig(), seed, "teacher")
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from semisup.config import OptimizerConfig, ScheduleConfig
 
@@ -44,27 +43,31 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool) -
             return AdamW(groups, lr=config.lr, betas=config.betas, fused=fused)
 
 
-def build_lr_schedule(optimizer: Optimizer, config: ScheduleConfig, *, epochs: int, steps_per_epoch: int) -> LambdaLR:
-    """Learning-rate schedule that is stepped after every optimiser step."""
-    total = epochs * steps_per_epoch
-
-    def factor(step: int) -> float:
-        match config.name:
-            case "constant":
-                return 1.0
-            case "step":
-                epoch = step // steps_per_epoch
-                return config.gamma ** sum(epoch >= milestone for milestone in config.milestones)
-            case "cosine":
-                return _warm_up_then(lambda done: 0.5 * (1 + math.cos(math.pi * done)), step, total, config.warmup)
-            case "one_cycle":
-                return _warm_up_then(lambda done: 1 - done, step, total, config.warmup)
-
-    return LambdaLR(optimizer, factor)
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """For the steps to come."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
-def _warm_up_then(decay: Callable[[float], float], step: int, total: int, warmup: float) -> float:
-    warm_steps = round(warmup * total)
-    if step < warm_steps:
-        return (step + 1) / warm_steps
-    return decay((step - warm_steps) / max(total - warm_steps, 1))
+def lr_factor(config: ScheduleConfig, position: float, total: float, epochs: int) -> float:
+    """Factor on the learning rate at `position` of `total` steps (or ticks of a clock), which make `epochs` epochs.
+
+    A position counts from 0: that of a step is the number of steps before it.
+    """
+    match config.name:
+        case "constant":
+            return 1.0
+        case "step":
+            epoch = position * epochs // total
+            return config.gamma ** sum(epoch >= milestone for milestone in config.milestones)
+        case "cosine":
+            return _warm_up_then(lambda done: 0.5 * (1 + math.cos(math.pi * done)), position, total, config.warmup)
+        case "one_cycle":
+            return _warm_up_then(lambda done: 1 - done, position, total, config.warmup)
+
+
+def _warm_up_then(decay: Callable[[float], float], position: float, total: float, warmup: float) -> float:
+    warm = round(warmup * total)
+    if position < warm:
+        return (position + 1) / warm
+    return decay(min((position - warm) / max(total - warm, 1), 1.0))

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from semisup.budget import Clock
 from semisup.pseudo_labels import State
 from semisup.training.early_stopping import EarlyStopping
 
@@ -35,12 +35,14 @@ class TrainingState:
     device: torch.device
     model: nn.Module
     optimizer: Optimizer
-    lr_schedule: LambdaLR
+    clock: Clock
     ema: AveragedModel | None
     stopping: EarlyStopping
     sources: Sequence[Source]
     mixup_rng: np.random.Generator
     policy_state: State
+    steps: int = 0
+    """Steps done, whatever the clock counts."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One record per epoch that is complete."""
     best_weights: dict[str, Tensor] = field(default_factory=dict)
@@ -50,9 +52,10 @@ class TrainingState:
         return {
             "device": self.device.type,
             "epoch": len(self.history),
+            "steps": self.steps,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "lr_schedule": self.lr_schedule.state_dict(),
+            "clock": self.clock.state(),
             "ema": self.ema.state_dict() if self.ema else None,
             "stopping": self.stopping.state(),
             "sources": [source.state() for source in self.sources],
@@ -68,7 +71,7 @@ class TrainingState:
         """Put back what `state` returned in a training with the same arguments; tensors may come from the CPU."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.lr_schedule.load_state_dict(state["lr_schedule"])
+        self.clock.restore(state["clock"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         self.stopping.restore(state["stopping"])
@@ -79,4 +82,4 @@ class TrainingState:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         self.policy_state = {name: value.to(self.device) for name, value in state["policy_state"].items()}
-        self.history, self.best_weights = state["history"], state["best_weights"]
+        self.steps, self.history, self.best_weights = state["steps"], state["history"], state["best_weights"]

@@ -54,18 +54,21 @@ def joint_step(
     alpha: float,
     mixing: Mixing | None,
     smoothing: Smoothing | None,
+    teacher: nn.Module | None = None,
+    teacher_images: Tensor | None = None,
 ) -> tuple[StepFigures, State]:
     """L_labelled + alpha · L_unlabelled in one forward pass over both batches, and the policy's next state.
 
     `mixing` and `smoothing` act on the unlabelled part (the labelled part comes ready). The teacher's labels
     are made before mixing: a mixed image has no single label worth learning. A policy that looks at predictions
-    then costs a forward pass of its own.
+    gets those of `teacher` (None: the model itself) for `teacher_images` (None: the unlabelled images as the model sees
+    them). They cost a forward pass of their own, in eval mode, unless they are what the model puts out anyway.
     """
     predictions: Tensor | None = None
+    if policy.uses_predictions and not (teacher is None and teacher_images is None and mixing is None):
+        looked_at = unlabeled_images if teacher_images is None else teacher_images
+        predictions = _predict(model if teacher is None else teacher, looked_at)
     if mixing is not None:
-        if policy.uses_predictions:
-            with torch.no_grad():
-                predictions = model(unlabeled_images)
         unlabeled_images = mixing(unlabeled_images)
     logits, unlabeled_logits = model(torch.cat([images, unlabeled_images])).split([len(images), len(unlabeled_images)])
     if predictions is None:
@@ -81,10 +84,22 @@ def joint_step(
     loss, supervised, unsupervised = joint_loss(
         soft_cross_entropy(logits, targets), soft_cross_entropy(unlabeled_logits, weighted_targets), alpha
     )
+    extra = policy.extra_loss(state, unlabeled_logits, weights, unlabeled_indices)
+    if extra is not None:
+        loss, unsupervised = loss + alpha * extra, unsupervised + extra
     ours, theirs = _pull(logits, targets), alpha * _pull(unlabeled_logits, weighted_targets)
     share = theirs / (ours + theirs).clamp(min=1e-12)
     mask_rate = (weights > 0).float().mean()
     return StepFigures(loss, soft_accuracy(logits, targets), supervised, unsupervised, mask_rate, share), state
+
+
+@torch.no_grad()
+def _predict(teacher: nn.Module, images: Tensor) -> Tensor:
+    """Logits (U, C) without dropout and with batch norm's running statistics, which do not move."""
+    was_training = teacher.training
+    logits: Tensor = teacher.eval()(images)
+    teacher.train(was_training)
+    return logits
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ def names(folder: Path) -> list[str]:
 
 def file_of(payload: bytes) -> bytes:
     """A checkpoint file as the format says: a line with the payload's SHA-256, then the payload."""
-    return b"semisup-checkpoint-2 " + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
+    return b"semisup-checkpoint-3 " + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
 
 
 def same(one: Any, other: Any) -> bool:
@@ -148,7 +148,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "no checkpoint, but a right checksum": lambda content: file_of(b"garbage"),
     "a dict that is no state, but a right checksum": lambda content: file_of(saved({})),
     "not a dict, but a right checksum": lambda content: file_of(saved(torch.zeros(2))),
-    "another version of the format": lambda content: content.replace(b"checkpoint-2", b"checkpoint-1"),
+    "another version of the format": lambda content: content.replace(b"checkpoint-3", b"checkpoint-2"),
     "more than was written": lambda content: content + b"\0",
 }
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from semisup.config import TrainConfig
 from semisup.errors import UserError
 from semisup.models import build_model
+from semisup.pseudo_labels import Policy
 from semisup.pseudo_labels.fixed import FixedLabels
 from semisup.pseudo_labels.online import OnlineArgmax
 from semisup.training import loop
@@ -31,6 +32,8 @@ COLUMNS = {
     "validation_loss",
     "validation_accuracy",
     "learning_rate",
+    "steps",
+    "steps",
     "seconds",
 }
 JOINT_COLUMNS = COLUMNS | {"alpha", "supervised_loss", "unsupervised_loss", "mask_rate", "unlabeled_share"}
@@ -381,7 +384,7 @@ def test_a_moving_average_changes_what_is_kept_and_not_how_the_model_learns():
 
 
 @dataclass(frozen=True)
-class Fading:
+class Fading(Policy):
     """A policy with a memory: every update counts less than the one before."""
 
     uses_predictions = True

@@ -9,7 +9,7 @@ from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
 from semisup.config import OptimizerConfig, ScheduleConfig
-from semisup.training.schedules import alpha_ramp, build_lr_schedule, build_optimizer
+from semisup.training.schedules import alpha_ramp, build_optimizer, lr_factor, set_learning_rate
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,8 @@ def test_ramp_never_falls_and_stays_between_zero_and_final(start, length, final)
 
 def rates(config: ScheduleConfig, *, epochs: int, steps_per_epoch: int, lr: float = 1.0) -> list[float]:
     """The rate that each optimiser step of a whole training uses."""
-    optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=lr)
-    schedule = build_lr_schedule(optimizer, config, epochs=epochs, steps_per_epoch=steps_per_epoch)
-    used = []
-    for _ in range(epochs * steps_per_epoch):
-        used.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    return used
+    total = epochs * steps_per_epoch
+    return [lr * lr_factor(config, step, total, epochs) for step in range(total)]
 
 
 def rates_of_torch(make_schedule, *, epochs: int, steps_per_epoch: int, step_every: int) -> list[float]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisup.pseudo_labels import State
+from semisup.pseudo_labels import Policy, State
 from semisup.pseudo_labels.fixed import FixedLabels
 from semisup.pseudo_labels.online import OnlineArgmax
 from semisup.targets import Mixing, one_hot, smooth
@@ -39,7 +39,7 @@ def linear_model() -> nn.Module:
 
 
 @dataclass(frozen=True)
-class StatedWeights:
+class StatedWeights(Policy):
     """A policy whose targets and weights are stated by the test; it counts its updates."""
 
     targets: Tensor
