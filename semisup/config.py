@@ -120,8 +120,32 @@ class AugmentConfig(Section):
     the brighter pixel wins."""
     horizontal_flip: bool = False
     """Mirror half of the images. Refused for data whose classes have no mirror symmetry, such as digits."""
+    reflect: bool = False
+    """Shift by whole pixels and fill the edge with its reflection instead of zeros."""
+    randaugment: Annotated[int, Field(ge=0, le=14)] = 0
+    """How many of RandAugment's 14 operations, drawn at random, an image gets (FixMatch's strong view: 2); the hole of
+    `cutout` is then grey."""
+    magnitude: Fraction = 1.0
+    """How strong those operations may be, 1 as in FixMatch."""
     cutout: Fraction = 0.0
     """Side of a square hole, as a fraction of the image's side."""
+
+
+class ViewsConfig(Section):
+    """Test-time augmentation: the mean prediction over several views of an image."""
+
+    views: PositiveInt = 1
+    """How many; the first one is the image as it is."""
+    augment: AugmentConfig = AugmentConfig()
+    """What the other views are like."""
+
+    @model_validator(mode="after")
+    def _views_differ(self) -> "ViewsConfig":
+        if self.views > 1 and self.augment == AugmentConfig():
+            raise ValueError(
+                f"views={self.views}, but augment changes nothing; set for example augment.shift, or views=1"
+            )
+        return self
 
 
 class OptimizerConfig(Section):
@@ -289,15 +313,52 @@ class PseudoLabelConfig(Section):
     max_disagreement: Annotated[float, Field(ge=0, le=1)] | None = None
     """Teacher `ensemble`: accept only where the standard deviation of the members' probabilities of the label is at
     most this. Unset: no limit."""
+    share_per_round: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Curriculum labelling (Cascante-Bonilla et al. 2021): in round r accept this share times r of all images, the most
+    confident ones; the threshold still holds. Unset: no limit."""
+    distribution_alignment: bool = False
+    """Scale the probabilities of each class so that their mean over the pool is the labelled images' class share."""
+    test_time: ViewsConfig = ViewsConfig()
     batch_size: PositiveInt = 1024
     """Images per forward pass; it cannot change the result beyond floating point."""
 
 
-class JointConfig(TrainConfig):
-    """A fresh student learns from labels and pseudo-labels: L = L_labelled + α(t)·L_unlabelled."""
+class PolicyConfig(Section):
+    """How the online methods come to a target and a weight for each unlabelled image, at every step."""
 
-    method: Literal["threshold", "online"] = "threshold"
-    """`threshold`: the ledger's accepted labels, fixed. `online`: the student's own argmax at every step (Lee 2013)."""
+    teacher: Literal["self", "ema"] = "self"
+    """Whose prediction: the student's own, or that of the moving average of its weights (`ema_decay`)."""
+    view: Literal["same", "weak", "clean"] | None = None
+    """What the teacher looks at: what the student sees, a view like that of the labelled images, or the image as it is.
+    Unset: `same` for `online` and `soft`, `weak` for the others."""
+    threshold: Fraction = 0.95
+    """fixmatch, flexmatch: least confidence."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """freematch, softmatch, distribution alignment: of the running means, per step."""
+    fairness_weight: Annotated[float, Field(ge=0)] = 0.01
+    """freematch: weight of its fairness term."""
+    deviations: Annotated[float, Field(gt=0)] = 2.0
+    """softmatch: n, how many standard deviations below the mean confidence weights begin to vanish."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Targets and confidences come from p^(1/T): below 1 sharper, above 1 softer."""
+    distribution_alignment: bool = False
+    """Scale the teacher's predictions by labelled class shares over their running mean."""
+    ledger_share: Fraction = 0.0
+    """Share of what the ledger says of an image in the teacher's prediction; the rest is said at the step."""
+
+
+class JointConfig(TrainConfig):
+    """A student learns from labels and pseudo-labels: L = L_labelled + α(t)·L_unlabelled."""
+
+    method: Literal["threshold", "online", "soft", "fixmatch", "flexmatch", "freematch", "softmatch"] = "threshold"
+    """`threshold`: the ledger's accepted labels, fixed. The others make labels at every step for every unlabelled
+    image: `online` the student's own argmax (Lee 2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al.
+    2020), `flexmatch` (Zhang et al. 2021), `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023)."""
+    policy: PolicyConfig = PolicyConfig()
+    start: Literal["fresh", "teacher"] = "fresh"
+    """Initial weights: new ones, or those of the teacher that labelled the round (not of an ensemble)."""
+    strong_augment: AugmentConfig | None = None
+    """The student's view of unlabelled images; unset: as `augment`."""
     epoch_over: Literal["labeled", "unlabeled"] = "unlabeled"
     """One epoch is one pass over the labelled or over the (accepted) unlabelled images."""
     unlabeled_batch_size: PositiveInt = 96
@@ -314,6 +375,20 @@ class JointConfig(TrainConfig):
     """Apply `label_smoothing` to the pseudo-labelled part of each batch as well."""
 
     @model_validator(mode="after")
+    def _fairness_is_asked_of_images_as_they_are(self) -> "JointConfig":
+        if self.method == "freematch" and self.mixup_pseudo_labels and self.mixup.alpha:
+            raise ValueError(
+                "mixup_pseudo_labels=true, but method='freematch' judges the predictions of single images; use false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _an_average_teaches_where_there_is_one(self) -> "JointConfig":
+        if self.policy.teacher == "ema" and not self.ema_decay:
+            raise ValueError("policy.teacher='ema', but ema_decay=0 keeps no average; use for example ema_decay: 0.99")
+        return self
+
+    @model_validator(mode="after")
     def _the_ramp_fits_into_the_epochs(self) -> "JointConfig":
         if self.ramp_start > self.ramp_end:
             raise ValueError(
@@ -328,6 +403,8 @@ class JointConfig(TrainConfig):
 
 class EvaluateConfig(Section):
     """What is asked of the models on the test images besides their accuracy."""
+
+    test_time: ViewsConfig = ViewsConfig()
 
     compound: bool = False
     """Also superpose test images of two different classes, and score whether the two likeliest classes are theirs."""
@@ -391,12 +468,43 @@ class PipelineConfig(Section):
 
     @model_validator(mode="after")
     def _digits_are_never_mirrored(self) -> "PipelineConfig":
-        for stage, train in (("baseline", self.baseline), ("joint", self.joint)):
-            if train.augment.horizontal_flip and self.data.name in WITHOUT_MIRROR_SYMMETRY:
+        views = {
+            "baseline.augment": self.baseline.augment,
+            "joint.augment": self.joint.augment,
+            "joint.strong_augment": self.joint.strong_augment,
+            "pseudo_label.test_time.augment": self.pseudo_label.test_time.augment,
+            "evaluate.test_time.augment": self.evaluate.test_time.augment,
+        }
+        for key, view in views.items():
+            if view and view.horizontal_flip and self.data.name in WITHOUT_MIRROR_SYMMETRY:
                 raise ValueError(
-                    f"{stage}.augment.horizontal_flip=true, but a mirrored image of {self.data.name!r} is another "
+                    f"{key}.horizontal_flip=true, but a mirrored image of {self.data.name!r} is another "
                     "class or none; use false"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_certified_is_what_is_labelled(self) -> "PipelineConfig":
+        label = self.pseudo_label
+        if label.teacher == "ensemble" and label.test_time.views > 1:
+            raise ValueError(
+                f"pseudo_label.test_time.views={label.test_time.views}, but an ensemble looks at each image once; "
+                "use views: 1, or teacher: baseline"
+            )
+        if self.calibrates and label.distribution_alignment:
+            raise ValueError(
+                "pseudo_label.distribution_alignment=true, but it would change the calibrated confidences; use false, "
+                "or no calibration"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_teacher_hands_on_its_weights(self) -> "PipelineConfig":
+        if self.joint.start == "teacher" and self.pseudo_label.teacher != "baseline":
+            raise ValueError(
+                f"joint.start='teacher', but pseudo_label.teacher={self.pseudo_label.teacher!r} need not be a network "
+                "like the student; use joint.start: fresh, or pseudo_label.teacher: baseline"
+            )
         return self
 
     @property

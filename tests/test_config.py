@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from semisup.config import (
+    AugmentConfig,
     DataConfig,
     LabelSmoothingConfig,
     PipelineConfig,
@@ -159,10 +160,12 @@ def test_a_config_cannot_be_changed():
 
 CERTIFIED = {f"pseudo_label.threshold.{key}" for key in ("target_precision", "confidence", "fallback")}
 """Keys of the section that may stand in the place of a number."""
+STRONG = {f"joint.strong_augment.{key}" for key in AugmentConfig.model_fields}
+"""Keys of the section that may be left out."""
 
 
 def test_keys_holds_every_leaf_and_the_sections_above_it():
-    leaves = set(flatten(PipelineConfig()))
+    leaves = set(flatten(PipelineConfig())) | STRONG
     sections = {leaf.rsplit(".", depth)[0] for leaf in leaves for depth in range(1, leaf.count(".") + 1)}
     assert set(keys()) == leaves | sections | CERTIFIED
     assert len(list(keys())) == len(set(keys()))
@@ -194,7 +197,7 @@ def test_keys_that_others_rely_on_are_there(key):
 
 def test_described_are_the_leaves_each_with_its_default_and_hardly_one_without_a_meaning():
     described = {key: (default, meaning) for key, default, meaning in describe_keys()}
-    assert set(described) == set(flatten(PipelineConfig())) | CERTIFIED
+    assert set(described) == set(flatten(PipelineConfig())) | STRONG | CERTIFIED
     assert described["pseudo_label.threshold"][0] == "0.95"
     assert described["data.root"][0] == "unset"
     speak_for_themselves = {"optimizer.name", "schedule.name", "schedule.gamma"}
@@ -281,7 +284,7 @@ def test_a_key_unlike_any_other_is_answered_with_where_to_find_them(complaint):
         ("split.labeled_per_class=0", ["split.labeled_per_class=0", "greater than or equal to 1"]),
         # not among the choices
         ("data.name=mnst", ["data.name='mnst'", "'mnist'"]),
-        ("joint.method=magic", ["joint.method='magic'", "'threshold' or 'online'"]),
+        ("joint.method=magic", ["joint.method='magic'", "'threshold', 'online'"]),
         ("pseudo_label.teacher=student", ["pseudo_label.teacher='student'", "'baseline', 'champion' or 'ensemble'"]),
         ("name=two words", ["name='two words'"]),
         ("promote.model=a/b", ["promote.model='a/b'"]),

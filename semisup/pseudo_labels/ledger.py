@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from semisup.pseudo_labels.curriculum import percentile_threshold
 from semisup.randomness import numpy_generator
 
 
@@ -21,9 +22,15 @@ class Selection:
     """Of the images of each predicted class, the share of the most confident ones (rounded up)."""
     max_disagreement: float | None = None
     """Most disagreement of an ensemble's members."""
+    share_per_round: float | None = None
+    """In round r this share times r of all images, the most confident ones."""
 
     def reasons(
-        self, labels: NDArray[np.int64], confidence: NDArray[np.float32], disagreement: NDArray[np.float32] | None
+        self,
+        labels: NDArray[np.int64],
+        confidence: NDArray[np.float32],
+        disagreement: NDArray[np.float32] | None,
+        round_number: int = 1,
     ) -> NDArray[np.str_]:
         """Why each of N images is rejected, by the first test that it fails; "" where it is accepted.
 
@@ -41,6 +48,9 @@ class Selection:
                 members = np.flatnonzero(labels == label)
                 kept = ceil(self.top_share * len(members))
                 reasons[members[np.argsort(-confidence[members], kind="stable")[kept:]]] = "beyond_top_share"
+        if self.share_per_round is not None:
+            least = percentile_threshold(confidence, round_number, self.share_per_round)
+            reasons[~(confidence >= np.float32(least))] = "beyond_round_share"
         if self.max_disagreement is not None and disagreement is not None:
             reasons[~(disagreement <= np.float32(self.max_disagreement))] = "disagreement"
         reasons[~(confidence >= np.float32(self.threshold))] = "below_threshold"
@@ -72,14 +82,14 @@ def build_ledger(
     labels = probabilities.argmax(axis=1)
     confidence = probabilities[rows, labels]
     second = np.partition(probabilities, -2, axis=1)[:, -2]
-    reasons = selection.reasons(labels, confidence, disagreement)
-    accepted = reasons == ""
     round_number, accepted_round, flipped = 1, pd.Series(pd.NA, index=rows, dtype="Int64"), np.zeros(len(rows), bool)
     if previous is not None:
         assert sorted(previous["id"]) == sorted(ids), "the round before had other images"
         before = previous.set_index("id").loc[list(ids)].reset_index()
         round_number = int(before["round"].iloc[0]) + 1
         accepted_round, flipped = before["accepted_round"], before["label"].to_numpy() != labels
+    reasons = selection.reasons(labels, confidence, disagreement, round_number)
+    accepted = reasons == ""
     return pd.DataFrame(
         {
             "id": ids,

@@ -112,12 +112,13 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
     for number in range(1, config.rounds + 1):
         suffix = f"-{number}" if number > 1 else ""
         labels, student, calibration = f"pseudo_label{suffix}", f"joint{suffix}", {}
+        starts = {"teacher": teacher} if config.joint.start == "teacher" else {}
         if config.calibrates:
             calibration = {"calibrate": f"calibrate{suffix}"}
             steps.append(Step(f"calibrate{suffix}", "calibrate", {"split": "split", "teacher": teacher}))
         steps += [
             Step(labels, "pseudo_label", {"split": "split", "teacher": teacher} | calibration | previous),
-            Step(student, "joint", {"split": "split", "pseudo_label": labels}),
+            Step(student, "joint", {"split": "split", "pseudo_label": labels} | starts),
         ]
         teacher, previous = student, {"previous": labels}
     models = {"baseline": "baseline", "pseudo_label": labels, "joint": student} | calibration

@@ -27,11 +27,11 @@ from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.data.split import Split
 from semisup.errors import UserError
 from semisup.plots import certificate_walk, reliability_diagram, save_png
-from semisup.randomness import numpy_generator
+from semisup.randomness import derive_seed, numpy_generator
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, write_json
 from semisup.stages.teachers import name_teacher
-from semisup.training.predict import predict_log_probabilities
+from semisup.training.predict import predict_views
 
 LARGEST_POOL = 10_000
 """Unlabelled images whose confidences make the grid of thresholds; more would move it by less than a per cent."""
@@ -104,7 +104,7 @@ def why_approximate(config: PipelineConfig, teacher_stage: str) -> list[str]:
         caveats.append("a champion of an earlier pipeline may have been trained on these calibration images")
     elif teacher_stage == "joint":
         caveats.append("the teacher was trained on pseudo-labels that the same calibration images chose")
-    for key in ("top_share", "max_disagreement"):
+    for key in ("top_share", "max_disagreement", "share_per_round"):
         if getattr(config.pseudo_label, key) is not None:
             caveats.append(f"pseudo_label.{key} accepts only a part of the images certified")
     return caveats
@@ -118,10 +118,12 @@ def _predict(
     if len(pool) > LARGEST_POOL:
         rng = numpy_generator(config.seed, "calibration pool")
         pool = pool[np.sort(rng.choice(len(pool), LARGEST_POOL, replace=False))]
-    table = predict_log_probabilities(
+    table = predict_views(
         load_model(teacher).to(pick_device(config)),
         pool_of(config).images[torch.cat([known, pool])],
-        config.pseudo_label.batch_size,
+        config.pseudo_label.test_time,
+        seed=derive_seed(config.seed, "calibration views"),
+        batch_size=config.pseudo_label.batch_size,
         on_batch=lambda done, total: log.progress(done, total, "images"),
     ).numpy()
     return table[: len(known)], table[len(known) :]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from semisup import __version__
 from semisup.calibration import calibration_warnings, measure
@@ -19,11 +19,11 @@ from semisup.config import PipelineConfig
 from semisup.data.datasets import ImageSet, load_test
 from semisup.data.split import Split
 from semisup.evaluation import accuracy_interval, compare_right, evaluate_models
-from semisup.randomness import numpy_generator
+from semisup.randomness import derive_seed, numpy_generator
 from semisup.report import build_report
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, load_model, pick_device, read_json, write_json
-from semisup.training.predict import predict_probabilities
+from semisup.training.predict import predict_views
 
 MODELS = {"baseline": "baseline", "student": "joint"}
 """Name in the tables → stage that left the weights."""
@@ -44,9 +44,9 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     assert list(test.ids) == split.ids("test"), "the test images are not those of the split"
     device = pick_device(config)
     models = {name: load_model(inputs[stage]).to(device) for name, stage in MODELS.items()}
-    metrics = _score_single_images(models, test, out_dir)
+    metrics = _score_single_images(models, test, config, out_dir)
     if config.evaluate.compound:
-        metrics["compound"] = _score_compound_images(models, test, config.seed, out_dir)
+        metrics["compound"] = _score_compound_images(models, test, config, out_dir)
     write_json(out_dir / "metrics.json", metrics)
     build_report(
         {**inputs, "evaluate": out_dir},
@@ -61,7 +61,14 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         _log_compound(metrics["compound"], log)
 
 
-def _score_single_images(models: Mapping[str, nn.Module], test: ImageSet, out_dir: Path) -> dict[str, Any]:
+def _predict(model: nn.Module, images: Tensor, config: PipelineConfig) -> Tensor:
+    """Softmax probabilities (N, C), the mean over `evaluate.test_time.views` views of each image."""
+    return predict_views(model, images, config.evaluate.test_time, seed=derive_seed(config.seed, "test views")).exp()
+
+
+def _score_single_images(
+    models: Mapping[str, nn.Module], test: ImageSet, config: PipelineConfig, out_dir: Path
+) -> dict[str, Any]:
     """The metrics of the test images as they are, whose predictions are left in `out_dir`.
 
     Keys: those of :func:`semisup.evaluation.evaluate_models`, and in baseline and student also calibration, with those
@@ -71,7 +78,7 @@ def _score_single_images(models: Mapping[str, nn.Module], test: ImageSet, out_di
     columns: dict[str, Any] = {"id": test.ids, "truth": truth}
     calibration = {}
     for name, model in models.items():
-        probabilities = predict_probabilities(model, test.images)
+        probabilities = _predict(model, test.images, config)
         confidence, label = (values.numpy() for values in probabilities.max(dim=1))
         columns |= {f"{name}_label": label, f"{name}_confidence": confidence}
         calibration[name] = measure(probabilities.numpy(), truth)
@@ -82,7 +89,9 @@ def _score_single_images(models: Mapping[str, nn.Module], test: ImageSet, out_di
     return metrics
 
 
-def _score_compound_images(models: Mapping[str, nn.Module], test: ImageSet, seed: int, out_dir: Path) -> dict[str, Any]:
+def _score_compound_images(
+    models: Mapping[str, nn.Module], test: ImageSet, config: PipelineConfig, out_dir: Path
+) -> dict[str, Any]:
     """The metrics of as many compound images as there are test images; predictions and examples are left in `out_dir`.
 
     Keys: images; baseline and student {estimate, low, high}, the share whose two likeliest classes are both right;
@@ -91,7 +100,7 @@ def _score_compound_images(models: Mapping[str, nn.Module], test: ImageSet, seed
     somewhat narrower than those of as many independent images.
     """
     labels = test.labels.numpy()
-    pairs = draw_pairs(labels, numpy_generator(seed, "compound pairs"))
+    pairs = draw_pairs(labels, numpy_generator(config.seed, "compound pairs"))
     images = superpose(test.images[pairs[:, 0]], test.images[pairs[:, 1]])
     ids = np.asarray(test.ids)
     columns: dict[str, Any] = {}
@@ -99,13 +108,13 @@ def _score_compound_images(models: Mapping[str, nn.Module], test: ImageSet, seed
         columns |= {f"{side}_id": ids[position], f"{side}_truth": labels[position]}
     right, overlap = {}, {}
     for name, model in models.items():
-        probabilities = predict_probabilities(model, images).numpy()
+        probabilities = _predict(model, images, config).numpy()
         likeliest = two_likeliest(probabilities)
         columns |= {f"{name}_first": likeliest[:, 0], f"{name}_second": likeliest[:, 1]}
         right[name] = top2_right(probabilities, labels[pairs])
         overlap[name] = top2_overlap(probabilities, labels[pairs])
     pd.DataFrame(columns).to_parquet(out_dir / "compound.parquet", index=False)
-    picks = np.sort(numpy_generator(seed, "compound examples").permutation(len(pairs))[:COMPOUND_EXAMPLES])
+    picks = np.sort(numpy_generator(config.seed, "compound examples").permutation(len(pairs))[:COMPOUND_EXAMPLES])
     np.savez_compressed(out_dir / "compound_examples.npz", images=images[picks].numpy(), rows=picks)
     return {
         "images": len(pairs),

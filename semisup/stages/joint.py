@@ -9,14 +9,20 @@ import torch
 from torch import Tensor
 
 from semisup.checks import training_warnings
-from semisup.config import PipelineConfig
+from semisup.config import JointConfig, PipelineConfig
 from semisup.data.split import Split
 from semisup.pseudo_labels import Policy
 from semisup.pseudo_labels.fixed import FixedLabels
+from semisup.pseudo_labels.fixmatch import FixMatch
+from semisup.pseudo_labels.flexmatch import FlexMatch
+from semisup.pseudo_labels.freematch import FreeMatch
+from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
 from semisup.pseudo_labels.online import OnlineArgmax
+from semisup.pseudo_labels.soft import SoftLabels
+from semisup.pseudo_labels.softmatch import SoftMatch
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
+from semisup.stages.files import DatasetFacts, fresh_model, load_model, pick_device, pool_of, save_model
 from semisup.stages.training import EpochReporter, open_checkpoints, save_training
 from semisup.training.loop import Examples, UnlabeledTerm, train
 
@@ -26,7 +32,8 @@ def run(
 ) -> None:
     """Leaves the student's best weights, the history with α and mask rate, and its curves.
 
-    Training goes on from what lies in `checkpoints`.
+    `teacher` among the inputs is whose weights the student starts with; without one it starts anew. Training goes on
+    from what lies in `checkpoints`.
     """
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
@@ -37,7 +44,7 @@ def run(
     ledger = pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet")
     round_number = int(ledger["round"].iloc[0])
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
-    indices, policy = _unlabeled_part(config, split, ledger, device)
+    indices, policy = unlabeled_part(joint, split, ledger, facts.num_classes, device)
     unlabeled = None
     if len(indices):
         unlabeled = UnlabeledTerm(
@@ -49,6 +56,9 @@ def run(
             ramp_end=joint.ramp_end,
             mix=joint.mixup_pseudo_labels,
             smooth=joint.smooth_pseudo_labels,
+            augment=joint.strong_augment,
+            teacher=joint.policy.teacher,
+            view=joint.policy.view or ("same" if joint.method in {"online", "soft"} else "weak"),
         )
     else:
         log.warning("no pseudo-label was accepted: the student learns from the labelled images alone")
@@ -56,9 +66,12 @@ def run(
         steps_per_epoch = math.ceil(len(indices) / joint.unlabeled_batch_size)
     else:
         steps_per_epoch = math.ceil(len(labeled.images) / joint.batch_size)
+    student = fresh_model(config, facts, f"student{of_round}")
+    if "teacher" in inputs:
+        student.load_state_dict(load_model(inputs["teacher"]).state_dict())
     reporter = EpochReporter(log, joint.epochs)
     result = train(
-        fresh_model(config, facts, f"student{of_round}").to(device),
+        student.to(device),
         joint,
         labeled,
         validation,
@@ -76,16 +89,42 @@ def run(
         log.warning(warning)
 
 
-def _unlabeled_part(
-    config: PipelineConfig, split: Split, ledger: pd.DataFrame, device: torch.device
+def unlabeled_part(
+    config: JointConfig, split: Split, ledger: pd.DataFrame, num_classes: int, device: torch.device
 ) -> tuple[Tensor, Policy]:
     """Pool indices of the images in the unlabelled term, and the policy that gives them targets."""
-    match config.joint.method:
+    unlabeled = set(split.ids("unlabeled"))
+    assert unlabeled.issuperset(ledger["id"]), "an image with another role was pseudo-labelled"
+    rows = ledger[ledger["accepted"]] if config.method == "threshold" else ledger
+    indices, labels = (torch.from_numpy(rows[name].to_numpy().copy()) for name in ("index", "label"))
+    if config.method == "threshold":
+        return indices, FixedLabels(labels.to(device))
+    policy = _online_policy(config)
+    if config.policy.temperature != 1:
+        policy = Sharpened(policy, config.policy.temperature)
+    if config.policy.distribution_alignment:
+        shares = torch.bincount(split.labels("labeled"), minlength=num_classes) / len(split.labels("labeled"))
+        policy = Aligned(policy, shares.to(device), config.policy.momentum)
+    if config.policy.ledger_share:
+        confidence = torch.from_numpy(rows["confidence"].to_numpy().copy())
+        policy = Blended(policy, labels.to(device), confidence.to(device), config.policy.ledger_share)
+    return indices, policy
+
+
+def _online_policy(config: JointConfig) -> Policy:
+    policy = config.policy
+    match config.method:
         case "online":
-            return split.indices("unlabeled"), OnlineArgmax()
+            return OnlineArgmax()
+        case "soft":
+            return SoftLabels()
+        case "fixmatch":
+            return FixMatch(policy.threshold)
+        case "flexmatch":
+            return FlexMatch(policy.threshold)
+        case "freematch":
+            return FreeMatch(policy.momentum, policy.fairness_weight)
+        case "softmatch":
+            return SoftMatch(policy.momentum, policy.deviations)
         case "threshold":
-            accepted = ledger[ledger["accepted"]]
-            unlabeled = set(split.ids("unlabeled"))
-            assert unlabeled.issuperset(accepted["id"]), "an image with another role was pseudo-labelled"
-            indices, labels = (torch.from_numpy(accepted[name].to_numpy().copy()) for name in ("index", "label"))
-            return indices, FixedLabels(labels.to(device))
+            raise AssertionError("the ledger's labels are fixed")

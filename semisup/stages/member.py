@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from semisup.config import AugmentConfig, PipelineConfig
-from semisup.data.augment import augment
 from semisup.data.split import Split
 from semisup.ensembles import bootstrap, samme_update, samme_weight, weighted_error
 from semisup.randomness import derive_seed, numpy_generator, torch_generator
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model, write_json
 from semisup.stages.training import EpochReporter, open_checkpoints, save_training
+from semisup.training.batches import augmented
 from semisup.training.loop import Examples, train
 from semisup.training.predict import predict_log_probabilities
 
@@ -127,7 +127,7 @@ def wrong_shares(
     views = 1 if config == AugmentConfig() else VIEWS
     wrong = torch.zeros(len(labeled.images), dtype=torch.float64)
     for _ in range(views):
-        view = augment(labeled.images, **config.model_dump(), generator=generator)
+        view = augmented(labeled.images, config, generator)
         wrong += (predict_log_probabilities(model, view).argmax(dim=1) != labeled.labels.cpu()).double()
     shares: NDArray[np.float64] = (wrong / views).numpy()
     return shares

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -18,10 +19,12 @@ from semisup.ensembles import Ensemble, predict_with_disagreement
 from semisup.evaluation import accuracy_interval
 from semisup.plots import confidence_histogram, picture_grid, save_png
 from semisup.pseudo_labels.ledger import Selection, build_ledger, pick_examples
+from semisup.pseudo_labels.modifiers import align
+from semisup.randomness import derive_seed
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, write_json
 from semisup.stages.teachers import name_teacher
-from semisup.training.predict import predict_log_probabilities
+from semisup.training.predict import predict_views
 
 EXAMPLES_PER_GROUP = 12
 ThresholdKind: TypeAlias = Literal["fixed", "certified", "fallback"]
@@ -46,12 +49,16 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     pool = pool_of(config)
     indices = split.indices("unlabeled")
     model = load_model(inputs["teacher"]).to(device)
-    log_probabilities, disagreement = _predict(model, pool.images[indices], config.pseudo_label.batch_size, log)
+    log_probabilities, disagreement = _predict(model, pool.images[indices], config, log)
     raw = temper(log_probabilities, 1.0)
+    probabilities = temper(log_probabilities, calibration.get("temperature", 1.0))
+    if config.pseudo_label.distribution_alignment:
+        counts = torch.bincount(split.labels("labeled"), minlength=facts.num_classes)
+        probabilities = _aligned(probabilities, counts / counts.sum())
     ledger = build_ledger(
         split.ids("unlabeled"),
         indices.numpy(),
-        temper(log_probabilities, calibration.get("temperature", 1.0)),
+        probabilities,
         selection=selection,
         teacher=teacher,
         raw_confidence=raw.max(axis=1),
@@ -78,21 +85,30 @@ def selection_of(config: PseudoLabelConfig, calibration: Mapping[str, Any]) -> t
     if isinstance(threshold, CertifiedThreshold):
         threshold = float(calibration["threshold"])
         kind = "certified" if calibration["certificate"]["certified"] else "fallback"
-    return Selection(threshold, config.top_share, config.max_disagreement), kind
+    return Selection(threshold, config.top_share, config.max_disagreement, config.share_per_round), kind
 
 
 def _predict(
-    model: nn.Module, images: Tensor, batch_size: int, log: StageLog
+    model: nn.Module, images: Tensor, config: PipelineConfig, log: StageLog
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Log-probabilities (N, C), and the disagreement (N,) of an ensemble's members."""
 
+    settings = config.pseudo_label
+
     def on_batch(done: int, total: int) -> None:
-        log.progress(done, total, "images")
+        log.progress(done, total, "views of images" if settings.test_time.views > 1 else "images")
 
     if isinstance(model, Ensemble):
-        table, disagreement = predict_with_disagreement(model, images, batch_size, on_batch)
+        table, disagreement = predict_with_disagreement(model, images, settings.batch_size, on_batch)
         return table.numpy(), disagreement.numpy()
-    return predict_log_probabilities(model, images, batch_size, on_batch).numpy(), None
+    seed, size = derive_seed(config.seed, "teacher's views"), settings.batch_size
+    return predict_views(model, images, settings.test_time, seed=seed, batch_size=size, on_batch=on_batch).numpy(), None
+
+
+def _aligned(probabilities: NDArray[np.float32], class_shares: Tensor) -> NDArray[np.float32]:
+    """Scaled so that each class has its share of the whole table's probability, as near as one pass comes to it."""
+    table = torch.from_numpy(probabilities)
+    return align(table, class_shares, table.mean(dim=0)).numpy()
 
 
 def audit(

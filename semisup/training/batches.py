@@ -8,6 +8,7 @@ from torch import Tensor
 
 from semisup.config import AugmentConfig
 from semisup.data.augment import augment
+from semisup.data.randaugment import randaugment, weak
 from semisup.randomness import torch_generator
 
 
@@ -85,18 +86,7 @@ class View:
 
     def __call__(self, indices: Tensor) -> Tensor:
         """Every image changed in its own way, and in another one at the next call."""
-        return augment(
-            self.images[indices],
-            rotation=self.config.rotation,
-            shift=self.config.shift,
-            scale=self.config.scale,
-            shear=self.config.shear,
-            horizontal_flip=self.config.horizontal_flip,
-            cutout=self.config.cutout,
-            elastic=self.config.elastic,
-            paste=self.config.paste,
-            generator=self.generator,
-        )
+        return augmented(self.images[indices], self.config, self.generator)
 
     def state(self) -> dict[str, Any]:
         """What decides every view to come, the images themselves apart."""
@@ -105,6 +95,35 @@ class View:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
         self.generator.set_state(state["generator"])
+
+
+def augmented(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """uint8 images (B, C, H, W) changed as configured, each in its own way; float32, on the 0..255 scale.
+
+    Operations on bytes come first (reflected shift, RandAugment), then those that interpolate, cutout last.
+    """
+    if config.reflect:
+        images = weak(images, shift=config.shift, horizontal_flip=config.horizontal_flip, generator=generator)
+    if config.randaugment:
+        images = randaugment(
+            images,
+            operations=config.randaugment,
+            magnitude=config.magnitude,
+            generator=generator,
+            cutout=config.cutout,
+        )
+    return augment(
+        images,
+        rotation=config.rotation,
+        shift=0.0 if config.reflect else config.shift,
+        scale=config.scale,
+        shear=config.shear,
+        horizontal_flip=config.horizontal_flip and not config.reflect,
+        cutout=0.0 if config.randaugment else config.cutout,
+        elastic=config.elastic,
+        paste=config.paste,
+        generator=generator,
+    )
 
 
 class ImageStream:

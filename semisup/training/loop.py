@@ -91,8 +91,9 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     The same arguments give the same bits on a CPU with the same number of threads, unless the budget is one of time. An
     epoch has `steps_per_epoch` steps; with a budget it is one of `config.epochs` equal parts of that. `on_epoch` gets
     each epoch's record: epoch (from 1), losses in nats, accuracies as fractions, learning rate, steps done so far,
-    seconds; with an unlabelled term also alpha, both parts of the loss, mask_rate (share of the unlabelled batch that carries weight), unlabeled_share
-    (its part in the gradient). Weighted images count by their weights in the training loss and accuracy.
+    seconds; with an unlabelled term also alpha, both parts of the loss, mask_rate (share of the unlabelled batch that
+    carries weight), unlabeled_share (its part in the gradient). Weighted images count by their weights in the training
+    loss and accuracy.
 
     From `checkpoints` a training that was interrupted goes on with the bits of an undisturbed one (`seconds` apart).
     `on_resume` is then told the last epoch that need not be repeated, and `on_epoch` gets the records of all epochs

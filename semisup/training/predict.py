@@ -6,6 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semisup.config import ViewsConfig
+from semisup.randomness import torch_generator
+from semisup.training.batches import augmented
+
 
 def predict_probabilities(
     model: nn.Module,
@@ -23,19 +27,20 @@ def predict_log_probabilities(
     images: Tensor,
     batch_size: int = 1024,
     on_batch: Callable[[int, int], None] | None = None,
+    see: Callable[[Tensor], Tensor] = lambda batch: batch,
 ) -> Tensor:
     """Logarithms of the softmax probabilities, float32 (N, C) on the CPU, of uint8 images (N, ...), in eval mode.
 
     They are the logits but for a constant of each image, so that a temperature may divide them. The table is allocated
     once and filled: appending batch after batch costs quadratic time. `on_batch(done, total)` is told how many images
-    are done.
+    are done. `see` turns a batch on its device into what the model looks at.
     """
     model.eval()
     device = next(model.parameters()).device
     table: Tensor | None = None
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size].to(device, non_blocking=True)
-        predicted = model(batch).log_softmax(dim=1)
+        predicted = model(see(batch)).log_softmax(dim=1)
         if table is None:
             table = torch.empty(len(images), predicted.shape[1])
         table[start : start + len(batch)] = predicted
@@ -43,6 +48,38 @@ def predict_log_probabilities(
             on_batch(min(start + batch_size, len(images)), len(images))
     assert table is not None, "no images to predict"
     return table
+
+
+def predict_views(
+    model: nn.Module,
+    images: Tensor,
+    config: ViewsConfig,
+    *,
+    seed: int,
+    batch_size: int = 1024,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Logarithms of the mean softmax probabilities over the views of each image, float32 (N, C) on the CPU.
+
+    The first view is the image as it is; the others are drawn from `seed`. `on_batch(done, total)` counts every view.
+    """
+    total, generator = config.views * len(images), torch_generator(seed, "test-time views", images.device)
+    mean: Tensor | None = None
+    for number in range(config.views):
+
+        def seen(batch: Tensor, first: bool = number == 0) -> Tensor:
+            return batch if first else augmented(batch, config.augment, generator)
+
+        def told(done: int, _: int, before: int = number * len(images)) -> None:
+            if on_batch is not None:
+                on_batch(before + done, total)
+
+        table = predict_log_probabilities(model, images, batch_size, told, seen)
+        if config.views == 1:
+            return table
+        mean = table.exp() / config.views if mean is None else mean.add_(table.exp(), alpha=1 / config.views)
+    assert mean is not None
+    return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
 
 
 @torch.inference_mode()

@@ -221,7 +221,7 @@ def test_where_all_images_that_fit_it_are_right_the_temperature_stays_1_and_a_li
     split = pd.read_parquet(folders["split"] / "split.parquet")
     labels = torch.tensor(split.loc[split["role"] == "calibration", "label"].tolist())
     logits = torch.cat([8.0 * torch.nn.functional.one_hot(labels, 10), torch.zeros(500, 10)])
-    monkeypatch.setattr(calibrate, "predict_log_probabilities", lambda *_, **__: logits.log_softmax(dim=1))
+    monkeypatch.setattr(calibrate, "predict_views", lambda *_, **__: logits.log_softmax(dim=1))
     values, ear = calibrated(changed(config, pseudo_label={"threshold": 0.9}), folders, tmp_path / "out")
     assert values["temperature"] == 1.0
     assert "are right" in ear.warnings[0]
@@ -230,13 +230,13 @@ def test_where_all_images_that_fit_it_are_right_the_temperature_stays_1_and_a_li
 def test_a_large_pool_is_represented_by_a_random_part(config, folders, tmp_path, monkeypatch):
     monkeypatch.setattr(calibrate, "LARGEST_POOL", 100)
     seen: list[int] = []
-    predict = calibrate.predict_log_probabilities
+    predict = calibrate.predict_views
 
     def counting(model: Any, images: Any, *arguments: Any, **keywords: Any) -> Any:
         seen.append(len(images))
         return predict(model, images, *arguments, **keywords)
 
-    monkeypatch.setattr(calibrate, "predict_log_probabilities", counting)
+    monkeypatch.setattr(calibrate, "predict_views", counting)
     values, _ = calibrated(config, folders, tmp_path / "out")
     assert seen == [300 + 100]
     shares = [step["share"] for step in values["certificate"]["path"]]
