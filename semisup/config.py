@@ -295,6 +295,26 @@ class CertifiedThreshold(Section):
     """Where nothing can be certified: a fixed threshold, or `stop` with an error."""
 
 
+class UncertaintyConfig(Section):
+    """Monte Carlo dropout: several passes with dropout on, and how far they differ (UPS, Rizve et al. 2021)."""
+
+    passes: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Forward passes; their mean is the prediction, and their standard deviation its uncertainty. 0: one plain pass.
+    UPS: 10, with `threshold: 0.7`."""
+    positive: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Accept a pseudo-label whose uncertainty is at most this."""
+    negative_confidence: Fraction = 0.05
+    """Of an image that is not accepted, a class of at most this probability is learnt as one that it is not …"""
+    negative: Annotated[float, Field(ge=0, le=1)] = 0.005
+    """… where the uncertainty of that is at most this."""
+
+    @model_validator(mode="after")
+    def _passes_differ(self) -> "UncertaintyConfig":
+        if self.passes == 1:
+            raise ValueError("passes=1 has no standard deviation; use at least 2, or 0 for none")
+        return self
+
+
 class PseudoLabelConfig(Section):
     """The frozen teacher labels every unlabelled image once a round."""
 
@@ -319,6 +339,7 @@ class PseudoLabelConfig(Section):
     distribution_alignment: bool = False
     """Scale the probabilities of each class so that their mean over the pool is the labelled images' class share."""
     test_time: ViewsConfig = ViewsConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
     batch_size: PositiveInt = 1024
     """Images per forward pass; it cannot change the result beyond floating point."""
 
@@ -350,10 +371,13 @@ class PolicyConfig(Section):
 class JointConfig(TrainConfig):
     """A student learns from labels and pseudo-labels: L = L_labelled + α(t)·L_unlabelled."""
 
-    method: Literal["threshold", "online", "soft", "fixmatch", "flexmatch", "freematch", "softmatch"] = "threshold"
-    """`threshold`: the ledger's accepted labels, fixed. The others make labels at every step for every unlabelled
-    image: `online` the student's own argmax (Lee 2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al.
-    2020), `flexmatch` (Zhang et al. 2021), `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023)."""
+    method: Literal["threshold", "ups", "online", "soft", "fixmatch", "flexmatch", "freematch", "softmatch"] = (
+        "threshold"
+    )
+    """`threshold`: the ledger's accepted labels, fixed. `ups`: these, and the classes that an image is not (Rizve et
+    al. 2021). The others make labels at every step for every unlabelled image: `online` the student's own argmax (Lee
+    2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al. 2020), `flexmatch` (Zhang et al. 2021),
+    `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023)."""
     policy: PolicyConfig = PolicyConfig()
     start: Literal["fresh", "teacher"] = "fresh"
     """Initial weights: new ones, or those of the teacher that labelled the round (not of an ensemble)."""
@@ -376,9 +400,9 @@ class JointConfig(TrainConfig):
 
     @model_validator(mode="after")
     def _fairness_is_asked_of_images_as_they_are(self) -> "JointConfig":
-        if self.method == "freematch" and self.mixup_pseudo_labels and self.mixup.alpha:
+        if self.method in {"freematch", "ups"} and self.mixup_pseudo_labels and self.mixup.alpha:
             raise ValueError(
-                "mixup_pseudo_labels=true, but method='freematch' judges the predictions of single images; use false"
+                f"mixup_pseudo_labels=true, but method={self.method!r} judges predictions of single images; use false"
             )
         return self
 
@@ -426,6 +450,8 @@ class RuntimeConfig(Section):
     """`auto` takes CUDA where it is present."""
     threads: PositiveInt | None = None
     """CPU threads of torch; unset: all cores. Bits are the same only for the same number of threads."""
+    channels_last: bool = False
+    """Keep each pixel's channels together in memory: convolutions are then faster on most processors and GPUs."""
     parallel_members: PositiveInt = 2
     """Members of a bagging ensemble that are trained at the same time, each in a process with one CPU thread. A process
     takes ten seconds to begin: for members that are trained in less, 1 is faster."""
@@ -496,6 +522,25 @@ class PipelineConfig(Section):
                 "pseudo_label.distribution_alignment=true, but it would change the calibrated confidences; use false, "
                 "or no calibration"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _uncertainty_is_measured_and_used(self) -> "PipelineConfig":
+        label, passes = self.pseudo_label, self.pseudo_label.uncertainty.passes
+        if self.joint.method == "ups" and not passes:
+            raise ValueError(
+                "joint.method='ups', but pseudo_label.uncertainty.passes=0 measures no uncertainty; use for example 10"
+            )
+        for key, clashes in {
+            "pseudo_label.teacher='ensemble'": label.teacher == "ensemble",
+            f"pseudo_label.test_time.views={label.test_time.views}": label.test_time.views > 1,
+            "a calibration": self.calibrates,
+        }.items():
+            if passes and clashes:
+                raise ValueError(
+                    f"pseudo_label.uncertainty.passes={passes} and {key} do not go together: each makes predictions of "
+                    "its own; use one of them"
+                )
         return self
 
     @model_validator(mode="after")

@@ -22,6 +22,8 @@ class Selection:
     """Of the images of each predicted class, the share of the most confident ones (rounded up)."""
     max_disagreement: float | None = None
     """Most disagreement of an ensemble's members."""
+    max_uncertainty: float | None = None
+    """Most standard deviation over the passes of Monte Carlo dropout."""
     share_per_round: float | None = None
     """In round r this share times r of all images, the most confident ones."""
 
@@ -30,6 +32,8 @@ class Selection:
         labels: NDArray[np.int64],
         confidence: NDArray[np.float32],
         disagreement: NDArray[np.float32] | None,
+        *,
+        uncertainty: NDArray[np.float32] | None = None,
         round_number: int = 1,
     ) -> NDArray[np.str_]:
         """Why each of N images is rejected, by the first test that it fails; "" where it is accepted.
@@ -37,11 +41,13 @@ class Selection:
         Of equally confident images at the edge of a class's share, those that come first are taken.
 
         Raises:
-            ValueError: there is a limit on the disagreement, but no disagreement.
+            ValueError: there is a limit on the disagreement or the uncertainty, but there is none.
         Source of the share per class: Zou et al. 2018, section 3.2 (class-balanced self-training).
         """
         if self.max_disagreement is not None and disagreement is None:
             raise ValueError(f"max_disagreement={self.max_disagreement}, but a single model has no disagreement")
+        if self.max_uncertainty is not None and uncertainty is None:
+            raise ValueError(f"max_uncertainty={self.max_uncertainty}, but a single pass has no uncertainty")
         reasons = np.full(len(labels), "", dtype="<U24")
         if self.top_share is not None:
             for label in np.unique(labels):
@@ -53,6 +59,8 @@ class Selection:
             reasons[~(confidence >= np.float32(least))] = "beyond_round_share"
         if self.max_disagreement is not None and disagreement is not None:
             reasons[~(disagreement <= np.float32(self.max_disagreement))] = "disagreement"
+        if self.max_uncertainty is not None and uncertainty is not None:
+            reasons[~(uncertainty <= np.float32(self.max_uncertainty))] = "uncertain"
         reasons[~(confidence >= np.float32(self.threshold))] = "below_threshold"
         return reasons
 
@@ -66,17 +74,18 @@ def build_ledger(
     teacher: str,
     raw_confidence: NDArray[np.float32] | None = None,
     disagreement: NDArray[np.float32] | None = None,
+    uncertainty: NDArray[np.float32] | None = None,
     previous: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The ledger of N images with probabilities (N, C); `previous` is that of the round before, in any order of rows.
 
     `probabilities` are calibrated where there was a calibration, and `raw_confidence` (N,) is what the teacher said
-    before it. `disagreement` (N,) is that of an ensemble.
+    before it. `disagreement` (N,) is that of an ensemble, `uncertainty` (N,) that of Monte Carlo dropout.
 
     Columns: id, index (row in the pool), label, confidence (largest probability), raw_confidence, margin (over the
-    second largest), disagreement (null for a single model), accepted, reason ("" where accepted), teacher, round (from
-    1), accepted_round (the round that first accepted the image, null while none did), flipped (the label is another one
-    than in the round before).
+    second largest), disagreement (null for a single model), uncertainty (null for a single pass), accepted, reason (""
+    where accepted), teacher, round (from 1), accepted_round (the round that first accepted the image, null while none
+    did), flipped (the label is another one than in the round before).
     """
     rows = np.arange(len(probabilities))
     labels = probabilities.argmax(axis=1)
@@ -88,7 +97,7 @@ def build_ledger(
         before = previous.set_index("id").loc[list(ids)].reset_index()
         round_number = int(before["round"].iloc[0]) + 1
         accepted_round, flipped = before["accepted_round"], before["label"].to_numpy() != labels
-    reasons = selection.reasons(labels, confidence, disagreement, round_number)
+    reasons = selection.reasons(labels, confidence, disagreement, uncertainty=uncertainty, round_number=round_number)
     accepted = reasons == ""
     return pd.DataFrame(
         {
@@ -99,6 +108,7 @@ def build_ledger(
             "raw_confidence": confidence if raw_confidence is None else raw_confidence,
             "margin": confidence - second,
             "disagreement": pd.array([pd.NA] * len(rows) if disagreement is None else disagreement, dtype="Float32"),
+            "uncertainty": pd.array([pd.NA] * len(rows) if uncertainty is None else uncertainty, dtype="Float32"),
             "accepted": accepted,
             "reason": reasons,
             "teacher": teacher,

@@ -80,7 +80,7 @@ def pick_device(config: PipelineConfig) -> torch.device:
 
 def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn.Module:
     """A new network for the data set, its initial weights derived from the config's seed and `purpose`."""
-    return build_model(
+    model = build_model(
         config.model.name,
         facts.image_shape,
         facts.num_classes,
@@ -91,6 +91,9 @@ def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn
         batch_norm=config.model.batch_norm,
         seed=derive_seed(config.seed, f"{purpose} weights"),
     )
+    if config.runtime.channels_last:
+        model.to(memory_format=torch.channels_last)
+    return model
 
 
 def save_model(

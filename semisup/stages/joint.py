@@ -20,6 +20,7 @@ from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
 from semisup.pseudo_labels.online import OnlineArgmax
 from semisup.pseudo_labels.soft import SoftLabels
 from semisup.pseudo_labels.softmatch import SoftMatch
+from semisup.pseudo_labels.ups import UncertaintyLabels
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, fresh_model, load_model, pick_device, pool_of, save_model
@@ -95,10 +96,20 @@ def unlabeled_part(
     """Pool indices of the images in the unlabelled term, and the policy that gives them targets."""
     unlabeled = set(split.ids("unlabeled"))
     assert unlabeled.issuperset(ledger["id"]), "an image with another role was pseudo-labelled"
-    rows = ledger[ledger["accepted"]] if config.method == "threshold" else ledger
+    rows = ledger
+    if config.method == "threshold":
+        rows = ledger[ledger["accepted"]]
+    elif config.method == "ups":
+        rows = ledger[ledger["accepted"] | (ledger["negative"].map(len) > 0)]
     indices, labels = (torch.from_numpy(rows[name].to_numpy().copy()) for name in ("index", "label"))
     if config.method == "threshold":
         return indices, FixedLabels(labels.to(device))
+    if config.method == "ups":
+        negative = torch.zeros(len(rows), num_classes, dtype=torch.bool)
+        for place, classes in enumerate(rows["negative"]):
+            negative[place, list(classes)] = True
+        accepted = torch.from_numpy(rows["accepted"].to_numpy().copy())
+        return indices, UncertaintyLabels(labels.to(device), accepted.to(device), negative.to(device))
     policy = _online_policy(config)
     if config.policy.temperature != 1:
         policy = Sharpened(policy, config.policy.temperature)
@@ -126,5 +137,5 @@ def _online_policy(config: JointConfig) -> Policy:
             return FreeMatch(policy.momentum, policy.fairness_weight)
         case "softmatch":
             return SoftMatch(policy.momentum, policy.deviations)
-        case "threshold":
+        case "threshold" | "ups":
             raise AssertionError("the ledger's labels are fixed")

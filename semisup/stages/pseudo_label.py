@@ -1,6 +1,7 @@
 """Stage `pseudo_label`: the frozen teacher labels every unlabelled image, in every round anew, into the ledger."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -16,10 +17,12 @@ from semisup.config import CertifiedThreshold, PipelineConfig, PseudoLabelConfig
 from semisup.data.datasets import UNLABELED, ImageSet
 from semisup.data.split import Split
 from semisup.ensembles import Ensemble, predict_with_disagreement
+from semisup.errors import UserError
 from semisup.evaluation import accuracy_interval
 from semisup.plots import confidence_histogram, picture_grid, save_png
 from semisup.pseudo_labels.ledger import Selection, build_ledger, pick_examples
 from semisup.pseudo_labels.modifiers import align
+from semisup.pseudo_labels.ups import mc_dropout, select
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, write_json
@@ -49,9 +52,9 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     pool = pool_of(config)
     indices = split.indices("unlabeled")
     model = load_model(inputs["teacher"]).to(device)
-    log_probabilities, disagreement = _predict(model, pool.images[indices], config, log)
-    raw = temper(log_probabilities, 1.0)
-    probabilities = temper(log_probabilities, calibration.get("temperature", 1.0))
+    opinion = _predict(model, pool.images[indices], config, log)
+    raw = temper(opinion.log_probabilities, 1.0)
+    probabilities = temper(opinion.log_probabilities, calibration.get("temperature", 1.0))
     if config.pseudo_label.distribution_alignment:
         counts = torch.bincount(split.labels("labeled"), minlength=facts.num_classes)
         probabilities = _aligned(probabilities, counts / counts.sum())
@@ -62,9 +65,14 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         selection=selection,
         teacher=teacher,
         raw_confidence=raw.max(axis=1),
-        disagreement=disagreement,
+        disagreement=opinion.disagreement,
+        uncertainty=opinion.uncertainty,
         previous=pd.read_parquet(previous / "pseudo_labels.parquet") if previous else None,
     )
+    if opinion.deviations is not None:
+        negative = _negative_classes(raw, opinion.deviations, config.pseudo_label)
+        negative[ledger["accepted"].to_numpy()] = False
+        ledger["negative"] = [np.flatnonzero(row).tolist() for row in negative]
     ledger.to_parquet(out_dir / "pseudo_labels.parquet", index=False)
     # An audit, after the ledger is written: nothing below can change a label.
     truth = pool.labels[indices].numpy()
@@ -85,24 +93,64 @@ def selection_of(config: PseudoLabelConfig, calibration: Mapping[str, Any]) -> t
     if isinstance(threshold, CertifiedThreshold):
         threshold = float(calibration["threshold"])
         kind = "certified" if calibration["certificate"]["certified"] else "fallback"
-    return Selection(threshold, config.top_share, config.max_disagreement, config.share_per_round), kind
+    uncertainty = config.uncertainty.positive if config.uncertainty.passes else None
+    return Selection(threshold, config.top_share, config.max_disagreement, uncertainty, config.share_per_round), kind
 
 
-def _predict(
-    model: nn.Module, images: Tensor, config: PipelineConfig, log: StageLog
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Log-probabilities (N, C), and the disagreement (N,) of an ensemble's members."""
+@dataclass(frozen=True)
+class _Opinion:
+    """What the teacher thinks of N images."""
 
+    log_probabilities: NDArray[np.float32]
+    """(N, C)."""
+    disagreement: NDArray[np.float32] | None = None
+    """(N,), of an ensemble's members."""
+    deviations: NDArray[np.float32] | None = None
+    """(N, C), over the passes of Monte Carlo dropout."""
+
+    @property
+    def uncertainty(self) -> NDArray[np.float32] | None:
+        """Deviation of the likeliest class, (N,)."""
+        if self.deviations is None:
+            return None
+        return np.take_along_axis(self.deviations, self.log_probabilities.argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+def _predict(model: nn.Module, images: Tensor, config: PipelineConfig, log: StageLog) -> _Opinion:
     settings = config.pseudo_label
+    size, passes = settings.batch_size, settings.uncertainty.passes
 
     def on_batch(done: int, total: int) -> None:
         log.progress(done, total, "views of images" if settings.test_time.views > 1 else "images")
 
     if isinstance(model, Ensemble):
-        table, disagreement = predict_with_disagreement(model, images, settings.batch_size, on_batch)
-        return table.numpy(), disagreement.numpy()
-    seed, size = derive_seed(config.seed, "teacher's views"), settings.batch_size
-    return predict_views(model, images, settings.test_time, seed=seed, batch_size=size, on_batch=on_batch).numpy(), None
+        table, disagreement = predict_with_disagreement(model, images, size, on_batch)
+        return _Opinion(table.numpy(), disagreement.numpy())
+    if passes:
+        try:
+            mean, deviations = mc_dropout(model, images, passes, size, derive_seed(config.seed, "teacher's passes"))
+        except ValueError as error:
+            raise UserError(f"pseudo_label.uncertainty.passes={passes}, but {error}: model.dropout: 0.2") from error
+        return _Opinion(mean.clamp(min=torch.finfo(mean.dtype).tiny).log().numpy(), deviations=deviations.numpy())
+    seed = derive_seed(config.seed, "teacher's views")
+    table = predict_views(model, images, settings.test_time, seed=seed, batch_size=size, on_batch=on_batch)
+    return _Opinion(table.numpy())
+
+
+def _negative_classes(
+    probabilities: NDArray[np.float32], deviations: NDArray[np.float32], config: PseudoLabelConfig
+) -> NDArray[np.bool_]:
+    """Which classes (N, C) an image is surely not, by the limits of `uncertainty`."""
+    assert isinstance(config.threshold, float), "nothing is certified with Monte Carlo dropout"
+    _, _, negative = select(
+        torch.from_numpy(probabilities),
+        torch.from_numpy(deviations),
+        positive_confidence=config.threshold,
+        positive_uncertainty=config.uncertainty.positive,
+        negative_confidence=config.uncertainty.negative_confidence,
+        negative_uncertainty=config.uncertainty.negative,
+    )
+    return negative.numpy()
 
 
 def _aligned(probabilities: NDArray[np.float32], class_shares: Tensor) -> NDArray[np.float32]:
