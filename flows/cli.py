@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_deploy, cli_ensemble, cli_regress, cli_runs, cli_serve, cli_stages
+from flows import cli_benchmark, cli_deploy, cli_ensemble, cli_regress, cli_runs, cli_serve, cli_stages
 from flows.commands import (
     AsJson,
     ConfigName,
@@ -87,6 +87,9 @@ def run(
         _print_result(result)
 
 
+app.command(epilog="Example:  semisup benchmark digits --seeds 5 --compare my.yaml --labels 50,100,200,500")(
+    cli_benchmark.benchmark
+)
 app.command(epilog="Example:  semisup ensemble digits_bagging --set ensemble.members=7")(cli_ensemble.ensemble)
 app.command(epilog="Example:  semisup stage joint digits --upstream pseudo_label=RUN_ID --force")(cli_stages.stage)
 app.command()(cli_stages.status)

@@ -9,6 +9,11 @@ from semisup.tracking.stored import StoredRun
 SINGLE = ("baseline_test_accuracy", "student_test_accuracy", "test_accuracy_difference")
 COMPOUND = ("baseline_compound_accuracy", "student_compound_accuracy", "compound_accuracy_difference")
 
+CPU_SECONDS = "cpu_seconds"
+"""What the processors worked for a stage; of a reused one, what they once did."""
+TESTS = ("evaluate", "promote")
+"""Stages that make no model, but judge those that are there."""
+
 
 @dataclass(frozen=True)
 class StageResult:
@@ -43,10 +48,10 @@ class PipelineResult:
     """What was decided about the champion, and why; None where nothing was to be decided."""
 
     def figures(self) -> dict[str, float]:
-        """The key figures: fractions, and a p-value.
+        """The key figures: fractions, a p-value, and the CPU seconds of all stages that make the model.
 
-        Absent are the precision where the truth is unknown, a threshold that was not certified, and accuracies on
-        compound images where none were asked for.
+        Absent are the precision where the truth is unknown, a threshold that was not certified, accuracies on
+        compound images where none were asked for, and CPU seconds where a reused stage did not yet count them.
         """
         evaluate, pseudo = self.stages["evaluate"].figures, self._of_last_round("pseudo_label")
         figures = {name: evaluate[name] for name in [*_with_ends(*SINGLE), "mcnemar_p"]}
@@ -56,6 +61,9 @@ class PipelineResult:
         calibrate = self._of_last_round("calibrate")
         if calibrate.get("certified"):
             figures["certified_threshold"] = calibrate["threshold"]
+        making = [step.figures for name, step in self.stages.items() if name not in TESTS]
+        if all(CPU_SECONDS in step for step in making):
+            figures[CPU_SECONDS] = round(sum(step[CPU_SECONDS] for step in making), 3)
         return figures | {name: evaluate[name] for name in _with_ends(*COMPOUND) if name in evaluate}
 
     def _of_last_round(self, stage: str) -> Mapping[str, float]:

@@ -17,14 +17,15 @@ SECONDS_TO_END = 10.0
 def main() -> None:
     """Run Prefect's command line with the arguments after the first one, which is the parent's process id."""
     parent = int(sys.argv.pop(1))
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 
     from prefect.cli import app
 
     app()
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
+    """Wait until this process has another parent, then end it: with SIGTERM, and if that does not help by force."""
     while os.getppid() == parent:
         time.sleep(SECONDS_BETWEEN_LOOKS)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -7,6 +7,7 @@ never both go on: of two claims the later one is written before its owner looks.
 
 import asyncio
 import logging
+import os
 import random
 import shutil
 import time
@@ -19,7 +20,7 @@ from typing import Any
 from flows import display
 from flows.publish import publish_link
 from flows.recorder import StageRecorder
-from flows.results import StageResult
+from flows.results import CPU_SECONDS, StageResult
 from flows.workplace import checkpoint_folder, scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
@@ -159,20 +160,22 @@ class _Work:
             run.log_config(self.config, SECTIONS[self.step.stage])
             run.log_lineage(self.lineage)
             recorder = StageRecorder(run, self.logger)
+            cpu_before = cpu_seconds()
             out_dir = self._run_stage(recorder)
+            cost = {CPU_SECONDS: cpu_seconds() - cpu_before}
             last = {"output_digest": run.log_outputs(out_dir)}
             run.describe("\n\n".join(recorder.lines))
             if self.step.stage == "joint":
                 example = pool_of(self.config).images[:8]
                 last["model_id"] = log_model(self.tracker, run.id, load_model(out_dir), example)
             seconds = time.perf_counter() - started
-            run.log_metrics({"stage_seconds": seconds})
+            run.log_metrics({"stage_seconds": seconds} | cost)
             run.set_tags(last)
             if self.tracker.get(run.id).status != "RUNNING":
                 raise WithdrawnError
             run.set_tags({"complete": "true"})
         shutil.rmtree(self._checkpoints, ignore_errors=True)
-        return StageResult(run.id, last["output_digest"], seconds, recorder.summary)
+        return StageResult(run.id, last["output_digest"], seconds, recorder.summary | cost)
 
     @property
     def _checkpoints(self) -> Path:
@@ -223,6 +226,15 @@ class _Work:
             text=f"{self.step.name} in MLflow",
             description=f"Run {run_id} of {self.config.name}, seed {self.config.seed}; `semisup ui` serves the page.",
         )
+
+
+def cpu_seconds() -> float:
+    """Seconds that the processors have worked for this process, all threads, and for those of its children that ended.
+
+    What a crash or an interruption cost is not in a stage's figure: it counts from the checkpoint on.
+    """
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
 
 
 def tell(logger: Logger, text: str, *, warning: bool = False) -> None:

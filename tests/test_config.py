@@ -284,7 +284,7 @@ def test_a_key_unlike_any_other_is_answered_with_where_to_find_them(complaint):
         ("split.labeled_per_class=0", ["split.labeled_per_class=0", "greater than or equal to 1"]),
         # not among the choices
         ("data.name=mnst", ["data.name='mnst'", "'mnist'"]),
-        ("joint.method=magic", ["joint.method='magic'", "'threshold', 'online'"]),
+        ("joint.method=magic", ["joint.method='magic'", "'threshold', 'ups', 'online'"]),
         ("pseudo_label.teacher=student", ["pseudo_label.teacher='student'", "'baseline', 'champion' or 'ensemble'"]),
         ("name=two words", ["name='two words'"]),
         ("promote.model=a/b", ["promote.model='a/b'"]),

@@ -83,6 +83,26 @@ def test_compound_figures_are_told_where_there_are_some():
     ]
 
 
+def timed(**cpu_seconds: float) -> PipelineResult:
+    """A result in which these steps have counted what they cost."""
+    plain = a_result(PSEUDO)
+    stages = {
+        name: replace(
+            stage, figures=stage.figures | ({"cpu_seconds": cpu_seconds[name]} if name in cpu_seconds else {})
+        )
+        for name, stage in plain.stages.items()
+    }
+    return replace(plain, stages=stages)
+
+
+def test_cpu_seconds_are_those_of_the_stages_that_make_the_model_reused_ones_included():
+    assert timed(split=0.5, pseudo_label=2.25, evaluate=100.0).as_json()["cpu_seconds"] == 2.75
+
+
+def test_cpu_seconds_are_not_told_where_a_stage_has_not_counted_them():
+    assert "cpu_seconds" not in timed(split=0.5, evaluate=100.0).as_json()
+
+
 def calibrated(*certificates: dict[str, float]) -> PipelineResult:
     """A result with a step `calibrate` per round."""
     names = ["calibrate", "calibrate-2"]

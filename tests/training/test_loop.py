@@ -33,7 +33,6 @@ COLUMNS = {
     "validation_accuracy",
     "learning_rate",
     "steps",
-    "steps",
     "seconds",
 }
 JOINT_COLUMNS = COLUMNS | {"alpha", "supervised_loss", "unsupervised_loss", "mask_rate", "unlabeled_share"}

@@ -9,7 +9,7 @@ from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
 from semisup.config import OptimizerConfig, ScheduleConfig
-from semisup.training.schedules import alpha_ramp, build_optimizer, lr_factor, set_learning_rate
+from semisup.training.schedules import alpha_ramp, build_optimizer, lr_factor
 
 
 @pytest.mark.parametrize(

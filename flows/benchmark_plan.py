@@ -1,0 +1,194 @@
+"""What a benchmark has to run, known to be possible before anything is started or written."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import typer
+
+from flows.config_names import find_config
+from flows.preparation import keep_prefect_off_the_screen
+from semisup.config import PipelineConfig
+from semisup.config_files import load_config
+from semisup.errors import UserError
+from semisup.lineage import pin_code_versions
+from semisup.stages.files import pool_of
+from semisup.stages.preflight import DataDigests, check
+
+OURS = {
+    "seed": "--seeds says how many",
+    "runtime.threads": "every run has one thread",
+    "runtime.parallel_members": "--parallel says how many processes work at a time",
+    "promote.enabled": "the best of several seeds on the test images is no champion",
+}
+"""Keys that a benchmark sets itself, and why."""
+FIXED = ("runtime.threads=1", "runtime.parallel_members=1", "promote.enabled=false")
+LABELS_KEY = "split.labeled_per_class"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pipeline run."""
+
+    argument: str
+    """The config as the command line names it."""
+    overrides: tuple[str, ...]
+    config: PipelineConfig
+    digests: DataDigests
+    labels: int | None
+    """Labelled training images in all, where the benchmark sets their number."""
+
+    @property
+    def command(self) -> list[str]:
+        """Arguments of `semisup` that do the same."""
+        pairs = [word for override in self.overrides for word in ("--set", override)]
+        return ["run", self.argument, *pairs, "--json"]
+
+    @property
+    def words(self) -> str:
+        """Such as "digits, 50 labels, seed 3"."""
+        labels = "" if self.labels is None else f"{self.labels:,} labels, "
+        return f"{self.config.name}, {labels}seed {self.config.seed}"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One config over its seeds, perhaps with another number of labels."""
+
+    name: str
+    labels: int | None
+    jobs: tuple[Job, ...]
+
+    @property
+    def config(self) -> PipelineConfig:
+        """That of the first seed."""
+        return self.jobs[0].config
+
+
+@dataclass(frozen=True)
+class BenchmarkPlan:
+    """A config, those it is compared with, and itself with other numbers of labels."""
+
+    main: Variant
+    compared: tuple[Variant, ...]
+    by_labels: tuple[Variant, ...]
+    """In the order of their numbers of labels."""
+    overrides: tuple[str, ...]
+    """Those of the command line."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """0 … n − 1."""
+        return [job.config.seed for job in self.main.jobs]
+
+    def jobs(self) -> list[Job]:
+        """The runs of all variants, in the order in which they begin."""
+        return [job for variant in self.variants() for job in variant.jobs]
+
+    def variants(self) -> Iterator[Variant]:
+        """All of them, in the order in which they run."""
+        yield self.main
+        yield from self.compared
+        yield from self.by_labels
+
+
+def planned(
+    config: str, compare: Sequence[str], seeds: int, labels: str | None, overrides: Sequence[str]
+) -> BenchmarkPlan:
+    """The plan of a command line; warnings are printed once each.
+
+    Raises:
+        UserError: there is a mistake in it, in a config or in the data, or a configured server does not answer.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds}: at least one seed is needed; 5 is a good number")
+    numbers = _numbers(labels) if labels is not None else []
+    _check_overrides(overrides, ours=[*OURS, *([LABELS_KEY] if numbers else [])])
+    pin_code_versions()
+    keep_prefect_off_the_screen()
+    from flows.server import check_configured_api
+
+    warnings: dict[str, None] = {}
+    main = _variant(config, overrides, seeds, warnings)
+    others = [_compared(name, main, overrides, seeds, warnings) for name in compare]
+    _check_names([main, *others])
+    by_labels = [_with_labels(number, main, overrides, seeds, warnings) for number in numbers]
+    check_configured_api()
+    for warning in warnings:
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    return BenchmarkPlan(main, tuple(others), tuple(by_labels), tuple(overrides))
+
+
+def _variant(
+    argument: str, overrides: Sequence[str], seeds: int, warnings: dict[str, None], labels: int | None = None
+) -> Variant:
+    """Data and split are checked for the first seed: what they can lack does not depend on it."""
+    path, jobs = find_config(argument), []
+    digests: DataDigests | None = None
+    for seed in range(seeds):
+        own = (*overrides, f"seed={seed}", *FIXED)
+        config = load_config(path, own)
+        if digests is None:
+            checked = check(config)
+            digests = checked.digests
+            warnings.update(dict.fromkeys(checked.warnings))
+        jobs.append(Job(argument, own, config, digests, labels))
+    return Variant(jobs[0].config.name, labels, tuple(jobs))
+
+
+def _compared(argument: str, main: Variant, overrides: Sequence[str], seeds: int, warnings: dict[str, None]) -> Variant:
+    try:
+        variant = _variant(argument, overrides, seeds, warnings)
+    except UserError as error:
+        raise UserError(f"--compare {argument}: {error}") from None
+    if variant.jobs[0].digests.test != main.jobs[0].digests.test:
+        ours, theirs = main.config.data.name, variant.config.data.name
+        raise UserError(
+            f"--compare {argument}: its test images ({theirs}) are not those of {main.name!r} ({ours}); "
+            "accuracies on different images say nothing about the configs"
+        )
+    return variant
+
+
+def _with_labels(
+    number: int, main: Variant, overrides: Sequence[str], seeds: int, warnings: dict[str, None]
+) -> Variant:
+    config, argument = main.config, main.jobs[0].argument
+    classes = pool_of(config).num_classes
+    if number % classes or number < classes:
+        raise UserError(f"--labels {number}: {config.data.name} has {classes} classes; use multiples of {classes}")
+    if config.split.imbalance_ratio != 1:
+        raise UserError(
+            f"--labels needs as many labels of every class, but split.imbalance_ratio={config.split.imbalance_ratio:g}"
+        )
+    try:
+        own = (*overrides, f"{LABELS_KEY}={number // classes}")
+        return _variant(argument, own, seeds, warnings, number)
+    except UserError as error:
+        raise UserError(f"--labels {number}: {error}") from None
+
+
+def _numbers(labels: str) -> list[int]:
+    try:
+        return sorted({int(number) for number in labels.split(",")})
+    except ValueError:
+        raise UserError(f"--labels {labels!r}: write whole numbers with commas, such as 50,100,500") from None
+
+
+def _check_overrides(overrides: Sequence[str], ours: Sequence[str]) -> None:
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key in ours:
+            reason = OURS.get(key, "--labels says how many")
+            raise UserError(f"--set {override}: a benchmark sets {key!r} itself ({reason}); leave it out")
+
+
+def _check_names(variants: Sequence[Variant]) -> None:
+    seen: dict[str, str] = {}
+    for variant in variants:
+        argument = variant.jobs[0].argument
+        if variant.name in seen:
+            raise UserError(
+                f"--compare {argument}: its name {variant.name!r} is also that of {seen[variant.name]}, so their rows "
+                "could not be told apart; give one of them another `name:`"
+            )
+        seen[variant.name] = argument

@@ -1,0 +1,67 @@
+"""The command that runs configs over seeds and compares them."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from flows.commands import (
+    AsJson,
+    ConfigName,
+    Overrides,
+    duration,
+    end_orderly_on_sigterm,
+    print_page,
+    print_table,
+    user_mistakes_in_one_line,
+)
+from semisup import __version__
+from semisup.errors import UserError
+
+
+def benchmark(
+    config: ConfigName,
+    *,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Seeds 0 … N−1.")] = 5,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONFIG", help="Run this config too and compare its students; may be repeated."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,…", help="Also run CONFIG with so many labelled training images: what do they save?"),
+    ] = None,
+    overrides: Overrides = None,
+    parallel: Annotated[int, typer.Option(metavar="N", help="Processes at a time, of one thread each.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Run a config over seeds: mean and spread, student against baseline, config against config, labels saved.
+
+    Runs that are in the store already are read, not repeated; after an interruption, the same command goes on.
+    """
+    with user_mistakes_in_one_line():
+        if parallel < 1:
+            raise UserError(f"--parallel {parallel}: at least one process has to work")
+        from flows.benchmark_plan import planned
+
+        plan = planned(config, compare or [], seeds, labels, overrides or [])
+        from flows import display
+        from flows.benchmark import benchmark as run
+
+        end_orderly_on_sigterm()
+        with display.shown() as screen:
+            screen.line(f"semisup {__version__}: benchmark of {plan.main.name}, {parallel} processes at a time")
+            report = run(plan, parallel)
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    from flows.benchmark_tables import reuse, tables
+
+    for table in tables(report):
+        print_table(table.columns, table.rows, right=table.columns[1:], title=table.title)
+        for note in table.notes:
+            typer.echo(note)
+        typer.echo()
+    typer.echo(f"{reuse(report)} It took {duration(report['seconds'])}.")
+    typer.echo(f"Files:  {report['artifacts']}")
+    print_page(report["page"])

@@ -1,0 +1,24 @@
+"""`semisup …` as a process that ends when its parent does: `python -m flows.run_process PARENT run …`."""
+
+import signal
+import sys
+import threading
+
+from flows.server_process import end_with
+
+
+def main() -> None:
+    """Run our command line with the arguments after the first one, which is the parent's process id."""
+    parent = int(sys.argv.pop(1))
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a parent in the background ignores it, and we inherit that
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+
+    from flows.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

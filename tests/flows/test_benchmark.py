@@ -1,0 +1,358 @@
+"""`semisup benchmark`: what it says of given rows, its mistakes, and a real one over two seeds."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from flows.benchmark_plan import BenchmarkPlan, Job, Variant, planned
+from flows.benchmark_report import report_of
+from flows.benchmark_tables import markdown, reuse, saved_words, tables
+from flows.cli import app
+from flows.seed_runs import run_jobs
+from semisup.config import PipelineConfig
+from semisup.config_files import to_yaml
+from semisup.errors import UserError
+from semisup.stages.preflight import DataDigests
+from semisup.tracking.tracker import Tracker
+from tests.variants import changed
+
+pytestmark = [
+    # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
+# --- what is said of given rows ---------------------------------------------------------------------------------------
+
+
+def variant(config: PipelineConfig, name: str, seeds: int, labels: int | None = None) -> Variant:
+    configs = [changed(config, name=name, seed=seed) for seed in range(seeds)]
+    jobs = [Job(name, (f"seed={c.seed}",), c, DataDigests("pool", "test"), labels) for c in configs]
+    return Variant(name, labels, tuple(jobs))
+
+
+def row(config: str, seed: int, baseline: float, student: float, labels: int | None = None, **other: Any) -> Any:
+    values = {"pseudo_label_coverage": 0.5, "pseudo_label_precision": 0.75, "cpu_seconds": 60.0, "reused": False}
+    accuracies = {"baseline_test_accuracy": baseline, "student_test_accuracy": student}
+    return (
+        {"config": config, "labels": labels, "seed": seed, "split": f"split of {seed}"}
+        | {"runs": {"evaluate": f"{config}-{labels}-{seed}"}}
+        | accuracies
+        | values
+        | other
+    )
+
+
+@pytest.fixture
+def plan(tiny_config) -> BenchmarkPlan:
+    by_labels = (variant(tiny_config, "a", 2, 100), variant(tiny_config, "a", 2, 400))
+    return BenchmarkPlan(variant(tiny_config, "a", 2), (variant(tiny_config, "b", 2),), by_labels, ())
+
+
+ROWS = [
+    row("a", 0, 0.75, 0.875),
+    row("a", 1, 0.5, 0.75, cpu_seconds=120.0),
+    row("b", 0, 0.75, 1.0),
+    row("b", 1, 0.5, 0.625, split="another", pseudo_label_precision=None),
+    row("a", 0, 0.75, 0.8125, labels=100),
+    row("a", 1, 0.75, 0.8125, labels=100),
+    row("a", 0, 0.875, 0.75, labels=400),
+    row("a", 1, 0.875, 0.75, labels=400),
+]
+
+
+def test_a_report_has_the_figures_of_its_rows(plan):
+    ours, theirs = report_of(plan, ROWS)["configs"]
+    assert (ours["student"]["mean"], ours["baseline"]["mean"]) == (0.8125, 0.625)
+    assert ours["student"]["std"] == pytest.approx(0.125 / np.sqrt(2))
+    assert (ours["student"]["worst"], ours["student"]["worst_seed"]) == (0.75, 1)
+    assert (ours["difference"]["mean"], ours["difference"]["wins"]) == (0.1875, 2)
+    assert (ours["cpu_minutes"], theirs["cpu_minutes"]) == (1.5, 1.0)
+    assert (ours["pseudo_label_precision"], theirs["pseudo_label_precision"]) == (0.75, None)
+
+
+def test_students_are_compared_seed_by_seed_and_it_is_said_which_seeds_share_their_split(plan):
+    (found,) = report_of(plan, ROWS)["comparisons"]
+    assert (found["config"], found["against"]) == ("b", "a")
+    assert (found["difference"]["mean"], found["difference"]["wins"]) == (0.0, 1)
+    assert found["same_splits"] == [True, False]
+
+
+def test_labels_saved_are_read_off_the_supervised_curve(plan):
+    """At 100 labels the student has 0.8125, halfway from 0.75 (100 labels) to 0.875 (400): 200 labels."""
+    first, second = report_of(plan, ROWS)["label_efficiency"]
+    assert first["as_good_with"] == pytest.approx(200)
+    assert saved_words(first) == "200 (× 2.0)"
+    assert "worse" in saved_words(second)
+    assert saved_words(second | {"more_than": 5000}) == "more than 5,000"
+
+
+def test_every_table_has_as_many_cells_in_every_line(plan):
+    for table in tables(report_of(plan, ROWS)):
+        assert {len(cells) for cells in table.rows} == {len(table.columns)}
+
+
+def test_the_tables_show_percent_and_say_which_splits_are_shared(plan):
+    text = markdown(report_of(plan, ROWS))
+    assert "| a | 62.50 ± 17.68 | 81.25 ± 8.84 | 75.00 (seed 1) | 50.0 | 75.00 | 1.50 |" in text
+    assert "| students: b − a | +0.00 |" in text
+    assert "same in 1 of 2" in text
+    assert "b and a do not have the same labelled images" in text
+
+
+def test_of_one_seed_nothing_is_claimed(tiny_config):
+    plan = BenchmarkPlan(variant(tiny_config, "a", 1), (variant(tiny_config, "b", 1),), (), ())
+    text = markdown(report_of(plan, [row("a", 0, 0.5, 0.75), row("b", 0, 0.5, 0.5)]))
+    assert "| a: student − baseline | +25.00 | – | – | 1 of 1 | same |" in text
+    assert "whether it is more than chance cannot be said" in text
+    assert "±" not in text.partition("\n\n|")[2]
+
+
+def test_a_run_that_stands_in_two_rows_is_counted_once(plan):
+    again = [
+        row("a", seed, 0.5, 0.75, labels=labels, runs={"evaluate": f"{seed}"}) for seed in (0, 1) for labels in (1, 2)
+    ]
+    assert reuse({"rows": again}) == "2 runs, all of them new."
+    assert "all 2 runs" in reuse({"rows": [one | {"reused": True} for one in again]})
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    empty = tmp_path / "work"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    return empty
+
+
+def the_mistake(*arguments: str) -> str:
+    """The one line on stderr of a benchmark that ends with status 2 and writes nothing."""
+    outcome = CliRunner().invoke(app, ["benchmark", *arguments], env={"COLUMNS": "200"}, catch_exceptions=False)
+    assert (outcome.exit_code, outcome.stdout) == (2, ""), outcome.output
+    (line,) = outcome.stderr.splitlines()
+    assert list(Path.cwd().iterdir()) == []
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["nope"], ["'nope'", "digits"], id="unknown config"),
+        pytest.param(["digits", "--compare", "nope"], ["--compare nope", "digits"], id="unknown compared config"),
+        pytest.param(["digits", "--seeds", "0"], ["--seeds 0", "at least one"], id="no seeds"),
+        pytest.param(["digits", "--parallel", "0"], ["--parallel 0"], id="no processes"),
+        pytest.param(["digits", "--labels", "55"], ["--labels 55", "10 classes"], id="not divisible"),
+        pytest.param(["digits", "--labels", "0"], ["--labels 0", "10 classes"], id="no labels"),
+        pytest.param(["digits", "--labels", "50,many"], ["50,many", "whole numbers"], id="no numbers"),
+        pytest.param(["digits", "--labels", "50,5000"], ["--labels 5000", "class '0'"], id="more than images"),
+        pytest.param(["digits", "--compare", "digits"], ["--compare digits", "'digits'", "name"], id="equal names"),
+        pytest.param(["digits", "--set", "seed=3"], ["seed=3", "--seeds"], id="seed"),
+        pytest.param(["digits", "--set", "promote.enabled=true"], ["promote.enabled"], id="promotion"),
+        pytest.param(["digits", "--set", "joint.alpha_finl=3"], ["joint.alpha_final"], id="misspelt key"),
+        pytest.param(
+            ["digits", "--labels", "50", "--set", "split.imbalance_ratio=2"], ["imbalance_ratio=2"], id="long tail"
+        ),
+        pytest.param(["diabetes"], ["diabetes"], id="regression"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(arguments, said, folder):
+    line = the_mistake(*arguments)
+    for word in said:
+        assert word in line
+
+
+def test_every_run_has_its_seed_one_thread_and_no_promotion(folder):
+    plan = planned("digits", [], 3, "50", ["joint.epochs=20", "joint.ramp_end=10"])
+    assert plan.seeds == [0, 1, 2]
+    for job in plan.jobs():
+        assert (job.config.runtime.threads, job.config.promote.enabled, job.config.joint.epochs) == (1, False, 20)
+    assert [job.config.split.labeled_per_class for job in plan.jobs()] == [10] * 3 + [5] * 3
+    assert plan.jobs()[3].words == "digits, 50 labels, seed 0"
+
+
+def test_what_a_run_says_is_wrong_is_passed_on_with_config_and_seed(tiny_config, folder):
+    job = variant(tiny_config, "nowhere", 1).jobs[0]
+    with pytest.raises(UserError, match=r"^nowhere, seed 0: config 'nowhere' is neither a file nor"):
+        run_jobs([job], 2, {}, ended=lambda job, result: None)
+
+
+# --- a real one -------------------------------------------------------------------------------------------------------
+
+
+def benchmark(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["benchmark", *arguments], env={"COLUMNS": "200"}, catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def arguments(tiny_config, tmp_path_factory) -> list[str]:
+    """Two configs that share splits and baselines; 50 labels is what the first one has anyway."""
+    folder = tmp_path_factory.mktemp("configs")
+    other = changed(tiny_config, name="short", joint={"epochs": 4})
+    for config in (tiny_config, other):
+        (folder / f"{config.name}.yaml").write_text(to_yaml(config), encoding="utf-8")
+    return [str(folder / "tiny.yaml"), "--compare", str(folder / "short.yaml"), "--seeds", "2", "--labels", "50"]
+
+
+@pytest.fixture(scope="module")
+def finished(prefect_server, store_template, arguments, tmp_path_factory) -> tuple[Path, dict[str, Any], str]:
+    """A benchmark of two configs over two seeds, once: its folder, the JSON that it printed, and its stderr."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    shutil.copy(store_template, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        outcome = benchmark(*arguments, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    return folder, json.loads(outcome.stdout.splitlines()[-1]), outcome.stderr
+
+
+@pytest.fixture
+def in_its_folder(finished, monkeypatch) -> Path:
+    monkeypatch.chdir(finished[0])
+    return finished[0]
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_the_figures_of_a_benchmark_are_those_of_its_runs(finished):
+    folder, report, _ = finished
+    tracker = Tracker.existing(folder)
+    assert [(row["config"], row["labels"], row["seed"]) for row in report["rows"]] == [
+        *(("tiny", None, seed) for seed in (0, 1)),
+        *(("short", None, seed) for seed in (0, 1)),
+        *(("tiny", 50, seed) for seed in (0, 1)),
+    ]
+    for row in report["rows"]:
+        metrics = {name: tracker.get(run_id).metrics for name, run_id in row["runs"].items()}
+        for name in ("baseline_test_accuracy", "student_test_accuracy"):
+            assert row[name] == metrics["evaluate"][name]
+        assert row["pseudo_label_coverage"] == metrics["pseudo_label"]["coverage"]
+        makers = ("split", "baseline", "pseudo_label", "joint")
+        assert row["cpu_seconds"] == pytest.approx(sum(metrics[name]["cpu_seconds"] for name in makers), abs=1e-3)
+        assert row["cpu_seconds"] > 0
+        assert tracker.get(row["runs"]["split"]).tags["seed"] == str(row["seed"])
+    students = {
+        name: [row["student_test_accuracy"] for row in report["rows"] if (row["config"], row["labels"]) == (name, None)]
+        for name in ("tiny", "short")
+    }
+    assert report["configs"][0]["student"]["mean"] == pytest.approx(np.mean(students["tiny"]))
+    (found,) = report["comparisons"]
+    assert found["same_splits"] == [True, True]
+    expected = stats.ttest_rel(students["short"], students["tiny"])
+    assert found["difference"]["p_value"] == pytest.approx(expected.pvalue, nan_ok=True)
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_what_configs_share_is_trained_once(finished):
+    runs = Tracker.existing(finished[0]).search("tags.semisup.version LIKE '%'")
+    stages = [run.tags["stage"] for run in runs]
+    assert {stage: stages.count(stage) for stage in ("split", "baseline", "joint", "pipeline", "benchmark")} == {
+        "split": 2,
+        "baseline": 2,
+        "joint": 4,
+        "pipeline": 4,
+        "benchmark": 1,
+    }
+    assert all(run.complete for run in runs)
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_one_mlflow_run_keeps_all_that_is_said(finished, tmp_path):
+    folder, report, stderr = finished
+    tracker = Tracker.existing(folder)
+    run = tracker.get(report["run_id"])
+    assert (run.tags["config"], run.tags["compared"], run.tags["seeds"], run.tags["labels"]) == (
+        "tiny",
+        "short",
+        "0 1",
+        "50",
+    )
+    assert run.metrics["student_mean"] == report["configs"][0]["student"]["mean"]
+    assert run.metrics["short/against_mean"] == report["comparisons"][0]["difference"]["mean"]
+    artifacts = tracker.artifacts(run.id, tmp_path)
+    kept = json.loads((artifacts / "benchmark.json").read_text(encoding="utf-8"))
+    assert kept == {name: value for name, value in report.items() if name in kept}
+    assert (artifacts / "benchmark.md").read_text(encoding="utf-8") == markdown(report)
+    table = pd.read_parquet(artifacts / "label_efficiency.parquet")
+    assert table["student_test_accuracy"].tolist() == [row["student_test_accuracy"] for row in report["rows"][4:]]
+    for picture in ("accuracy_by_seed.png", "label_efficiency.png"):
+        assert (artifacts / picture).stat().st_size > 1000
+    assert [line.partition(" ")[0] for line in stderr.splitlines() if line.startswith("[")] == [
+        f"[{done}/4]" for done in (1, 2, 3, 4)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_a_second_benchmark_trains_nothing_and_says_the_same(in_its_folder, finished, arguments):
+    tracker = Tracker.existing(in_its_folder)
+    before = {run.id for run in tracker.search("tags.semisup.version LIKE '%'")}
+    outcome = benchmark(*arguments, "--json")
+    again = json.loads(outcome.stdout.splitlines()[-1])
+    assert {run.id for run in tracker.search("tags.semisup.version LIKE '%'")} - before == {again["run_id"]}
+    assert all(row["reused"] for row in again["rows"])
+    for part in ("configs", "comparisons", "label_efficiency"):
+        assert again[part] == finished[1][part]
+    assert "Nothing was trained: all 4 runs" in benchmark(*arguments).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_a_run_that_fails_ends_the_benchmark_in_one_line_with_its_config_and_seed(in_its_folder, finished, arguments):
+    endless = ["--set", "baseline.epochs=1000000", "--set", "baseline.early_stopping.patience=1000000"]
+    outcome = benchmark(arguments[0], "--seeds", "2", *endless, "--set", "runtime.stage_timeout=3")
+    assert outcome.exit_code == 2, outcome.output
+    last = outcome.stderr.splitlines()[-1]
+    assert last.startswith("error: tiny, seed ")
+    assert "runtime.stage_timeout=3" in last
+    runs = Tracker.existing(in_its_folder).search("tags.semisup.version LIKE '%'")
+    assert "RUNNING" not in {run.status for run in runs}
+    assert next(run.status for run in runs if run.tags["stage"] == "benchmark") == "FAILED"
+
+
+LONG = 300
+"""Seconds after which the test gives up."""
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_benchmark_ends_its_processes_in_order(number, store, tiny_config, tmp_path):
+    config = changed(tiny_config, baseline={"epochs": 100_000, "early_stopping": {"patience": 100_000}})
+    (tmp_path / "tiny.yaml").write_text(to_yaml(config), encoding="utf-8")
+    command = [str(Path(sys.executable).with_name("semisup")), "benchmark", str(tmp_path / "tiny.yaml"), "--seeds", "3"]
+    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect")}
+    options: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, env=environment, **options) as process:
+        try:
+            tracker, deadline = Tracker.existing(store), time.monotonic() + LONG
+            while sum("train_loss" in run.metrics for run in tracker.search("tags.stage = 'baseline'")) < 2:
+                assert process.poll() is None
+                assert time.monotonic() < deadline, "the baselines never began to train"
+                time.sleep(0.5)
+            os.killpg(process.pid, number)
+            _, stderr = process.communicate(timeout=LONG)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # the session of this process alone
+    assert process.returncode == (130 if number == signal.SIGINT else 143)
+    statuses = sorted((run.tags["stage"], run.status) for run in tracker.search("tags.stage LIKE '%'"))
+    killed = [("baseline", "KILLED")] * 2 + [("benchmark", "KILLED")] + [("pipeline", "KILLED")] * 2
+    assert statuses == [*killed, *[("split", "FINISHED")] * 2]
+    assert "Traceback" not in stderr
+    assert "KILLED in MLflow" in stderr.splitlines()[-1]
