@@ -9,6 +9,7 @@ from semisup.tracking.stored import StoredRun
 SINGLE = ("baseline_test_accuracy", "student_test_accuracy", "test_accuracy_difference")
 COMPOUND = ("baseline_compound_accuracy", "student_compound_accuracy", "compound_accuracy_difference")
 
+VALIDATION = ("student_kept", "baseline_validation_accuracy", "student_validation_accuracy")
 CPU_SECONDS = "cpu_seconds"
 """What the processors worked for a stage; of a reused one, what they once did."""
 TESTS = ("evaluate", "promote")
@@ -64,6 +65,7 @@ class PipelineResult:
         making = [step.figures for name, step in self.stages.items() if name not in TESTS]
         if all(CPU_SECONDS in step for step in making):
             figures[CPU_SECONDS] = round(sum(step[CPU_SECONDS] for step in making), 3)
+        figures |= {name: evaluate[name] for name in VALIDATION if name in evaluate}
         return figures | {name: evaluate[name] for name in _with_ends(*COMPOUND) if name in evaluate}
 
     def _of_last_round(self, stage: str) -> Mapping[str, float]:
@@ -109,6 +111,7 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         share("Student, test accuracy", "student_test_accuracy"),
         share("Difference, student − baseline", "test_accuracy_difference", "+.2%"),
         ("McNemar p", f"{result['mcnemar_p']:.3g}", result["verdict"]),
+        *_kept(result),
         ("Pseudo-labels accepted", f"{result['pseudo_label_coverage']:.1%}", ""),
     ]
     if "pseudo_label_precision" in result:
@@ -122,6 +125,14 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             share("Difference, compound images", "compound_accuracy_difference", "+.2%"),
         ]
     return table
+
+
+def _kept(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Which model the validation images speak for."""
+    if "student_kept" not in result:  # evaluated before it was asked
+        return []
+    figures = [f"{name} {result[f'{name}_validation_accuracy']:.2%}" for name in ("baseline", "student")]
+    return [("Model to keep", "student" if result["student_kept"] else "baseline", "validation: " + ", ".join(figures))]
 
 
 def _with_ends(*names: str) -> list[str]:

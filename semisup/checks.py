@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import chisquare
 
 from semisup.calibration import fewest_accepted
-from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.config import CertifiedThreshold, PipelineConfig, PolicyConfig
 
 FEWEST_DISCORDANT = 6
 """Images that one model must have right and the other wrong, all the same way round, before McNemar's exact test shows
@@ -40,22 +40,33 @@ def config_warnings(config: PipelineConfig, num_classes: int) -> list[str]:
     wanted = config.pseudo_label.threshold
     if isinstance(wanted, CertifiedThreshold) and (shortage := too_few_to_certify(config)):
         warnings.append(f"{shortage}; the fallback threshold {wanted.fallback} will apply")
-    if config.joint.method == "online" and config.calibrates:
-        warnings.append(
-            f"calibrate.method={config.calibrate.method!r}, but joint.method='online' asks no teacher and no "
-            "confidence; use calibrate.method: none"
-        )
-    if config.joint.method == "online" and config.pseudo_label.teacher == "ensemble":
-        warnings.append(
-            "pseudo_label.teacher='ensemble', but joint.method='online' asks no teacher: its members are of no use; "
-            "use pseudo_label.teacher: baseline"
-        )
-    if config.joint.method == "online" and config.rounds > 1:
-        warnings.append(
-            f"rounds={config.rounds}, but joint.method='online' asks no teacher, so every round is alike; use rounds: 1"
-        )
+    warnings += _unheeded(config)
     if config.joint.alpha_final == 0:
         warnings.append("joint.alpha_final=0: the pseudo-labels have no weight; use for example 1.0")
+    return warnings
+
+
+def _unheeded(config: PipelineConfig) -> list[str]:
+    """What is asked for and changes nothing."""
+    joint, warnings = config.joint, []
+    method = f"joint.method={joint.method!r}"
+    if joint.labels_every_step and not joint.policy.ledger_share and config.calibrates:
+        warnings.append(
+            f"calibrate.method={config.calibrate.method!r}, but {method} asks for no confidence of the teacher's; use "
+            "calibrate.method: none"
+        )
+    if not joint.heeds_the_teacher and config.pseudo_label.teacher == "ensemble":
+        warnings.append(
+            f"pseudo_label.teacher='ensemble', but {method} asks no teacher: its members are of no use; use "
+            "pseudo_label.teacher: baseline, or joint.policy.ledger_share: 0.5"
+        )
+    if not joint.heeds_the_teacher and config.rounds > 1:
+        warnings.append(
+            f"rounds={config.rounds}, but {method} asks no teacher, so every round is alike; use rounds: 1, or "
+            "joint.policy.ledger_share: 0.5"
+        )
+    if not joint.labels_every_step and joint.policy != PolicyConfig():
+        warnings.append(f"joint.policy is set, but {method} takes the ledger's labels as they are; use another method")
     return warnings
 
 
@@ -66,7 +77,7 @@ def _starvation(config: PipelineConfig, num_classes: int) -> list[str]:
     highest = (1 - disturbed) * smoothing.highest_target(num_classes) + disturbed / num_classes
     if isinstance(threshold, CertifiedThreshold) or config.calibrate.method != "none":
         return []
-    if config.joint.method != "threshold" or highest == 1 or threshold < highest:
+    if config.joint.labels_every_step or highest == 1 or threshold < highest:
         return []
     causes = [f"baseline.label_smoothing.epsilon={smoothing.epsilon}"] if smoothing.epsilon else []
     causes += [f"baseline.disturb_label={train.disturb_label:g}"] if disturbed else []
@@ -119,6 +130,18 @@ def training_warnings(training: Mapping[str, Any], alpha_final: float) -> list[s
     return [
         f"joint.alpha_final={alpha_final:g}: the unlabelled loss makes up {share:.2%} of the gradient, too little to "
         "matter; use a larger one, such as 1"
+    ]
+
+
+def comparison_warnings(kept: Mapping[str, Any]) -> list[str]:
+    """What the validation images say against the student, one line; `kept` is that of `metrics.json`."""
+    if kept["model"] == "student":
+        return []
+    return [
+        f"the baseline is the model to keep: of {kept['images']:,} validation images it is right in "
+        f"{kept['baseline_validation_accuracy']:.2%}, the student in {kept['student_validation_accuracy']:.2%} "
+        f"(McNemar p = {kept['mcnemar']['p_value']:.2g}); these pseudo-labels did harm: train the teacher longer, or "
+        "accept fewer of them"
     ]
 
 

@@ -31,7 +31,10 @@ WITHOUT_MIRROR_SYMMETRY = frozenset({"digits", "mnist", "kmnist", "svhn"})
 
 
 def _a_budget(text: str) -> str:
-    Budget.parse(text)
+    try:
+        Budget.parse(text)
+    except ValueError as error:
+        raise ValueError(f"is wrong: {error}") from None  # "joint.budget is wrong: …"
     return text
 
 
@@ -100,6 +103,8 @@ class ModelConfig(Section):
     """Dropout probability; unset: the model's own default."""
     batch_norm: bool | None = None
     """Batch normalisation; unset: the model's own default."""
+    deskew: bool = False
+    """Shear every image upright and centre it, by its intensity moments: for bright strokes on a black ground."""
 
 
 class AugmentConfig(Section):
@@ -304,7 +309,8 @@ class UncertaintyConfig(Section):
     positive: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Accept a pseudo-label whose uncertainty is at most this."""
     negative_confidence: Fraction = 0.05
-    """Of an image that is not accepted, a class of at most this probability is learnt as one that it is not …"""
+    """Of an image that fails `threshold` or `positive`, a class of at most this probability is learnt as one that it is
+    not …"""
     negative: Annotated[float, Field(ge=0, le=1)] = 0.005
     """… where the uncertainty of that is at most this."""
 
@@ -341,7 +347,8 @@ class PseudoLabelConfig(Section):
     test_time: ViewsConfig = ViewsConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()
     batch_size: PositiveInt = 1024
-    """Images per forward pass; it cannot change the result beyond floating point."""
+    """Images per forward pass; it cannot change the result beyond floating point, unless `uncertainty` or `test_time`
+    draw at random."""
 
 
 class PolicyConfig(Section):
@@ -397,6 +404,16 @@ class JointConfig(TrainConfig):
     """Apply `mixup` to the pseudo-labelled part of each batch as well."""
     smooth_pseudo_labels: bool = False
     """Apply `label_smoothing` to the pseudo-labelled part of each batch as well."""
+
+    @property
+    def labels_every_step(self) -> bool:
+        """Are labels made at every step, and not those that the ledger accepted?"""
+        return self.method not in {"threshold", "ups"}
+
+    @property
+    def heeds_the_teacher(self) -> bool:
+        """Does the student learn anything from the teacher that labelled the round?"""
+        return not self.labels_every_step or self.policy.ledger_share > 0 or self.start == "teacher"
 
     @model_validator(mode="after")
     def _fairness_is_asked_of_images_as_they_are(self) -> "JointConfig":
@@ -566,10 +583,10 @@ class PipelineConfig(Section):
                 f"split.calibration_images={wanted}, but {asked} needs at least {FEWEST_CALIBRATION_IMAGES}; "
                 "use for example 500"
             )
-        if self.joint.method == "online" and isinstance(self.pseudo_label.threshold, CertifiedThreshold):
+        if self.joint.labels_every_step and isinstance(self.pseudo_label.threshold, CertifiedThreshold):
             raise ValueError(
-                "pseudo_label.threshold.target_precision is set, but joint.method='online' uses no threshold; "
-                "use joint.method: threshold, or a number"
+                f"pseudo_label.threshold.target_precision is set, but joint.method={self.joint.method!r} does not ask "
+                "for it; use joint.method: threshold, or a number"
             )
         if wanted and not self.calibrates:
             raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semisup.data.augment import deskew as deskewed
 from semisup.errors import UserError
 
 MODELS = ("seed_cnn", "small_cnn", "vgg_small", "resnet18_small")  # and "torchvision:<name>"
@@ -19,18 +20,22 @@ class Preprocess(nn.Module):
     """Pixels on the 0..255 scale, uint8 or float32 (B, C, H, W), to normalised float32 of the same shape.
 
     Every split goes through this one path, and it travels with the weights and with the exported model.
-    `mean` and `std` are per channel, on the 0..1 scale.
+    `mean` and `std` are per channel, on the 0..1 scale. With `deskew`, images are first sheared upright and centred,
+    but not in training: there the augmented views are made of images that were deskewed once.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], *, deskew: bool = False) -> None:
         super().__init__()
+        self.deskew = deskew
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
+        if self.deskew and not self.training:
+            images = deskewed(images)
         # (x / 255 - mean) / std, as one pass over the pixels.
         return torch.addcmul(-self.mean / self.std, images.float(), 1 / (255 * self.std))
 
@@ -58,6 +63,7 @@ def build_model(
     width: float = 1.0,
     dropout: float | None = None,
     batch_norm: bool | None = None,
+    deskew: bool = False,
     seed: int,
 ) -> Classifier:
     """A fresh classifier on the CPU, in training mode. Its weights depend on `seed` alone; no global generator moves.
@@ -69,6 +75,7 @@ def build_model(
         mean, std: one per channel, on the 0..1 scale.
         width: factor on the hidden widths (not resnet18_small and torchvision's).
         dropout: probability (as `width`); None for the model's own: 0.5, in small_cnn 0. Never on the output layer.
+        deskew: see `Preprocess`.
         batch_norm: after the convolutions (as `width`); None for the model's own: on, in seed_cnn off.
 
     Raises:
@@ -97,7 +104,7 @@ def build_model(
                 bare_name = _torchvision_name(name)
                 _refuse_options(name, width, dropout, batch_norm)
                 backbone = _torchvision_model(bare_name, image_shape, num_classes)
-    return Classifier(Preprocess(mean, std), backbone)
+    return Classifier(Preprocess(mean, std, deskew=deskew), backbone)
 
 
 def _refuse_options(name: str, width: float, dropout: float | None, batch_norm: bool | None) -> None:

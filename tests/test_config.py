@@ -1,6 +1,7 @@
 """Configs: defaults < YAML < --set, and every mistake answered in one line that names the field and its value."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from semisup.config import (
     AugmentConfig,
     DataConfig,
+    JointConfig,
     LabelSmoothingConfig,
     PipelineConfig,
     describe_keys,
@@ -304,6 +306,137 @@ def test_a_wrong_value_is_answered_with_its_field_and_itself(complaint, override
     message = complaint("", override)
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize("stage", ["baseline", "joint"])
+@pytest.mark.parametrize("amount", ["5 apples", "0s", "1.5 steps", "''"])
+def test_a_budget_that_is_none_is_answered_with_ones_that_are(complaint, stage, amount):
+    message = complaint("", f"{stage}.budget={amount}")
+    assert f"{stage}.budget is wrong: budget {amount.strip(chr(39))!r} is not understood" in message
+    assert "'2000 steps', '60s' or '5 min'" in message
+
+
+MOVES = "augment: {shift: 0.1}"
+CALIBRATED = "calibrate: {method: temperature}\nsplit: {calibration_images: 50}\n"
+MIRRORED = "{views: 2, augment: {horizontal_flip: true}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        # budget, averages and views of the trainings
+        ("joint: {budget: 99 steps}", ["joint.budget='99 steps'", "epochs=100", "at least one step for each epoch"]),
+        ("baseline: {epochs: 7, budget: 6 steps}", ["baseline.budget='6 steps'", "epochs=7"]),
+        ("joint: {method: soft, policy: {teacher: ema}}", ["joint.policy.teacher='ema'", "ema_decay=0", "0.99"]),
+        (
+            "joint: {method: freematch, mixup_pseudo_labels: true, mixup: {alpha: 0.5}}",
+            ["joint.mixup_pseudo_labels=true", "method='freematch'", "use false"],
+        ),
+        (
+            "pseudo_label: {uncertainty: {passes: 5}}\n"
+            "joint: {method: ups, mixup_pseudo_labels: true, mixup: {alpha: 0.5}}",
+            ["joint.mixup_pseudo_labels=true", "method='ups'", "use false"],
+        ),
+        (
+            "joint: {strong_augment: {horizontal_flip: true}}",
+            ["joint.strong_augment.horizontal_flip=true", "'digits'", "use false"],
+        ),
+        # test-time views
+        ("evaluate: {test_time: {views: 3}}", ["evaluate.test_time.views=3", "augment.shift", "views=1"]),
+        ("pseudo_label: {test_time: {views: 2}}", ["pseudo_label.test_time.views=2", "augment.shift", "views=1"]),
+        (f"evaluate: {{test_time: {MIRRORED}}}", ["evaluate.test_time.augment.horizontal_flip=true", "use false"]),
+        (
+            f"pseudo_label: {{test_time: {MIRRORED}}}",
+            ["pseudo_label.test_time.augment.horizontal_flip=true", "use false"],
+        ),
+        (
+            f"pseudo_label: {{teacher: ensemble, test_time: {{views: 2, {MOVES}}}}}",
+            ["pseudo_label.test_time.views=2", "an ensemble", "views: 1", "teacher: baseline"],
+        ),
+        # calibration certifies what is labelled
+        (
+            CALIBRATED + "pseudo_label: {distribution_alignment: true}",
+            ["pseudo_label.distribution_alignment=true", "use false", "no calibration"],
+        ),
+        # uncertainty
+        ("pseudo_label: {uncertainty: {passes: 1}}", ["pseudo_label.uncertainty.passes=1", "at least 2", "0 for none"]),
+        (
+            "joint: {method: ups}",
+            ["joint.method='ups'", "pseudo_label.uncertainty.passes=0", "use for example 10"],
+        ),
+        (
+            "pseudo_label: {teacher: ensemble, uncertainty: {passes: 4}}",
+            ["pseudo_label.uncertainty.passes=4", "pseudo_label.teacher='ensemble'", "use one of them"],
+        ),
+        (
+            f"pseudo_label: {{test_time: {{views: 3, {MOVES}}}, uncertainty: {{passes: 4}}}}",
+            ["pseudo_label.uncertainty.passes=4", "pseudo_label.test_time.views=3", "use one of them"],
+        ),
+        (
+            CALIBRATED + "pseudo_label: {uncertainty: {passes: 4}}",
+            ["pseudo_label.uncertainty.passes=4", "a calibration", "use one of them"],
+        ),
+        # whose weights a student starts with
+        (
+            "joint: {start: teacher}\npseudo_label: {teacher: ensemble}",
+            ["joint.start='teacher'", "pseudo_label.teacher='ensemble'", "joint.start: fresh", "teacher: baseline"],
+        ),
+        (
+            "joint: {start: teacher}\npseudo_label: {teacher: champion}",
+            ["joint.start='teacher'", "pseudo_label.teacher='champion'", "joint.start: fresh", "teacher: baseline"],
+        ),
+    ],
+)
+def test_keys_that_do_not_go_together_are_answered_with_both_and_the_way_out(complaint, text, parts):
+    message = complaint(text)
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "joint: {budget: 100 steps}",
+        "baseline: {epochs: 7, budget: 7 steps}",
+        "joint: {budget: 0.1s}",  # whatever that is good for
+        "joint: {budget: 5 min wall, early_stopping: {keep: last}}",
+        "baseline: {augment: {elastic: 0.7, paste: 0.4, reflect: true, randaugment: 2}}",
+        "joint: {method: soft, ema_decay: 0.9, policy: {teacher: ema, view: clean, temperature: 0.5}}",
+        "joint: {method: freematch, mixup_pseudo_labels: true}",  # without mixup it mixes nothing
+        "joint: {method: freematch, mixup: {alpha: 0.5}}",  # of the labelled images alone
+        "joint: {method: flexmatch, mixup_pseudo_labels: true, mixup: {alpha: 0.5}}",
+        "joint: {method: softmatch, policy: {distribution_alignment: true, ledger_share: 0.5}}",
+        "joint: {method: fixmatch, strong_augment: {randaugment: 2, cutout: 0.5}}",
+        "data: {name: cifar10}\njoint: {method: fixmatch, strong_augment: {horizontal_flip: true}}",
+        f"evaluate: {{test_time: {{views: 3, {MOVES}}}}}",
+        f"pseudo_label: {{test_time: {{views: 3, {MOVES}}}}}\n" + CALIBRATED,
+        f"evaluate: {{test_time: {{views: 3, {MOVES}}}}}\npseudo_label: {{teacher: ensemble}}",
+        "pseudo_label: {teacher: ensemble, distribution_alignment: true}",
+        "pseudo_label: {threshold: 0.7, uncertainty: {passes: 10}}\njoint: {method: ups}",
+        "pseudo_label: {uncertainty: {passes: 2}}\njoint: {method: threshold}",
+        "pseudo_label: {teacher: champion, uncertainty: {passes: 2}}",
+        "pseudo_label: {share_per_round: 0.2, threshold: 0}\nrounds: 5",
+        "joint: {start: teacher}\nrounds: 3",
+        "runtime: {channels_last: true}",
+    ],
+)
+def test_keys_that_go_together_do(load, text):
+    config = load(text)
+    assert validate(config.model_dump(mode="json"), source="test") == config
+
+
+def test_every_method_of_joint_training_goes_with_the_defaults_apart_from_ups_which_needs_passes(load):
+    (methods,) = (get_args(field.annotation) for name, field in JointConfig.model_fields.items() if name == "method")
+    assert len(methods) == 8
+    for method in methods:
+        passes = "pseudo_label.uncertainty.passes=10" if method == "ups" else "seed=0"
+        assert load("", f"joint.method={method}", passes).joint.method == method
+
+
+def test_set_reaches_into_a_section_that_may_be_left_out(load):
+    config = load("joint: {strong_augment: }", "joint.strong_augment.cutout=0.5")
+    assert config.joint.strong_augment == AugmentConfig(cutout=0.5)
+    assert load("", "joint.strong_augment.cutout=0.5").joint.strong_augment == AugmentConfig(cutout=0.5)
 
 
 @pytest.mark.parametrize("override", ["seed=true", "joint.epochs=yes"])

@@ -8,7 +8,7 @@ from semisup.config import PipelineConfig
 from semisup.data.split import Split
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
+from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model, training_images
 from semisup.stages.training import EpochReporter, open_checkpoints, save_training
 from semisup.training.loop import Examples, train
 
@@ -20,7 +20,9 @@ def run(
     device = pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     images = pool_of(config).images
-    labeled = Examples(images[split.indices("labeled")].to(device), split.labels("labeled").to(device))
+    labeled = Examples(
+        training_images(config, images[split.indices("labeled")].to(device)), split.labels("labeled").to(device)
+    )
     validation = Examples(images[split.indices("validation")].to(device), split.labels("validation").to(device))
     reporter = EpochReporter(log, config.baseline.epochs)
     result = train(

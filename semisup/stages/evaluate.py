@@ -9,20 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semisup import __version__
+from semisup.budget import Budget
 from semisup.calibration import calibration_warnings, measure
-from semisup.checks import config_warnings, pseudo_label_warnings, training_warnings
+from semisup.checks import comparison_warnings, config_warnings, pseudo_label_warnings, training_warnings
 from semisup.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
-from semisup.config import PipelineConfig
+from semisup.config import PipelineConfig, TrainConfig
 from semisup.data.datasets import ImageSet, load_test
 from semisup.data.split import Split
 from semisup.evaluation import accuracy_interval, compare_right, evaluate_models
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.report import build_report
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, load_model, pick_device, read_json, write_json
+from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, write_json
 from semisup.training.predict import predict_views
 
 MODELS = {"baseline": "baseline", "student": "joint"}
@@ -47,18 +49,44 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     metrics = _score_single_images(models, test, config, out_dir)
     if config.evaluate.compound:
         metrics["compound"] = _score_compound_images(models, test, config, out_dir)
+    metrics["kept"] = _compare_on_validation(models, split, config)
     write_json(out_dir / "metrics.json", metrics)
     build_report(
         {**inputs, "evaluate": out_dir},
         config.model_dump(mode="json"),
-        _warnings(config, inputs, facts),
+        [*_warnings(config, inputs, facts), *comparison_warnings(metrics["kept"])],
         out_dir,
         title=f"{config.name}: pseudo-labelling report",
         facts=_facts(config, inputs, facts),
     )
     _log_figures(metrics, log)
+    for warning in comparison_warnings(metrics["kept"]):
+        log.warning(warning)
     if config.evaluate.compound:
         _log_compound(metrics["compound"], log)
+
+
+def kept_model(baseline_right: NDArray[np.bool_], student_right: NDArray[np.bool_]) -> dict[str, Any]:
+    """Which model to keep, by the validation images alone: is each right on each of them, bool (N,)?
+
+    The student is kept unless the exact paired test shows the baseline to be better: one image more or less among a
+    hundred says nothing. Keys: model, "student" or "baseline"; images; baseline_validation_accuracy and
+    student_validation_accuracy; and those of :func:`semisup.evaluation.compare_right`.
+    """
+    comparison = compare_right(baseline_right, student_right)
+    return {
+        "model": "baseline" if comparison["verdict"] == "baseline better" else "student",
+        "images": len(baseline_right),
+        "baseline_validation_accuracy": float(baseline_right.mean()),
+        "student_validation_accuracy": float(student_right.mean()),
+        **comparison,
+    }
+
+
+def _compare_on_validation(models: Mapping[str, nn.Module], split: Split, config: PipelineConfig) -> dict[str, Any]:
+    images, truth = pool_of(config).images[split.indices("validation")], split.labels("validation")
+    right = {name: (_predict(model, images, config).argmax(dim=1) == truth).numpy() for name, model in models.items()}
+    return kept_model(right["baseline"], right["student"])
 
 
 def _predict(model: nn.Module, images: Tensor, config: PipelineConfig) -> Tensor:
@@ -146,11 +174,18 @@ def _facts(config: PipelineConfig, inputs: Mapping[str, Path], facts: DatasetFac
         "Seed": str(config.seed),
         "Data set": f"{facts.name}, digest {facts.digest[:12]}",
         "Model": config.model.name,
-        "Baseline training": f"{timings['baseline']['seconds']:.1f} s",
-        "Student training": f"{timings['student']['seconds']:.1f} s",
+        "Baseline training": f"{timings['baseline']['seconds']:.1f} s{_budget(config.baseline)}",
+        "Student training": f"{timings['student']['seconds']:.1f} s{_budget(config.joint)}",
         "CPU threads": str(torch.get_num_threads()),
         "Versions": f"semisup {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }
+
+
+def _budget(config: TrainConfig) -> str:
+    if config.budget is None:
+        return ""
+    budget = Budget.parse(config.budget)
+    return f"; budget {budget}, {'' if budget.reproducible else 'not '}reproducible to the bit"
 
 
 def _log_figures(metrics: Mapping[str, Any], log: StageLog) -> None:
@@ -165,6 +200,8 @@ def _log_figures(metrics: Mapping[str, Any], log: StageLog) -> None:
         for row in metrics[name]["per_class"]:
             figures |= {f"{name}_{figure}.{row['name']}": row[figure] for figure in ("precision", "recall", "f1")}
     figures |= _with_ends("test_accuracy_difference", metrics["difference"])
+    figures |= {f"{name}_validation_accuracy": metrics["kept"][f"{name}_validation_accuracy"] for name in MODELS}
+    figures |= {"student_kept": float(metrics["kept"]["model"] == "student")}
     log.metrics(figures | {"mcnemar_p": metrics["mcnemar"]["p_value"]})
     log.info(
         f"baseline {metrics['baseline']['accuracy']['estimate']:.2%}, student "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from semisup.config import PipelineConfig
+from semisup.data.augment import deskew
 from semisup.data.datasets import ImageSet, load_pool
 from semisup.ensembles import Combination, Ensemble
 from semisup.models import build_model
@@ -89,11 +90,20 @@ def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn
         width=config.model.width,
         dropout=config.model.dropout,
         batch_norm=config.model.batch_norm,
+        deskew=config.model.deskew,
         seed=derive_seed(config.seed, f"{purpose} weights"),
     )
     if config.runtime.channels_last:
         model.to(memory_format=torch.channels_last)
     return model
+
+
+def training_images(config: PipelineConfig, images: Tensor) -> Tensor:
+    """uint8 images (N, C, H, W) as training views are made of: deskewed once where the model deskews."""
+    if not config.model.deskew:
+        return images
+    parts = [deskew(part).round().clamp(0, 255).to(torch.uint8) for part in images.split(4096)]
+    return torch.cat(parts) if parts else images
 
 
 def save_model(
@@ -157,6 +167,7 @@ def _network(description: Mapping[str, Any]) -> nn.Module:
         width=description["width"],
         dropout=description["dropout"],
         batch_norm=description["batch_norm"],
+        deskew=description.get("deskew", False),  # a champion of old does not say
         seed=0,
     )
 

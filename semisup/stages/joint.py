@@ -23,7 +23,15 @@ from semisup.pseudo_labels.softmatch import SoftMatch
 from semisup.pseudo_labels.ups import UncertaintyLabels
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, fresh_model, load_model, pick_device, pool_of, save_model
+from semisup.stages.files import (
+    DatasetFacts,
+    fresh_model,
+    load_model,
+    pick_device,
+    pool_of,
+    save_model,
+    training_images,
+)
 from semisup.stages.training import EpochReporter, open_checkpoints, save_training
 from semisup.training.loop import Examples, UnlabeledTerm, train
 
@@ -39,7 +47,9 @@ def run(
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     images = pool_of(config).images
-    labeled = Examples(images[split.indices("labeled")].to(device), split.labels("labeled").to(device))
+    labeled = Examples(
+        training_images(config, images[split.indices("labeled")].to(device)), split.labels("labeled").to(device)
+    )
     validation = Examples(images[split.indices("validation")].to(device), split.labels("validation").to(device))
 
     ledger = pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet")
@@ -49,7 +59,7 @@ def run(
     unlabeled = None
     if len(indices):
         unlabeled = UnlabeledTerm(
-            images[indices].to(device),
+            training_images(config, images[indices].to(device)),
             policy,
             batch_size=joint.unlabeled_batch_size,
             alpha_final=joint.alpha_final,

@@ -16,7 +16,15 @@ from semisup.data.split import Split
 from semisup.ensembles import bootstrap, samme_update, samme_weight, weighted_error
 from semisup.randomness import derive_seed, numpy_generator, torch_generator
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model, write_json
+from semisup.stages.files import (
+    DatasetFacts,
+    fresh_model,
+    pick_device,
+    pool_of,
+    save_model,
+    training_images,
+    write_json,
+)
 from semisup.stages.training import EpochReporter, open_checkpoints, save_training
 from semisup.training.batches import augmented
 from semisup.training.loop import Examples, train
@@ -44,7 +52,9 @@ def run(
     torch.set_num_threads(1)  # whether members are trained at the same time or in turn must not show in their bits
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     images = pool_of(config).images
-    labeled = Examples(images[split.indices("labeled")].to(device), split.labels("labeled").to(device))
+    labeled = Examples(
+        training_images(config, images[split.indices("labeled")].to(device)), split.labels("labeled").to(device)
+    )
     validation = Examples(images[split.indices("validation")].to(device), split.labels("validation").to(device))
     drawn, weights = np.arange(len(labeled.images)), np.ones(len(labeled.images))
     match config.ensemble.method:

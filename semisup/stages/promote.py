@@ -10,7 +10,7 @@ import pandas as pd
 from semisup.config import PipelineConfig
 from semisup.evaluation import SIGNIFICANCE_LEVEL, Interval, Labels, accuracy_interval, mcnemar, paired_difference
 from semisup.stages import CHAMPION, StageLog
-from semisup.stages.files import write_json
+from semisup.stages.files import read_json, write_json
 
 Model: TypeAlias = Literal["student", "baseline"]
 
@@ -20,7 +20,7 @@ class Decision:
     """Who is the champion from now on, and why: `decision.json`."""
 
     challenger: Model
-    """The student, or the baseline where the paired test shows that to be better."""
+    """The one of the two that the validation images speak for (`kept` in `metrics.json`)."""
     challenger_accuracy: Interval
     test_images: int
     reason: str
@@ -49,8 +49,9 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     a winner, so it is optimistic. A figure to quote needs test images that have decided nothing.
     """
     tested = pd.read_parquet(inputs["evaluate"] / "predictions.parquet")
+    kept = read_json(inputs["evaluate"] / "metrics.json")["kept"]["model"]
     champion = pd.read_parquet(inputs[CHAMPION] / "predictions.parquet") if CHAMPION in inputs else None
-    decision = decide(tested, champion, registered=config.promote.model or config.name)
+    decision = decide(tested, champion, kept, registered=config.promote.model or config.name)
     if decision.promoted:
         best = tested[["id", "truth"]].assign(label=tested[f"{decision.model}_label"])
     else:
@@ -62,21 +63,21 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     log.info(decision.reason)
 
 
-def decide(tested: pd.DataFrame, champion: pd.DataFrame | None, *, registered: str) -> Decision:
+def decide(tested: pd.DataFrame, champion: pd.DataFrame | None, kept: Model, *, registered: str) -> Decision:
     """The challenger becomes the champion where there is none, or where the paired test shows it to be better.
 
     Args:
         tested: id, truth, baseline_label, student_label of the test images.
         champion: id, truth, label of the images that the champion was tested on, in any order; None: there is none.
+        kept: the challenger, as validation images chose it. Chosen on the test images it would be the winner of two,
+            and its test accuracy optimistic.
         registered: Name of the registered model, for the reason.
     """
     truth = tested["truth"].to_numpy()
     models: dict[Model, Labels] = {"student": tested["student_label"].to_numpy()}
     models["baseline"] = tested["baseline_label"].to_numpy()
-    challenger: Model = "student"
-    other: Model = "baseline"
-    if _is_better(truth, models[other], models[challenger]):
-        challenger, other = other, challenger
+    challenger: Model = kept
+    other: Model = "baseline" if kept == "student" else "student"
     labels = models[challenger]
     right = accuracy_interval(int((labels == truth).sum()), len(truth))
     decision = Decision(challenger, right, len(truth), reason="")

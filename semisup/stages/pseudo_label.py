@@ -66,11 +66,11 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         teacher=teacher,
         raw_confidence=raw.max(axis=1),
         disagreement=opinion.disagreement,
-        uncertainty=opinion.uncertainty,
+        uncertainty=opinion.uncertainty(probabilities.argmax(axis=1)),
         previous=pd.read_parquet(previous / "pseudo_labels.parquet") if previous else None,
     )
     if opinion.deviations is not None:
-        negative = _negative_classes(raw, opinion.deviations, config.pseudo_label)
+        negative = _negative_classes(probabilities, opinion.deviations, config.pseudo_label)
         negative[ledger["accepted"].to_numpy()] = False
         ledger["negative"] = [np.flatnonzero(row).tolist() for row in negative]
     ledger.to_parquet(out_dir / "pseudo_labels.parquet", index=False)
@@ -108,12 +108,11 @@ class _Opinion:
     deviations: NDArray[np.float32] | None = None
     """(N, C), over the passes of Monte Carlo dropout."""
 
-    @property
-    def uncertainty(self) -> NDArray[np.float32] | None:
-        """Deviation of the likeliest class, (N,)."""
+    def uncertainty(self, labels: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Deviation of each image's label (N,), which alignment may have changed."""
         if self.deviations is None:
             return None
-        return np.take_along_axis(self.deviations, self.log_probabilities.argmax(axis=1)[:, None], axis=1)[:, 0]
+        return np.take_along_axis(self.deviations, labels[:, None], axis=1)[:, 0]
 
 
 def _predict(model: nn.Module, images: Tensor, config: PipelineConfig, log: StageLog) -> _Opinion:

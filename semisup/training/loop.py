@@ -138,7 +138,8 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 on_epoch(earlier)
 
         for epoch in range(len(so_far.history) + 1, config.epochs + 1):
-            if stopping.should_stop or clock.position >= clock.total:  # also if it was so before an interruption
+            # Also if it was so before an interruption; but an epoch there is, however little time was given.
+            if stopping.should_stop or (so_far.history and clock.position >= clock.total):
                 break
             started = time.perf_counter()
             alpha = 0.0

@@ -5,12 +5,22 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
-from semisup.data.augment import affine_matrices, affine_sample, augment, cut_holes
+from semisup.data.augment import (
+    KNOTS,
+    PARAMETERS_PER_IMAGE,
+    affine_matrices,
+    affine_sample,
+    augment,
+    cut_holes,
+    displacements,
+    paste_boxes,
+)
 
 NOTHING = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0, "horizontal_flip": False, "cutout": 0.0}
 EVERYTHING = {"rotation": 15.0, "shift": 0.1, "scale": 0.1, "shear": 0.1, "horizontal_flip": True, "cutout": 0.25}
@@ -201,9 +211,171 @@ def test_drawn_holes_have_the_asked_side_and_are_centred_on_every_pixel_alike():
     assert (holes.sum(dim=0) - expected).abs().max() < 5 * math.sqrt(expected)
 
 
+# --- elastic ----------------------------------------------------------------------------------------------------------
+
+
+def test_without_elastic_and_paste_nothing_but_one_row_of_numbers_for_each_image_is_drawn():
+    """As before there was elastic and paste: trainings without them keep their bits."""
+    ours, expected = generator(), generator()
+    augment(noise(5, 1, 9, 9), **EVERYTHING, elastic=0.0, paste=0.0, generator=ours)
+    torch.rand(5, PARAMETERS_PER_IMAGE, generator=expected)
+    assert torch.equal(ours.get_state(), expected.get_state())
+
+
+def knots_of(batch: int, seed: int = 3) -> Tensor:
+    return torch.randn(batch, 2, KNOTS, KNOTS, generator=generator(seed))
+
+
+@pytest.mark.parametrize(("height", "width"), [(11, 16), (6, 26), (31, 11)])
+def test_a_displacement_at_a_knot_is_the_knots_own_value_and_the_corners_are_knots(height, width):
+    knots = knots_of(2)
+    field = displacements(knots, height, width)
+    assert field.shape == (2, 2, height, width)
+    at_knots = field[:, :, :: (height - 1) // (KNOTS - 1), :: (width - 1) // (KNOTS - 1)]
+    torch.testing.assert_close(at_knots, knots, atol=1e-5, rtol=0)
+
+
+def test_displacements_are_linear_in_the_knots():
+    first, second = knots_of(2, seed=3), knots_of(2, seed=4)
+    sums = displacements(2 * first - 0.7 * second, 13, 9)
+    torch.testing.assert_close(sums, 2 * displacements(first, 13, 9) - 0.7 * displacements(second, 13, 9))
+    equal = torch.full((1, 2, KNOTS, KNOTS), 1.5)
+    torch.testing.assert_close(displacements(equal, 13, 9), torch.full((1, 2, 13, 9), 1.5))
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (28, 28), (13, 40)])
+def test_displacements_between_knots_are_the_bicubic_interpolation_of_torch(height, width):
+    knots = knots_of(3)
+    expected = F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)
+    torch.testing.assert_close(displacements(knots, height, width), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_bend_says_how_far_to_the_right_and_down_each_pixel_looks():
+    images = noise(1, 1, 7, 9).float()
+    bend = torch.tensor([2.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 7, 9)
+    out = affine_sample(images, matrices(), bend)
+    torch.testing.assert_close(out, shifted_with_zeros(images, -2, 1), atol=2e-3, rtol=0)
+
+
+def bends(axis: int, elastic: float, **amounts) -> Tensor:
+    """Displacements along x (axis 3) or y (axis 2) in pixels at the 4×4 inner knots of 2,000 images of 16×16."""
+    ramp = torch.arange(16, dtype=torch.uint8) * 10
+    images = (ramp.view(1, 1, 1, 16) if axis == 3 else ramp.view(1, 1, 16, 1)).expand(2000, 1, 16, 16)
+    out = augment(images, **{**NOTHING, **amounts}, elastic=elastic, generator=generator())
+    # A ramp rises by 10 a pixel, so that what it holds tells where it was looked up; knots are three pixels apart.
+    return ((out - images) / 10)[:, 0, 3:13:3, 3:13:3]
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+@pytest.mark.parametrize("elastic", [0.2, 0.5])
+def test_drawn_displacements_at_the_knots_have_mean_zero_and_the_asked_deviation_and_are_independent(axis, elastic):
+    drawn = bends(axis, elastic).flatten(1)
+    assert drawn.mean().abs() < 5 * elastic / math.sqrt(drawn.numel())
+    assert drawn.std().item() == pytest.approx(elastic, rel=0.03)
+    correlations = torch.corrcoef(drawn.T) - torch.eye(16)
+    assert correlations.abs().max() < 5 / math.sqrt(2000)
+
+
+def test_twice_the_elastic_amount_displaces_twice_as_far_from_the_same_draws():
+    torch.testing.assert_close(bends(3, 0.4), 2 * bends(3, 0.2), atol=1e-3, rtol=1e-3)
+
+
+# --- paste ------------------------------------------------------------------------------------------------------------
+
+
+def test_inside_its_box_an_image_gets_the_brighter_pixel_and_outside_it_stays_as_it_is():
+    images, others = noise(4, 3, 9, 12).float(), noise(4, 3, 9, 12, seed=8).float()
+    corners = torch.tensor([[2, 3], [-2, -1], [10, 7], [4, 4]])
+    sides = torch.tensor([[4, 5], [5, 3], [9, 9], [0, 0]])
+    out = paste_boxes(images, others, corners, sides)
+    for index, ((left, top), (width, height)) in enumerate(zip(corners.tolist(), sides.tolist(), strict=True)):
+        for row in range(9):
+            for column in range(12):
+                inside = left <= column < left + width and top <= row < top + height
+                mine, other = images[index, :, row, column], others[index, :, row, column]
+                assert torch.equal(out[index, :, row, column], torch.maximum(mine, other) if inside else mine)
+
+
+def pasted(images: Tensor, share: float, seed: int = 0, **amounts) -> Tensor:
+    return augment(images, **{**NOTHING, **amounts}, paste=share, generator=generator(seed))
+
+
+def test_a_paste_never_darkens_and_each_change_comes_from_one_other_image_in_a_box_within_the_asked_side():
+    images, largest = noise(60, 2, 14, 20), round(0.5 * 14)
+    out = pasted(images, 0.5)
+    assert (out >= images).all()
+    changed = 0
+    for image, result in zip(images.float(), out, strict=True):
+        rows, columns = (torch.nonzero((image != result).any(dim=0).any(dim=axis)).flatten() for axis in (1, 0))
+        if not len(rows):
+            continue
+        changed += 1
+        box = (slice(None), slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        assert max(len(range(*part.indices(20))) for part in box[1:]) <= largest
+        assert any(torch.equal(result[box], torch.maximum(image, other)[box]) for other in images.float())
+    assert changed > 10
+
+
+def test_about_half_of_the_images_are_changed():
+    images = noise(2000, 1, 16, 16)
+    changed = (pasted(images, 1.0) != images).any(dim=3).any(dim=2).sum()
+    # One in two gets a box; its sides are uniform up to 16, rounded, so that one in 32 on either axis is none at all,
+    # and few are so small that nothing in them is brighter.
+    assert changed < 1000 + 5 * math.sqrt(2000 / 4)
+    assert changed > 1000 * (31 / 32) ** 2 * 0.95 - 5 * math.sqrt(2000 / 4)
+
+
+def test_a_paste_of_no_size_changes_nothing():
+    images = noise(20, 1, 10, 10)
+    assert torch.equal(pasted(images, 0.04), images.float())  # rounds to no pixel
+    alone = noise(1, 1, 10, 10)
+    assert torch.equal(pasted(alone, 1.0), alone.float())  # an image has nobody but itself to paste from
+
+
+@pytest.mark.parametrize("other", [{"elastic": 1.0}, {"paste": 0.5}, {"elastic": 1.0, "paste": 0.5}])
+def test_elastic_and_paste_leave_the_draws_of_all_other_amounts_as_they_were(other):
+    images = torch.full((64, 1, 16, 16), 255, dtype=torch.uint8)
+    holes = augment(images, **{**NOTHING, "cutout": 0.5}, generator=generator())[:, :, 4:12, 4:12]
+    with_others = augment(images, **{**NOTHING, "cutout": 0.5}, **other, generator=generator())[:, :, 4:12, 4:12]
+    assert torch.equal(holes == 0, with_others < 1)  # in the middle, where no bend reaches the zeros outside
+    points = torch.zeros(64, 1, 21, 21, dtype=torch.uint8)
+    points[:, :, 10, 10] = 255
+    shifted, bent = (
+        augment(points, **{**NOTHING, "shift": 0.2}, **amounts, generator=generator()).flatten(1).argmax(dim=1)
+        for amounts in ({}, {"elastic": 1e-4})
+    )
+    assert torch.equal(shifted, bent)
+
+
+def test_the_boxes_do_not_depend_on_the_other_amounts_nor_on_how_far_elastic_bends():
+    images = noise(64, 1, 16, 16)
+    boxes = pasted(images, 0.5) != images
+    flat = torch.full((64, 1, 16, 16), 100, dtype=torch.uint8)
+    flat[torch.arange(64) % 2 == 0] = 200
+    for moved in ({"rotation": 1e-6}, {"cutout": 1e-6}):
+        assert torch.equal((pasted(images, 0.5, **moved) - images).abs() > 0.5, boxes)
+    slight, less = (pasted(flat, 0.5, elastic=amount) for amount in (1e-5, 2e-5))
+    torch.testing.assert_close(slight, less, atol=0.1, rtol=0)
+
+
+def test_everything_at_once_gives_the_same_bits_for_the_same_seed_and_leaves_the_images():
+    images = noise(8, 3, 10, 10)
+    before = images.clone()
+    first, second, other = (
+        augment(images, **EVERYTHING, elastic=1.0, paste=0.5, generator=generator(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+    assert torch.equal(images, before)
+
+
+# --- on a GPU ---------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gives_what_the_cpu_gives_from_the_same_generator():
     images = noise(16, 3, 10, 14)
-    on_gpu = augment(images.cuda(), **EVERYTHING, generator=generator()).cpu()
-    torch.testing.assert_close(on_gpu, augment(images, **EVERYTHING, generator=generator()), atol=2e-2, rtol=0)
+    everything = EVERYTHING | {"elastic": 1.0, "paste": 0.5}
+    on_gpu = augment(images.cuda(), **everything, generator=generator()).cpu()
+    torch.testing.assert_close(on_gpu, augment(images, **everything, generator=generator()), atol=2e-2, rtol=0)

@@ -200,6 +200,8 @@ def test_a_student_as_teacher_makes_the_certificate_approximate(config, folders,
         ({"teacher": "champion"}, "baseline", ["champion"]),
         ({"top_share": 0.5}, "baseline", ["top_share"]),
         ({"teacher": "ensemble", "max_disagreement": 0.1}, "ensemble", ["max_disagreement"]),
+        ({"share_per_round": 0.2}, "baseline", ["share_per_round"]),
+        ({"share_per_round": 0.2}, "joint", ["pseudo-labels", "share_per_round"]),
     ],
 )
 def test_every_reason_why_a_certificate_is_approximate_is_named(keys, stage, said, config):

@@ -103,6 +103,21 @@ def test_every_stage_says_which_sections_it_looks_at_and_they_exist():
         assert set(sections) <= set(kinds.get(stage, PipelineConfig).model_fields)
 
 
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_a_student_that_starts_with_its_teachers_weights_has_that_teacher_among_its_inputs(calibrated):
+    values = {"calibrate": {"method": "temperature"}, "split": {"calibration_images": 50}} if calibrated else {}
+    fresh = PipelineConfig.model_validate({"rounds": 3, **values})
+    started = PipelineConfig.model_validate({"rounds": 3, "joint": {"start": "teacher"}, **values})
+    upstream, usual = upstream_of(list(plan(started))), upstream_of(list(plan(fresh)))
+    teachers = {"joint": "baseline", "joint-2": "joint", "joint-3": "joint-2"}
+    for student, teacher in teachers.items():
+        assert upstream[student] == usual[student] | {"teacher": teacher}
+        assert upstream[student]["teacher"] == upstream[student.replace("joint", "pseudo_label")]["teacher"]
+    assert {name: inputs for name, inputs in upstream.items() if name not in teachers} == {
+        name: inputs for name, inputs in usual.items() if name not in teachers
+    }
+
+
 # --- calibration and ensembles ----------------------------------------------------------------------------------------
 
 

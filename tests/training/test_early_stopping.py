@@ -120,3 +120,30 @@ def test_of_equal_accuracies_the_epoch_of_least_loss_is_kept_but_the_patience_ru
     assert kept == [True, True, False, False]
     assert stopping.best_epoch == 2
     assert stopping.should_stop  # three epochs without a higher accuracy
+
+
+@given(
+    values=st.lists(st.tuples(st.floats(0, 10), st.floats(0, 1)), min_size=1, max_size=40),
+    monitor=st.sampled_from(["loss", "accuracy"]),
+    patience=st.integers(1, 3),
+)
+@settings(deadline=None, max_examples=50)
+def test_where_the_last_epoch_is_kept_every_epoch_is_the_best_so_far_and_none_ends_training(values, monitor, patience):
+    stopping = EarlyStopping(monitor, patience, min_delta=1e9, keep="last")
+    for epoch, (loss, accuracy) in enumerate(values, start=1):
+        assert stopping.update(epoch, loss=loss, accuracy=accuracy)
+        assert not stopping.should_stop
+        assert (stopping.best_epoch, stopping.best) == (epoch, loss if monitor == "loss" else accuracy)
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_early_stopping_goes_on_where_its_state_was_taken(keep):
+    figures = [(0.9, 0.5), (0.7, 0.6), (0.8, 0.6), (0.6, 0.6), (0.9, 0.1)]
+    first, second = (EarlyStopping("accuracy", patience=2, keep=keep) for _ in range(2))
+    for epoch, (loss, accuracy) in enumerate(figures, start=1):
+        answer = first.update(epoch, loss=loss, accuracy=accuracy)
+        assert second.update(epoch, loss=loss, accuracy=accuracy) == answer
+        assert second.should_stop == first.should_stop
+        interrupted = EarlyStopping("accuracy", patience=2, keep=keep)
+        interrupted.restore(first.state())
+        second = interrupted

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisup.config import TrainConfig
+from semisup.config import AugmentConfig, TrainConfig
 from semisup.errors import UserError
 from semisup.models import build_model
 from semisup.pseudo_labels import Policy
 from semisup.pseudo_labels.fixed import FixedLabels
+from semisup.pseudo_labels.freematch import FreeMatch
+from semisup.pseudo_labels.modifiers import Aligned
 from semisup.pseudo_labels.online import OnlineArgmax
 from semisup.training import loop
 from semisup.training.checkpoints import Checkpoints
@@ -379,6 +381,100 @@ def test_a_moving_average_changes_what_is_kept_and_not_how_the_model_learns():
     assert not same_bits(without.weights, with_average.weights)
 
 
+# --- the teacher of the unlabelled images -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Probe(Policy):
+    """A policy that keeps what it is given, and asks for the first class of every image."""
+
+    seen: list[tuple[Tensor, Tensor]]
+    """(probabilities, indices) of each update."""
+    uses_predictions = True
+
+    def init(self, num_unlabeled: int, num_classes: int) -> dict[str, Tensor]:
+        return {}
+
+    def update(self, state: dict[str, Tensor], probabilities: Tensor, indices: Tensor):
+        self.seen.append((probabilities.clone(), indices))
+        return state, F.one_hot(torch.zeros_like(indices), CLASSES).float(), torch.ones(len(indices))
+
+
+@pytest.mark.parametrize("teacher", ["self", "ema"])
+def test_the_teacher_of_a_step_is_the_student_or_the_average_of_its_weights_after_the_step_before(teacher):
+    model, probe, decay = net(batch_norm=False, dropout=0.4), Probe([]), 0.7
+    labeler = net(batch_norm=False).eval()
+    after_step = [nn.utils.parameters_to_vector(model.parameters()).detach().clone()]  # one step per epoch
+    fit(
+        model,
+        config(epochs=6, ema_decay=decay, optimizer={"lr": 0.02}, early_stopping={"patience": 20}),
+        steps_per_epoch=1,
+        unlabeled=term(probe, teacher=teacher, view="clean"),
+        on_epoch=lambda record: after_step.append(nn.utils.parameters_to_vector(model.parameters()).detach().clone()),
+    )
+    average, largest_difference = after_step[0], 0.0
+    for n, (probabilities, indices) in enumerate(probe.seen):
+        if n == 1:
+            average = after_step[1]  # the initial weights are not in the average
+        elif n > 1:
+            d = min(decay, n / (9 + n))
+            average = d * average + (1 - d) * after_step[n]
+        said = {}
+        for name, weights in (("ema", average), ("self", after_step[n])):
+            nn.utils.vector_to_parameters(weights, labeler.parameters())
+            said[name] = labeler(EXTRA.images[indices]).softmax(dim=1)
+        torch.testing.assert_close(probabilities, said[teacher], atol=1e-4, rtol=1e-4)
+        largest_difference = max(largest_difference, (said["ema"] - said["self"]).abs().max().item())
+    assert len(probe.seen) == 6
+    assert largest_difference > 1e-2  # or the test could not tell them apart
+
+
+def views_of(view: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+    """(indices, the student's view, the teacher's view) of every step: mirrored ones are weak, black ones strong."""
+    seen: list[tuple[Tensor, Tensor, Tensor | None]] = []
+
+    def spy(model, images, targets, unlabeled_images, indices, **options):
+        seen.append((indices, unlabeled_images, options["teacher_images"]))
+        return joint_step(model, images, targets, unlabeled_images, indices, **options)
+
+    joint_step = loop.joint_step
+    monkeypatch.setattr(loop, "joint_step", spy)
+    mirrored, strong = {"horizontal_flip": True}, AugmentConfig(reflect=True, shift=0.4)
+    fit(net(), config(augment=mirrored), unlabeled=term(OnlineArgmax(), view=view, augment=strong))
+    monkeypatch.undo()
+    return seen
+
+
+def test_the_teacher_looks_at_what_the_student_sees_or_at_a_weak_view_or_at_the_images_as_they_are(monkeypatch):
+    same, weak, clean = (views_of(view, monkeypatch) for view in ("same", "weak", "clean"))
+    mirrored = 0
+    for (indices, student, no_view), (_, _, of_weak), (_, _, of_clean) in zip(same, weak, clean, strict=True):
+        images = EXTRA.images[indices].float()
+        assert not torch.equal(student, images)
+        assert no_view is None
+        assert torch.equal(of_clean, images)
+        for image, view in zip(images, of_weak, strict=True):
+            is_mirrored = torch.allclose(view, image.flip(-1), atol=1e-2)
+            assert is_mirrored or torch.allclose(view, image, atol=1e-2)
+            mirrored += is_mirrored
+    assert abs(mirrored - 72) < 5 * 6  # half of 12 steps of 12 images, whose standard deviation is √144 / 2
+
+
+def test_what_the_teacher_looks_at_changes_no_draw_of_the_student(monkeypatch):
+    same, *others = (views_of(view, monkeypatch) for view in ("same", "weak", "clean"))
+    for other in others:
+        for (indices, images, _), (same_indices, same_images, _) in zip(other, same, strict=True):
+            assert torch.equal(indices, same_indices)
+            assert torch.equal(images, same_images)
+
+
+def test_a_policy_that_asks_no_teacher_has_the_same_bits_whoever_it_would_be():
+    first, second = net(dropout=0.3), net(dropout=0.3)
+    fit(first, config(ema_decay=0.9, **EVERYTHING), unlabeled=term())
+    fit(second, config(ema_decay=0.9, **EVERYTHING), unlabeled=term(teacher="ema", view="weak"))
+    assert same_bits(first.state_dict(), second.state_dict())
+
+
 # --- interrupted and started again --------------------------------------------------------------------------------
 
 
@@ -420,6 +516,20 @@ TRAININGS = {
     "a policy with a memory, constant rate": (
         {"schedule": {"name": "constant"}, "early_stopping": {"monitor": "accuracy"}},
         term(Fading(), **RAMPED),
+    ),
+    "an average that teaches on a weak view": (
+        COSINE_ADAMW | {"augment": {"shift": 0.2, "elastic": 0.5, "paste": 0.5}},
+        term(
+            Aligned(FreeMatch(0.9), torch.tensor([0.5, 0.5]), 0.9),
+            **RAMPED | {"mix": False},
+            teacher="ema",
+            view="weak",
+            augment=AugmentConfig(reflect=True, shift=0.2, randaugment=2, cutout=0.3),
+        ),
+    ),
+    "the last epoch of a budget of steps": (
+        COSINE_ADAMW | {"budget": "17 steps", "early_stopping": {"keep": "last", "patience": 1}},
+        None,
     ),
 }
 """Name → (config, unlabelled term). Epochs end in the middle of permutations and of mixup's turns."""

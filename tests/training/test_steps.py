@@ -53,7 +53,7 @@ class StatedWeights(Policy):
         return {"updates": state["updates"] + 1}, self.targets, self.weights
 
 
-def step(model, policy, *, alpha=1.0, mixing=None, smoothing=None):
+def step(model, policy, *, alpha=1.0, mixing=None, smoothing=None, **options):
     return joint_step(
         model,
         IMAGES,
@@ -65,6 +65,7 @@ def step(model, policy, *, alpha=1.0, mixing=None, smoothing=None):
         alpha=alpha,
         mixing=mixing,
         smoothing=smoothing,
+        **options,
     )
 
 
@@ -211,6 +212,156 @@ def test_the_state_that_the_policy_returns_is_passed_on():
     policy = StatedWeights(one_hot(PSEUDO_LABELS, CLASSES), torch.ones(U))
     _, state = step(linear_model(), policy)
     assert state["updates"].item() == 1
+
+
+# --- the teacher ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Probe(Policy):
+    """A policy that keeps what it is given, and asks for the first class of every image."""
+
+    seen: list[tuple[Tensor, Tensor]]
+    """(probabilities, indices) of each update."""
+    uses_predictions: bool = True
+
+    def init(self, num_unlabeled: int, num_classes: int) -> State:
+        return {}
+
+    def update(self, state: State, probabilities: Tensor, indices: Tensor) -> tuple[State, Tensor, Tensor]:
+        self.seen.append((probabilities, indices))
+        return state, one_hot(torch.zeros_like(indices), CLASSES), torch.ones(len(indices))
+
+
+class Counted(nn.Module):
+    """A network with batch norm and dropout that counts its forward passes, and in which mode they were."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(6, CLASSES))
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator(seed)))
+            self.net[0].running_mean.fill_(0.3)
+            self.net[0].running_var.fill_(1.7)
+        self.modes: list[bool] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.modes.append(self.training)
+        logits: Tensor = self.net(images)
+        return logits
+
+
+VIEW = torch.randn(U, 1, 2, 3, generator=generator(8))
+MIXING = Mixing(0.3, PARTNERS)
+
+
+def by_hand(model: Counted, images: Tensor) -> Tensor:
+    """Probabilities in eval mode: batch norm by its running statistics, and no dropout."""
+    norm, linear = model.net[0], model.net[3]
+    normed = (images - 0.3) / (1.7 + norm.eps) ** 0.5 * norm.weight + norm.bias
+    return (normed.flatten(1) @ linear.weight.T + linear.bias).softmax(dim=1).detach()
+
+
+@pytest.mark.parametrize("mixing", [None, MIXING])
+@pytest.mark.parametrize("teacher_images", [None, VIEW])
+@pytest.mark.parametrize("teacher", [None, Counted(seed=5)])
+def test_a_policy_gets_what_the_teacher_says_of_its_view_in_eval_mode_before_any_mixing(
+    teacher, teacher_images, mixing
+):
+    probe, model = Probe([]), Counted(seed=4)
+    step(model.train(), probe, mixing=mixing, teacher=teacher, teacher_images=teacher_images)
+    ((probabilities, indices),) = probe.seen
+    assert torch.equal(indices, INDICES)
+    assert not probabilities.requires_grad
+    if teacher is None and teacher_images is None and mixing is None:  # the student's own, with its dropout
+        assert model.modes == [True]
+    else:
+        expected = by_hand(teacher or model, EXTRA if teacher_images is None else teacher_images)
+        torch.testing.assert_close(probabilities, expected)
+
+
+@pytest.mark.parametrize("of_an_average", [True, False])
+def test_a_teachers_look_moves_neither_its_statistics_nor_its_mode_and_gives_it_no_gradient(of_an_average):
+    model, teacher = Counted(seed=4).train(), Counted(seed=5).train() if of_an_average else None
+    lonely = Counted(seed=4).train()
+    figures, _ = step(model, Probe([]), teacher=teacher, teacher_images=VIEW)
+    step(lonely, Probe([], uses_predictions=False))
+    figures.loss.backward()
+    for name, value in model.state_dict().items():  # one step's batch has moved them, and nothing else
+        assert torch.equal(value, lonely.state_dict()[name])
+    if teacher:
+        untouched = Counted(seed=5).state_dict()
+        assert all(torch.equal(value, untouched[name]) for name, value in teacher.state_dict().items())
+        assert all(parameter.grad is None for parameter in teacher.parameters())
+    for network in (model, teacher):
+        assert network is None or all(module.training for module in network.modules())
+
+
+def test_a_teacher_in_eval_mode_stays_in_it():
+    teacher = Counted(seed=5).eval()
+    step(Counted(seed=4).train(), Probe([]), teacher=teacher, teacher_images=VIEW)
+    assert not any(module.training for module in teacher.modules())
+
+
+@pytest.mark.parametrize(
+    ("uses", "has_teacher", "has_view", "mixing", "students", "teachers"),
+    [
+        (True, False, False, None, [True], []),  # what the student puts out anyway
+        (True, False, True, None, [False, True], []),
+        (True, False, False, MIXING, [False, True], []),
+        (True, True, False, None, [True], [False]),
+        (True, True, True, MIXING, [True], [False]),
+        (False, True, True, MIXING, [True], []),  # nobody looks at predictions
+        (False, False, True, None, [True], []),
+    ],
+)
+def test_a_further_forward_pass_is_spent_only_where_the_student_does_not_say_it_anyway(
+    *, uses, has_teacher, has_view, mixing, students, teachers
+):
+    model, teacher = Counted(seed=4).train(), Counted(seed=5)
+    policy = Probe([], uses_predictions=uses)
+    step(
+        model,
+        policy,
+        mixing=mixing,
+        teacher=teacher if has_teacher else None,
+        teacher_images=VIEW if has_view else None,
+    )
+    assert (model.modes, teacher.modes) == (students, teachers)
+
+
+# --- a term of the policy's own ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Peaked(StatedWeights):
+    """A policy whose own term is the weighted mean square of the logits, times the updates there were."""
+
+    def extra_loss(self, state: State, logits: Tensor, weights: Tensor, indices: Tensor) -> Tensor:
+        assert torch.equal(indices, INDICES)
+        return state["updates"] * (weights[:, None] * logits.square()).mean()
+
+
+@pytest.mark.parametrize("mixing", [None, MIXING])
+@pytest.mark.parametrize("alpha", [0.0, 0.4, 3.0])
+def test_the_policys_own_term_counts_alpha_times_and_belongs_to_the_unlabelled_loss(alpha, mixing):
+    model, weights = linear_model(), torch.tensor([1.0, 0.0, 0.5, 0.0, 2.0])
+    targets = one_hot(PSEUDO_LABELS_OF_BATCH, CLASSES)
+    figures, _ = step(model, Peaked(targets, weights), alpha=alpha, mixing=mixing)
+    plain, _ = step(model, StatedWeights(targets, weights), alpha=alpha, mixing=mixing)
+    logits = model(EXTRA if mixing is None else mixing(EXTRA))
+    extra = (weights[:, None] * logits**2).mean()  # after the one update
+    torch.testing.assert_close(figures.unsupervised, plain.unsupervised + extra)
+    torch.testing.assert_close(figures.loss, plain.loss + alpha * extra)
+    for name in ("accuracy", "supervised", "mask_rate"):
+        assert torch.equal(getattr(figures, name), getattr(plain, name))
+    expected = gradients(model, plain.loss + alpha * extra)
+    for ours, torchs in zip(gradients(model, figures.loss), expected, strict=True):
+        torch.testing.assert_close(ours, torchs)
+
+
+# --- batch norm -------------------------------------------------------------------------------------------------------
 
 
 def test_batch_norm_sees_both_parts_of_the_batch_together():

@@ -1,0 +1,264 @@
+"""What may be asked of the teacher: Monte Carlo dropout, alignment, a share for each round, several views."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from semisup.config import PipelineConfig
+from semisup.data.datasets import load_pool, load_test
+from semisup.data.split import Split
+from semisup.errors import UserError
+from semisup.pseudo_labels.ups import UncertaintyLabels, mc_dropout
+from semisup.randomness import derive_seed
+from semisup.stages import Silence, load_stage
+from semisup.stages.files import load_model, read_json
+from semisup.stages.joint import unlabeled_part
+from tests.variants import changed
+
+PASSES, POSITIVE, NEGATIVE_CONFIDENCE, NEGATIVE = 6, 0.15, 0.05, 0.01
+BARELY = {"shift": 1e-6}
+"""A view that no eye could tell from the image."""
+UPSIDE_DOWN = {"rotation": 180, "shift": 0.5}
+
+
+def label(config: PipelineConfig, folders: dict[str, Path], out: Path, **inputs: Path) -> pd.DataFrame:
+    """The ledger of the stage `pseudo_label` with the baseline as the teacher, unless it is told another one."""
+    out.mkdir()
+    usual = {"split": folders["split"], "teacher": folders["baseline"]}
+    load_stage("pseudo_label")(config, usual | inputs, out, Silence())
+    return pd.read_parquet(out / "pseudo_labels.parquet")
+
+
+def say(folder: Path, images: Tensor) -> Tensor:
+    """Probabilities of the network in a stage's folder."""
+    with torch.inference_mode():
+        return load_model(folder)(images).softmax(dim=1)
+
+
+# --- Monte Carlo dropout ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ups_config(tiny_config) -> PipelineConfig:
+    limits = {"positive": POSITIVE, "negative_confidence": NEGATIVE_CONFIDENCE, "negative": NEGATIVE}
+    return changed(
+        tiny_config,
+        model={"dropout": 0.3},
+        pseudo_label={"threshold": 0.7, "uncertainty": {"passes": PASSES, **limits}},
+        joint={"method": "ups", "start": "teacher", "epochs": 2, "budget": "6 steps", "ramp_start": 0, "ramp_end": 0},
+    )
+
+
+@pytest.fixture(scope="module")
+def ups_folders(ups_config, stage_folders, stage_runner, tmp_path_factory) -> dict[str, Path]:
+    """Steps of two rounds of UPS on the split of the tiny pipeline; to be read only."""
+    root = tmp_path_factory.mktemp("ups")
+    names = ("baseline", "pseudo_label", "joint", "pseudo_label-2", "joint-2")
+    return stage_runner(changed(ups_config, rounds=2), root, names, {"split": stage_folders["split"]})
+
+
+LEDGERS = ("pseudo_label", "pseudo_label-2")
+
+
+def ledger_of(folders: dict[str, Path], step: str) -> pd.DataFrame:
+    return pd.read_parquet(folders[step] / "pseudo_labels.parquet")
+
+
+@pytest.mark.parametrize("step", LEDGERS)
+def test_the_ledger_holds_the_passes_mean_and_the_deviation_of_its_label(step, ups_config, ups_folders):
+    ledger, teacher = ledger_of(ups_folders, step), ups_folders["baseline" if step == LEDGERS[0] else "joint"]
+    images = load_pool("digits").images[ledger["index"].tolist()]
+    seed = derive_seed(ups_config.seed, "teacher's passes")
+    mean, deviations = mc_dropout(load_model(teacher), images, PASSES, 1024, seed)
+    confidence, predicted = mean.max(dim=1)
+    assert ledger["label"].tolist() == predicted.tolist()
+    np.testing.assert_allclose(ledger["confidence"], confidence, atol=1e-5)
+    of_label = deviations[torch.arange(len(ledger)), predicted]
+    np.testing.assert_allclose(ledger["uncertainty"].to_numpy(float), of_label, atol=1e-5)
+    rejected = ledger[~ledger["accepted"]]
+    for row, classes in zip(rejected.index, rejected["negative"], strict=True):
+        surely_not = (mean[row] <= NEGATIVE_CONFIDENCE) & (deviations[row] <= NEGATIVE)
+        assert sorted(classes) == torch.nonzero(surely_not).flatten().tolist()
+
+
+@pytest.mark.parametrize("step", LEDGERS)
+def test_accepted_are_the_confident_and_certain_and_only_the_others_have_negative_classes(step, ups_folders):
+    ledger = ledger_of(ups_folders, step)
+    confident, certain = ledger["confidence"] >= np.float32(0.7), ledger["uncertainty"] <= np.float32(POSITIVE)
+    assert ledger["accepted"].tolist() == (confident & certain).tolist()
+    assert (ledger["reason"] == "uncertain").tolist() == (confident & ~certain).tolist()
+    assert 0 < ledger["accepted"].sum() < len(ledger)
+    counts = ledger["negative"].map(len)
+    assert (counts[ledger["accepted"]] == 0).all()
+    assert (counts > 0).any()
+    assert not any(label in classes for label, classes in zip(ledger["label"], ledger["negative"], strict=True))
+
+
+@pytest.mark.parametrize("step", LEDGERS)
+def test_the_student_learns_the_accepted_labels_and_unlearns_the_negative_classes(step, ups_config, ups_folders):
+    ledger, split = ledger_of(ups_folders, step), Split.read(ups_folders["split"] / "split.parquet")
+    indices, policy = unlabeled_part(ups_config.joint, split, ledger, 10, torch.device("cpu"))
+    assert isinstance(policy, UncertaintyLabels)
+    by_index = ledger.set_index("index")
+    used = by_index[by_index["accepted"] | (by_index["negative"].map(len) > 0)]
+    assert indices.tolist() == used.index.tolist()
+    assert policy.accepted.tolist() == used["accepted"].tolist()
+    assert policy.labels.tolist() == used["label"].tolist()
+    for row, classes in zip(policy.negative, used["negative"], strict=True):
+        assert torch.nonzero(row).flatten().tolist() == sorted(classes)
+
+
+@pytest.mark.parametrize("student", ["joint", "joint-2"])
+def test_training_by_ups_weighs_the_accepted_images_alone(student, ups_folders):
+    history = pd.read_parquet(ups_folders[student] / "history.parquet")
+    assert history["steps"].tolist() == [3, 6]
+    assert ((history["mask_rate"] > 0) & (history["mask_rate"] <= 1)).all()
+    assert (history["unsupervised_loss"] > 0).all()
+
+
+def test_a_negative_class_changes_what_is_learnt(ups_config, ups_folders, tmp_path):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    ledger = ledger_of(ups_folders, "pseudo_label")
+    ledger["negative"] = [list(classes)[1:] for classes in ledger["negative"]]
+    ledger.to_parquet(labels / "pseudo_labels.parquet", index=False)
+    out = tmp_path / "joint"
+    out.mkdir()
+    inputs = {"split": ups_folders["split"], "pseudo_label": labels, "teacher": ups_folders["baseline"]}
+    load_stage("joint")(ups_config, inputs, out, Silence())
+    assert (out / "weights.safetensors").read_bytes() != (ups_folders["joint"] / "weights.safetensors").read_bytes()
+
+
+def test_passes_of_a_model_without_dropout_are_a_mistake_with_a_way_out(ups_config, stage_folders, tmp_path):
+    with pytest.raises(UserError) as caught:
+        label(ups_config, stage_folders, tmp_path / "out")
+    for part in (f"pseudo_label.uncertainty.passes={PASSES}", "no active dropout", "model.dropout: 0.2"):
+        assert part in str(caught.value)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_single_pass_knows_no_uncertainty_and_no_negative_class(stage_folders):
+    ledger = ledger_of(stage_folders, "pseudo_label")
+    assert ledger["uncertainty"].isna().all()
+    assert "negative" not in ledger
+
+
+def test_the_uncertainty_is_that_of_the_label_also_where_alignment_chose_it(ups_config, ups_folders, tmp_path):
+    config = changed(ups_config, pseudo_label={"distribution_alignment": True})
+    ledger = label(config, ups_folders, tmp_path / "out")
+    images = load_pool("digits").images[ledger["index"].tolist()]
+    seed = derive_seed(ups_config.seed, "teacher's passes")
+    mean, deviations = mc_dropout(load_model(ups_folders["baseline"]), images, PASSES, 1024, seed)
+    labels = torch.from_numpy(ledger["label"].to_numpy().copy())
+    assert (labels != mean.argmax(dim=1)).any(), "the case would not tell them apart"
+    of_label = deviations[torch.arange(len(ledger)), labels]
+    np.testing.assert_allclose(ledger["uncertainty"].to_numpy(float), of_label, atol=1e-5)
+    assert not any(label in classes for label, classes in zip(ledger["label"], ledger["negative"], strict=True))
+
+
+# --- alignment --------------------------------------------------------------------------------------------------------
+
+
+def test_alignment_scales_each_class_by_its_labelled_share_over_its_mean_and_nears_these_shares(
+    tiny_config, stage_folders, tmp_path
+):
+    ledger = label(changed(tiny_config, pseudo_label={"distribution_alignment": True}), stage_folders, tmp_path / "out")
+    raw = say(stage_folders["baseline"], load_pool("digits").images[ledger["index"].tolist()]).double()
+    shares = torch.full((10,), 0.1, dtype=torch.float64)  # five labelled images of every class
+    scaled = raw * shares / raw.mean(dim=0)
+    aligned = scaled / scaled.sum(dim=1, keepdim=True)
+    confidence, predicted = aligned.max(dim=1)
+    np.testing.assert_allclose(ledger["confidence"], confidence, atol=1e-4)
+    assert (ledger["label"].to_numpy() == predicted.numpy()).mean() > 0.999
+    np.testing.assert_allclose(ledger["raw_confidence"], raw.max(dim=1).values, atol=1e-4)
+    drift, left = ((table.mean(dim=0) - shares).abs().sum() for table in (raw, aligned))
+    assert left < drift
+    counts = np.bincount(ledger["label"], minlength=10)
+    usual = np.bincount(ledger_of(stage_folders, "pseudo_label")["label"], minlength=10)
+    assert np.abs(counts / len(ledger) - 0.1).sum() < np.abs(usual / len(ledger) - 0.1).sum()
+
+
+# --- a share for each round -------------------------------------------------------------------------------------------
+
+
+def test_round_r_accepts_r_times_the_share_the_most_confident_ones(tiny_config, stage_folders, tmp_path):
+    share = 0.3
+    config = changed(tiny_config, pseudo_label={"threshold": 0.0, "share_per_round": share}, rounds=4)
+    previous: dict[str, Path] = {}
+    for number in range(1, 5):
+        out = tmp_path / str(number)
+        ledger = label(config, stage_folders, out, **previous)
+        accepted, confidence = ledger["accepted"], ledger["confidence"]
+        assert set(ledger["round"]) == {number}
+        assert abs(accepted.sum() - min(number * share, 1) * len(ledger)) <= 1 + confidence.duplicated().sum()
+        assert confidence[accepted].min() > confidence[~accepted].max() or number == 4
+        assert set(ledger["reason"][~accepted]) == ({"beyond_round_share"} if number < 4 else set())
+        previous = {"previous": out}
+
+
+def test_the_threshold_holds_whatever_the_share_of_the_round(tiny_config, stage_folders, tmp_path):
+    usual = ledger_of(stage_folders, "pseudo_label")  # threshold 0.8
+    ledger = label(changed(tiny_config, pseudo_label={"share_per_round": 1.0}), stage_folders, tmp_path / "out")
+    assert ledger["accepted"].tolist() == usual["accepted"].tolist()
+    assert ledger["reason"].tolist() == usual["reason"].tolist()
+
+
+# --- several views ----------------------------------------------------------------------------------------------------
+
+
+def test_views_that_barely_differ_leave_the_labels_and_others_do_not(tiny_config, stage_folders, tmp_path):
+    usual = ledger_of(stage_folders, "pseudo_label")
+    ledgers = {
+        name: label(
+            changed(tiny_config, pseudo_label={"test_time": {"views": 3, "augment": augment}}),
+            stage_folders,
+            tmp_path / name,
+        )
+        for name, augment in {"same": BARELY, "other": UPSIDE_DOWN, "again": UPSIDE_DOWN}.items()
+    }
+    np.testing.assert_allclose(ledgers["same"]["confidence"], usual["confidence"], atol=1e-3)
+    assert (ledgers["same"]["label"] == usual["label"]).mean() > 0.995
+    assert (ledgers["other"]["confidence"] < usual["confidence"]).mean() > 0.9  # nobody is sure of these
+    pd.testing.assert_frame_equal(ledgers["other"], ledgers["again"])
+
+
+def test_a_view_in_two_is_the_image_itself(tiny_config, stage_folders, tmp_path):
+    """The mean of two views is never surer than half of what the image alone is plus one half."""
+    views = {"views": 2, "augment": UPSIDE_DOWN}
+    ledger = label(changed(tiny_config, pseudo_label={"test_time": views}), stage_folders, tmp_path / "out")
+    alone = say(stage_folders["baseline"], load_pool("digits").images[ledger["index"].tolist()])
+    of_label = alone[torch.arange(len(ledger)), torch.from_numpy(ledger["label"].to_numpy().copy())].numpy()
+    confidence = ledger["confidence"].to_numpy()
+    assert (confidence >= of_label / 2 - 1e-5).all()
+    assert (confidence <= of_label / 2 + 0.5 + 1e-5).all()
+
+
+def evaluated(config: PipelineConfig, folders: dict[str, Path], out: Path, **keys: Any) -> tuple[pd.DataFrame, Any]:
+    """(predictions, metrics) of the stage `evaluate`."""
+    out.mkdir()
+    inputs = {name: folders[name] for name in ("split", "baseline", "pseudo_label", "joint")}
+    load_stage("evaluate")(changed(config, evaluate=keys), inputs, out, Silence())
+    return pd.read_parquet(out / "predictions.parquet"), read_json(out / "metrics.json")
+
+
+def test_both_models_are_judged_by_the_mean_over_the_views(tiny_config, stage_folders, tmp_path):
+    usual = pd.read_parquet(stage_folders["evaluate"] / "predictions.parquet")
+    views = {name: {"views": 2, "augment": keys} for name, keys in {"same": BARELY, "other": UPSIDE_DOWN}.items()}
+    same, _ = evaluated(tiny_config, stage_folders, tmp_path / "same", test_time=views["same"])
+    other, metrics = evaluated(tiny_config, stage_folders, tmp_path / "other", test_time=views["other"])
+    images = load_test("digits").images
+    for name, folder in {"baseline": "baseline", "student": "joint"}.items():
+        np.testing.assert_allclose(same[f"{name}_confidence"], usual[f"{name}_confidence"], atol=1e-3)
+        chosen = torch.from_numpy(other[f"{name}_label"].to_numpy().copy())
+        alone = say(stage_folders[folder], images)[torch.arange(len(images)), chosen].numpy()
+        confidence = other[f"{name}_confidence"].to_numpy()
+        assert (confidence >= alone / 2 - 1e-5).all()
+        assert (confidence <= alone / 2 + 0.5 + 1e-5).all()
+        assert (confidence < usual[f"{name}_confidence"]).mean() > 0.8
+        right = (other[f"{name}_label"] == other["truth"]).mean()
+        assert metrics[name]["accuracy"]["estimate"] == pytest.approx(right)
