@@ -1,5 +1,6 @@
 # make run    install once, run the pipeline on the embedded digits
-# make test   the whole test suite        make check   format, lint, types, import rules, fast tests
+# make test   the test suite              make check   format, lint, types, import rules, fast tests
+# make slow   crashes, servers, whole benchmarks: the tests that take minutes
 # make bench  the benchmarks              make ui      MLflow's pages for this folder's store
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 
-.PHONY: run test check bench ui format clean
+.PHONY: run test slow check bench ui format clean
 
 run: $(VENV)/.run-installed
 	@$(BIN)/semisup run digits
@@ -16,7 +17,10 @@ ui: $(VENV)/.run-installed
 	@$(BIN)/semisup ui
 
 test: $(VENV)/.dev-installed
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+slow: $(VENV)/.dev-installed
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .
