@@ -372,7 +372,8 @@ class PolicyConfig(Section):
     distribution_alignment: bool = False
     """Scale the teacher's predictions by labelled class shares over their running mean."""
     ledger_share: Fraction = 0.0
-    """Share of what the ledger says of an image in the teacher's prediction; the rest is said at the step."""
+    """Share of what the ledger says of an image in the teacher's prediction; the rest is said at the step. Only for
+    students that start anew: with its teacher's weights a student knows what the ledger says (`start`)."""
 
 
 class JointConfig(TrainConfig):
@@ -386,8 +387,9 @@ class JointConfig(TrainConfig):
     2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al. 2020), `flexmatch` (Zhang et al. 2021),
     `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023)."""
     policy: PolicyConfig = PolicyConfig()
-    start: Literal["fresh", "teacher"] = "fresh"
-    """Initial weights: new ones, or those of the teacher that labelled the round (not of an ensemble)."""
+    start: Literal["fresh", "baseline", "teacher"] = "fresh"
+    """Initial weights: new ones in every round; those of the baseline in the first round and new ones in later rounds;
+    or those of the teacher that labelled the round (not of an ensemble)."""
     strong_augment: AugmentConfig | None = None
     """The student's view of unlabelled images; unset: as `augment`."""
     epoch_over: Literal["labeled", "unlabeled"] = "unlabeled"
@@ -413,13 +415,22 @@ class JointConfig(TrainConfig):
     @property
     def heeds_the_teacher(self) -> bool:
         """Does the student learn anything from the teacher that labelled the round?"""
-        return not self.labels_every_step or self.policy.ledger_share > 0 or self.start == "teacher"
+        return not self.labels_every_step or self.policy.ledger_share > 0 or self.start != "fresh"
 
     @model_validator(mode="after")
     def _fairness_is_asked_of_images_as_they_are(self) -> "JointConfig":
         if self.method in {"freematch", "ups"} and self.mixup_pseudo_labels and self.mixup.alpha:
             raise ValueError(
                 f"mixup_pseudo_labels=true, but method={self.method!r} judges predictions of single images; use false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_ledger_tells_something_new(self) -> "JointConfig":
+        if self.policy.ledger_share and self.start == "teacher":
+            raise ValueError(
+                f"policy.ledger_share={self.policy.ledger_share}, but with start='teacher' a student knows what the "
+                "ledger says; use start: fresh or baseline, or ledger_share: 0"
             )
         return self
 
@@ -562,10 +573,10 @@ class PipelineConfig(Section):
 
     @model_validator(mode="after")
     def _one_teacher_hands_on_its_weights(self) -> "PipelineConfig":
-        if self.joint.start == "teacher" and self.pseudo_label.teacher != "baseline":
+        if self.joint.start != "fresh" and self.pseudo_label.teacher != "baseline":
             raise ValueError(
-                f"joint.start='teacher', but pseudo_label.teacher={self.pseudo_label.teacher!r} need not be a network "
-                "like the student; use joint.start: fresh, or pseudo_label.teacher: baseline"
+                f"joint.start={self.joint.start!r}, but pseudo_label.teacher={self.pseudo_label.teacher!r} need not be "
+                "a network like the student; use joint.start: fresh, or pseudo_label.teacher: baseline"
             )
         return self
 

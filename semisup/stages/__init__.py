@@ -112,7 +112,8 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
     for number in range(1, config.rounds + 1):
         suffix = f"-{number}" if number > 1 else ""
         labels, student, calibration = f"pseudo_label{suffix}", f"joint{suffix}", {}
-        starts = {"teacher": teacher} if config.joint.start == "teacher" else {}
+        hands_on = config.joint.start == "teacher" or (config.joint.start == "baseline" and number == 1)
+        starts = {"teacher": teacher} if hands_on else {}
         if config.calibrates:
             calibration = {"calibrate": f"calibrate{suffix}"}
             steps.append(Step(f"calibrate{suffix}", "calibrate", {"split": "split", "teacher": teacher}))

@@ -55,7 +55,9 @@ def run(
     ledger = pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet")
     round_number = int(ledger["round"].iloc[0])
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
-    indices, policy = unlabeled_part(joint, split, ledger, facts.num_classes, device)
+    indices, policy = unlabeled_part(
+        joint, split, ledger, facts.num_classes, device, starts_as_teacher="teacher" in inputs
+    )
     unlabeled = None
     if len(indices):
         unlabeled = UnlabeledTerm(
@@ -101,9 +103,18 @@ def run(
 
 
 def unlabeled_part(
-    config: JointConfig, split: Split, ledger: pd.DataFrame, num_classes: int, device: torch.device
+    config: JointConfig,
+    split: Split,
+    ledger: pd.DataFrame,
+    num_classes: int,
+    device: torch.device,
+    *,
+    starts_as_teacher: bool = False,
 ) -> tuple[Tensor, Policy]:
-    """Pool indices of the images in the unlabelled term, and the policy that gives them targets."""
+    """Pool indices of the images in the unlabelled term, and the policy that gives them targets.
+
+    A student that starts with its teacher's weights knows what the ledger says, and gets no share of it in its targets.
+    """
     unlabeled = set(split.ids("unlabeled"))
     assert unlabeled.issuperset(ledger["id"]), "an image with another role was pseudo-labelled"
     rows = ledger
@@ -126,7 +137,7 @@ def unlabeled_part(
     if config.policy.distribution_alignment:
         shares = torch.bincount(split.labels("labeled"), minlength=num_classes) / len(split.labels("labeled"))
         policy = Aligned(policy, shares.to(device), config.policy.momentum)
-    if config.policy.ledger_share:
+    if config.policy.ledger_share and not starts_as_teacher:
         confidence = torch.from_numpy(rows["confidence"].to_numpy().copy())
         policy = Blended(policy, labels.to(device), confidence.to(device), config.policy.ledger_share)
     return indices, policy

@@ -250,12 +250,12 @@ class Crashing(Silence):
             raise Crash
 
 
-@pytest.mark.parametrize("start", ["fresh", "teacher"])
+@pytest.mark.parametrize("start", ["fresh", "baseline"])
 def test_a_student_in_channels_last_that_crashed_and_is_run_again_leaves_the_same_bytes(
     start, tiny_config, stage_folders, tmp_path
 ):
     config = changed(of(tiny_config, "freematch", start=start, **ALL_OPTIONS), runtime={"channels_last": True})
-    inputs = {"teacher": stage_folders["baseline"]} if start == "teacher" else {}
+    inputs = {"teacher": stage_folders["baseline"]} if start == "baseline" else {}
     expected = run(config, stage_folders, tmp_path / "expected", **inputs)
     out = tmp_path / "out"
     out.mkdir()
