@@ -14,12 +14,14 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def publish(name: str, rows: Sequence[Mapping[str, Any]], note: str) -> None:
-    """Print rows of equal keys as a table and write them to `results/NAME.json`."""
+    """Print rows as a table, a dash where one lacks a key, and write them to `results/NAME.json`."""
     table = Table(title=name, caption=note, title_justify="left", caption_justify="left")
-    for key in rows[0]:
-        table.add_column(key, justify="left" if isinstance(rows[0][key], str) else "right")
+    columns = {key: value for row in reversed(rows) for key, value in row.items()}
+    for key, value in columns.items():
+        table.add_column(key, justify="left" if isinstance(value, str) else "right")
     for row in rows:
-        table.add_row(*(f"{value:,.3f}" if isinstance(value, float) else str(value) for value in row.values()))
+        cells = (row.get(key, "–") for key in columns)
+        table.add_row(*(f"{cell:,.3f}" if isinstance(cell, float) else str(cell) for cell in cells))
     Console(width=160).print(table)
     RESULTS.mkdir(exist_ok=True)
     document = {"benchmark": name, "note": note, "machine": machine(), "rows": list(rows)}

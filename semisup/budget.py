@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 Unit: TypeAlias = Literal["steps", "CPU seconds", "seconds"]
-SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 TICKS = 10_000.0
 """What the whole of a time budget counts: the schedules see steps, and a second is none."""
 
@@ -26,7 +26,9 @@ class Budget:
         Raises:
             ValueError: it is none of these, or nothing at all.
         """
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(steps?|s|sec|m|min|h)(?:\s+(cpu|wall))?", text.strip().lower())
+        found = re.fullmatch(
+            r"(\d+(?:\.\d+)?)\s*(steps?|s|sec|seconds?|m|min|minutes?|h|hours?)(?:\s+(cpu|wall))?", text.strip().lower()
+        )
         amount = float(found[1]) if found else 0.0
         steps = bool(found) and found[2].startswith("step")  # type: ignore[index]
         if found is None or amount <= 0 or (steps and (found[3] or amount % 1)):
@@ -36,7 +38,7 @@ class Budget:
             )
         if steps:
             return cls(amount, "steps")
-        return cls(amount * SECONDS[found[2]], "seconds" if found[3] == "wall" else "CPU seconds")
+        return cls(amount * SECONDS[found[2][0]], "seconds" if found[3] == "wall" else "CPU seconds")
 
     def __str__(self) -> str:
         return f"{self.amount:g} {self.unit}"

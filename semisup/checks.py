@@ -65,6 +65,23 @@ def _unheeded(config: PipelineConfig) -> list[str]:
             f"rounds={config.rounds}, but {method} asks no teacher, so every round is alike; use rounds: 1, or "
             "joint.policy.ledger_share: 0.5"
         )
+    if joint.labels_every_step and joint.start == "baseline":
+        share = joint.policy.ledger_share
+        if config.rounds > 1 and not share:
+            warnings.append(
+                f"rounds={config.rounds} and joint.start='baseline', but {method} takes nothing from the round before; "
+                "use rounds: 1, or joint.policy.ledger_share: 0.5"
+            )
+        elif config.rounds == 1 and share:
+            warnings.append(
+                f"joint.policy.ledger_share={share} acts from the second round on where joint.start='baseline', but "
+                "rounds=1; use more rounds, or 0"
+            )
+    if joint.method == "soft" and joint.policy == PolicyConfig() and not joint.mixup_pseudo_labels:
+        warnings.append(
+            "joint.method='soft' with joint.policy as it is by default makes each prediction its own target, which "
+            "teaches nothing; use for example joint.policy: {teacher: ema, view: clean, temperature: 0.5}"
+        )
     if not joint.labels_every_step and joint.policy != PolicyConfig():
         warnings.append(f"joint.policy is set, but {method} takes the ledger's labels as they are; use another method")
     return warnings
@@ -111,6 +128,12 @@ def too_few_to_certify(config: PipelineConfig) -> str:
 def pseudo_label_warnings(summary: Mapping[str, Any]) -> list[str]:
     """What a pseudo-label summary shows that cannot help a student, one line each."""
     per_class = summary["accepted_per_class"]
+    if summary["accepted"] == 0 and set(summary.get("reasons", ())) - {"below_threshold"}:
+        return [
+            "no pseudo-label was accepted: "
+            + ", ".join(f"{count:,} × {reason}" for reason, count in summary["reasons"].items())
+            + "; loosen these limits or train a better baseline"
+        ]
     if summary["accepted"] == 0:
         return [
             f"no unlabelled image reached pseudo_label.threshold={summary['threshold']:g}; "

@@ -135,6 +135,12 @@ class AugmentConfig(Section):
     cutout: Fraction = 0.0
     """Side of a square hole, as a fraction of the image's side."""
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Is every view the image itself?"""
+        moves = ("rotation", "shift", "scale", "shear", "elastic", "paste", "horizontal_flip", "randaugment", "cutout")
+        return not any(getattr(self, name) for name in moves)
+
 
 class ViewsConfig(Section):
     """Test-time augmentation: the mean prediction over several views of an image."""
@@ -145,8 +151,16 @@ class ViewsConfig(Section):
     """What the other views are like."""
 
     @model_validator(mode="after")
+    def _views_are_of_one_image(self) -> "ViewsConfig":
+        if self.augment.paste:
+            raise ValueError(
+                f"augment.paste={self.augment.paste} would mix other images into a prediction; use 0 in test_time"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _views_differ(self) -> "ViewsConfig":
-        if self.views > 1 and self.augment == AugmentConfig():
+        if self.views > 1 and self.augment.changes_nothing:
             raise ValueError(
                 f"views={self.views}, but augment changes nothing; set for example augment.shift, or views=1"
             )
@@ -366,7 +380,7 @@ class PolicyConfig(Section):
     fairness_weight: Annotated[float, Field(ge=0)] = 0.01
     """freematch: weight of its fairness term."""
     deviations: Annotated[float, Field(gt=0)] = 2.0
-    """softmatch: n, how many standard deviations below the mean confidence weights begin to vanish."""
+    """softmatch: n; weights fall from the mean confidence on like a normal density n times as narrow as its spread."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Targets and confidences come from p^(1/T): below 1 sharper, above 1 softer."""
     distribution_alignment: bool = False

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from semisup.budget import Budget
 from semisup.config import PipelineConfig, flatten
 
 MANIFEST = "manifest.json"
@@ -32,6 +33,8 @@ WITHOUT_EFFECT = (
 )
 """Keys and sections that cannot change a result beyond floating point: paths, speed, records. The teacher itself is an
 input with a digest; which way it was found does not matter."""
+SPEED = {"runtime.device", "runtime.threads", "runtime.channels_last"}
+"""Keys that decide how many steps a second holds."""
 VIEWS = ("semisup.plots", "semisup.report", "semisup.checks")
 """Modules that only draw and describe: a new colour shall not retrain a model. `evaluate`, whose report they make, is
 the exception."""
@@ -105,12 +108,21 @@ def lineage_of(
 
 
 def effective_config(config: PipelineConfig, sections: tuple[str, ...]) -> dict[str, Any]:
-    """Dotted key → plain value of the sections' keys that can change a result."""
+    """Dotted key → plain value of the sections' keys that can change a result.
+
+    How fast a machine is decides what a budget of time comes to, and the size of a batch what is drawn for its views.
+    """
+    read = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in sections}
+    budgets = [value for key, value in read.items() if key.endswith(".budget") and value is not None]
+    counted: set[str] = set()
+    if not all(Budget.parse(budget).reproducible for budget in budgets):
+        counted |= SPEED
+    if read.get("pseudo_label.test_time.views", 1) > 1 or read.get("pseudo_label.uncertainty.passes", 0):
+        counted.add("pseudo_label.batch_size")
     return {
         key: value
-        for key, value in flatten(config).items()
-        if key.partition(".")[0] in sections
-        and not any(key == out or key.startswith(f"{out}.") for out in WITHOUT_EFFECT)
+        for key, value in read.items()
+        if key in counted or not any(key == out or key.startswith(f"{out}.") for out in WITHOUT_EFFECT)
     }
 
 

@@ -53,6 +53,8 @@ class RegressionModelConfig(Section):
 class RegressionStoppingConfig(EarlyStoppingConfig):
     """Keep the weights of the epoch with the least validation loss; stop once nothing improves."""
 
+    keep: Literal["best"] = "best"
+    """The weights of the epoch of least validation loss."""
     monitor: Literal["loss"] = "loss"
     """Validation loss: regression has no accuracy."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0

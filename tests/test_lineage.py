@@ -108,6 +108,25 @@ def test_a_stage_is_stale_by_itself_exactly_when_a_key_that_it_looks_at_can_chan
     assert {stage for stage in before if before[stage] != after[stage]} == stale
 
 
+@pytest.mark.parametrize(
+    ("budget", "counts"), [(None, False), ("50 steps", False), ("60s", True), ("5 min", True), ("60s wall", True)]
+)
+@pytest.mark.parametrize("speed", [{"threads": 3}, {"device": "cpu"}, {"channels_last": True}])
+def test_what_makes_a_machine_fast_counts_where_the_budget_is_time(budget, counts, speed):
+    joint = {"epochs": 5, "budget": budget}
+    before, after = fingerprints(joint=joint), fingerprints(joint=joint, runtime=speed)
+    stale = {stage for stage in before if before[stage] != after[stage]}
+    assert stale == ({"joint", "evaluate"} if counts else set())
+
+
+@pytest.mark.parametrize(
+    "draws", [{"test_time": {"views": 3, "augment": {"shift": 0.1}}}, {"uncertainty": {"passes": 10}}]
+)
+def test_the_size_of_a_batch_counts_where_views_or_passes_are_drawn_by_the_batch(draws):
+    before, after = fingerprints(pseudo_label=draws), fingerprints(pseudo_label=draws | {"batch_size": 7})
+    assert {s for s in before if before[s] != after[s]} == {"calibrate", "pseudo_label", "evaluate"}
+
+
 def test_every_key_of_the_config_is_looked_at_by_some_stage_or_named_as_without_effect():
     """A new key that nobody counts would let a stale result be reused."""
     from semisup.config import flatten

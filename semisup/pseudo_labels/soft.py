@@ -13,8 +13,9 @@ from semisup.pseudo_labels import Policy, State
 class SoftLabels(Policy):
     """Target: the probabilities as they are, q = p; weight 1 for every image.
 
-    On its own, with the student as its own teacher on the same view, it only asks for low entropy. It is of use behind
-    a modifier (`Sharpened`, `Aligned`, `Blended`), an average of the weights as the teacher, or another view.
+    On its own, with the student as its own teacher on the same view, it teaches nothing: the target is the prediction,
+    and the gradient 0. It is of use behind a modifier (`Sharpened`, `Aligned`, `Blended`), with an average of the
+    weights as the teacher, or with another view.
 
     Source: Arazo et al. 2020 (arXiv 1908.02983), section 3.1, without its mixup and its regularisers.
     """

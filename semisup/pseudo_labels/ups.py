@@ -28,7 +28,7 @@ def mc_dropout(model: nn.Module, images: Tensor, passes: int, batch_size: int, s
     """
     if passes < 2:
         raise ValueError(f"passes={passes}; a standard deviation needs at least 2")
-    dropouts = [module for module in model.modules() if isinstance(module, DROPOUT) and module.p > 0]
+    dropouts = _active_dropout(model)
     if not dropouts:
         raise ValueError("the model has no active dropout layer, so that its passes would all be equal; set a dropout")
     device = next(model.parameters()).device
@@ -45,6 +45,15 @@ def mc_dropout(model: nn.Module, images: Tensor, passes: int, batch_size: int, s
     assert mean is not None, "no images to predict"
     assert std is not None
     return mean, std
+
+
+def drops_out(model: nn.Module) -> bool:
+    """Has the model a dropout layer of a probability above 0?"""
+    return bool(_active_dropout(model))
+
+
+def _active_dropout(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, DROPOUT) and module.p > 0]
 
 
 def select(

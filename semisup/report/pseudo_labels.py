@@ -9,7 +9,9 @@ from semisup.report.text import UNKNOWN, percent
 REASONS = {
     "below_threshold": "Below the threshold",
     "beyond_top_share": "Beyond its class's top share",
+    "beyond_round_share": "Beyond the round's share",
     "disagreement": "The members disagree",
+    "uncertain": "The passes differ",
 }
 
 

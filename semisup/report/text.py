@@ -67,11 +67,14 @@ def training_sentence(training: Mapping[str, Any]) -> str:
     end = (
         f"Stopped early after epoch {training['stopped_epoch']} of at most {training['max_epochs']}"
         if training["stopped_early"]
-        else f"Ran all {training['stopped_epoch']} epochs"
+        else f"Ran {training['stopped_epoch']} epochs"
     )
+    if "steps" in training:
+        end += f" and {training['steps']:,} steps"
+    why = "the last one" if training.get("keep") == "last" else f"the best by validation {training['monitor']}"
     return (
-        f"{end}, {duration(training['seconds'])}; kept the weights of epoch {training['best_epoch']}, the best by "
-        f"validation {training['monitor']} (loss {training['best_validation_loss']:.3f}\u00a0nats, "
+        f"{end}, {duration(training['seconds'])}; kept the weights of epoch {training['best_epoch']}, {why} "
+        f"(validation loss {training['best_validation_loss']:.3f}\u00a0nats, "
         f"accuracy {percent(training['best_validation_accuracy'])})."
     )
 

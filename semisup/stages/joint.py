@@ -11,6 +11,7 @@ from torch import Tensor
 from semisup.checks import training_warnings
 from semisup.config import JointConfig, PipelineConfig
 from semisup.data.split import Split
+from semisup.errors import UserError
 from semisup.pseudo_labels import Policy
 from semisup.pseudo_labels.fixed import FixedLabels
 from semisup.pseudo_labels.fixmatch import FixMatch
@@ -29,6 +30,7 @@ from semisup.stages.files import (
     load_model,
     pick_device,
     pool_of,
+    read_json,
     save_model,
     training_images,
 )
@@ -81,6 +83,7 @@ def run(
         steps_per_epoch = math.ceil(len(labeled.images) / joint.batch_size)
     student = fresh_model(config, facts, f"student{of_round}")
     if "teacher" in inputs:
+        _check_alike(config, inputs["teacher"])
         student.load_state_dict(load_model(inputs["teacher"]).state_dict())
     reporter = EpochReporter(log, joint.epochs)
     result = train(
@@ -100,6 +103,23 @@ def run(
     summary = save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels")
     for warning in training_warnings(summary, joint.alpha_final):
         log.warning(warning)
+
+
+def _check_alike(config: PipelineConfig, teacher: Path) -> None:
+    """A student can only start with the weights of a network like itself.
+
+    Raises:
+        UserError: the teacher is an ensemble, or built otherwise.
+    """
+    theirs, start = read_json(teacher / "model.json"), f"joint.start={config.joint.start!r}"
+    if theirs["stage"] == "ensemble":
+        raise UserError(f"{start}, but the teacher is an ensemble, whose weights no student can take; use start: fresh")
+    for key, ours in config.model.model_dump(mode="json").items():
+        if theirs.get(key, ours) != ours:
+            raise UserError(
+                f"{start}, but model.{key} is {ours!r} and that of the teacher {theirs[key]!r}; use the same, or "
+                "start: fresh"
+            )
 
 
 def unlabeled_part(

@@ -134,7 +134,7 @@ def wrong_shares(
     Boosting lives on training errors. A network makes none on a few hundred images, but it learns from augmented views
     of them and makes some there. Without augmentation there is one view, the image itself, and this is plain SAMME.
     """
-    views = 1 if config == AugmentConfig() else VIEWS
+    views = 1 if config.changes_nothing else VIEWS
     wrong = torch.zeros(len(labeled.images), dtype=torch.float64)
     for _ in range(views):
         view = augmented(labeled.images, config, generator)

@@ -10,6 +10,7 @@ from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.data.datasets import digest, load_test
 from semisup.errors import UserError
 from semisup.models import build_model
+from semisup.pseudo_labels.ups import drops_out
 from semisup.stages.files import pool_of
 from semisup.stages.split import plan
 
@@ -55,7 +56,7 @@ def check(config: PipelineConfig) -> Checked:
     if config.evaluate.compound:
         draw_pairs(test.labels.numpy(), np.random.default_rng(0))  # whether there are any
     channels = pool.image_shape[0]
-    build_model(
+    model = build_model(
         config.model.name,
         pool.image_shape,
         pool.num_classes,
@@ -64,8 +65,15 @@ def check(config: PipelineConfig) -> Checked:
         width=config.model.width,
         dropout=config.model.dropout,
         batch_norm=config.model.batch_norm,
+        deskew=config.model.deskew,
         seed=0,
     )
+    passes = config.pseudo_label.uncertainty.passes
+    if passes and not drops_out(model):
+        raise UserError(
+            f"pseudo_label.uncertainty.passes={passes}, but model.name={config.model.name!r} has no dropout, so that "
+            "all passes would be equal; set for example model.dropout: 0.2"
+        )
     if config.runtime.device == "cuda":
         import torch
 

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import pandas as pd
 
 from semisup.config import PipelineConfig
+from semisup.errors import UserError
 from semisup.evaluation import SIGNIFICANCE_LEVEL, Interval, Labels, accuracy_interval, mcnemar, paired_difference
 from semisup.stages import CHAMPION, StageLog
 from semisup.stages.files import read_json, write_json
@@ -49,9 +50,13 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     a winner, so it is optimistic. A figure to quote needs test images that have decided nothing.
     """
     tested = pd.read_parquet(inputs["evaluate"] / "predictions.parquet")
-    kept = read_json(inputs["evaluate"] / "metrics.json")["kept"]["model"]
+    kept = read_json(inputs["evaluate"] / "metrics.json").get("kept")
+    if kept is None:
+        raise UserError(
+            "that evaluation is of before the model to keep was chosen on validation images; run `evaluate` again"
+        )
     champion = pd.read_parquet(inputs[CHAMPION] / "predictions.parquet") if CHAMPION in inputs else None
-    decision = decide(tested, champion, kept, registered=config.promote.model or config.name)
+    decision = decide(tested, champion, kept["model"], registered=config.promote.model or config.name)
     if decision.promoted:
         best = tested[["id", "truth"]].assign(label=tested[f"{decision.model}_label"])
     else:

@@ -22,7 +22,7 @@ from semisup.evaluation import accuracy_interval
 from semisup.plots import confidence_histogram, picture_grid, save_png
 from semisup.pseudo_labels.ledger import Selection, build_ledger, pick_examples
 from semisup.pseudo_labels.modifiers import align
-from semisup.pseudo_labels.ups import mc_dropout, select
+from semisup.pseudo_labels.ups import drops_out, mc_dropout, select
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, write_json
@@ -126,10 +126,11 @@ def _predict(model: nn.Module, images: Tensor, config: PipelineConfig, log: Stag
         table, disagreement = predict_with_disagreement(model, images, size, on_batch)
         return _Opinion(table.numpy(), disagreement.numpy())
     if passes:
-        try:
-            mean, deviations = mc_dropout(model, images, passes, size, derive_seed(config.seed, "teacher's passes"))
-        except ValueError as error:
-            raise UserError(f"pseudo_label.uncertainty.passes={passes}, but {error}: model.dropout: 0.2") from error
+        if not drops_out(model):
+            raise UserError(
+                f"pseudo_label.uncertainty.passes={passes}, but the teacher has no dropout; set model.dropout: 0.2"
+            )
+        mean, deviations = mc_dropout(model, images, passes, size, derive_seed(config.seed, "teacher's passes"))
         return _Opinion(mean.clamp(min=torch.finfo(mean.dtype).tiny).log().numpy(), deviations=deviations.numpy())
     seed = derive_seed(config.seed, "teacher's views")
     table = predict_views(model, images, settings.test_time, seed=seed, batch_size=size, on_batch=on_batch)

@@ -68,6 +68,9 @@ def save_training(
         "max_epochs": config.epochs,
         "stopped_early": result.stopped_early,
         "monitor": config.early_stopping.monitor,
+        "keep": config.early_stopping.keep,
+        "steps": int(history["steps"].max()),
+        "budget": config.budget,
         "best_validation_loss": float(best["validation_loss"]),
         "best_validation_accuracy": float(best["validation_accuracy"]),
     }
@@ -87,7 +90,11 @@ def save_training(
             "best_validation_accuracy": float(best["validation_accuracy"]),
         }
     )
-    ending = f"stopped early after epoch {stopped_epoch}" if result.stopped_early else f"ran all {stopped_epoch} epochs"
+    ending = (
+        f"stopped early after epoch {stopped_epoch}"
+        if result.stopped_early
+        else f"ran {stopped_epoch} epochs, {summary['steps']:,} steps"
+    )
     log.info(
         f"{ending}; kept epoch {result.best_epoch} with validation loss {best['validation_loss']:.4f} "
         f"and accuracy {best['validation_accuracy']:.2%}"

@@ -100,7 +100,8 @@ class View:
 def augmented(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """uint8 images (B, C, H, W) changed as configured, each in its own way; float32, on the 0..255 scale.
 
-    Operations on bytes come first (reflected shift, RandAugment), then those that interpolate, cutout last.
+    Operations on bytes come first (reflected shift, RandAugment), then those that interpolate, cutout last
+    (with RandAugment, its grey hole comes first).
     """
     if config.reflect:
         images = weak(images, shift=config.shift, horizontal_flip=config.horizontal_flip, generator=generator)

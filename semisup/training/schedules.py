@@ -69,5 +69,5 @@ def lr_factor(config: ScheduleConfig, position: float, total: float, epochs: int
 def _warm_up_then(decay: Callable[[float], float], position: float, total: float, warmup: float) -> float:
     warm = round(warmup * total)
     if position < warm:
-        return (position + 1) / warm
+        return min((position + 1) / warm, 1.0)
     return decay(min((position - warm) / max(total - warm, 1), 1.0))
