@@ -8,7 +8,8 @@ baseline of the same config (net, views, schedule) with the budgets of teacher a
 its epoch of least validation loss; what ours takes to label the pool, a few seconds, it does not get. CPU seconds are
 those of the stages that make the model, split and labelling included; start-up, evaluation and the report are not among
 them. The peers get the same labelled images, deskewed where ours are, and some of the unlabelled ones; their constants
-were not tuned. Results are kept for each setting in `results/accuracy.json`; runs, in `mlflow.db` of the working folder.
+were not tuned. Results are kept for each setting in `results/accuracy.json`; runs, in `mlflow.db` of the working
+folder.
 """
 
 import argparse
