@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semisup.data.augment import deskew as deskewed
+from semisup.data.geometry import deskew as deskewed
 from semisup.errors import UserError
 
 MODELS = ("seed_cnn", "small_cnn", "vgg_small", "resnet18_small")  # and "torchvision:<name>"

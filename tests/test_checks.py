@@ -128,6 +128,28 @@ def test_two_cures_for_one_imbalance_are_warned_of(stage):
     )
 
 
+@pytest.mark.parametrize(
+    ("rounds", "share", "part"), [(2, 0.0, "takes nothing from the round before"), (1, 0.5, "from the second round on")]
+)
+def test_rounds_that_hand_nothing_on_are_warned_of(rounds, share, part):
+    policy = {"teacher": "ema", "ledger_share": share}
+    joint = {"method": "fixmatch", "start": "baseline", "ema_decay": 0.9, "policy": policy}
+    (warning,) = warnings_of(rounds=rounds, joint=joint)
+    assert part in warning
+    assert warnings_of(rounds=2, joint=joint | {"policy": policy | {"ledger_share": 0.5}}) == []
+
+
+def test_predictions_as_their_own_targets_are_warned_of():
+    (warning,) = warnings_of(joint={"method": "soft"})
+    assert "teaches nothing" in warning
+    assert warnings_of(joint={"method": "soft", "policy": {"temperature": 0.5}}) == []
+
+
+def test_a_policy_that_fixed_labels_do_not_ask_is_warned_of():
+    (warning,) = warnings_of(joint={"policy": {"temperature": 0.5}})
+    assert "joint.policy is set" in warning
+
+
 def test_a_calibrated_or_certified_threshold_is_not_held_against_the_smoothed_targets():
     sections = smoothed(0.1, 0.99) | {"split": {"calibration_images": 500}}
     assert warnings_of(**sections | {"calibrate": {"method": "temperature"}}) == []

@@ -176,7 +176,7 @@ TRAINING = {"baseline", "member", "joint"}
         ("training/loop.py", TRAINING),
         ("training/schedules.py", TRAINING),
         ("losses.py", TRAINING),
-        ("data/augment.py", TRAINING),
+        ("data/augment.py", TRAINING | {"calibrate", "pseudo_label", "evaluate", "evaluate_ensemble"}),  # views
         ("data/split.py", set(STAGES) - {"promote"}),
         ("pseudo_labels/ledger.py", {"pseudo_label"}),
         ("pseudo_labels/online.py", {"joint"}),

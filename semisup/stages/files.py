@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from semisup.config import PipelineConfig
-from semisup.data.augment import deskew
 from semisup.data.datasets import ImageSet, load_pool
+from semisup.data.geometry import deskew
 from semisup.ensembles import Combination, Ensemble
 from semisup.models import build_model
 from semisup.randomness import derive_seed

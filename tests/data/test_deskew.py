@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semisup.data.augment import affine_sample, deskew
+from semisup.data.geometry import affine_sample, deskew
 from semisup.models import build_model
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from semisup.config import JointConfig, PipelineConfig
 from semisup.data.datasets import load_pool
 from semisup.data.split import Split
+from semisup.errors import UserError
 from semisup.stages import Silence, joint, load_stage
 from semisup.stages.files import load_model, read_json
 from semisup.stages.joint import unlabeled_part
@@ -264,3 +265,10 @@ def test_a_student_in_channels_last_that_crashed_and_is_run_again_leaves_the_sam
         stage(config, plain_inputs(stage_folders) | inputs, out, Crashing())
     stage(config, plain_inputs(stage_folders) | inputs, out, Silence())
     assert digests(out) == digests(expected)
+
+
+@pytest.mark.parametrize(("key", "value"), [("width", 2.0), ("dropout", 0.3), ("deskew", True)])
+def test_a_teacher_built_otherwise_cannot_hand_its_weights_on(key, value, tiny_config, stage_folders, tmp_path):
+    config = changed(tiny_config, joint={"start": "baseline"}, model={key: value})
+    with pytest.raises(UserError, match=rf"joint.start='baseline', but model.{key} is {value!r}"):
+        run(config, stage_folders, tmp_path / "out", teacher=stage_folders["baseline"])

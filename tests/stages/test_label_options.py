@@ -137,7 +137,7 @@ def test_a_negative_class_changes_what_is_learnt(ups_config, ups_folders, tmp_pa
 def test_passes_of_a_model_without_dropout_are_a_mistake_with_a_way_out(ups_config, stage_folders, tmp_path):
     with pytest.raises(UserError) as caught:
         label(ups_config, stage_folders, tmp_path / "out")
-    for part in (f"pseudo_label.uncertainty.passes={PASSES}", "no active dropout", "model.dropout: 0.2"):
+    for part in (f"pseudo_label.uncertainty.passes={PASSES}", "no dropout", "model.dropout: 0.2"):
         assert part in str(caught.value)
     assert list((tmp_path / "out").iterdir()) == []
 

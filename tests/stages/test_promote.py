@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import binomtest
 
 from semisup.config import PipelineConfig
+from semisup.errors import UserError
 from semisup.stages import Silence
 from semisup.stages.promote import Decision, decide, run
 
@@ -246,6 +247,14 @@ def test_the_predictions_of_a_promoted_baseline_are_the_baselines(tmp_path):
     decision, predictions, _ = promoted_in(tmp_path, evaluated(student=BAD, baseline=GOOD), kept="baseline")
     assert decision["model"] == "baseline"
     pd.testing.assert_frame_equal(predictions, champion_with(GOOD))
+
+
+def test_an_evaluation_that_chose_no_model_is_refused_with_the_way_out(tmp_path):
+    (tmp_path / "evaluate").mkdir()
+    (tmp_path / "evaluate" / "metrics.json").write_text("{}", encoding="utf-8")
+    evaluated(student=GOOD, baseline=BAD).to_parquet(tmp_path / "evaluate" / "predictions.parquet")
+    with pytest.raises(UserError, match="run `evaluate` again"):
+        run(PipelineConfig(), {"evaluate": tmp_path / "evaluate"}, tmp_path, Ear())
 
 
 def test_the_decision_has_all_its_keys_in_every_case(tmp_path):
