@@ -549,3 +549,9 @@ def test_an_error_in_plain_values_names_their_source():
 def test_the_highest_target_of_ten_smoothed_classes(epsilon, spread, highest):
     smoothing = LabelSmoothingConfig(epsilon=epsilon, spread=spread)
     assert smoothing.highest_target(10) == pytest.approx(highest)
+
+
+def test_views_at_test_time_hold_nothing_of_other_images(complaint):
+    message = complaint("", "evaluate.test_time={views: 3, augment: {shift: 0.1, paste: 0.4}}")
+    for part in ("augment.paste=0.4", "use 0 in test_time"):
+        assert part in message

@@ -68,7 +68,7 @@ def test_views_that_change_nothing_visible_leave_the_prediction():
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
-    config = views(3, elastic=1.0, paste=0.5, **MOVED)
+    config = views(3, elastic=1.0, **MOVED)
     assert torch.equal(predict(config, seed=4), predict(config, seed=4))
     assert not torch.equal(predict(config, seed=4), predict(config, seed=5))
 
@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
 def test_the_batch_size_changes_nothing_beyond_floating_point_where_a_batch_is_drawn_at_once(augment, batch_size):
     """So many numbers for each image, one image after the other: batches draw what one large batch would.
 
-    It does not hold where a batch is drawn in several goes (elastic, paste, randaugment on top of another change): the
+    It does not hold where a batch is drawn in several goes (elastic, randaugment on top of another change): the
     next batch then finds the generator elsewhere. For one batch size these, too, are the same bits every time.
     """
     config = views(3, **augment)
