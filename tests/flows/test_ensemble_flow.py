@@ -105,6 +105,7 @@ def in_its_folder(finished, monkeypatch) -> Path:
     return finished[0]
 
 
+@pytest.mark.slow
 @pytest.mark.prefect
 def test_members_trained_at_the_same_time_have_the_bits_of_members_trained_in_turn(finished, three, tmp_path):
     folder, result = finished
@@ -120,6 +121,7 @@ def test_members_trained_at_the_same_time_have_the_bits_of_members_trained_in_tu
         assert theirs.read_bytes() == (out_dir / "weights.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.prefect
 def test_every_member_is_a_run_within_the_flows_run_and_all_are_complete(finished):
     folder, result = finished
@@ -132,6 +134,7 @@ def test_every_member_is_a_run_within_the_flows_run_and_all_are_complete(finishe
     assert tracker.search("attributes.status = 'RUNNING'") == []
 
 
+@pytest.mark.slow
 @pytest.mark.prefect
 def test_the_result_says_who_is_better_and_what_each_side_cost(finished, tmp_path):
     folder, result = finished
@@ -146,6 +149,7 @@ def test_the_result_says_who_is_better_and_what_each_side_cost(finished, tmp_pat
     assert {name: result[f"{name}_training_seconds"] for name in ("baseline", "ensemble")} == seconds
 
 
+@pytest.mark.slow
 @pytest.mark.prefect
 def test_a_second_run_reuses_everything_and_one_more_member_is_trained_alone(in_its_folder, finished, three):
     again = ensemble(three)
@@ -155,6 +159,7 @@ def test_a_second_run_reuses_everything_and_one_more_member_is_trained_alone(in_
     assert new == {"member-4", "ensemble", "evaluate_ensemble"}
 
 
+@pytest.mark.slow
 @pytest.mark.prefect
 def test_a_pipeline_that_the_ensemble_teaches_finds_its_members_and_a_stage_alone_finds_its_inputs(
     in_its_folder, finished, three

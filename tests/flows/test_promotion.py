@@ -64,6 +64,7 @@ def test_a_student_that_is_not_shown_to_be_better_leaves_the_champion_and_says_w
     assert again["stages"]["promote"]["reused"]
 
 
+@pytest.mark.slow
 def test_a_better_student_beats_the_champion_and_is_not_judged_against_itself_afterwards(rerunnable, tiny_config):
     tracker = Tracker.existing(rerunnable)
     better = changed(
@@ -89,6 +90,7 @@ def champion_of_version(tracker: Tracker, version: str) -> str:
     return str(tracker.client.get_model_version("tiny", version).tags["promoted_by"])
 
 
+@pytest.mark.slow
 def test_the_champion_teaches_the_next_run_and_without_one_the_baseline_does(finished_run, rerunnable, tiny_config):
     started_from_it = pipeline(changed(tiny_config, pseudo_label={"teacher": "champion"}))
     tracker = Tracker.existing(rerunnable)
@@ -102,6 +104,7 @@ def test_the_champion_teaches_the_next_run_and_without_one_the_baseline_does(fin
     assert labels.tags["upstream.teacher"] == finished_run.result["stages"]["baseline"]["run_id"]
 
 
+@pytest.mark.slow
 def test_a_champion_of_another_split_is_told_to_flatter_the_validation_figures(rerunnable, tiny_config, caplog):
     champions = changed(tiny_config, pseudo_label={"teacher": "champion"}, promote={"enabled": False})
     pipeline(champions)
@@ -123,6 +126,7 @@ def test_rounds_chain_teacher_labels_student(rerunnable, tiny_config):
     assert tags["joint-2"]["stage"] == "joint"
 
 
+@pytest.mark.slow
 def test_a_pipeline_that_promotes_nobody_leaves_the_registry_alone(store, tiny_config, monkeypatch):
     monkeypatch.setattr(flows.promotion, "crown", lambda *_, **__: pytest.fail("nobody was to be crowned"))
     result = pipeline(changed(tiny_config, promote={"enabled": False}))
