@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -30,9 +30,9 @@ FEWEST_CALIBRATION_IMAGES = 20  # fewer say nothing about any confidence
 WITHOUT_MIRROR_SYMMETRY = frozenset({"digits", "mnist", "kmnist", "svhn"})
 
 
-def _a_budget(text: str) -> str:
+def _a_budget(text: Any) -> Any:
     try:
-        Budget.parse(text)
+        Budget.parse(str(text))  # a bare number, too, is told that it lacks a unit
     except ValueError as error:
         raise ValueError(f"is wrong: {error}") from None  # "joint.budget is wrong: …"
     return text
@@ -237,7 +237,7 @@ class TrainConfig(Section):
 
     epochs: PositiveInt = 100
     """Most epochs; early stopping may end sooner. With a `budget`: how many equal parts of it end with a validation."""
-    budget: Annotated[str, AfterValidator(_a_budget)] | None = None
+    budget: Annotated[str, BeforeValidator(_a_budget)] | None = None
     """How long to train, in place of whole epochs: `60s` or `5 min` of CPU time (of all threads together), `60s wall`,
     or `2000 steps`, which alone is reproducible. Schedules, ramps and patience follow it."""
     batch_size: PositiveInt = 32

@@ -555,3 +555,9 @@ def test_views_at_test_time_hold_nothing_of_other_images(complaint):
     message = complaint("", "evaluate.test_time={views: 3, augment: {shift: 0.1, paste: 0.4}}")
     for part in ("augment.paste=0.4", "use 0 in test_time"):
         assert part in message
+
+
+def test_a_budget_without_a_unit_is_told_what_to_write(complaint):
+    message = complaint("", "joint.budget=60")
+    for part in ("joint.budget", "'60'", "'60s'"):
+        assert part in message
