@@ -10,9 +10,8 @@ from flows.server_process import end_with
 def main() -> None:
     """Run our command line with the arguments after the first one, which is the parent's process id."""
     parent = int(sys.argv.pop(1))
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a parent in the background ignores it, and we inherit that
+    # A parent in the background ignores SIGINT, and we inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 
     from flows.cli import app

@@ -200,7 +200,6 @@ class EarlyStoppingConfig(Section):
 
     keep: Literal["best", "last"] = "best"
     """`last`: keep the weights of the last epoch and never stop early, so that validation labels decide nothing."""
-
     monitor: Literal["loss", "accuracy"] = "loss"
     """Validation loss (lower is better) or validation accuracy (higher is better)."""
     patience: PositiveInt = 20
@@ -471,7 +470,6 @@ class EvaluateConfig(Section):
     """What is asked of the models on the test images besides their accuracy."""
 
     test_time: ViewsConfig = ViewsConfig()
-
     compound: bool = False
     """Also superpose test images of two different classes, and score whether the two likeliest classes are theirs."""
 

@@ -231,3 +231,14 @@ def mnist_root() -> Path:
     if not (root / "mnist").is_dir():
         pytest.skip("the real MNIST files are not in ../shared/data, next to the project's folder")
     return root
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch with a single CPU thread: bits are the same only for the same number of them."""
+    import torch  # seconds that tests without it need not wait
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -14,12 +14,7 @@ from semisup.data.datasets import load_test
 QUICK = {"epochs": 1, "batch_size": 50}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_every_image_of_a_setup_has_one_role_and_none_is_a_test_image():

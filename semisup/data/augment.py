@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semisup.data.geometry import affine_sample
+from semisup.data.geometry import affine_sample, inside_boxes
 
 PARAMETERS_PER_IMAGE = 8  # rotation, shift x, shift y, scale, shear, flip, hole x, hole y
 KNOTS = 6
@@ -136,7 +136,7 @@ def cut_holes(images: Tensor, centres: Tensor, side: int) -> Tensor:
     """
     # A float product takes a third of masked_fill's time on a CPU; pixels are finite, so 0 times one is 0.
     sides = torch.full_like(centres, side)
-    return images * (1 - _inside_boxes(centres - side // 2, sides, *images.shape[-2:]))
+    return images * (1 - inside_boxes(centres - side // 2, sides, *images.shape[-2:]))
 
 
 def paste_boxes(images: Tensor, others: Tensor, corners: Tensor, sides: Tensor) -> Tensor:
@@ -147,13 +147,4 @@ def paste_boxes(images: Tensor, others: Tensor, corners: Tensor, sides: Tensor) 
         corners: int64 (B, 2), the (column, row) of each box's first pixel, perhaps outside.
         sides: int64 (B, 2), its width and height in pixels; 0 leaves the image as it is.
     """
-    return torch.maximum(images, others * _inside_boxes(corners, sides, *images.shape[-2:]))
-
-
-def _inside_boxes(corners: Tensor, sides: Tensor, height: int, width: int) -> Tensor:
-    """1 inside each box and 0 elsewhere, float32 (B, 1, H, W)."""
-    columns = torch.arange(width, device=corners.device) - corners[:, 0:1]  # (B, W), 0 where the box begins
-    rows = torch.arange(height, device=corners.device) - corners[:, 1:2]  # (B, H)
-    in_columns = (columns >= 0) & (columns < sides[:, 0:1])
-    in_rows = (rows >= 0) & (rows < sides[:, 1:2])
-    return (in_rows.float().unsqueeze(2) * in_columns.float().unsqueeze(1)).unsqueeze(1)
+    return torch.maximum(images, others * inside_boxes(corners, sides, *images.shape[-2:]))

@@ -1,4 +1,4 @@
-"""Resampling a batch of images, each through a map of its own."""
+"""Maps and boxes on a batch of images, one of its own for each."""
 
 import torch
 import torch.nn.functional as F
@@ -55,3 +55,16 @@ def deskew(images: Tensor) -> Tensor:
     one, zero = torch.ones_like(slope), torch.zeros_like(slope)
     matrices = torch.stack([one, slope, mean_x, zero, one, mean_y], dim=1).view(-1, 2, 3)
     return affine_sample(images, matrices)
+
+
+def inside_boxes(corners: Tensor, sides: Tensor, height: int, width: int) -> Tensor:
+    """1 inside each box and 0 elsewhere, float32 (B, 1, H, W).
+
+    `corners` and `sides` are int64 (B, 2): the (column, row) of a box's first pixel, perhaps outside, and its width and
+    height in pixels.
+    """
+    columns = torch.arange(width, device=corners.device) - corners[:, 0:1]  # (B, W), 0 where the box begins
+    rows = torch.arange(height, device=corners.device) - corners[:, 1:2]  # (B, H)
+    in_columns = (columns >= 0) & (columns < sides[:, 0:1])
+    in_rows = (rows >= 0) & (rows < sides[:, 1:2])
+    return (in_rows.float().unsqueeze(2) * in_columns.float().unsqueeze(1)).unsqueeze(1)

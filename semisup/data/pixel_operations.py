@@ -11,6 +11,8 @@ github.com/google-research/fixmatch (third_party/auto_augment/augmentations.py).
 import torch
 from torch import Tensor
 
+from semisup.data.geometry import inside_boxes
+
 GREY = 127
 """What a hole is filled with, as in FixMatch's own code (libml/ctaugment.py)."""
 
@@ -128,12 +130,9 @@ def cut_out(images: Tensor, centres: Tensor, side: int) -> Tensor:
         side: pixels.
     Source: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks with Cutout".
     """
-    height, width = images.shape[2:]
-    first = centres.to(images.device) - side // 2
-    columns = torch.arange(width, device=images.device) - first[:, 0:1]  # (B, W), 0 where the hole begins
-    rows = torch.arange(height, device=images.device) - first[:, 1:2]  # (B, H)
-    in_columns, in_rows = (columns >= 0) & (columns < side), (rows >= 0) & (rows < side)
-    hole = (in_rows.unsqueeze(2) & in_columns.unsqueeze(1)).unsqueeze(1).to(torch.uint8)  # (B, 1, H, W)
+    centres = centres.to(images.device)
+    boxes = inside_boxes(centres - side // 2, torch.full_like(centres, side), *images.shape[2:])
+    hole = boxes.to(torch.uint8)  # (B, 1, H, W)
     return images * (1 - hole) + hole * GREY
 
 

@@ -8,9 +8,9 @@ from semisup.config import PipelineConfig
 from semisup.data.split import Split
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model, training_images
-from semisup.stages.training import EpochReporter, open_checkpoints, save_training
-from semisup.training.loop import Examples, train
+from semisup.stages.files import DatasetFacts, fresh_model, pick_device, save_model
+from semisup.stages.training import EpochReporter, labeled_and_validation, open_checkpoints, save_training
+from semisup.training.loop import train
 
 
 def run(
@@ -19,11 +19,7 @@ def run(
     """Leaves the best epoch's weights, the history and its curves; goes on from what lies in `checkpoints`."""
     device = pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    images = pool_of(config).images
-    labeled = Examples(
-        training_images(config, images[split.indices("labeled")].to(device)), split.labels("labeled").to(device)
-    )
-    validation = Examples(images[split.indices("validation")].to(device), split.labels("validation").to(device))
+    labeled, validation = labeled_and_validation(config, split, device)
     reporter = EpochReporter(log, config.baseline.epochs)
     result = train(
         fresh_model(config, facts, "baseline").to(device),

@@ -50,17 +50,18 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     if config.evaluate.compound:
         metrics["compound"] = _score_compound_images(models, test, config, out_dir)
     metrics["kept"] = _compare_on_validation(models, split, config)
+    lost = comparison_warnings(metrics["kept"])
     write_json(out_dir / "metrics.json", metrics)
     build_report(
         {**inputs, "evaluate": out_dir},
         config.model_dump(mode="json"),
-        [*_warnings(config, inputs, facts), *comparison_warnings(metrics["kept"])],
+        [*_warnings(config, inputs, facts), *lost],
         out_dir,
         title=f"{config.name}: pseudo-labelling report",
         facts=_facts(config, inputs, facts),
     )
     _log_figures(metrics, log)
-    for warning in comparison_warnings(metrics["kept"]):
+    for warning in lost:
         log.warning(warning)
     if config.evaluate.compound:
         _log_compound(metrics["compound"], log)

@@ -34,8 +34,8 @@ from semisup.stages.files import (
     save_model,
     training_images,
 )
-from semisup.stages.training import EpochReporter, open_checkpoints, save_training
-from semisup.training.loop import Examples, UnlabeledTerm, train
+from semisup.stages.training import EpochReporter, labeled_and_validation, open_checkpoints, save_training
+from semisup.training.loop import UnlabeledTerm, train
 
 
 def run(
@@ -49,10 +49,7 @@ def run(
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     images = pool_of(config).images
-    labeled = Examples(
-        training_images(config, images[split.indices("labeled")].to(device)), split.labels("labeled").to(device)
-    )
-    validation = Examples(images[split.indices("validation")].to(device), split.labels("validation").to(device))
+    labeled, validation = labeled_and_validation(config, split, device)
 
     ledger = pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet")
     round_number = int(ledger["round"].iloc[0])

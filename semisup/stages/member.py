@@ -20,12 +20,10 @@ from semisup.stages.files import (
     DatasetFacts,
     fresh_model,
     pick_device,
-    pool_of,
     save_model,
-    training_images,
     write_json,
 )
-from semisup.stages.training import EpochReporter, open_checkpoints, save_training
+from semisup.stages.training import EpochReporter, labeled_and_validation, open_checkpoints, save_training
 from semisup.training.batches import augmented
 from semisup.training.loop import Examples, train
 from semisup.training.predict import predict_log_probabilities
@@ -51,11 +49,7 @@ def run(
     device = pick_device(config)
     torch.set_num_threads(1)  # whether members are trained at the same time or in turn must not show in their bits
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    images = pool_of(config).images
-    labeled = Examples(
-        training_images(config, images[split.indices("labeled")].to(device)), split.labels("labeled").to(device)
-    )
-    validation = Examples(images[split.indices("validation")].to(device), split.labels("validation").to(device))
+    labeled, validation = labeled_and_validation(config, split, device)
     drawn, weights = np.arange(len(labeled.images)), np.ones(len(labeled.images))
     match config.ensemble.method:
         case "bagging":

@@ -6,12 +6,13 @@ from typing import Any
 import pandas as pd
 import torch
 
-from semisup.config import TrainConfig
+from semisup.config import PipelineConfig, TrainConfig
+from semisup.data.split import Split
 from semisup.plots import learning_curves, save_png
 from semisup.stages import StageLog
-from semisup.stages.files import write_json
+from semisup.stages.files import pool_of, training_images, write_json
 from semisup.training.checkpoints import Checkpoints
-from semisup.training.loop import TrainingResult
+from semisup.training.loop import Examples, TrainingResult
 
 
 class EpochReporter:
@@ -40,6 +41,16 @@ class EpochReporter:
                 f"loss {record['train_loss']:.3f}, validation loss {record['validation_loss']:.3f}, "
                 f"validation accuracy {record['validation_accuracy']:.2%}",
             )
+
+
+def labeled_and_validation(config: PipelineConfig, split: Split, device: torch.device) -> tuple[Examples, Examples]:
+    """The images that training learns from, as its views are made of them, and those that it watches, as they are."""
+    images = pool_of(config).images
+    learnt, watched = (images[split.indices(role)].to(device) for role in ("labeled", "validation"))
+    return (
+        Examples(training_images(config, learnt), split.labels("labeled").to(device)),
+        Examples(watched, split.labels("validation").to(device)),
+    )
 
 
 def open_checkpoints(folder: Path | None, device: torch.device, log: StageLog) -> Checkpoints | None:

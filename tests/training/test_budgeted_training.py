@@ -26,12 +26,7 @@ EVERYTHING = {  # every source of chance at once, and every schedule that could 
 NEVER_BETTER = {"min_delta": 1e9}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def examples(count: int, seed: int) -> Examples:

@@ -50,12 +50,7 @@ PLAIN_SGD = {
 NEVER_BETTER = {"min_delta": 1e9}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def halves(count: int, seed: int) -> Examples:
