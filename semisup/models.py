@@ -1,13 +1,14 @@
 """Classifiers that take raw images: whatever the network, the one preprocessing is part of the model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from semisup.data.geometry import deskew as deskewed
+from semisup.data.geometry import upright
 from semisup.errors import UserError
 
 MODELS = ("seed_cnn", "small_cnn", "vgg_small", "resnet18_small")  # and "torchvision:<name>"
@@ -20,8 +21,9 @@ class Preprocess(nn.Module):
     """Pixels on the 0..255 scale, uint8 or float32 (B, C, H, W), to normalised float32 of the same shape.
 
     Every split goes through this one path, and it travels with the weights and with the exported model.
-    `mean` and `std` are per channel, on the 0..1 scale. With `deskew`, images are first sheared upright and centred,
-    but not in training: there the augmented views are made of images that were deskewed once.
+    `mean` and `std` are per channel, on the 0..1 scale. With `deskew`, images are first sheared upright and centred.
+    What learns from augmented views, or looks at them, must get views of images that were deskewed once, and leave it
+    out here: deskewing a view would undo its shear and shift. See `deskewed_once`.
     """
 
     mean: Tensor
@@ -34,8 +36,8 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.deskew and not self.training:
-            images = deskewed(images)
+        if self.deskew:
+            images = upright(images)
         # (x / 255 - mean) / std, as one pass over the pixels.
         return torch.addcmul(-self.mean / self.std, images.float(), 1 / (255 * self.std))
 
@@ -51,6 +53,22 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.backbone(self.preprocess(images))
         return logits
+
+
+@contextmanager
+def deskewed_once(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Inside, the model takes images for upright; what is yielded makes them so, where the model deskews.
+
+    For views: deskew an image, augment what comes out, and let the model look at that as it is.
+    """
+    deskewing = [module for module in model.modules() if isinstance(module, Preprocess) and module.deskew]
+    for module in deskewing:
+        module.deskew = False
+    try:
+        yield upright if deskewing else lambda images: images
+    finally:
+        for module in deskewing:
+            module.deskew = True
 
 
 def build_model(

@@ -57,6 +57,11 @@ def deskew(images: Tensor) -> Tensor:
     return affine_sample(images, matrices)
 
 
+def upright(images: Tensor) -> Tensor:
+    """`deskew` in uint8, so that what was stored once equals what is made on the way."""
+    return deskew(images).round().to(torch.uint8)
+
+
 def inside_boxes(corners: Tensor, sides: Tensor, height: int, width: int) -> Tensor:
     """1 inside each box and 0 elsewhere, float32 (B, 1, H, W).
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from semisup.config import PipelineConfig
 from semisup.data.datasets import ImageSet, load_pool
-from semisup.data.geometry import deskew
+from semisup.data.geometry import upright
 from semisup.ensembles import Combination, Ensemble
 from semisup.models import build_model
 from semisup.randomness import derive_seed
@@ -80,7 +80,10 @@ def pick_device(config: PipelineConfig) -> torch.device:
 
 
 def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn.Module:
-    """A new network for the data set, its initial weights derived from the config's seed and `purpose`."""
+    """A new network to be trained, its initial weights derived from the config's seed and `purpose`.
+
+    It does not deskew: it learns from views of `training_images`.
+    """
     model = build_model(
         config.model.name,
         facts.image_shape,
@@ -90,7 +93,6 @@ def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn
         width=config.model.width,
         dropout=config.model.dropout,
         batch_norm=config.model.batch_norm,
-        deskew=config.model.deskew,
         seed=derive_seed(config.seed, f"{purpose} weights"),
     )
     if config.runtime.channels_last:
@@ -99,10 +101,10 @@ def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn
 
 
 def training_images(config: PipelineConfig, images: Tensor) -> Tensor:
-    """uint8 images (N, C, H, W) as training views are made of: deskewed once where the model deskews."""
+    """uint8 images (N, C, H, W) as a network in training takes them: deskewed once where the model deskews."""
     if not config.model.deskew:
         return images
-    parts = [deskew(part).round().clamp(0, 255).to(torch.uint8) for part in images.split(4096)]
+    parts = [upright(part) for part in images.split(4096)]
     return torch.cat(parts) if parts else images
 
 

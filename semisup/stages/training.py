@@ -1,7 +1,7 @@
 """What the two training stages leave behind in the same way."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -44,13 +44,14 @@ class EpochReporter:
 
 
 def labeled_and_validation(config: PipelineConfig, split: Split, device: torch.device) -> tuple[Examples, Examples]:
-    """The images that training learns from, as its views are made of them, and those that it watches, as they are."""
+    """The images that training learns from, and those that it watches."""
     images = pool_of(config).images
-    learnt, watched = (images[split.indices(role)].to(device) for role in ("labeled", "validation"))
-    return (
-        Examples(training_images(config, learnt), split.labels("labeled").to(device)),
-        Examples(watched, split.labels("validation").to(device)),
-    )
+
+    def examples(role: Literal["labeled", "validation"]) -> Examples:
+        chosen = training_images(config, images[split.indices(role)].to(device))
+        return Examples(chosen, split.labels(role).to(device))
+
+    return examples("labeled"), examples("validation")
 
 
 def open_checkpoints(folder: Path | None, device: torch.device, log: StageLog) -> Checkpoints | None:

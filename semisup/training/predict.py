@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisup.config import ViewsConfig
+from semisup.models import deskewed_once
 from semisup.randomness import torch_generator
 from semisup.training.batches import augmented
 
@@ -63,21 +64,22 @@ def predict_views(
 
     The first view is the image as it is; the others are drawn from `seed`. `on_batch(done, total)` counts every view.
     """
+    if config.views == 1:
+        return predict_log_probabilities(model, images, batch_size, on_batch)
     total, generator = config.views * len(images), torch_generator(seed, "test-time views", images.device)
     mean: Tensor | None = None
-    for number in range(config.views):
+    with deskewed_once(model) as upright:
+        for number in range(config.views):
 
-        def seen(batch: Tensor, first: bool = number == 0) -> Tensor:
-            return batch if first else augmented(batch, config.augment, generator)
+            def seen(batch: Tensor, first: bool = number == 0) -> Tensor:
+                return upright(batch) if first else augmented(upright(batch), config.augment, generator)
 
-        def told(done: int, _: int, before: int = number * len(images)) -> None:
-            if on_batch is not None:
-                on_batch(before + done, total)
+            def told(done: int, _: int, before: int = number * len(images)) -> None:
+                if on_batch is not None:
+                    on_batch(before + done, total)
 
-        table = predict_log_probabilities(model, images, batch_size, told, seen)
-        if config.views == 1:
-            return table
-        mean = table.exp() / config.views if mean is None else mean.add_(table.exp(), alpha=1 / config.views)
+            table = predict_log_probabilities(model, images, batch_size, told, seen)
+            mean = table.exp() / config.views if mean is None else mean.add_(table.exp(), alpha=1 / config.views)
     assert mean is not None
     return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
 

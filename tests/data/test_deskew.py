@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from semisup.data.geometry import affine_sample, deskew
-from semisup.models import build_model
+from semisup.config import ViewsConfig
+from semisup.data.geometry import affine_sample, deskew, upright
+from semisup.models import build_model, deskewed_once
+from semisup.training.predict import predict_views
 
 
 def moments(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,10 +74,40 @@ def test_bytes_and_floats_are_deskewed_alike():
     assert torch.equal(deskew(image.to(torch.uint8)), deskew(image))
 
 
-def test_a_model_deskews_what_it_answers_for_and_not_what_it_learns_from():
-    plain, upright = (
-        build_model("small_cnn", (1, 28, 28), 3, mean=[0.1], std=[0.3], deskew=value, seed=1) for value in (False, True)
+def test_a_model_deskews_what_it_answers_for():
+    plain, deskewing = models()
+    for images in (slanted(0.5), slanted(0.5).round().to(torch.uint8)):
+        assert torch.equal(deskewing(images), plain(upright(images)))
+
+
+def test_views_of_an_image_that_was_deskewed_once_reach_the_network_as_they_are():
+    plain, deskewing = models()
+    view = slanted(0.5)  # as an augmentation leaves it: upright it would be another picture
+    assert not torch.equal(deskewing(view), plain(view))
+    with deskewed_once(deskewing) as make_upright:
+        assert torch.equal(deskewing(view), plain(view))
+        assert torch.equal(make_upright(view), upright(view))
+    assert torch.equal(deskewing(view), plain(upright(view)))
+
+
+def test_a_model_that_does_not_deskew_gets_its_views_of_the_images_themselves():
+    plain, _ = models()
+    with deskewed_once(plain) as make_upright:
+        assert torch.equal(make_upright(slanted(0.5)), slanted(0.5))
+
+
+def test_averaged_views_are_made_of_upright_images():
+    plain, deskewing = models()
+    images = slanted(0.5).round().to(torch.uint8)
+    moved = ViewsConfig.model_validate({"views": 3, "augment": {"rotation": 10, "shear": 0.3}})
+    torch.testing.assert_close(
+        predict_views(deskewing, images, moved, seed=1), predict_views(plain, upright(images), moved, seed=1)
     )
-    image = slanted(0.5)
-    assert torch.equal(upright.train().preprocess(image), plain.train().preprocess(image))
-    assert torch.equal(upright.eval()(image), plain.eval()(deskew(image)))
+
+
+def models() -> list[nn.Module]:
+    """Two networks of the same weights in eval mode: one takes images as they are, the other deskews them."""
+    return [
+        build_model("small_cnn", (1, 28, 28), 3, mean=[0.1], std=[0.3], deskew=deskews, seed=1).eval()
+        for deskews in (False, True)
+    ]
