@@ -119,6 +119,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     sources: list[Source] = [labeled_stream, labeled_targets]
     policy_state: State = {}
     smoothing = _smoothing(config)
+    precision = _computing_in(config.precision, device)
     if unlabeled:
         view = unlabeled.augment or config.augment
         unlabeled_stream = ImageStream(unlabeled.images, unlabeled.batch_size, view, seed, "unlabeled")
@@ -164,25 +165,30 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 figures: StepFigures
                 if unlabeled and alpha > 0:
                     chosen, extra_images = next(unlabeled_stream)
-                    mixes_extra = mixes and unlabeled.mix
-                    figures, so_far.policy_state = joint_step(
-                        model,
-                        images,
-                        targets,
-                        extra_images,
-                        chosen,
-                        policy=unlabeled.policy,
-                        state=so_far.policy_state,
-                        alpha=alpha,
-                        mixing=draw_mixing(len(chosen), config.mixup.alpha, mixup_rng, device) if mixes_extra else None,
-                        smoothing=smoothing if unlabeled.smooth else None,
-                        teacher=ema.module if ema and unlabeled.teacher == "ema" else None,
-                        teacher_images=teacher_view(chosen)
-                        if teacher_view and unlabeled.policy.uses_predictions
-                        else None,
-                    )
+                    teacher_images = None
+                    if teacher_view and unlabeled.policy.uses_predictions:
+                        teacher_images = teacher_view(chosen)
+                    extra_mixing = None
+                    if mixes and unlabeled.mix:
+                        extra_mixing = draw_mixing(len(chosen), config.mixup.alpha, mixup_rng, device)
+                    with precision:
+                        figures, so_far.policy_state = joint_step(
+                            model,
+                            images,
+                            targets,
+                            extra_images,
+                            chosen,
+                            policy=unlabeled.policy,
+                            state=so_far.policy_state,
+                            alpha=alpha,
+                            mixing=extra_mixing,
+                            smoothing=smoothing if unlabeled.smooth else None,
+                            teacher=ema.module if ema and unlabeled.teacher == "ema" else None,
+                            teacher_images=teacher_images,
+                        )
                 else:
-                    figures = supervised_step(model, images, targets)
+                    with precision:
+                        figures = supervised_step(model, images, targets)
 
                 optimizer.zero_grad()
                 figures.loss.backward()
@@ -195,7 +201,8 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 so_far.steps += 1
 
             kept = ema.module if ema else model
-            validation_loss, validation_accuracy = validate(kept, validation.images, validation.labels)
+            with precision:
+                validation_loss, validation_accuracy = validate(kept, validation.images, validation.labels)
             means = dict(zip(FIGURES, (sums / steps).tolist(), strict=True))
             loss = means["loss"]
             if not math.isfinite(loss + validation_loss):
@@ -257,6 +264,11 @@ def _flushed_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(already)
+
+
+def _computing_in(precision: str, device: torch.device) -> torch.autocast:
+    """Products in this precision, all else in float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _smoothing(config: TrainConfig) -> Callable[[Tensor], Tensor] | None:

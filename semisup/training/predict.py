@@ -92,7 +92,7 @@ def validate(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int =
     correct = torch.zeros((), device=labels.device, dtype=torch.int64)
     for start in range(0, len(images), batch_size):
         batch, truth = images[start : start + batch_size], labels[start : start + batch_size]
-        logits = model(batch)
+        logits = model(batch).float()
         loss += F.cross_entropy(logits, truth, reduction="sum")
         correct += (logits.argmax(dim=1) == truth).sum()
     return float(loss) / len(images), float(correct) / len(images)

@@ -1,4 +1,7 @@
-"""The forward half of one training step: from a batch to its loss and figures."""
+"""The forward half of one training step: from a batch to its loss and figures.
+
+Networks may compute in lower precision; losses and policies take their logits in float32.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -36,7 +39,7 @@ FIGURES = tuple(field.name for field in fields(StepFigures))
 
 def supervised_step(model: nn.Module, images: Tensor, targets: Tensor) -> StepFigures:
     """Cross-entropy of images (B, C, H, W) against soft targets (B, classes)."""
-    logits = model(images)
+    logits = model(images).float()
     loss = soft_cross_entropy(logits, targets).mean()
     none = torch.zeros((), device=loss.device)
     return StepFigures(loss, soft_accuracy(logits, targets), loss, none, none, none)
@@ -70,7 +73,8 @@ def joint_step(
         predictions = _predict(model if teacher is None else teacher, looked_at)
     if mixing is not None:
         unlabeled_images = mixing(unlabeled_images)
-    logits, unlabeled_logits = model(torch.cat([images, unlabeled_images])).split([len(images), len(unlabeled_images)])
+    together = model(torch.cat([images, unlabeled_images])).float()
+    logits, unlabeled_logits = together.split([len(images), len(unlabeled_images)])
     if predictions is None:
         predictions = unlabeled_logits.detach()
 
@@ -97,7 +101,7 @@ def joint_step(
 def _predict(teacher: nn.Module, images: Tensor) -> Tensor:
     """Logits (U, C) without dropout and with batch norm's running statistics, which do not move."""
     was_training = teacher.training
-    logits: Tensor = teacher.eval()(images)
+    logits: Tensor = teacher.eval()(images).float()
     teacher.train(was_training)
     return logits
 

@@ -230,6 +230,7 @@ def test_each_field_of_the_unlabelled_term_matters(change):
         {"batch_size": 9},
         {"disturb_label": 40.0},
         {"sampling": "balanced"},
+        {"precision": "bfloat16"},
     ],
 )
 def test_each_training_option_matters(change):

@@ -1,0 +1,98 @@
+"""Training in bfloat16: the network computes in it, and everything around it stays in float32."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semisup.config import TrainConfig
+from semisup.models import build_model
+from semisup.training.loop import Examples, UnlabeledTerm, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CLASSES = 3
+generator = torch.Generator().manual_seed(0)
+LABELED = Examples(
+    torch.randint(0, 256, (12, 1, 8, 8), generator=generator, dtype=torch.uint8), torch.arange(12) % CLASSES
+)
+
+
+class Watched(nn.Module):
+    """A network that notes the type of every product it makes."""
+
+    def __init__(self, precisions: list[torch.dtype]) -> None:
+        super().__init__()
+        self.precisions = precisions
+        self.network = build_model("small_cnn", (1, 8, 8), CLASSES, mean=[0.5], std=[0.3], width=0.5, seed=0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        self.precisions.append(logits.dtype)
+        return logits
+
+    def __deepcopy__(self, memo: object) -> "Watched":  # for a moving average that notes in the same list
+        copy = Watched(self.precisions)
+        copy.load_state_dict(self.state_dict())
+        return copy
+
+
+class Probe:
+    uses_predictions = True
+
+    def __init__(self) -> None:
+        self.seen: list[torch.dtype] = []
+
+    def init(self, num_unlabeled: int, num_classes: int) -> dict[str, Tensor]:
+        return {}
+
+    def update(self, state: dict[str, Tensor], probabilities: Tensor, indices: Tensor):
+        self.seen.append(probabilities.dtype)
+        return state, probabilities, torch.ones(len(indices))
+
+    def extra_loss(self, state, logits, weights, indices) -> None:
+        return None
+
+
+def fit(model: nn.Module, precision: str, *, teacher: str = "self", mixup: float = 0.0) -> Probe:
+    config = TrainConfig.model_validate(
+        {"epochs": 2, "batch_size": 6, "precision": precision, "mixup": {"alpha": mixup}, "ema_decay": 0.5}
+    )
+    probe = Probe()
+    unlabeled = UnlabeledTerm(LABELED.images, probe, 6, 1.0, 0, 0, mixup > 0, False, teacher=teacher, view="clean")
+    train(model, config, LABELED, LABELED, num_classes=CLASSES, steps_per_epoch=2, seed=0, unlabeled=unlabeled)
+    return probe
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("teacher", ["self", "ema"])
+def test_student_teacher_and_validation_compute_in_it_and_policies_and_weights_are_float32(precision, teacher):
+    model = Watched([])
+    probe = fit(model, precision, teacher=teacher)
+    assert len(model.precisions) == 2 * (2 * 2 + 1)  # two epochs of two steps with a teacher's look, and a validation
+    assert set(model.precisions) == {getattr(torch, precision)}
+    assert set(probe.seen) == {torch.float32}
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+
+
+def test_weights_that_the_teacher_just_used_without_gradients_still_learn():
+    """A cast that was kept from a pass without gradients would cut the next pass off from its weights."""
+    model = Watched([])
+    before = [value.detach().clone() for value in model.parameters()]
+    fit(model, "bfloat16", teacher="self", mixup=1.0)
+    assert all((value != old).any() for value, old in zip(model.parameters(), before, strict=True))
+
+
+def test_the_first_loss_is_that_of_a_network_rounded_to_bfloat16():
+    """With a rate of nearly zero the loss is that of the initial weights: rounded, and near the exact one."""
+    config = TrainConfig.model_validate(
+        {"epochs": 1, "batch_size": 12, "optimizer": {"lr": 1e-12, "weight_decay": 0.0}, "precision": "bfloat16"}
+    )
+    model = Watched([])
+    result = train(model, config, LABELED, LABELED, num_classes=CLASSES, steps_per_epoch=1, seed=0)
+    with torch.no_grad():
+        exact = F.cross_entropy(model.network.train()(LABELED.images), LABELED.labels).item()
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = F.cross_entropy(model.network(LABELED.images).float(), LABELED.labels).item()
+    assert result.history[0]["train_loss"] == pytest.approx(rounded, abs=1e-3)
+    assert result.history[0]["train_loss"] == pytest.approx(exact, abs=0.05)
+    assert abs(rounded - exact) > 1e-6
