@@ -239,7 +239,8 @@ def _imported_by(module: str, package: Path, views: tuple[str, ...]) -> set[str]
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in found or name in UNCOUNTED or name in views or name.rpartition(".")[0] in views:
+        uncounted = name in UNCOUNTED or name.startswith("semisup.config.")
+        if name in found or uncounted or name in views or name.rpartition(".")[0] in views:
             continue
         found.add(name)
         tree = _parse(_path(name, package).read_text(encoding="utf-8"))

@@ -1,0 +1,22 @@
+"""The network."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from semisup.config.base import Section
+
+
+class ModelConfig(Section):
+    """The network; the baseline and the student are built alike."""
+
+    name: str = "small_cnn"
+    """`seed_cnn`, `small_cnn`, `vgg_small`, `resnet18_small`, or `torchvision:NAME` for any torchvision classifier."""
+    width: Annotated[float, Field(gt=0, le=16)] = 1.0
+    """Multiplies the number of channels."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Dropout probability; unset: the model's own default."""
+    batch_norm: bool | None = None
+    """Batch normalisation; unset: the model's own default."""
+    deskew: bool = False
+    """Shear every image upright and centre it, by its intensity moments: for bright strokes on a black ground."""

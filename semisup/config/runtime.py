@@ -1,0 +1,35 @@
+"""Where and how fast, and where the records go; nothing here is meant to change a result."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from semisup.config.base import PositiveInt, Section
+
+
+class RuntimeConfig(Section):
+    """Where, how fast and how safely; none of it is meant to change a result beyond floating point."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes CUDA where it is present."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch; unset: all cores. Bits are the same only for the same number of threads."""
+    channels_last: bool = False
+    """Keep each pixel's channels together in memory: convolutions are then faster on most processors and GPUs."""
+    parallel_members: PositiveInt = 2
+    """Members of a bagging ensemble that are trained at the same time, each in a process with one CPU thread. A process
+    takes ten seconds to begin: for members that are trained in less, 1 is faster."""
+    state: Path = Path(".semisup")
+    """Folder for checkpoints and unfinished work, kept across crashes; relative to the working folder."""
+    stage_timeout: PositiveInt = 86_400
+    """Seconds after which a stage is ended as failed."""
+
+
+class TrackingConfig(Section):
+    """Where MLflow finds the runs; the store itself is named by MLFLOW_TRACKING_URI."""
+
+    experiment: Annotated[str, Field(min_length=1, max_length=200)] = "semisup"
+    """MLflow experiment of the runs."""
+    system_metrics: bool = True
+    """Sample CPU, memory and GPU use of every stage."""
