@@ -8,7 +8,8 @@ import numpy as np
 from scipy.stats import chisquare
 
 from semisup.calibration import fewest_accepted
-from semisup.config import CertifiedThreshold, PipelineConfig, PolicyConfig
+from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.unheeded import unheeded
 
 FEWEST_DISCORDANT = 6
 """Images that one model must have right and the other wrong, all the same way round, before McNemar's exact test shows
@@ -40,50 +41,9 @@ def config_warnings(config: PipelineConfig, num_classes: int) -> list[str]:
     wanted = config.pseudo_label.threshold
     if isinstance(wanted, CertifiedThreshold) and (shortage := too_few_to_certify(config)):
         warnings.append(f"{shortage}; the fallback threshold {wanted.fallback} will apply")
-    warnings += _unheeded(config)
+    warnings += unheeded(config)
     if config.joint.alpha_final == 0:
         warnings.append("joint.alpha_final=0: the pseudo-labels have no weight; use for example 1.0")
-    return warnings
-
-
-def _unheeded(config: PipelineConfig) -> list[str]:
-    """What is asked for and changes nothing."""
-    joint, warnings = config.joint, []
-    method = f"joint.method={joint.method!r}"
-    if joint.labels_every_step and not joint.policy.ledger_share and config.calibrates:
-        warnings.append(
-            f"calibrate.method={config.calibrate.method!r}, but {method} asks for no confidence of the teacher's; use "
-            "calibrate.method: none"
-        )
-    if not joint.heeds_the_teacher and config.pseudo_label.teacher == "ensemble":
-        warnings.append(
-            f"pseudo_label.teacher='ensemble', but {method} asks no teacher: its members are of no use; use "
-            "pseudo_label.teacher: baseline, or joint.policy.ledger_share: 0.5"
-        )
-    if not joint.heeds_the_teacher and config.rounds > 1:
-        warnings.append(
-            f"rounds={config.rounds}, but {method} asks no teacher, so every round is alike; use rounds: 1, or "
-            "joint.policy.ledger_share: 0.5"
-        )
-    if joint.labels_every_step and joint.start == "baseline":
-        share = joint.policy.ledger_share
-        if config.rounds > 1 and not share:
-            warnings.append(
-                f"rounds={config.rounds} and joint.start='baseline', but {method} takes nothing from the round before; "
-                "use rounds: 1, or joint.policy.ledger_share: 0.5"
-            )
-        elif config.rounds == 1 and share:
-            warnings.append(
-                f"joint.policy.ledger_share={share} acts from the second round on where joint.start='baseline', but "
-                "rounds=1; use more rounds, or 0"
-            )
-    if joint.method == "soft" and joint.policy == PolicyConfig() and not joint.mixup_pseudo_labels:
-        warnings.append(
-            "joint.method='soft' with joint.policy as it is by default makes each prediction its own target, which "
-            "teaches nothing; use for example joint.policy: {teacher: ema, view: clean, temperature: 0.5}"
-        )
-    if not joint.labels_every_step and joint.policy != PolicyConfig():
-        warnings.append(f"joint.policy is set, but {method} takes the ledger's labels as they are; use another method")
     return warnings
 
 

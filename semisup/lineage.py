@@ -35,7 +35,7 @@ WITHOUT_EFFECT = (
 input with a digest; which way it was found does not matter."""
 SPEED = {"runtime.device", "runtime.threads", "runtime.channels_last"}
 """Keys that decide how many steps a second holds."""
-VIEWS = ("semisup.plots", "semisup.report", "semisup.checks")
+VIEWS = ("semisup.plots", "semisup.report", "semisup.checks", "semisup.unheeded")
 """Modules that only draw and describe: a new colour shall not retrain a model. `evaluate`, whose report they make, is
 the exception."""
 UNCOUNTED = (

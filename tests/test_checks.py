@@ -133,7 +133,7 @@ def test_two_cures_for_one_imbalance_are_warned_of(stage):
 )
 def test_rounds_that_hand_nothing_on_are_warned_of(rounds, share, part):
     policy = {"teacher": "ema", "ledger_share": share}
-    joint = {"method": "fixmatch", "start": "baseline", "ema_decay": 0.9, "policy": policy}
+    joint = {"method": "soft", "start": "baseline", "ema_decay": 0.9, "policy": policy}
     (warning,) = warnings_of(rounds=rounds, joint=joint)
     assert part in warning
     assert warnings_of(rounds=2, joint=joint | {"policy": policy | {"ledger_share": 0.5}}) == []
@@ -143,6 +143,55 @@ def test_predictions_as_their_own_targets_are_warned_of():
     (warning,) = warnings_of(joint={"method": "soft"})
     assert "teaches nothing" in warning
     assert warnings_of(joint={"method": "soft", "policy": {"temperature": 0.5}}) == []
+
+
+@pytest.mark.parametrize("option", [{"top_share": 0.5}, {"share_per_round": 0.2}])
+def test_what_decides_acceptance_is_warned_of_where_every_image_counts(option):
+    joint = {"method": "soft", "policy": {"temperature": 0.5}}
+    (warning,) = warnings_of(joint=joint, pseudo_label=option)
+    assert f"pseudo_label.{next(iter(option))}=" in warning
+    assert warnings_of(pseudo_label=option) == []
+
+
+@pytest.mark.parametrize(
+    "option", [{"distribution_alignment": True}, {"test_time": {"views": 3, "augment": {"shift": 0.1}}}]
+)
+def test_what_changes_the_ledger_is_warned_of_where_nobody_asks_it(option):
+    (warning,) = warnings_of(joint={"method": "soft", "policy": {"temperature": 0.5}}, pseudo_label=option)
+    assert f"pseudo_label.{next(iter(option))} is set" in warning
+    assert warnings_of(joint={"method": "soft", "policy": {"ledger_share": 0.5}}, pseudo_label=option) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "methods"),
+    [
+        ({"threshold": 0.8}, {"fixmatch", "flexmatch"}),
+        ({"fairness_weight": 0.1}, {"freematch"}),
+        ({"deviations": 3.0}, {"softmatch"}),
+        ({"momentum": 0.9}, {"freematch", "softmatch"}),
+    ],
+)
+def test_an_option_of_another_policy_is_warned_of(option, methods):
+    for method in ("online", "soft", "fixmatch", "flexmatch", "freematch", "softmatch"):
+        found = warnings_of(joint={"method": method, "policy": option, "strong_augment": {"randaugment": 2}})
+        assert len(found) == (method not in methods)
+        assert all(f"joint.policy.{next(iter(option))}=" in warning for warning in found)
+    aligned = {"method": "soft", "policy": {"momentum": 0.9, "distribution_alignment": True}}
+    assert warnings_of(joint=aligned) == []
+
+
+@pytest.mark.parametrize("method", ["fixmatch", "flexmatch", "freematch", "softmatch"])
+def test_two_views_that_are_alike_are_warned_of(method):
+    (warning,) = warnings_of(joint={"method": method})
+    assert "strong_augment" in warning
+    assert warnings_of(joint={"method": method, "strong_augment": {"randaugment": 2}}) == []
+
+
+def test_deskewing_what_has_no_strokes_is_warned_of():
+    deskewed = {"name": "small_cnn", "deskew": True}
+    (warning,) = warnings_of(model=deskewed, data={"name": "cifar10"})
+    assert "model.deskew" in warning
+    assert warnings_of(model=deskewed, data={"name": "mnist"}) == []
 
 
 def test_a_policy_that_fixed_labels_do_not_ask_is_warned_of():
