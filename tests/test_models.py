@@ -11,7 +11,7 @@ from semisup.errors import UserError
 from semisup.models import Preprocess, build_model
 
 GREY, RGB = (1, 28, 28), (3, 32, 32)
-WITH_OPTIONS = ["seed_cnn", "small_cnn", "vgg_small"]
+WITH_OPTIONS = ["seed_cnn", "small_cnn", "paired_cnn", "pooled_cnn", "vgg_small"]
 OWN_MODELS = [*WITH_OPTIONS, "resnet18_small"]
 
 
@@ -78,6 +78,36 @@ def test_small_cnn_strides_only_while_the_map_keeps_a_side_of_four(side, strides
     convolutions = [layer for layer in model.backbone if isinstance(layer, nn.Conv2d)]
     assert [layer.stride[0] for layer in convolutions] == strides
     assert model(batch((1, side, side))).shape == (4, 10)
+
+
+def test_paired_cnn_is_small_cnn_with_a_convolution_more_in_every_pair():
+    more = [conv(c, c, 3) + 2 * c for c in (16, 32, 64)]  # and batch norm's scale and shift
+    assert parameters(build("paired_cnn")) == parameters(build("small_cnn")) + sum(more)
+    strides, kernels = (
+        [getattr(layer, name)[0] for layer in build("paired_cnn").backbone if isinstance(layer, nn.Conv2d)]
+        for name in ("stride", "kernel_size")
+    )
+    assert strides == [2, 1, 2, 1, 2, 1]
+    assert kernels == [5, 3, 3, 3, 3, 3]
+
+
+def test_pooled_cnn_has_the_same_295106_parameters_whatever_the_size_of_the_image():
+    blocks = sum(conv(a, b, 3) + conv(b, b, 3) + 4 * b for a, b in ((24, 32), (32, 64), (64, 128)))
+    expected = conv(3, 24, 2) + 24 + blocks + linear(128, 10)
+    assert {parameters(build("pooled_cnn", (3, side, side))) for side in (8, 32, 96)} == {expected}
+    assert expected == 295_106
+
+
+@pytest.mark.parametrize(("side", "pools"), [(28, 3), (32, 3), (64, 3), (16, 2), (8, 1), (7, 1), (6, 0), (2, 0)])
+def test_pooled_cnn_pools_only_while_the_map_keeps_a_side_of_three(side, pools):
+    model = build("pooled_cnn", (1, side, side), width=0.1).eval()
+    assert sum(isinstance(layer, nn.MaxPool2d) for layer in model.backbone) == pools
+    assert model(batch((1, side, side))).shape == (4, 10)
+
+
+def test_pooled_cnn_refuses_images_of_a_single_pixel():
+    with pytest.raises(UserError, match="at least 2 pixels a side, but these are 1×1"):
+        build("pooled_cnn", (1, 1, 1))
 
 
 def test_vgg_small_has_349610_parameters_on_mnist():
@@ -156,11 +186,11 @@ def test_dropout_is_on_in_training_off_in_evaluation_and_never_the_last_layer(na
     assert isinstance(list(model.backbone)[-1], nn.Linear)
 
 
-def test_default_dropout_is_one_half_and_none_in_small_cnn():
+def test_default_dropout_is_one_half_in_the_nets_of_old_and_none_in_the_fast_ones():
     rates = {
         name: {layer.p for layer in build(name).backbone if isinstance(layer, nn.Dropout)} for name in WITH_OPTIONS
     }
-    assert rates == {"seed_cnn": {0.5}, "small_cnn": {0.0}, "vgg_small": {0.5}}
+    assert rates == {name: {0.5} if name in {"seed_cnn", "vgg_small"} else {0.0} for name in WITH_OPTIONS}
 
 
 def test_preprocessing_is_pixels_over_255_less_the_mean_over_the_deviation():
@@ -228,7 +258,7 @@ def test_the_small_models_do_without_torchvision():
     script = """
 import sys
 from semisup.models import build_model
-for name in ("seed_cnn", "small_cnn", "vgg_small"):
+for name in ("seed_cnn", "small_cnn", "paired_cnn", "pooled_cnn", "vgg_small"):
     build_model(name, (1, 28, 28), 10, mean=[0.5], std=[0.5], seed=0)
 sys.exit("torchvision" in sys.modules)
 """
@@ -262,7 +292,10 @@ def test_googlenet_gives_logits_in_training_too():
         ("torchvision:resnet19", "torchvision:resnet18"),
         ("torchvision:fasterrcnn_resnet50_fpn", "torchvision:"),
         ("vgg_smal", "vgg_small"),
-        ("%%%", "use one of seed_cnn, small_cnn, vgg_small, resnet18_small, torchvision:<name>"),
+        (
+            "%%%",
+            "use one of seed_cnn, small_cnn, paired_cnn, pooled_cnn, vgg_small, resnet18_small, torchvision:<name>",
+        ),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_ones(name, hint):
@@ -283,7 +316,9 @@ def test_an_unknown_name_is_what_is_named_even_with_an_option_besides():
     ("option", "value"), [("dropout", 0.5), ("batch_norm", True), ("batch_norm", False), ("width", 2.0)]
 )
 def test_an_option_that_the_model_lacks_is_refused_with_those_that_have_it(name, option, value):
-    with pytest.raises(UserError, match=rf"model\.{option}={value}.*seed_cnn, small_cnn or vgg_small"):
+    with pytest.raises(
+        UserError, match=rf"model\.{option}={value}.*seed_cnn, small_cnn, paired_cnn, pooled_cnn, vgg_small"
+    ):
         build(name, RGB, **{option: value})
 
 

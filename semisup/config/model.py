@@ -11,7 +11,8 @@ class ModelConfig(Section):
     """The network; the baseline and the student are built alike."""
 
     name: str = "small_cnn"
-    """`seed_cnn`, `small_cnn`, `vgg_small`, `resnet18_small`, or `torchvision:NAME` for any torchvision classifier."""
+    """`small_cnn` (fast, for digits), `paired_cnn` (the same with two convolutions each), `pooled_cnn` (for photographs),
+    `seed_cnn`, `vgg_small`, `resnet18_small`, or `torchvision:NAME` for any torchvision classifier."""
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     """Multiplies the number of channels."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None

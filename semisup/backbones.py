@@ -1,0 +1,205 @@
+"""The networks behind the preprocessing: images in float32 to logits."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from semisup.errors import UserError
+
+SEED_CNN_SMALLEST_SIDE = 6
+SMALLEST_MAP = 4  # no stride of ours leaves a map with a shorter side, nor a pooling where a linear layer sees the map
+SMALLEST_POOLED_MAP = 3  # where only the largest value of each channel is looked at in the end
+
+
+def _scaled(filters: int, width: float) -> int:
+    return max(1, round(filters * width))
+
+
+def seed_cnn(
+    image_shape: tuple[int, int, int], num_classes: int, width: float, dropout: float, batch_norm: bool
+) -> nn.Sequential:
+    """The supervised baseline of the source: 7,720,266 parameters for 1×28×28 and ten classes, most in one linear."""
+    channels, *sides = image_shape
+    if min(sides) < SEED_CNN_SMALLEST_SIDE:
+        raise UserError(
+            f"model.name='seed_cnn' needs images of at least {SEED_CNN_SMALLEST_SIDE} pixels a side, but these are "
+            f"{sides[0]}×{sides[1]}; use model.name: small_cnn"
+        )
+    first, second, hidden, last = (_scaled(units, width) for units in (64, 192, 1024, 512))
+    height, breadth = ((side - 2) // 2 // 2 for side in sides)
+    return nn.Sequential(
+        *_convolution(channels, first, kernel=3, stride=1, padding=0, batch_norm=batch_norm),
+        nn.MaxPool2d(2),
+        *_convolution(first, second, kernel=3, stride=1, padding=1, batch_norm=batch_norm),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(second * height * breadth, hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, last),
+        nn.ReLU(),
+        nn.Linear(last, num_classes),
+    )
+
+
+def small_cnn(
+    image_shape: tuple[int, int, int], num_classes: int, width: float, dropout: float, batch_norm: bool
+) -> nn.Sequential:
+    """The fast one: strides instead of pooling, and no stride where the map would get a side below 4."""
+    channels, height, breadth = image_shape
+    layers: list[nn.Module] = []
+    for kernel, filters in ((5, 16), (3, 32), (3, 64)):
+        stride = 2 if (min(height, breadth) + 1) // 2 >= SMALLEST_MAP else 1
+        height, breadth = -(-height // stride), -(-breadth // stride)
+        outputs = _scaled(filters, width)
+        layers += _convolution(
+            channels, outputs, kernel=kernel, stride=stride, padding=kernel // 2, batch_norm=batch_norm
+        )
+        channels = outputs
+    flat = channels * height * breadth
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(flat, num_classes))
+
+
+def vgg_small(
+    image_shape: tuple[int, int, int], num_classes: int, width: float, dropout: float, batch_norm: bool
+) -> nn.Sequential:
+    """VGG for small images: three pairs of 3×3 convolutions, each pair pooled while the map keeps a side of 4 or more.
+
+    349,610 parameters for 1×28×28 and ten classes. One linear layer in place of the source's three, which held nine
+    tenths of its parameters.
+
+    Source: Simonyan & Zisserman 2015, section 2.1, with batch normalisation.
+    """
+    channels, height, breadth = image_shape
+    layers: list[nn.Module] = []
+    for filters in (32, 64, 128):
+        outputs = _scaled(filters, width)
+        for inputs in (channels, outputs):
+            layers += _convolution(inputs, outputs, kernel=3, stride=1, padding=1, batch_norm=batch_norm)
+        channels = outputs
+        if min(height, breadth) // 2 >= SMALLEST_MAP:
+            layers.append(nn.MaxPool2d(2))
+            height, breadth = height // 2, breadth // 2
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            # Torch's own weights shrink the signal at every layer, and without batch norm nothing undoes it.
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    flat = channels * height * breadth
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(flat, num_classes))
+
+
+def paired_cnn(
+    image_shape: tuple[int, int, int], num_classes: int, width: float, dropout: float, batch_norm: bool
+) -> nn.Sequential:
+    """`small_cnn` with a second convolution behind each: three pairs, of which the first one strides."""
+    channels, height, breadth = image_shape
+    layers: list[nn.Module] = []
+    for kernel, filters in ((5, 16), (3, 32), (3, 64)):
+        stride = 2 if (min(height, breadth) + 1) // 2 >= SMALLEST_MAP else 1
+        height, breadth = -(-height // stride), -(-breadth // stride)
+        outputs = _scaled(filters, width)
+        layers += _convolution(
+            channels, outputs, kernel=kernel, stride=stride, padding=kernel // 2, batch_norm=batch_norm
+        )
+        layers += _convolution(outputs, outputs, kernel=3, stride=1, padding=1, batch_norm=batch_norm)
+        channels = outputs
+    flat = channels * height * breadth
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(flat, num_classes))
+
+
+def pooled_cnn(
+    image_shape: tuple[int, int, int], num_classes: int, width: float, dropout: float, batch_norm: bool
+) -> nn.Sequential:
+    """For photographs: a 2×2 convolution, three blocks of two convolutions and a pooling, and the largest of each map.
+
+    A block is conv 3×3, max pool while that leaves a side of 3 or more, batch norm, GELU, conv 3×3, batch norm, GELU.
+    295,106 parameters for 3×32×32 and ten classes. The size of the image changes no weight.
+
+    Source: Jordan 2024 (arXiv 2404.00498), section 3.1, with half to a third of its channels, batch norm's scale kept,
+    and its first layer learnt.
+    """
+    channels, *sides = image_shape
+    if min(sides) < 2:
+        raise UserError(
+            f"model.name='pooled_cnn' needs images of at least 2 pixels a side, but these are {sides[0]}×{sides[1]}; "
+            "use model.name: small_cnn"
+        )
+    first, side = _scaled(24, width), min(sides) - 1
+    layers: list[nn.Module] = [nn.Conv2d(channels, first, 2), nn.GELU()]
+    channels = first
+    for filters in (32, 64, 128):
+        outputs = _scaled(filters, width)
+        norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
+        layers.append(nn.Conv2d(channels, outputs, 3, padding=1, bias=not batch_norm))
+        if side // 2 >= SMALLEST_POOLED_MAP:
+            layers.append(nn.MaxPool2d(2))
+            side //= 2
+        layers += [*norm, nn.GELU(), nn.Conv2d(outputs, outputs, 3, padding=1, bias=not batch_norm)]
+        layers += [*([nn.BatchNorm2d(outputs)] if batch_norm else []), nn.GELU()]
+        channels = outputs
+    return nn.Sequential(
+        *layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, num_classes)
+    )
+
+
+def _convolution(
+    inputs: int, outputs: int, *, kernel: int, stride: int, padding: int, batch_norm: bool
+) -> list[nn.Module]:
+    # Batch norm takes the mean away, and a bias with it; its own takes the place.
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=not batch_norm)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [convolution, nn.ReLU()]
+
+
+def resnet18_small(channels: int, num_classes: int) -> nn.Module:
+    """ResNet-18 that keeps small images' resolution at the start: a 3×3 convolution of stride 1, and no max pooling.
+
+    Source: He et al. 2016, with the first layer of its section 4.2 (CIFAR-10).
+    """
+    import torchvision
+
+    backbone: nn.Module = torchvision.models.resnet18(weights=None, num_classes=num_classes)
+    convolution = nn.Conv2d(channels, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's others
+    backbone.conv1, backbone.maxpool = convolution, nn.Identity()
+    return backbone
+
+
+def torchvision_classifier(bare_name: str, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """Any classifier of torchvision, untrained, once a forward pass has shown that it takes images of this size."""
+    import torchvision
+
+    # The auxiliary heads of these two would make the output in training a tuple.
+    options: dict[str, Any] = (
+        {"aux_logits": False, "init_weights": True} if bare_name in {"inception_v3", "googlenet"} else {}
+    )
+    backbone: nn.Module = torchvision.models.get_model(bare_name, weights=None, num_classes=num_classes, **options)
+    channels, height, width = image_shape
+    if channels != 3:
+        _take_channels(backbone, channels)
+    try:
+        with torch.no_grad():
+            backbone.eval()(torch.zeros(2, *image_shape))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).strip().split("\n", maxsplit=1)[0]
+        raise UserError(
+            f"model.name='torchvision:{bare_name}' does not take images of {height}×{width} pixels ({reason}); "
+            "use small_cnn or resnet18_small"
+        ) from error
+    return backbone.train()
+
+
+def _take_channels(backbone: nn.Module, channels: int) -> None:
+    """Fit the first convolution to other than three channels, keeping the size of what it puts out.
+
+    One channel gets the sum of the three kernels: a grey image then gives exactly what it would give as RGB. More
+    take the three in turn, times 3 / channels.
+    """
+    first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
+    kernels = first.weight.detach()
+    if channels == 1:
+        kernels = kernels.sum(dim=1, keepdim=True)
+    else:
+        kernels = kernels[:, torch.arange(channels) % 3] * (3 / channels)
+    first.in_channels, first.weight = channels, nn.Parameter(kernels)
