@@ -11,7 +11,7 @@ class ModelConfig(Section):
     """The network; the baseline and the student are built alike."""
 
     name: str = "small_cnn"
-    """`small_cnn` (fast, for digits), `paired_cnn` (the same with two convolutions each), `pooled_cnn` (for photographs),
+    """`small_cnn` (fast, for digits), `paired_cnn` (its convolutions doubled), `pooled_cnn` (for photographs),
     `seed_cnn`, `vgg_small`, `resnet18_small`, or `torchvision:NAME` for any torchvision classifier."""
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     """Multiplies the number of channels."""
