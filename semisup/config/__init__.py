@@ -22,6 +22,7 @@ from semisup.config.training import (
     LabelSmoothingConfig,
     MixupConfig,
     OptimizerConfig,
+    Precision,
     ScheduleConfig,
     TrainConfig,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "PipelineConfig",
     "PolicyConfig",
     "PositiveInt",
+    "Precision",
     "PromoteConfig",
     "PseudoLabelConfig",
     "RuntimeConfig",

@@ -1,12 +1,14 @@
 """What supervised and joint training share: steps, schedules, stopping, softened targets."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from semisup.budget import Budget
 from semisup.config.augment import AugmentConfig
 from semisup.config.base import Fraction, PositiveInt, Section
+
+Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 
 
 def _a_budget(text: Any) -> Any:
@@ -105,9 +107,9 @@ class TrainConfig(Section):
     """Weight of a class in the labelled loss: 1, 1 − n_c/Σn, or 1/n_c; scaled so that the mean over the images is 1."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Validate and keep an exponential moving average of the weights, per step; 0 turns it off."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """What convolutions and matrix products are computed in while training; weights, losses and all predictions stay
-    float32. `bfloat16` is faster on GPUs and on processors that have it (AVX512-BF16, AMX)."""
+    float32. `bfloat16` is faster on GPUs and processors that have it (AVX512-BF16, AMX); `auto` takes it there."""
 
     @model_validator(mode="after")
     def _a_budget_has_a_step_for_every_epoch(self) -> "TrainConfig":

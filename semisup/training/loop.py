@@ -21,6 +21,7 @@ from semisup.training.batches import ImageStream, View, balancing_weights
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.early_stopping import EarlyStopping
 from semisup.training.labels import LabeledTargets
+from semisup.training.precision import computing_in
 from semisup.training.predict import validate
 from semisup.training.schedules import alpha_ramp, build_optimizer, lr_factor, set_learning_rate
 from semisup.training.state import Source, TrainingState
@@ -119,7 +120,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     sources: list[Source] = [labeled_stream, labeled_targets]
     policy_state: State = {}
     smoothing = _smoothing(config)
-    precision = _computing_in(config.precision, device)
+    precision = computing_in(config.precision, device)
     if unlabeled:
         view = unlabeled.augment or config.augment
         unlabeled_stream = ImageStream(unlabeled.images, unlabeled.batch_size, view, seed, "unlabeled")
@@ -264,11 +265,6 @@ def _flushed_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(already)
-
-
-def _computing_in(precision: str, device: torch.device) -> torch.autocast:
-    """Products in this precision, all else in float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _smoothing(config: TrainConfig) -> Callable[[Tensor], Tensor] | None:

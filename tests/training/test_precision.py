@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from semisup.config import TrainConfig
 from semisup.models import build_model
 from semisup.training.loop import Examples, UnlabeledTerm, train
+from semisup.training.precision import computing_in, has_bfloat16
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSES = 3
@@ -96,3 +97,25 @@ def test_the_first_loss_is_that_of_a_network_rounded_to_bfloat16():
     assert result.history[0]["train_loss"] == pytest.approx(rounded, abs=1e-3)
     assert result.history[0]["train_loss"] == pytest.approx(exact, abs=0.05)
     assert abs(rounded - exact) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({}, False),
+        ({"avx512_f": True, "avx512_bf16": False}, False),
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+    ],
+)
+def test_auto_takes_bfloat16_where_the_processor_has_it(capabilities, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    lower = computing_in("auto", torch.device("cpu"))
+    images = torch.ones(2, 2)
+    with lower:
+        assert (images @ images).dtype == (torch.bfloat16 if expected else torch.float32)
+
+
+def test_a_torch_that_does_not_know_its_processor_computes_in_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not has_bfloat16(torch.device("cpu"))
