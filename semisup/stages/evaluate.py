@@ -18,13 +18,13 @@ from semisup.calibration import calibration_warnings, measure
 from semisup.checks import comparison_warnings, config_warnings, pseudo_label_warnings, training_warnings
 from semisup.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
 from semisup.config import PipelineConfig, TrainConfig
-from semisup.data.datasets import ImageSet, load_test
+from semisup.data.datasets import ImageSet
 from semisup.data.split import Split
 from semisup.evaluation import accuracy_interval, compare_right, evaluate_models
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.report import build_report
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, write_json
+from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, test_images_of, write_json
 from semisup.training.predict import predict_views
 
 MODELS = {"baseline": "baseline", "student": "joint"}
@@ -42,7 +42,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         UserError: compound images are asked for, but all test images are of one class.
     """
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    test = load_test(config.data.name, config.data.root, config.data.download)
+    test = test_images_of(config)
     assert list(test.ids) == split.ids("test"), "the test images are not those of the split"
     device = pick_device(config)
     models = {name: load_model(inputs[stage]).to(device) for name, stage in MODELS.items()}

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from semisup.config import PipelineConfig
-from semisup.data.datasets import ImageSet, load_pool
+from semisup.data.datasets import ImageSet, list_test_ids, load_pool, load_test
 from semisup.data.geometry import deskew
+from semisup.data.own_images import own_images
 from semisup.ensembles import Combination, Ensemble
 from semisup.models import build_model
 from semisup.randomness import derive_seed
@@ -174,4 +175,20 @@ def _network(description: Mapping[str, Any]) -> nn.Module:
 
 def pool_of(config: PipelineConfig) -> ImageSet:
     """The training images of the configured data set."""
+    if config.data.name == "folder":
+        return own_images(config.data).pool
     return load_pool(config.data.name, config.data.root, config.data.download)
+
+
+def test_images_of(config: PipelineConfig) -> ImageSet:
+    """The test images of the configured data set, with their labels."""
+    if config.data.name == "folder":
+        return own_images(config.data).test
+    return load_test(config.data.name, config.data.root, config.data.download)
+
+
+def test_ids_of(config: PipelineConfig) -> tuple[str, ...]:
+    """The ids of the test images, without a look at their labels."""
+    if config.data.name == "folder":
+        return own_images(config.data).test.ids
+    return list_test_ids(config.data.name, config.data.root, config.data.download)
