@@ -19,6 +19,7 @@ from semisup.checks import comparison_warnings, config_warnings, pseudo_label_wa
 from semisup.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
 from semisup.config import PipelineConfig, TrainConfig
 from semisup.data.datasets import ImageSet
+from semisup.data.rows import Images, Rows
 from semisup.data.split import Split
 from semisup.evaluation import accuracy_interval, compare_right, evaluate_models
 from semisup.randomness import derive_seed, numpy_generator
@@ -85,12 +86,12 @@ def kept_model(baseline_right: NDArray[np.bool_], student_right: NDArray[np.bool
 
 
 def _compare_on_validation(models: Mapping[str, nn.Module], split: Split, config: PipelineConfig) -> dict[str, Any]:
-    images, truth = pool_of(config).images[split.indices("validation")], split.labels("validation")
+    images, truth = Rows(pool_of(config).images, split.indices("validation")), split.labels("validation")
     right = {name: (_predict(model, images, config).argmax(dim=1) == truth).numpy() for name, model in models.items()}
     return kept_model(right["baseline"], right["student"])
 
 
-def _predict(model: nn.Module, images: Tensor, config: PipelineConfig) -> Tensor:
+def _predict(model: nn.Module, images: Images, config: PipelineConfig) -> Tensor:
     """Softmax probabilities (N, C), the mean over `evaluate.test_time.views` views of each image."""
     return predict_views(model, images, config.evaluate.test_time, seed=derive_seed(config.seed, "test views")).exp()
 

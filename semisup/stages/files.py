@@ -15,6 +15,7 @@ from semisup.config import PipelineConfig
 from semisup.data.datasets import ImageSet, list_test_ids, load_pool, load_test
 from semisup.data.geometry import deskew
 from semisup.data.own_images import own_images
+from semisup.data.rows import IMAGES_AT_A_TIME, Images
 from semisup.ensembles import Combination, Ensemble
 from semisup.models import build_model
 from semisup.randomness import derive_seed
@@ -99,11 +100,12 @@ def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn
     return model
 
 
-def training_images(config: PipelineConfig, images: Tensor) -> Tensor:
-    """uint8 images (N, C, H, W) as training views are made of: deskewed once where the model deskews."""
+def training_images(config: PipelineConfig, images: Images) -> Images:
+    """uint8 images (N, C, H, W) as training views are made of: deskewed once, into memory, where the model deskews."""
     if not config.model.deskew:
         return images
-    parts = [deskew(part).round().clamp(0, 255).to(torch.uint8) for part in images.split(4096)]
+    starts = range(0, len(images), IMAGES_AT_A_TIME)
+    parts = [deskew(images[start : start + IMAGES_AT_A_TIME]).round().clamp(0, 255).to(torch.uint8) for start in starts]
     return torch.cat(parts) if parts else images
 
 

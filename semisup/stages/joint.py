@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semisup.checks import training_warnings
 from semisup.config import JointConfig, PipelineConfig
+from semisup.data.rows import on_device
 from semisup.data.split import Split
 from semisup.errors import UserError
 from semisup.pseudo_labels import Policy
@@ -60,7 +61,7 @@ def run(
     unlabeled = None
     if len(indices):
         unlabeled = UnlabeledTerm(
-            training_images(config, images[indices].to(device)),
+            training_images(config, on_device(images, indices, device)),
             policy,
             batch_size=joint.unlabeled_batch_size,
             alpha_final=joint.alpha_final,

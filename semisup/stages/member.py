@@ -131,7 +131,7 @@ def wrong_shares(
     views = 1 if config.changes_nothing else VIEWS
     wrong = torch.zeros(len(labeled.images), dtype=torch.float64)
     for _ in range(views):
-        view = augmented(labeled.images, config, generator)
+        view = augmented(labeled.images[:], config, generator)
         wrong += (predict_log_probabilities(model, view).argmax(dim=1) != labeled.labels.cpu()).double()
     shares: NDArray[np.float64] = (wrong / views).numpy()
     return shares

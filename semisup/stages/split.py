@@ -12,6 +12,7 @@ from torch import Tensor
 from semisup.config import PipelineConfig
 from semisup.data.datasets import UNLABELED, ImageSet, digest
 from semisup.data.own_images import own_images
+from semisup.data.rows import IMAGES_AT_A_TIME
 from semisup.data.split import (
     REMOVED,
     ROLES,
@@ -26,8 +27,6 @@ from semisup.errors import UserError
 from semisup.randomness import numpy_generator
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, pool_of, test_ids_of
-
-IMAGES_AT_A_TIME = 8192
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from semisup.config import PipelineConfig, TrainConfig
+from semisup.data.rows import on_device
 from semisup.data.split import Split
 from semisup.plots import learning_curves, save_png
 from semisup.stages import StageLog
@@ -46,7 +47,7 @@ class EpochReporter:
 def labeled_and_validation(config: PipelineConfig, split: Split, device: torch.device) -> tuple[Examples, Examples]:
     """The images that training learns from, as its views are made of them, and those that it watches, as they are."""
     images = pool_of(config).images
-    learnt, watched = (images[split.indices(role)].to(device) for role in ("labeled", "validation"))
+    learnt, watched = (on_device(images, split.indices(role), device) for role in ("labeled", "validation"))
     return (
         Examples(training_images(config, learnt), split.labels("labeled").to(device)),
         Examples(watched, split.labels("validation").to(device)),
