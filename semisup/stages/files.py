@@ -16,7 +16,9 @@ from semisup.data.datasets import ImageSet, list_test_ids, load_pool, load_test
 from semisup.data.geometry import deskew
 from semisup.data.own_images import own_images
 from semisup.data.rows import IMAGES_AT_A_TIME, Images
+from semisup.data.split import Split
 from semisup.ensembles import Combination, Ensemble
+from semisup.errors import UserError
 from semisup.models import build_model
 from semisup.randomness import derive_seed
 
@@ -175,21 +177,41 @@ def _network(description: Mapping[str, Any]) -> nn.Module:
     )
 
 
-def pool_of(config: PipelineConfig) -> ImageSet:
-    """The training images of the configured data set."""
-    if config.data.name == "folder":
-        return own_images(config.data).pool
-    return load_pool(config.data.name, config.data.root, config.data.download)
+def pool_of(config: PipelineConfig, facts: DatasetFacts | None = None) -> ImageSet:
+    """The training images of the configured data set.
+
+    Raises:
+        UserError: they are others than the split's, which left these `facts`: someone changed the folder meanwhile.
+    """
+    if config.data.name != "folder":
+        return load_pool(config.data.name, config.data.root, config.data.download)
+    own = own_images(config.data)
+    if facts is not None and own.pool_digest != facts.digest:
+        raise _changed_meanwhile(config)
+    return own.pool
 
 
-def test_images_of(config: PipelineConfig) -> ImageSet:
-    """The test images of the configured data set, with their labels."""
-    if config.data.name == "folder":
-        return own_images(config.data).test
-    return load_test(config.data.name, config.data.root, config.data.download)
+def images_for_test(config: PipelineConfig, split: Split | None = None) -> ImageSet:
+    """The test images of the configured data set, with their labels.
+
+    Raises:
+        UserError: they are others than the split's: someone changed the folder meanwhile.
+    """
+    if config.data.name != "folder":
+        test = load_test(config.data.name, config.data.root, config.data.download)
+    else:
+        test = own_images(config.data).test
+    if split is not None and list(test.ids) != split.ids("test"):
+        raise _changed_meanwhile(config)
+    return test
 
 
-def test_ids_of(config: PipelineConfig) -> tuple[str, ...]:
+def _changed_meanwhile(config: PipelineConfig) -> UserError:
+    where = config.data.manifest or config.data.root or "its folder"
+    return UserError(f"the images of data.name={config.data.name!r} in {where} changed after the split; run it again")
+
+
+def ids_for_test(config: PipelineConfig) -> tuple[str, ...]:
     """The ids of the test images, without a look at their labels."""
     if config.data.name == "folder":
         return own_images(config.data).test.ids

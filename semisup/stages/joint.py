@@ -49,8 +49,8 @@ def run(
     """
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    images = pool_of(config).images
-    labeled, validation = labeled_and_validation(config, split, device)
+    images = pool_of(config, facts).images
+    labeled, validation = labeled_and_validation(config, split, facts, device)
 
     ledger = pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet")
     round_number = int(ledger["round"].iloc[0])

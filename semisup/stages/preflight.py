@@ -12,7 +12,7 @@ from semisup.data.own_images import Progress, forget, own_images
 from semisup.errors import UserError
 from semisup.models import build_model
 from semisup.pseudo_labels.ups import drops_out
-from semisup.stages.files import pool_of, test_images_of
+from semisup.stages.files import images_for_test, pool_of
 from semisup.stages.split import plan
 
 
@@ -48,7 +48,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     if config.data.name == "folder":
         forget()  # files may have come since an earlier run of this process
         own_images(config.data, say)
-    pool, test = pool_of(config), test_images_of(config)
+    pool, test = pool_of(config), images_for_test(config)
     plan(config, pool, test.ids)
     wanted = config.pseudo_label.threshold
     if (

@@ -50,7 +50,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     previous = inputs.get("previous")
     calibration = read_json(inputs["calibrate"] / "calibration.json") if "calibrate" in inputs else {}
     selection, kind = selection_of(config.pseudo_label, calibration)
-    pool = pool_of(config)
+    pool = pool_of(config, facts)
     indices = split.indices("unlabeled")
     model = load_model(inputs["teacher"]).to(device)
     opinion = _predict(model, Rows(pool.images, indices), config, log)

@@ -26,7 +26,7 @@ from semisup.data.split import (
 from semisup.errors import UserError
 from semisup.randomness import numpy_generator
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, pool_of, test_ids_of
+from semisup.stages.files import DatasetFacts, ids_for_test, pool_of
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -37,7 +37,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     from semisup.plots import class_counts, save_png  # only now: `semisup status` looks at splits and draws nothing
 
     pool = pool_of(config)
-    split = plan(config, pool, test_ids_of(config))
+    split = plan(config, pool, ids_for_test(config))
     facts = describe(config, pool, split)
     split.write(out_dir / "split.parquet")
     facts.write(out_dir)

@@ -11,7 +11,7 @@ from semisup.data.rows import on_device
 from semisup.data.split import Split
 from semisup.plots import learning_curves, save_png
 from semisup.stages import StageLog
-from semisup.stages.files import pool_of, training_images, write_json
+from semisup.stages.files import DatasetFacts, pool_of, training_images, write_json
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import Examples, TrainingResult
 
@@ -44,9 +44,11 @@ class EpochReporter:
             )
 
 
-def labeled_and_validation(config: PipelineConfig, split: Split, device: torch.device) -> tuple[Examples, Examples]:
+def labeled_and_validation(
+    config: PipelineConfig, split: Split, facts: DatasetFacts, device: torch.device
+) -> tuple[Examples, Examples]:
     """The images that training learns from, as its views are made of them, and those that it watches, as they are."""
-    images = pool_of(config).images
+    images = pool_of(config, facts).images
     learnt, watched = (on_device(images, split.indices(role), device) for role in ("labeled", "validation"))
     return (
         Examples(training_images(config, learnt), split.labels("labeled").to(device)),

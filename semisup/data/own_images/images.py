@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from semisup.config import DataConfig, parse_bytes, resolve_data_root
-from semisup.data.datasets import UNLABELED, ImageSet
+from semisup.data.datasets import UNLABELED, ImageSet, digest
 from semisup.data.own_images.building import Progress
 from semisup.data.own_images.cache import Cache, cache_folder
 from semisup.data.own_images.decode import Target
@@ -44,6 +45,11 @@ class OwnImages:
     test_groups: NDArray[np.int64]
     files: pd.DataFrame
     warnings: tuple[str, ...]
+
+    @cached_property
+    def pool_digest(self) -> str:
+        """What :func:`digest` says of the pool."""
+        return digest(self.pool)
 
     @property
     def broken(self) -> pd.DataFrame:
@@ -132,7 +138,9 @@ def _groups(pack: Pack) -> NDArray[np.int64]:
     if file.exists():
         groups: NDArray[np.int64] = np.load(file, allow_pickle=False)
         return groups
-    groups = find_groups([pack.images(test=False), pack.images(test=True)])
+    files = pack.files[pack.files["row"] >= 0]
+    contents = [sha for test in (False, True) for sha in files.loc[files["test"] == test, "sha"]]
+    groups = find_groups([pack.images(test=False), pack.images(test=True)], contents)
     aside = file.with_suffix(".aside.npy")
     np.save(aside, groups, allow_pickle=False)
     aside.replace(file)
