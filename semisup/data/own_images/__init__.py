@@ -2,5 +2,6 @@
 
 from semisup.data.own_images.building import Progress
 from semisup.data.own_images.images import OwnImages, forget, own_images
+from semisup.data.own_images.survey import Survey, survey, write_config
 
-__all__ = ["OwnImages", "Progress", "forget", "own_images"]
+__all__ = ["OwnImages", "Progress", "Survey", "forget", "own_images", "survey", "write_config"]

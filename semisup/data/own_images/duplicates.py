@@ -17,6 +17,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional as F
 
+RULE = 1
+"""Raised when `find_groups` finds others in the same images."""
 SIDE, FREQUENCIES = 32, 8
 BANDS, BITS_PER_BAND = 4, 16
 MOST_BITS = 7

@@ -16,12 +16,11 @@ from semisup.data.datasets import UNLABELED, ImageSet, digest
 from semisup.data.own_images.building import Progress
 from semisup.data.own_images.cache import Cache, cache_folder
 from semisup.data.own_images.decode import Target
-from semisup.data.own_images.duplicates import find_groups
+from semisup.data.own_images.duplicates import RULE, find_groups
 from semisup.data.own_images.listing import Listing, list_images
 from semisup.data.own_images.pack import InTest, Pack
 from semisup.errors import UserError
 
-GROUPS = "groups.npy"
 MOST_SHOWN = 3
 
 
@@ -35,6 +34,7 @@ class OwnImages:
         given: (N,) of the pool, "unlabeled" or "validation" where that is fixed, "" where the split decides.
         groups: int64 (N,), then those of the test images (M,): images in one group are copies of each other.
         files: path, reason and what else is known of every file, as in :class:`Pack`, broken ones included.
+        named_test: does the data set name its test images itself?
         warnings: what its owner should know, one line each.
     """
 
@@ -44,6 +44,7 @@ class OwnImages:
     groups: NDArray[np.int64]
     test_groups: NDArray[np.int64]
     files: pd.DataFrame
+    named_test: bool
     warnings: tuple[str, ...]
 
     @cached_property
@@ -82,7 +83,8 @@ def own_images(data: DataConfig, say: Progress = lambda done, total, note: None)
 def _open(data: DataConfig, say: Progress) -> OwnImages:
     listing = list_images(resolve_data_root(data), data.manifest)
     target = Target(*data.size, data.resize, data.channels)
-    in_test = no_test if (listing.roles == "test").any() else share_in_test(data.test_share)
+    named_test = bool((listing.roles == "test").any())
+    in_test = no_test if named_test else share_in_test(data.test_share)
     pack = Cache(cache_folder(data.cache), parse_bytes(data.cache_limit)).pack(listing, target, in_test, say)
     files = pack.files.assign(path=listing.paths)  # a pack may have been made of the same files under other names
     _check_broken(files, data.max_broken)
@@ -98,6 +100,7 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
         groups=groups[: len(pool)],
         test_groups=groups[len(pool) :],
         files=files,
+        named_test=named_test,
         warnings=(*listing.notes, *_warnings(files)),
     )
 
@@ -134,7 +137,7 @@ def _image_set(listing: Listing, pack: Pack, rows: NDArray[np.int64], *, test: b
 
 def _groups(pack: Pack) -> NDArray[np.int64]:
     """Which images are copies of each other, looked for once; files with the same bytes always are."""
-    file = pack.folder / GROUPS
+    file = pack.folder / f"copies-{RULE}.npy"
     if file.exists():
         groups: NDArray[np.int64] = np.load(file, allow_pickle=False)
         return groups
