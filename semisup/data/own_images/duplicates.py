@@ -30,6 +30,8 @@ SURELY = 0.9995
 """From this correlation on, no likeness to others speaks against it."""
 MOST_LOOKALIKES = 2
 """An image with more candidates than so many that are no copies of it has no copies but sure ones."""
+SMALLEST_SIDE = 16
+"""Of images; smaller ones show too little to be told apart, and only sure copies count."""
 LEAST_DEVIATION = 4.0
 """Of an image's pixels, on the 0..255 scale: of blank pages, all are alike."""
 MOST_PER_BUCKET = 64
@@ -47,7 +49,7 @@ def find_groups(parts: Sequence[Tensor], contents: Sequence[str]) -> NDArray[np.
     busy = np.flatnonzero(contrast >= LEAST_DEVIATION)
     first, second = (busy[rows] for rows in _candidates(hashes[busy]))
     correlation = _correlation(parts, first, second)
-    alike = correlation >= LEAST_CORRELATION
+    alike = correlation >= (LEAST_CORRELATION if min(parts[0].shape[2:]) >= SMALLEST_SIDE else SURELY)
     lookalikes = np.bincount(np.r_[first[~alike], second[~alike]], minlength=len(hashes))
     apart = (lookalikes[first] <= MOST_LOOKALIKES) & (lookalikes[second] <= MOST_LOOKALIKES)
     same = (alike & apart) | (correlation >= SURELY)

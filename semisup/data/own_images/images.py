@@ -33,6 +33,7 @@ class OwnImages:
         test: the test images.
         given: (N,) of the pool, "unlabeled" or "validation" where that is fixed, "" where the split decides.
         groups: int64 (N,), then those of the test images (M,): images in one group are copies of each other.
+        pack: where the pixels are; nobody deletes it while it is held.
         files: path, reason and what else is known of every file, as in :class:`Pack`, broken ones included.
         named_test: does the data set name its test images itself?
         warnings: what its owner should know, one line each.
@@ -43,6 +44,7 @@ class OwnImages:
     given: NDArray[np.object_]
     groups: NDArray[np.int64]
     test_groups: NDArray[np.int64]
+    pack: Pack
     files: pd.DataFrame
     named_test: bool
     warnings: tuple[str, ...]
@@ -99,6 +101,7 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
         given=listing.roles[sides[0]],
         groups=groups[: len(pool)],
         test_groups=groups[len(pool) :],
+        pack=pack,
         files=files,
         named_test=named_test,
         warnings=(*listing.notes, *_warnings(files)),

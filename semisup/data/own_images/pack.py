@@ -10,10 +10,10 @@ import hashlib
 import json
 import os
 import warnings
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -31,9 +31,6 @@ COLUMNS = ("path", "size", "changed", "sha", "test", "row", "width", "height", "
 InTest = Callable[[str], bool]
 """Tells a test image by the hash of its content, where no place tells it."""
 
-_in_use: list[IO[bytes]] = []
-"""Locks on the packs that this process has opened, held until it ends."""
-
 
 @dataclass(frozen=True, eq=False)
 class Pack:
@@ -50,12 +47,17 @@ class Pack:
 
     @classmethod
     def open(cls, folder: Path, target: Target) -> "Pack":
-        """A pack that nobody deletes while this process lives."""
-        lock = (folder / LOCK).open("rb")
+        """A pack that nobody deletes while this object lives."""
+        lock = os.open(folder / LOCK, os.O_RDONLY)
         fcntl.flock(lock, fcntl.LOCK_SH)
-        os.utime(folder / LOCK)  # says when it was last used
-        _in_use.append(lock)
-        return cls(folder, pd.read_parquet(folder / FILES), target)
+        try:
+            os.utime(folder / LOCK)  # says when it was last used
+            pack = cls(folder, pd.read_parquet(folder / FILES), target)
+        except OSError:
+            os.close(lock)
+            raise
+        weakref.finalize(pack, os.close, lock)
+        return pack
 
     def images(self, *, test: bool) -> Tensor:
         """uint8 (N, C, H, W), memory-mapped and not to be written to: only what is indexed is read."""
