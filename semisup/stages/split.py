@@ -12,7 +12,7 @@ from torch import Tensor
 from semisup.config import PipelineConfig
 from semisup.data.datasets import UNLABELED, ImageSet, digest
 from semisup.data.own_images import own_images
-from semisup.data.rows import IMAGES_AT_A_TIME
+from semisup.data.rows import IMAGES_AT_A_TIME, gather
 from semisup.data.split import (
     REMOVED,
     ROLES,
@@ -163,7 +163,7 @@ def channel_statistics(images: Tensor, indices: Tensor) -> tuple[list[float], li
     values = torch.arange(256, dtype=torch.float64) / 255
     counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
     for part in indices.sort().values.split(IMAGES_AT_A_TIME):
-        for channel, pixels in enumerate(images[part].transpose(0, 1)):
+        for channel, pixels in enumerate(gather(images, part).transpose(0, 1)):
             counts[channel] += torch.bincount(pixels.flatten(), minlength=256)
     means, stds = [], []
     for shares in counts.double() / counts.sum(dim=1, keepdim=True):

@@ -17,6 +17,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional as F
 
+from semisup.data.rows import gather
+
 RULE = 1
 """Raised when `find_groups` finds others in the same images."""
 SIDE, FREQUENCIES = 32, 8
@@ -66,7 +68,8 @@ def perceptual_hashes(parts: Sequence[Tensor]) -> tuple[NDArray[np.uint64], NDAr
     """The hash (N,) of each image, and the standard deviation (N,) of its 32×32 grey pixels on the 0..255 scale."""
     hashes, deviations = [], []
     for images in parts:
-        for chunk in images.split(CHUNK):
+        for rows in torch.arange(len(images)).split(CHUNK):
+            chunk = gather(images, rows)
             grey = chunk.float().mean(dim=1, keepdim=True)
             small = F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True).squeeze(1).double().numpy()
             waves = dct(dct(small, axis=1, norm="ortho"), axis=2, norm="ortho")[:, :FREQUENCIES, :FREQUENCIES]
@@ -131,7 +134,7 @@ def _gather(parts: Sequence[Tensor], rows: NDArray[np.int64]) -> Tensor:
     for part, low, high in zip(parts, offsets[:-1], offsets[1:], strict=True):
         inside = np.flatnonzero((rows >= low) & (rows < high))
         if len(inside):
-            images[inside] = part[rows[inside] - low]
+            images[inside] = gather(part, torch.from_numpy(rows[inside] - low))
     return F.interpolate(images.float(), (min(height, SIDE), min(width, SIDE)), mode="area")
 
 

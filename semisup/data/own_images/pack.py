@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from semisup.data.own_images.decode import Target
 from semisup.data.own_images.listing import Listing
+from semisup.data.rows import map_images
 
 DECODER = 1
 """Raised when `decode` gives other pixels for the same bytes, or a pack holds other things."""
@@ -69,11 +69,7 @@ def mapped(file: Path, count: int, target: Target) -> Tensor:
     """The first `count` images of a file."""
     if not count:
         return torch.empty((0, *target.shape), dtype=torch.uint8)
-    array = np.memmap(file, dtype=np.uint8, mode="r", shape=(count, *target.shape))
-    with warnings.catch_warnings():
-        # torch has no read-only tensors. Nothing writes to images, and the mapping would refuse it.
-        warnings.filterwarnings("ignore", message=".*not writable.*")
-        return torch.from_numpy(array)
+    return map_images(file, (count, *target.shape))
 
 
 def settings_key(target: Target) -> str:
