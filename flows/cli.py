@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_benchmark, cli_deploy, cli_ensemble, cli_regress, cli_runs, cli_serve, cli_stages
+from flows import cli_benchmark, cli_deploy, cli_ensemble, cli_init, cli_regress, cli_runs, cli_serve, cli_stages
 from flows.commands import (
     AsJson,
     ConfigName,
@@ -87,6 +87,7 @@ def run(
         _print_result(result)
 
 
+app.command(epilog="Example:  semisup init photos --out photos.yaml")(cli_init.init)
 app.command(epilog="Example:  semisup benchmark digits --seeds 5 --compare my.yaml --labels 50,100,200,500")(
     cli_benchmark.benchmark
 )

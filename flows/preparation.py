@@ -1,7 +1,9 @@
 """What a command does before it starts anything: read the config, look for mistakes, open the store."""
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from semisup.lineage import pin_code_versions
 from semisup.stages import STAGES
 
 if TYPE_CHECKING:
+    from semisup.data.own_images import Progress
     from semisup.stages.preflight import DataDigests
 
 
@@ -38,12 +41,33 @@ def prepare(name: str, overrides: Sequence[str], *, only_looks: bool = False) ->
     from semisup.stages.preflight import check
     from semisup.tracking.tracker import Tracker
 
-    checked = check(config)
+    with decoding_line() as say:
+        checked = check(config, say)
     for warning in checked.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     if not only_looks:
         Tracker.open(config.tracking.experiment, Path.cwd())
     return config, checked.digests
+
+
+@contextmanager
+def decoding_line() -> "Iterator[Progress]":
+    """Says how far the decoding of images is, on stderr, where there is any to do that takes more than a moment."""
+    from flows.display import shown
+
+    with ExitStack() as stack:
+        screen, started = None, time.perf_counter()
+
+        def say(done: int, total: int, note: str) -> None:
+            nonlocal screen
+            if screen is None:
+                screen = stack.enter_context(shown())
+                screen.begin("images")
+            screen.progress(done, total, note)
+
+        yield say
+        if screen is not None:
+            screen.end("images", time.perf_counter() - started)
 
 
 def known_stages(names: Sequence[str]) -> list[Any]:

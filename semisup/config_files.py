@@ -17,6 +17,7 @@ VALUE_OR_SECTION = ("pseudo_label.threshold",)
 ALTERNATIVES = {
     "pseudo_label.threshold": "a number in [0, 1], or a section such as {target_precision: 0.99}",
     "pseudo_label.threshold.fallback": "a number in [0, 1] or 'stop'",
+    "split.labeled_per_class": "a whole number from 1 on, or 'all'",
 }
 """Keys that may hold things of two kinds, and both of them."""
 C = TypeVar("C", bound=BaseModel)

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from semisup.data.rows import Images
+
 Combination: TypeAlias = Literal["mean", "vote"]
 
 LEAST_ERROR = 1e-4
@@ -145,7 +147,7 @@ class Ensemble(nn.Module):
 @torch.inference_mode()
 def predict_with_disagreement(
     ensemble: Ensemble,
-    images: Tensor,
+    images: Images,
     batch_size: int = 1024,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -167,7 +169,7 @@ def predict_with_disagreement(
 
 
 @torch.inference_mode()
-def predict_members(ensemble: Ensemble, images: Tensor, batch_size: int = 1024) -> Tensor:
+def predict_members(ensemble: Ensemble, images: Images, batch_size: int = 1024) -> Tensor:
     """Every member's softmax probabilities, float32 (M, N, C) on the CPU, as in :func:`predict_with_disagreement`."""
     table: Tensor | None = None
     for part, probabilities in _batches(ensemble, images, batch_size):
@@ -179,7 +181,7 @@ def predict_members(ensemble: Ensemble, images: Tensor, batch_size: int = 1024) 
 
 
 def _batches(
-    ensemble: Ensemble, images: Tensor, batch_size: int, on_batch: Callable[[int, int], None] | None = None
+    ensemble: Ensemble, images: Images, batch_size: int, on_batch: Callable[[int, int], None] | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
     """(which images, their members' probabilities (M, B, C)), batch by batch."""
     ensemble.eval()

@@ -26,6 +26,10 @@ PACKAGE = Path(__file__).parent
 WITHOUT_EFFECT = (
     "data.root",
     "data.download",
+    "data.manifest",
+    "data.max_broken",
+    "data.cache",
+    "data.cache_limit",
     "pseudo_label.batch_size",
     "pseudo_label.teacher",
     "runtime",

@@ -283,7 +283,7 @@ def test_a_key_unlike_any_other_is_answered_with_where_to_find_them(complaint):
         ("baseline.label_smoothing.epsilon=1", ["baseline.label_smoothing.epsilon=1", "less than 1"]),
         ("rounds=0", ["rounds=0", "greater than or equal to 1"]),
         ("rounds=101", ["rounds=101", "less than or equal to 100"]),
-        ("split.labeled_per_class=0", ["split.labeled_per_class=0", "greater than or equal to 1"]),
+        ("split.labeled_per_class=0", ["split.labeled_per_class=0", "whole number from 1 on, or 'all'"]),
         # not among the choices
         ("data.name=mnst", ["data.name='mnst'", "'mnist'"]),
         ("joint.method=magic", ["joint.method='magic'", "'threshold', 'ups', 'online'"]),

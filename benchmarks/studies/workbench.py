@@ -73,7 +73,7 @@ class Setup:
     def model(self, purpose: str, **options: Any) -> nn.Module:
         """A fresh net of the bench's kind; `options` replace its own."""
         images = self.pool.images[torch.cat([self.indices["labeled"], self.indices["unlabeled"]])]
-        mean, std = channel_statistics(images)
+        mean, std = channel_statistics(images, torch.arange(len(images)))
         settings = {**self.bench.model, **options}
         seed = derive_seed(self.seed, f"{purpose} weights")
         shape, classes = self.pool.image_shape, self.pool.num_classes

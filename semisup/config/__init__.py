@@ -6,7 +6,7 @@ plain arguments. Field docstrings are the documentation: Prefect's form and ``do
 
 from semisup.config.augment import AugmentConfig, ViewsConfig
 from semisup.config.base import NUMBER, SECTION, UNION_TAGS, WORD, Fraction, PositiveInt, Section
-from semisup.config.data import WITHOUT_MIRROR_SYMMETRY, DataConfig, resolve_data_root
+from semisup.config.data import WITHOUT_MIRROR_SYMMETRY, DataConfig, parse_bytes, resolve_data_root
 from semisup.config.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.joint import JointConfig, PolicyConfig
 from semisup.config.listing import describe_keys, flatten, keys, sections_in
@@ -65,6 +65,7 @@ __all__ = [
     "describe_keys",
     "flatten",
     "keys",
+    "parse_bytes",
     "resolve_data_root",
     "sections_in",
 ]

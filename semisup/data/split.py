@@ -17,6 +17,8 @@ from semisup.errors import UserError
 Role = Literal["labeled", "validation", "calibration", "unlabeled", "test"]
 ROLES: tuple[Role, ...] = ("labeled", "validation", "calibration", "unlabeled", "test")
 ROLES_WITH_LABELS: tuple[Role, ...] = ("labeled", "validation", "calibration")
+REMOVED = "removed"
+"""In place of a role: the image is used for nothing."""
 
 
 def long_tail(largest: int, ratio: float, num_classes: int) -> list[int]:
@@ -39,45 +41,88 @@ def draw_roles(
     labels: NDArray[np.int64],
     class_names: Sequence[str],
     *,
-    labeled_per_class: Sequence[int],
+    labeled_per_class: Sequence[int] | None,
     validation_per_class: int,
     calibration_images: int,
     rng: np.random.Generator,
+    given: NDArray[np.object_] | None = None,
 ) -> NDArray[np.object_]:
-    """The role (N,) of every pool image with labels (N,).
+    """The role (N,) of every pool image with labels (N,), or UNLABELED.
 
-    Per class a shuffle, labelled picks first, then validation. Of all that is left, `calibration_images` at random,
-    whatever their class, so that they are a fair sample of what is unlabelled.
+    Per class a shuffle, labelled picks first, then validation. Of all with a label that are left, `calibration_images`
+    at random, whatever their class, so that they are a fair sample of what is unlabelled. What has no label is
+    unlabelled. `labeled_per_class` None: validation is picked first, and all labels that are left are labelled images.
+
+    `given` (N,) are roles that the data set says itself, "" where it says none. Where it gives validation images, none
+    are picked.
 
     Raises:
         UserError: a class has too few images, or nothing would be left unlabelled.
     """
-    roles = np.full(len(labels), "unlabeled", dtype=object)
+    given = np.full(len(labels), "", dtype=object) if given is None else given
+    roles = np.where(given == "", "unlabeled", given).astype(object)
+    if (given == "validation").any():
+        validation_per_class = 0
     for label, class_name in enumerate(class_names):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        picked = labeled_per_class[label]
+        members = rng.permutation(np.flatnonzero((labels == label) & (given == "")))
+        picked = labeled_per_class[label] if labeled_per_class is not None else 0
         wanted = picked + validation_per_class
-        if len(members) < wanted:
+        if len(members) < max(wanted, validation_per_class + 1):
+            asked = f"split.labeled_per_class={picked if labeled_per_class is not None else 'all'}"
             raise UserError(
-                f"split.labeled_per_class={picked} and split.validation_per_class={validation_per_class} "
-                f"ask for {wanted} labels of class {class_name!r}, which has only {len(members)} images; ask for fewer"
+                f"{asked} and split.validation_per_class={validation_per_class} "
+                f"ask for {max(wanted, validation_per_class + 1)} labels of class {class_name!r}, which has only "
+                f"{len(members)} images; ask for fewer"
             )
         roles[members[:picked]] = "labeled"
         roles[members[picked:wanted]] = "validation"
-    left = np.flatnonzero(roles == "unlabeled")
-    if 0 < len(left) <= calibration_images:
+    _draw_calibration(roles, (labels != UNLABELED) & (given == ""), calibration_images, rng)
+    if labeled_per_class is None:
+        roles[(roles == "unlabeled") & (labels != UNLABELED) & (given == "")] = "labeled"
+    if not (roles == "unlabeled").any():
+        most = "all" if labeled_per_class is None else str(max(labeled_per_class))
         raise UserError(
-            f"split.calibration_images={calibration_images} takes all {len(left)} images that the others leave; "
-            f"use at most {len(left) - 1}, or there is nothing to pseudo-label"
-        )
-    if not len(left):
-        raise UserError(
-            f"split.labeled_per_class={max(labeled_per_class)} and split.validation_per_class={validation_per_class}"
+            f"split.labeled_per_class={most} and split.validation_per_class={validation_per_class}"
             f" take all {len(labels)} images; leave some unlabelled, or there is nothing to pseudo-label"
         )
-    if calibration_images:
-        roles[rng.choice(left, calibration_images, replace=False)] = "calibration"
     return roles
+
+
+def _draw_calibration(
+    roles: NDArray[np.object_], eligible: NDArray[np.bool_], images: int, rng: np.random.Generator
+) -> None:
+    """Of the eligible images (N,) that are still unlabelled, so many at random; some are left."""
+    left = np.flatnonzero((roles == "unlabeled") & eligible)
+    if images and 0 < len(left) <= images:
+        raise UserError(
+            f"split.calibration_images={images} takes all {len(left)} images that the others leave; "
+            f"use at most {len(left) - 1}, or there is nothing to pseudo-label"
+        )
+    if images and len(left):
+        roles[rng.choice(left, images, replace=False)] = "calibration"
+
+
+PRECEDENCE: tuple[Role, ...] = ("test", "validation", "calibration")
+"""Roles that no copy may be outside of, the strongest first."""
+
+
+def find_leaks(
+    roles: NDArray[np.object_], groups: NDArray[np.int64], test_groups: NDArray[np.int64]
+) -> dict[int, tuple[Role, int]]:
+    """Pool images that are copies of one in a role that must not be known: row → (that role, row of its image).
+
+    `groups` (N,) of the pool and `test_groups` (M,) of the test images number the groups of copies. Of a group, the
+    images in its strongest role may stay, those in any weaker one may not. For "test" the row is that of a test image.
+    """
+    leaks: dict[int, tuple[Role, int]] = {}
+    for strongest in PRECEDENCE:
+        holders = test_groups if strongest == "test" else groups[roles == strongest]
+        rows = np.arange(len(test_groups)) if strongest == "test" else np.flatnonzero(roles == strongest)
+        holder_of = dict(zip(holders.tolist(), rows.tolist(), strict=True))
+        weaker = np.isin(groups, holders) & ~np.isin(roles.astype(str), PRECEDENCE[: PRECEDENCE.index(strongest) + 1])
+        for row in np.flatnonzero(weaker).tolist():
+            leaks.setdefault(row, (strongest, holder_of[int(groups[row])]))
+    return leaks
 
 
 @dataclass(frozen=True)
@@ -101,7 +146,10 @@ class Split:
     def build(
         cls, pool_ids: Sequence[str], labels: NDArray[np.int64], roles: NDArray[np.object_], test_ids: Sequence[str]
     ) -> "Split":
-        """The table of pool images with labels (N,) and roles (N,), and of test images, whose labels stay unread."""
+        """The table of pool images with labels (N,) and roles (N,), and of test images, whose labels stay unread.
+
+        Pool images whose role is REMOVED are not in it.
+        """
         known = np.isin(roles.astype(str), ROLES_WITH_LABELS)
         pool = pd.DataFrame(
             {
@@ -111,6 +159,7 @@ class Split:
                 "role": roles,
             }
         )
+        pool = pool[pool["role"] != REMOVED]
         test = pd.DataFrame({"id": test_ids, "index": np.arange(len(test_ids)), "label": UNLABELED, "role": "test"})
         return cls(pd.concat([pool, test], ignore_index=True))
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from semisup.data.rows import Images
 from semisup.pseudo_labels import Policy, State
 from semisup.randomness import derive_seed
 from semisup.targets import one_hot
@@ -15,7 +16,7 @@ from semisup.targets import one_hot
 DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
-def mc_dropout(model: nn.Module, images: Tensor, passes: int, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
+def mc_dropout(model: nn.Module, images: Images, passes: int, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
     """(mean, standard deviation) of the softmax over forward passes with dropout, float32 (N, C) each, on the CPU.
 
     Only dropout layers are in training mode: batch norm uses its running figures and keeps them. The deviation is that

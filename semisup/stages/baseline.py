@@ -19,7 +19,7 @@ def run(
     """Leaves the best epoch's weights, the history and its curves; goes on from what lies in `checkpoints`."""
     device = pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    labeled, validation = labeled_and_validation(config, split, device)
+    labeled, validation = labeled_and_validation(config, split, facts, device)
     reporter = EpochReporter(log, config.baseline.epochs)
     result = train(
         fresh_model(config, facts, "baseline").to(device),

@@ -24,6 +24,7 @@ from semisup.calibration import (
     uncertified,
 )
 from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.data.rows import Rows
 from semisup.data.split import Split
 from semisup.errors import UserError
 from semisup.plots import certificate_walk, reliability_diagram, save_png
@@ -52,7 +53,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     name_teacher(config, inputs["teacher"], facts)
     truth = split.labels("calibration").numpy()
-    known, pool = _predict(config, inputs["teacher"], split, log)
+    known, pool = _predict(config, inputs["teacher"], split, facts, log)
     fits = parts(config, len(truth))
     temperature, temperature_errors = _temperature(known[fits], truth[fits])
     raw, calibrated = temper(known, 1.0), temper(known, temperature)
@@ -111,7 +112,7 @@ def why_approximate(config: PipelineConfig, teacher_stage: str) -> list[str]:
 
 
 def _predict(
-    config: PipelineConfig, teacher: Path, split: Split, log: StageLog
+    config: PipelineConfig, teacher: Path, split: Split, facts: DatasetFacts, log: StageLog
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Log-probabilities of the calibration images and of a random part of the unlabelled ones, (n, C) and (N, C)."""
     known, pool = split.indices("calibration"), split.indices("unlabeled")
@@ -120,7 +121,7 @@ def _predict(
         pool = pool[np.sort(rng.choice(len(pool), LARGEST_POOL, replace=False))]
     table = predict_views(
         load_model(teacher).to(pick_device(config)),
-        pool_of(config).images[torch.cat([known, pool])],
+        Rows(pool_of(config, facts).images, torch.cat([known, pool])),
         config.pseudo_label.test_time,
         seed=derive_seed(config.seed, "calibration views"),
         batch_size=config.pseudo_label.batch_size,

@@ -12,7 +12,7 @@ from semisup.data.split import Split
 from semisup.ensembles import Combination, combine, disagreement, predict_members
 from semisup.plots import ensemble_growth, save_png
 from semisup.stages import StageLog
-from semisup.stages.files import pick_device, pool_of, read_json, save_ensemble, write_json
+from semisup.stages.files import DatasetFacts, pick_device, pool_of, read_json, save_ensemble, write_json
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -27,7 +27,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     # A boosted member's say is its weight in a vote: SAMME knows no other combination.
     method: Combination = "vote" if config.ensemble.method == "boosting" else config.ensemble.combine
     ensemble = save_ensemble(folders, method, _votes(members, log), out_dir).to(device)
-    images = pool_of(config).images[split.indices("validation")]
+    images = pool_of(config, DatasetFacts.read(inputs["split"])).images[split.indices("validation")]
     probabilities = predict_members(ensemble, images)
     summary = summarize(probabilities, split.labels("validation"), method, ensemble.weights.cpu())
     for member, accuracy in zip(members, summary.pop("member_accuracies"), strict=True):

@@ -18,13 +18,14 @@ from semisup.calibration import calibration_warnings, measure
 from semisup.checks import comparison_warnings, config_warnings, pseudo_label_warnings, training_warnings
 from semisup.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
 from semisup.config import PipelineConfig, TrainConfig
-from semisup.data.datasets import ImageSet, load_test
+from semisup.data.datasets import ImageSet
+from semisup.data.rows import Images, Rows
 from semisup.data.split import Split
 from semisup.evaluation import accuracy_interval, compare_right, evaluate_models
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.report import build_report
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, write_json
+from semisup.stages.files import DatasetFacts, images_for_test, load_model, pick_device, pool_of, read_json, write_json
 from semisup.training.predict import predict_views
 
 MODELS = {"baseline": "baseline", "student": "joint"}
@@ -42,14 +43,13 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         UserError: compound images are asked for, but all test images are of one class.
     """
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    test = load_test(config.data.name, config.data.root, config.data.download)
-    assert list(test.ids) == split.ids("test"), "the test images are not those of the split"
+    test = images_for_test(config, split)
     device = pick_device(config)
     models = {name: load_model(inputs[stage]).to(device) for name, stage in MODELS.items()}
     metrics = _score_single_images(models, test, config, out_dir)
     if config.evaluate.compound:
         metrics["compound"] = _score_compound_images(models, test, config, out_dir)
-    metrics["kept"] = _compare_on_validation(models, split, config)
+    metrics["kept"] = _compare_on_validation(models, split, facts, config)
     lost = comparison_warnings(metrics["kept"])
     write_json(out_dir / "metrics.json", metrics)
     build_report(
@@ -84,13 +84,15 @@ def kept_model(baseline_right: NDArray[np.bool_], student_right: NDArray[np.bool
     }
 
 
-def _compare_on_validation(models: Mapping[str, nn.Module], split: Split, config: PipelineConfig) -> dict[str, Any]:
-    images, truth = pool_of(config).images[split.indices("validation")], split.labels("validation")
+def _compare_on_validation(
+    models: Mapping[str, nn.Module], split: Split, facts: DatasetFacts, config: PipelineConfig
+) -> dict[str, Any]:
+    images, truth = Rows(pool_of(config, facts).images, split.indices("validation")), split.labels("validation")
     right = {name: (_predict(model, images, config).argmax(dim=1) == truth).numpy() for name, model in models.items()}
     return kept_model(right["baseline"], right["student"])
 
 
-def _predict(model: nn.Module, images: Tensor, config: PipelineConfig) -> Tensor:
+def _predict(model: nn.Module, images: Images, config: PipelineConfig) -> Tensor:
     """Softmax probabilities (N, C), the mean over `evaluate.test_time.views` views of each image."""
     return predict_views(model, images, config.evaluate.test_time, seed=derive_seed(config.seed, "test views")).exp()
 

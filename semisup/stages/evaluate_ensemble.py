@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from semisup.config import PipelineConfig
-from semisup.data.datasets import load_test
 from semisup.data.split import Split
 from semisup.ensembles import Ensemble, disagreement, predict_members
 from semisup.evaluation import (
@@ -22,15 +21,14 @@ from semisup.evaluation import (
 )
 from semisup.plots import ensemble_comparison, save_png
 from semisup.stages import StageLog
-from semisup.stages.files import load_model, pick_device, read_json, write_json
+from semisup.stages.files import images_for_test, load_model, pick_device, read_json, write_json
 from semisup.training.predict import predict_probabilities
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `predictions.parquet`, `metrics.json`, `ensemble_comparison.png` and `timings.json`."""
     split = Split.read(inputs["split"] / "split.parquet")
-    test = load_test(config.data.name, config.data.root, config.data.download)
-    assert list(test.ids) == split.ids("test"), "the test images are not those of the split"
+    test = images_for_test(config, split)
     device = pick_device(config)
     ensemble = load_model(inputs["ensemble"]).to(device)
     assert isinstance(ensemble, Ensemble)

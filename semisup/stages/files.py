@@ -12,9 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from semisup.config import PipelineConfig
-from semisup.data.datasets import ImageSet, load_pool
+from semisup.data.datasets import ImageSet, list_test_ids, load_pool, load_test
 from semisup.data.geometry import upright
+from semisup.data.own_images import own_images
+from semisup.data.rows import IMAGES_AT_A_TIME, Images
+from semisup.data.split import Split
 from semisup.ensembles import Combination, Ensemble
+from semisup.errors import UserError
 from semisup.models import build_model
 from semisup.randomness import derive_seed
 
@@ -100,11 +104,12 @@ def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn
     return model
 
 
-def training_images(config: PipelineConfig, images: Tensor) -> Tensor:
-    """uint8 images (N, C, H, W) as a network in training takes them: deskewed once where the model deskews."""
+def training_images(config: PipelineConfig, images: Images) -> Images:
+    """uint8 images (N, C, H, W) as a network in training takes them: deskewed once, into memory, where it deskews."""
     if not config.model.deskew:
         return images
-    parts = [upright(part) for part in images.split(4096)]
+    starts = range(0, len(images), IMAGES_AT_A_TIME)
+    parts = [upright(images[start : start + IMAGES_AT_A_TIME]) for start in starts]
     return torch.cat(parts) if parts else images
 
 
@@ -174,6 +179,42 @@ def _network(description: Mapping[str, Any]) -> nn.Module:
     )
 
 
-def pool_of(config: PipelineConfig) -> ImageSet:
-    """The training images of the configured data set."""
-    return load_pool(config.data.name, config.data.root, config.data.download)
+def pool_of(config: PipelineConfig, facts: DatasetFacts | None = None) -> ImageSet:
+    """The training images of the configured data set.
+
+    Raises:
+        UserError: they are others than the split's, which left these `facts`: someone changed the folder meanwhile.
+    """
+    if config.data.name != "folder":
+        return load_pool(config.data.name, config.data.root, config.data.download)
+    own = own_images(config.data)
+    if facts is not None and own.pool_digest != facts.digest:
+        raise _changed_meanwhile(config)
+    return own.pool
+
+
+def images_for_test(config: PipelineConfig, split: Split | None = None) -> ImageSet:
+    """The test images of the configured data set, with their labels.
+
+    Raises:
+        UserError: they are others than the split's: someone changed the folder meanwhile.
+    """
+    if config.data.name != "folder":
+        test = load_test(config.data.name, config.data.root, config.data.download)
+    else:
+        test = own_images(config.data).test
+    if split is not None and list(test.ids) != split.ids("test"):
+        raise _changed_meanwhile(config)
+    return test
+
+
+def _changed_meanwhile(config: PipelineConfig) -> UserError:
+    where = config.data.manifest or config.data.root or "its folder"
+    return UserError(f"the images of data.name={config.data.name!r} in {where} changed after the split; run it again")
+
+
+def ids_for_test(config: PipelineConfig) -> tuple[str, ...]:
+    """The ids of the test images, without a look at their labels."""
+    if config.data.name == "folder":
+        return own_images(config.data).test.ids
+    return list_test_ids(config.data.name, config.data.root, config.data.download)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semisup.checks import training_warnings
 from semisup.config import JointConfig, PipelineConfig
+from semisup.data.rows import on_device
 from semisup.data.split import Split
 from semisup.errors import UserError
 from semisup.pseudo_labels import Policy
@@ -48,8 +49,8 @@ def run(
     """
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    images = pool_of(config).images
-    labeled, validation = labeled_and_validation(config, split, device)
+    images = pool_of(config, facts).images
+    labeled, validation = labeled_and_validation(config, split, facts, device)
 
     ledger = pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet")
     round_number = int(ledger["round"].iloc[0])
@@ -60,7 +61,7 @@ def run(
     unlabeled = None
     if len(indices):
         unlabeled = UnlabeledTerm(
-            training_images(config, images[indices].to(device)),
+            training_images(config, on_device(images, indices, device)),
             policy,
             batch_size=joint.unlabeled_batch_size,
             alpha_final=joint.alpha_final,

@@ -49,7 +49,7 @@ def run(
     device = pick_device(config)
     torch.set_num_threads(1)  # whether members are trained at the same time or in turn must not show in their bits
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    labeled, validation = labeled_and_validation(config, split, device)
+    labeled, validation = labeled_and_validation(config, split, facts, device)
     drawn, weights = np.arange(len(labeled.images)), np.ones(len(labeled.images))
     match config.ensemble.method:
         case "bagging":
@@ -131,7 +131,7 @@ def wrong_shares(
     views = 1 if config.changes_nothing else VIEWS
     wrong = torch.zeros(len(labeled.images), dtype=torch.float64)
     for _ in range(views):
-        view = augmented(labeled.images, config, generator)
+        view = augmented(labeled.images[:], config, generator)
         wrong += (predict_log_probabilities(model, view).argmax(dim=1) != labeled.labels.cpu()).double()
     shares: NDArray[np.float64] = (wrong / views).numpy()
     return shares

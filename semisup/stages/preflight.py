@@ -7,11 +7,12 @@ import numpy as np
 from semisup.checks import config_warnings, too_few_to_certify
 from semisup.compound import draw_pairs
 from semisup.config import CertifiedThreshold, PipelineConfig
-from semisup.data.datasets import digest, load_test
+from semisup.data.datasets import digest
+from semisup.data.own_images import Progress, forget, own_images
 from semisup.errors import UserError
 from semisup.models import build_model
 from semisup.pseudo_labels.ups import drops_out
-from semisup.stages.files import pool_of
+from semisup.stages.files import images_for_test, pool_of
 from semisup.stages.split import plan
 
 
@@ -35,16 +36,19 @@ class Checked:
     digests: DataDigests
 
 
-def check(config: PipelineConfig) -> Checked:
+def check(config: PipelineConfig, say: Progress = lambda done, total, note: None) -> Checked:
     """Make sure that the data are there, the split exists and the model can be built.
 
-    The test images and labels are hashed here and looked at nowhere but in `evaluate`.
+    The test images and labels are hashed here and looked at nowhere but in `evaluate`. Images of one's own are decoded
+    here if they are not yet: `say` is told of it.
 
     Raises:
         UserError: one of them is not so.
     """
-    pool = pool_of(config)
-    test = load_test(config.data.name, config.data.root, config.data.download)
+    if config.data.name == "folder":
+        forget()  # files may have come since an earlier run of this process
+        own_images(config.data, say)
+    pool, test = pool_of(config), images_for_test(config)
     plan(config, pool, test.ids)
     wanted = config.pseudo_label.threshold
     if (

@@ -15,6 +15,7 @@ from semisup.calibration import temper
 from semisup.checks import pseudo_label_warnings
 from semisup.config import CertifiedThreshold, PipelineConfig, PseudoLabelConfig
 from semisup.data.datasets import UNLABELED, ImageSet
+from semisup.data.rows import Images, Rows
 from semisup.data.split import Split
 from semisup.ensembles import Ensemble, predict_with_disagreement
 from semisup.errors import UserError
@@ -49,10 +50,10 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     previous = inputs.get("previous")
     calibration = read_json(inputs["calibrate"] / "calibration.json") if "calibrate" in inputs else {}
     selection, kind = selection_of(config.pseudo_label, calibration)
-    pool = pool_of(config)
+    pool = pool_of(config, facts)
     indices = split.indices("unlabeled")
     model = load_model(inputs["teacher"]).to(device)
-    opinion = _predict(model, pool.images[indices], config, log)
+    opinion = _predict(model, Rows(pool.images, indices), config, log)
     raw = temper(opinion.log_probabilities, 1.0)
     probabilities = temper(opinion.log_probabilities, calibration.get("temperature", 1.0))
     if config.pseudo_label.distribution_alignment:
@@ -115,7 +116,7 @@ class _Opinion:
         return np.take_along_axis(self.deviations, labels[:, None], axis=1)[:, 0]
 
 
-def _predict(model: nn.Module, images: Tensor, config: PipelineConfig, log: StageLog) -> _Opinion:
+def _predict(model: nn.Module, images: Images, config: PipelineConfig, log: StageLog) -> _Opinion:
     settings = config.pseudo_label
     size, passes = settings.batch_size, settings.uncertainty.passes
 

@@ -4,28 +4,46 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semisup.config import PipelineConfig
-from semisup.data.datasets import UNLABELED, ImageSet, digest, list_test_ids
-from semisup.data.split import ROLES, ROLES_WITH_LABELS, Split, draw_roles, long_tail
+from semisup.data.datasets import UNLABELED, ImageSet, digest
+from semisup.data.own_images import own_images
+from semisup.data.rows import IMAGES_AT_A_TIME, gather
+from semisup.data.split import (
+    REMOVED,
+    ROLES,
+    ROLES_WITH_LABELS,
+    Role,
+    Split,
+    draw_roles,
+    find_leaks,
+    long_tail,
+)
+from semisup.errors import UserError
 from semisup.randomness import numpy_generator
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, pool_of
+from semisup.stages.files import DatasetFacts, ids_for_test, pool_of
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
-    """Leaves `split.parquet`, `dataset.json` and `class_counts.png`."""
+    """Leaves `split.parquet`, `dataset.json` and `class_counts.png`.
+
+    Of one's own images also `broken_files.csv` and `duplicates.csv`: what was left out, and why.
+    """
     from semisup.plots import class_counts, save_png  # only now: `semisup status` looks at splits and draws nothing
 
     pool = pool_of(config)
-    test_ids = list_test_ids(config.data.name, config.data.root, config.data.download)
-    split = plan(config, pool, test_ids)
+    split = plan(config, pool, ids_for_test(config))
     facts = describe(config, pool, split)
     split.write(out_dir / "split.parquet")
     facts.write(out_dir)
     save_png(class_counts(facts.class_counts, facts.class_names), out_dir / "class_counts.png")
+    if config.data.name == "folder":
+        _tell_what_is_left_out(config, pool, out_dir, log)
     sizes = {role: size for role in ROLES if (size := len(split.ids(role)))}
     log.metrics(
         {f"{role}_images": size for role, size in sizes.items()}
@@ -42,25 +60,82 @@ def plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...]) -> S
     """The split of a config, decided by its seed.
 
     Raises:
-        UserError: as in :func:`semisup.data.split.draw_roles` and :func:`semisup.data.split.long_tail`.
+        UserError: as in :func:`semisup.data.split.draw_roles` and :func:`semisup.data.split.long_tail`; or copies of
+            validation or test images were all that a class, or the unlabelled images, had.
     """
-    labels = pool.labels.numpy()
-    roles = draw_roles(
-        labels,
+    roles = _draw(config, pool)
+    if config.data.name == "folder" and config.data.duplicates == "remove":
+        roles[list(_leaks(config, roles))] = REMOVED
+        _check_what_remains(config, pool, roles)
+    return Split.build(pool.ids, pool.labels.numpy(), roles, test_ids)
+
+
+def _draw(config: PipelineConfig, pool: ImageSet) -> NDArray[np.object_]:
+    per_class = config.split.labeled_per_class
+    return draw_roles(
+        pool.labels.numpy(),
         pool.class_names,
-        labeled_per_class=long_tail(
-            config.split.labeled_per_class, config.split.imbalance_ratio, len(pool.class_names)
-        ),
+        labeled_per_class=None
+        if per_class == "all"
+        else long_tail(per_class, config.split.imbalance_ratio, len(pool.class_names)),
         validation_per_class=config.split.validation_per_class,
         calibration_images=config.split.calibration_images,
         rng=numpy_generator(config.seed, "split"),
+        given=own_images(config.data).given if config.data.name == "folder" else None,
     )
-    return Split.build(pool.ids, labels, roles, test_ids)
+
+
+def _leaks(config: PipelineConfig, roles: NDArray[np.object_]) -> dict[int, tuple[Role, int]]:
+    own = own_images(config.data)
+    return find_leaks(roles, own.groups, own.test_groups)
+
+
+def _check_what_remains(config: PipelineConfig, pool: ImageSet, roles: NDArray[np.object_]) -> None:
+    labels = pool.labels.numpy()
+    for label, name in enumerate(pool.class_names):
+        if not ((roles == "labeled") & (labels == label)).any():
+            raise UserError(
+                f"data.duplicates='remove' takes all labelled images of class {name!r}: they are copies of validation "
+                "or test images; add other images, or use duplicates: warn"
+            )
+    if not (roles == "unlabeled").any():
+        raise UserError(
+            "data.duplicates='remove' takes all unlabelled images: they are copies of validation or test images; add "
+            "other images, or use duplicates: warn"
+        )
+
+
+def _tell_what_is_left_out(config: PipelineConfig, pool: ImageSet, out_dir: Path, log: StageLog) -> None:
+    own, roles = own_images(config.data), _draw(config, pool)
+    own.broken.to_csv(out_dir / "broken_files.csv", index=False)
+    leaks = _leaks(config, roles)
+    copies = duplicates_table(pool.ids, own.test.ids, roles, leaks)
+    copies.to_csv(out_dir / "duplicates.csv", index=False)
+    log.metrics({"broken_files": len(own.broken), "leaking_copies": len(copies)})
+    for warning in own.warnings:
+        log.warning(warning)
+    if len(copies):
+        what = "were removed" if config.data.duplicates == "remove" else "are used all the same (data.duplicates)"
+        kinds = ", ".join(
+            f"{count:,} of {role} images" for role, count in copies["copy_of_role"].value_counts().items()
+        )
+        log.warning(f"{len(copies):,} images that are copies of others ({kinds}) {what}; duplicates.csv names them")
+
+
+def duplicates_table(
+    ids: Sequence[str], test_ids: Sequence[str], roles: NDArray[np.object_], leaks: Mapping[int, tuple[Role, int]]
+) -> pd.DataFrame:
+    """A row for each leaking copy: id, the role it would have had, of which image it is a copy, that one's role."""
+    rows = [
+        (ids[row], roles[row], test_ids[other] if role == "test" else ids[other], role)
+        for row, (role, other) in sorted(leaks.items())
+    ]
+    return pd.DataFrame(rows, columns=["id", "role", "copy_of", "copy_of_role"])
 
 
 def describe(config: PipelineConfig, pool: ImageSet, split: Split) -> DatasetFacts:
     """Facts about the data set; the normalisation looks at no validation and no test image."""
-    mean, std = channel_statistics(pool.images[torch.cat([split.indices("labeled"), split.indices("unlabeled")])])
+    mean, std = channel_statistics(pool.images, torch.cat([split.indices("labeled"), split.indices("unlabeled")]))
     counts: dict[str, Sequence[int]] = {
         role: np.bincount(truth[truth != UNLABELED], minlength=pool.num_classes).tolist()
         for role in (*ROLES_WITH_LABELS, "unlabeled")
@@ -79,16 +154,19 @@ def describe(config: PipelineConfig, pool: ImageSet, split: Split) -> DatasetFac
     )
 
 
-def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
-    """(mean, standard deviation) per channel of uint8 images (N, C, H, W), on the 0..1 scale.
+def channel_statistics(images: Tensor, indices: Tensor) -> tuple[list[float], list[float]]:
+    """(mean, standard deviation) per channel of uint8 images (N, C, H, W) at indices (n,), on the 0..1 scale.
 
-    Taken from the histogram of the 256 values: exact, and without a float copy of the data set.
+    Taken from the histogram of the 256 values: exact, without a float copy of the data set, and without a copy at all
+    of images that lie on disk.
     """
     values = torch.arange(256, dtype=torch.float64) / 255
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for part in indices.sort().values.split(IMAGES_AT_A_TIME):
+        for channel, pixels in enumerate(gather(images, part).transpose(0, 1)):
+            counts[channel] += torch.bincount(pixels.flatten(), minlength=256)
     means, stds = [], []
-    for channel in range(images.shape[1]):
-        shares = torch.bincount(images[:, channel].flatten(), minlength=256).double()
-        shares /= shares.sum()
+    for shares in counts.double() / counts.sum(dim=1, keepdim=True):
         mean = float((shares * values).sum())
         means.append(mean)
         stds.append(float((shares * (values - mean) ** 2).sum().sqrt()))

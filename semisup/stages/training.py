@@ -7,10 +7,11 @@ import pandas as pd
 import torch
 
 from semisup.config import PipelineConfig, TrainConfig
+from semisup.data.rows import on_device
 from semisup.data.split import Split
 from semisup.plots import learning_curves, save_png
 from semisup.stages import StageLog
-from semisup.stages.files import pool_of, training_images, write_json
+from semisup.stages.files import DatasetFacts, pool_of, training_images, write_json
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import Examples, TrainingResult
 
@@ -43,12 +44,14 @@ class EpochReporter:
             )
 
 
-def labeled_and_validation(config: PipelineConfig, split: Split, device: torch.device) -> tuple[Examples, Examples]:
+def labeled_and_validation(
+    config: PipelineConfig, split: Split, facts: DatasetFacts, device: torch.device
+) -> tuple[Examples, Examples]:
     """The images that training learns from, and those that it watches."""
-    images = pool_of(config).images
+    images = pool_of(config, facts).images
 
     def examples(role: Literal["labeled", "validation"]) -> Examples:
-        chosen = training_images(config, images[split.indices(role)].to(device))
+        chosen = training_images(config, on_device(images, split.indices(role), device))
         return Examples(chosen, split.labels(role).to(device))
 
     return examples("labeled"), examples("validation")

@@ -9,6 +9,7 @@ from torch import Tensor
 from semisup.config import AugmentConfig
 from semisup.data.augment import augment
 from semisup.data.randaugment import randaugment, weak
+from semisup.data.rows import Images
 from semisup.randomness import torch_generator
 
 
@@ -80,7 +81,7 @@ class View:
     The images stay where they are; a view is one index gather and one pass of batched augmentation.
     """
 
-    def __init__(self, images: Tensor, config: AugmentConfig, seed: int, purpose: str) -> None:
+    def __init__(self, images: Images, config: AugmentConfig, seed: int, purpose: str) -> None:
         self.images, self.config = images, config
         self.generator = torch_generator(seed, f"{purpose} augmentation", images.device)
 
@@ -136,7 +137,7 @@ class ImageStream:
 
     def __init__(
         self,
-        images: Tensor,
+        images: Images,
         batch_size: int,
         config: AugmentConfig,
         seed: int,

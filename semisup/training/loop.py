@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from semisup.budget import Budget, Clock, StepClock
 from semisup.config import AugmentConfig, TrainConfig
+from semisup.data.rows import Images
 from semisup.errors import UserError
 from semisup.pseudo_labels import Policy, State
 from semisup.randomness import derive_seed, numpy_generator
@@ -34,7 +35,7 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 class Examples:
     """uint8 images (N, C, H, W), int64 labels (N,) in [0, num_classes), and perhaps weights in the loss."""
 
-    images: Tensor
+    images: Images
     labels: Tensor
     weights: Tensor | None = None
     """float32 (N,), of mean 1."""
@@ -44,7 +45,7 @@ class Examples:
 class UnlabeledTerm:
     """The second term of the joint loss: which images, which policy, how much and from when on."""
 
-    images: Tensor
+    images: Images
     """uint8 (U, C, H, W)."""
     policy: Policy
     batch_size: int

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisup.config import ViewsConfig
+from semisup.data.rows import Images
 from semisup.models import deskewed_once
 from semisup.randomness import torch_generator
 from semisup.training.batches import augmented
@@ -14,7 +15,7 @@ from semisup.training.batches import augmented
 
 def predict_probabilities(
     model: nn.Module,
-    images: Tensor,
+    images: Images,
     batch_size: int = 1024,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Tensor:
@@ -25,7 +26,7 @@ def predict_probabilities(
 @torch.inference_mode()
 def predict_log_probabilities(
     model: nn.Module,
-    images: Tensor,
+    images: Images,
     batch_size: int = 1024,
     on_batch: Callable[[int, int], None] | None = None,
     see: Callable[[Tensor], Tensor] = lambda batch: batch,
@@ -53,7 +54,7 @@ def predict_log_probabilities(
 
 def predict_views(
     model: nn.Module,
-    images: Tensor,
+    images: Images,
     config: ViewsConfig,
     *,
     seed: int,
@@ -85,7 +86,7 @@ def predict_views(
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 1024) -> tuple[float, float]:
+def validate(model: nn.Module, images: Images, labels: Tensor, batch_size: int = 1024) -> tuple[float, float]:
     """(mean cross-entropy in nats, accuracy as a fraction) on images (N, ...) with labels (N,), in eval mode."""
     model.eval()
     loss = torch.zeros((), device=labels.device)

@@ -17,7 +17,7 @@ from semisup.errors import UserError
 NAMES = ("cat", "dog", "owl")
 
 
-def roles_of(labels, *, labeled=2, validation=1, calibration=0, seed=0, names=NAMES):
+def roles_of(labels, *, labeled=2, validation=1, calibration=0, seed=0, names=NAMES, fixed=None):
     return draw_roles(
         np.asarray(labels, dtype=np.int64),
         names,
@@ -25,6 +25,7 @@ def roles_of(labels, *, labeled=2, validation=1, calibration=0, seed=0, names=NA
         validation_per_class=validation,
         calibration_images=calibration,
         rng=np.random.default_rng(seed),
+        given=fixed,
     )
 
 
@@ -252,3 +253,25 @@ def test_calibration_labels_are_in_the_table_and_unlabelled_ones_are_not():
     split = Split.build([str(i) for i in range(30)], labels, roles_of(labels, calibration=6), ["t"])
     assert split.labels("calibration").tolist() == labels[split.indices("calibration").numpy()].tolist()
     assert len(split.ids("calibration")) == 6
+
+
+def test_all_labels_means_every_label_that_validation_and_calibration_leave():
+    labels = np.array([0] * 10 + [1] * 20 + [UNLABELED] * 30)
+    roles = roles_of(labels, labeled=None, validation=3, calibration=4, names=NAMES[:2])
+    assert Counter(roles) == {"validation": 6, "calibration": 4, "labeled": 20, "unlabeled": 30}
+    assert set(roles[labels == UNLABELED]) == {"unlabeled"}
+
+
+def test_only_images_with_a_label_calibrate():
+    labels = np.array([0] * 20 + [1] * 20 + [UNLABELED] * 200)
+    roles = roles_of(labels, labeled=2, validation=1, calibration=30, names=NAMES[:2])
+    assert (labels[roles == "calibration"] != UNLABELED).all()
+
+
+def test_roles_that_are_given_stay_and_given_validation_images_are_all_there_are():
+    labels = np.array([0, 1] * 20)
+    fixed = np.array(["validation"] * 4 + ["unlabeled"] * 6 + [""] * 30, dtype=object)
+    roles = roles_of(labels, labeled=5, validation=2, names=NAMES[:2], fixed=fixed)
+    assert (roles[:4] == "validation").all()
+    assert (roles[4:10] == "unlabeled").all()
+    assert Counter(roles[10:]) == {"labeled": 10, "unlabeled": 20}

@@ -1,0 +1,53 @@
+"""Command `init`: look through a folder of one's own images, and write a config for it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands import print_table, user_mistakes_in_one_line
+from semisup.errors import UserError
+
+MOST_ROWS = 40
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="With labeled/<class>/ and unlabeled/, or train/.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The config to write.")] = Path("config.yaml"),
+    manifest: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV or Parquet with the columns path, label, perhaps role.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where decoded images are kept.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a config that is there.")] = False,
+) -> None:
+    """Look through a folder of your own images, report what is in it, and write a config for `semisup run`.
+
+    Every image is decoded once, for the runs to come as well.
+    """
+    with user_mistakes_in_one_line():
+        if out.exists() and not force:
+            raise UserError(f"--out {out} is there already; name another file, or write over it with --force")
+        from flows.preparation import decoding_line
+        from semisup.data.own_images import survey, write_config
+
+        with decoding_line() as say:
+            found = survey(folder, manifest, cache, say)
+        text = write_config(found)
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--out {out} cannot be written: {error.strerror}; name another file") from None
+    _print(found.classes(), found.facts())
+    for warning in found.own.warnings:
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    typer.echo(f"wrote {out}; look it over, then: semisup run {out}")
+
+
+def _print(classes: list[tuple[str, int, int, int]], facts: list[tuple[str, str]]) -> None:
+    columns = ["class", "to learn from", "validation", "test"]
+    rows = [(name, *(f"{count:,}" for count in counts)) for name, *counts in classes[:MOST_ROWS]]
+    if len(classes) > MOST_ROWS:
+        rows.append((f"… {len(classes) - MOST_ROWS:,} more", "", "", ""))
+    rows.append(("all", *(f"{sum(counts):,}" for counts in list(zip(*classes, strict=True))[1:])))
+    print_table(columns, rows, right=columns[1:])
+    print_table(["", ""], facts, show_header=False)

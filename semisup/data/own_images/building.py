@@ -1,0 +1,220 @@
+"""Making a pack: threads read, hash and decode, one thread writes in the order of the listing.
+
+A building that is killed leaves its folder, and the next one copies from there what is done, as it does from older
+packs with files of the same contents.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semisup.data.own_images.decode import BrokenImageError, Target, decode
+from semisup.data.own_images.listing import Listing
+from semisup.data.own_images.pack import COLUMNS, FILES, LOCK, POOL, TEST, InTest, is_test, mapped, pack_name
+from semisup.data.own_images.seen import PARTS, ROOT, read_parts, remember
+
+FILES_PER_TASK = 128
+FILES_PER_PART = 4096
+Progress = Callable[[int, int, str], None]
+"""Is told how many of how many files are done, and what was done to them."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one file."""
+
+    sha: str
+    pixels: NDArray[np.uint8] | None
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    animated: bool = False
+    reason: str = ""
+    copied: bool = False
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Older packs that were decoded alike, whole or not: where the image of a content's hash is."""
+
+    target: Target
+    columns: list[dict[str, NDArray[np.object_]]] = field(default_factory=list)
+    pixels: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    place: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    """Hash → (number of the source, row of its table)."""
+    locks: list[IO[bytes]] = field(default_factory=list)
+
+    @classmethod
+    def within(cls, settings: Path, target: Target) -> "Sources":
+        """All that there are; nobody deletes them before `close`."""
+        sources = cls(target)
+        for lock in settings.glob(f"*/{LOCK}"):
+            handle = lock.open("rb")
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            sources.locks.append(handle)
+            sources._add(lock.parent, pd.read_parquet(lock.parent / FILES))
+        for root in settings.glob(f"*/{ROOT}"):
+            if (table := read_parts(root.parent)) is not None:
+                sources._add(root.parent, table)
+        return sources
+
+    def close(self) -> None:
+        """They may be deleted now."""
+        for handle in self.locks:
+            handle.close()
+
+    def find(self, sha: bytes) -> Done | None:
+        """What was made of a file with this content."""
+        found = self.place.get(sha)
+        if found is None:
+            return None
+        number, at = found
+        columns = self.columns[number]
+        row, test = int(columns["row"][at]), bool(columns["test"][at])
+        return Done(
+            sha.decode(),
+            self.pixels[number][test][row].numpy() if row >= 0 else None,
+            int(columns["width"][at]),
+            int(columns["height"][at]),
+            str(columns["mode"][at]),
+            bool(columns["animated"][at]),
+            str(columns["reason"][at]),
+            copied=True,
+        )
+
+    def _add(self, folder: Path, table: pd.DataFrame) -> None:
+        number = len(self.columns)
+        counts = [int(((table["row"] >= 0) & (table["test"] == test)).sum()) for test in (False, True)]
+        pool, test = (
+            mapped(folder / name, count, self.target) for name, count in zip((POOL, TEST), counts, strict=True)
+        )
+        self.pixels.append((pool, test))
+        self.columns.append({name: table[name].to_numpy() for name in COLUMNS})
+        for row, sha in enumerate(table["sha"].to_numpy(dtype="S32").tolist()):
+            if sha:
+                self.place.setdefault(sha, (number, row))
+
+
+def build(
+    settings: Path, listing: Listing, known: NDArray[np.bytes_], target: Target, in_test: InTest, *, say: Progress
+) -> str:
+    """Make the pack of a listing, whose contents may be `known` (N,); its name. One process at a time may do so."""
+    sources, unfinished = Sources.within(settings, target), list(settings.glob("building-*/"))
+    folder = settings / f"building-{os.getpid()}-{time.time_ns()}"
+    folder.mkdir()
+    (folder / ROOT).write_text(os.path.realpath(listing.root), encoding="utf-8")
+    began = time.time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of files that it reads all the same
+        table = _write(folder, listing, in_order(listing, known, sources, target), in_test, say)
+    table.to_parquet(folder / FILES, index=False)
+    name = pack_name(listing, table["sha"].to_numpy(dtype="S32"), in_test)
+    for part in (*folder.glob(PARTS), folder / ROOT):
+        part.unlink()
+    (folder / LOCK).touch()
+    if not (settings / name).exists():
+        folder.rename(settings / name)
+    remember(settings, listing.root, table, began)
+    sources.close()
+    for rest in (folder, *unfinished):
+        shutil.rmtree(rest, ignore_errors=True)
+    return name
+
+
+def _write(
+    folder: Path, listing: Listing, results: Iterator[list[Done]], in_test: InTest, say: Progress
+) -> pd.DataFrame:
+    """All that was done as a table; pixels are on the disk before the part of it that names them."""
+    counts, decoded, parts = {False: 0, True: 0}, 0, []
+    rows: list[tuple[object, ...]] = []
+    written = 0
+    with (folder / POOL).open("wb") as pool, (folder / TEST).open("wb") as test:
+        for task in results:
+            for number, done in enumerate(task, start=written):
+                side, row = is_test(listing.roles[number], done.sha, in_test), -1
+                if done.pixels is not None:
+                    row = counts[side]
+                    counts[side] += 1
+                    (test if side else pool).write(np.ascontiguousarray(done.pixels).data)
+                stamp = (listing.paths[number], listing.sizes[number], listing.changed[number], done.sha)
+                rows.append((*stamp, side, row, done.width, done.height, done.mode, done.animated, done.reason))
+                decoded += not done.copied
+            written += len(task)
+            if len(rows) >= FILES_PER_PART or written == len(listing):
+                for file in (pool, test):
+                    file.flush()
+                    os.fsync(file.fileno())
+                parts.append(pd.DataFrame(rows, columns=list(COLUMNS)))
+                rows = []
+                aside = folder / "aside"
+                parts[-1].to_parquet(aside, index=False)
+                aside.rename(folder / PARTS.replace("*", f"{len(parts):06}"))
+            say(written, len(listing), f"images read, {decoded:,} of them decoded")
+    return pd.concat(parts, ignore_index=True)
+
+
+def in_order(listing: Listing, known: NDArray[np.bytes_], sources: Sources, target: Target) -> Iterator[list[Done]]:
+    """What became of the files, some at a time in the order of the listing, while threads work ahead.
+
+    Threads, not processes: Pillow decodes without Python's lock, and a caller's own script need not be importable.
+    """
+    root = os.path.realpath(listing.root)
+
+    def work(first: int) -> list[Done]:
+        numbers = range(first, min(first + FILES_PER_TASK, len(listing)))
+        return [_one(os.path.join(root, listing.paths[n]), bytes(known[n]), sources, target) for n in numbers]
+
+    workers = len(os.sched_getaffinity(0))
+    ahead: deque[Future[list[Done]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads:
+        try:
+            for first in range(0, len(listing), FILES_PER_TASK):
+                ahead.append(threads.submit(work, first))
+                if len(ahead) > 2 * workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def read_hash(path: str) -> bytes:
+    """32 hexadecimal digits of the SHA-256 of a file's content, b"" where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:32].encode()
+    except OSError:
+        return b""
+
+
+def _one(path: str, known: bytes, sources: Sources, target: Target) -> Done:
+    if known and (found := sources.find(known)) is not None:
+        return found
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        return Done("", None, reason=f"cannot be read: {error.strerror}")
+    sha = hashlib.sha256(content).hexdigest()[:32]
+    if (found := sources.find(sha.encode())) is not None:
+        return found
+    try:
+        image = decode(content, target)
+    except BrokenImageError as error:
+        return Done(sha, None, reason=str(error))
+    return Done(sha, image.pixels, image.width, image.height, image.mode, image.animated)

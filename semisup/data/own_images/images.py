@@ -1,0 +1,200 @@
+"""A data set of one's own, ready to be split: pool and test images, roles that are given, copies, broken files."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from semisup.config import DataConfig, parse_bytes, resolve_data_root
+from semisup.data.datasets import UNLABELED, ImageSet, digest
+from semisup.data.own_images.building import Progress
+from semisup.data.own_images.cache import Cache, cache_folder
+from semisup.data.own_images.decode import Target
+from semisup.data.own_images.duplicates import RULE, find_groups
+from semisup.data.own_images.listing import Listing, list_images
+from semisup.data.own_images.pack import InTest, Pack
+from semisup.errors import UserError
+
+MOST_SHOWN = 3
+
+
+@dataclass(frozen=True, eq=False)
+class OwnImages:
+    """What the folder holds.
+
+    Attributes:
+        pool: all that can be read and is no test image; labels where they are known.
+        test: the test images.
+        given: (N,) of the pool, "unlabeled" or "validation" where that is fixed, "" where the split decides.
+        groups: int64 (N,), then those of the test images (M,): images in one group are copies of each other.
+        pack: where the pixels are; nobody deletes it while it is held.
+        files: path, reason and what else is known of every file, as in :class:`Pack`, broken ones included.
+        named_test: does the data set name its test images itself?
+        warnings: what its owner should know, one line each.
+    """
+
+    pool: ImageSet
+    test: ImageSet
+    given: NDArray[np.object_]
+    groups: NDArray[np.int64]
+    test_groups: NDArray[np.int64]
+    pack: Pack
+    files: pd.DataFrame
+    named_test: bool
+    warnings: tuple[str, ...]
+
+    @cached_property
+    def pool_digest(self) -> str:
+        """What :func:`digest` says of the pool."""
+        return digest(self.pool)
+
+    @property
+    def broken(self) -> pd.DataFrame:
+        """path and reason of every file that cannot be used."""
+        return self.files.loc[self.files["row"] < 0, ["path", "reason"]].reset_index(drop=True)
+
+
+_opened: dict[tuple[DataConfig, Path | None], OwnImages] = {}
+
+
+def forget() -> None:
+    """Look at the folders anew, the next time: until then, all stages of a process see the same images."""
+    _opened.clear()
+
+
+def own_images(data: DataConfig, say: Progress = lambda done, total, note: None) -> OwnImages:
+    """The images of a config, decoded if they are not yet.
+
+    Raises:
+        UserError: as in :func:`list_images` and :meth:`Cache.pack`; more files are broken than allowed; a class has no
+            readable image; there would be no test images.
+    """
+    key = data, resolve_data_root(data)
+    if key not in _opened:
+        _opened.clear()  # of a process, one data set is enough in memory
+        _opened[key] = _open(data, say)
+    return _opened[key]
+
+
+def _open(data: DataConfig, say: Progress) -> OwnImages:
+    listing = list_images(resolve_data_root(data), data.manifest)
+    target = Target(*data.size, data.resize, data.channels)
+    named_test = bool((listing.roles == "test").any())
+    in_test = no_test if named_test else share_in_test(data.test_share)
+    pack = Cache(cache_folder(data.cache), parse_bytes(data.cache_limit)).pack(listing, target, in_test, say)
+    files = pack.files.assign(path=listing.paths)  # a pack may have been made of the same files under other names
+    _check_broken(files, data.max_broken)
+    readable = files["row"].to_numpy() >= 0
+    sides = [np.flatnonzero(readable & (files["test"].to_numpy() == test)) for test in (False, True)]
+    _check_classes(listing, *sides)
+    pool, test = (_image_set(listing, pack, rows, test=bool(side)) for side, rows in enumerate(sides))
+    groups = _groups(pack) if data.duplicates != "ignore" else np.arange(len(pool) + len(test))
+    return OwnImages(
+        pool=pool,
+        test=test,
+        given=listing.roles[sides[0]],
+        groups=groups[: len(pool)],
+        test_groups=groups[len(pool) :],
+        pack=pack,
+        files=files,
+        named_test=named_test,
+        warnings=(*listing.notes, *_warnings(files)),
+    )
+
+
+def no_test(sha: str) -> bool:
+    """The data set names its test images itself."""
+    return False
+
+
+def share_in_test(share: float) -> InTest:
+    """Draws test images by their content alone.
+
+    No file's fate depends on another's, so that images that are added move none between test and training, and equal
+    files are on one side.
+    """
+
+    def in_test(sha: str) -> bool:
+        drawn = int.from_bytes(hashlib.sha256(f"test {sha}".encode()).digest()[:8], "big")
+        return drawn < share * 2**64
+
+    return in_test
+
+
+def _image_set(listing: Listing, pack: Pack, rows: NDArray[np.int64], *, test: bool) -> ImageSet:
+    hashes = pack.files["sha"].to_numpy()
+    return ImageSet(
+        images=pack.images(test=test),
+        labels=torch.from_numpy(listing.labels[rows]),
+        ids=tuple(f"{listing.paths[row]}@{hashes[row][:12]}" for row in rows),
+        class_names=listing.class_names,
+        pixel_digest=f"{pack.folder.parent.name}/{pack.folder.name}",
+    )
+
+
+def _groups(pack: Pack) -> NDArray[np.int64]:
+    """Which images are copies of each other, looked for once; files with the same bytes always are."""
+    file = pack.folder / f"copies-{RULE}.npy"
+    if file.exists():
+        groups: NDArray[np.int64] = np.load(file, allow_pickle=False)
+        return groups
+    files = pack.files[pack.files["row"] >= 0]
+    contents = [sha for test in (False, True) for sha in files.loc[files["test"] == test, "sha"]]
+    groups = find_groups([pack.images(test=False), pack.images(test=True)], contents)
+    aside = file.with_suffix(".aside.npy")
+    np.save(aside, groups, allow_pickle=False)
+    aside.replace(file)
+    return groups
+
+
+def _check_broken(files: pd.DataFrame, most: float) -> None:
+    broken = files[files["row"] < 0]
+    if len(broken) <= most * len(files):
+        return
+    shown = "; ".join(f"{row.path} is {row.reason}" for row in broken.head(MOST_SHOWN).itertuples())
+    raise UserError(
+        f"data.max_broken={most:g}, but {len(broken):,} of {len(files):,} files cannot be used: {shown}"
+        f"{' …' if len(broken) > MOST_SHOWN else ''}; mend or delete them, or allow more"
+    )
+
+
+def _check_classes(listing: Listing, pool: NDArray[np.int64], test: NDArray[np.int64]) -> None:
+    """Every class can be learnt, and something is left to test with."""
+    learnt = set(listing.labels[pool][listing.roles[pool] == ""].tolist())
+    for label, name in enumerate(listing.class_names):
+        if label in learnt:
+            continue
+        members = listing.labels == label
+        to_learn = int((members & (listing.roles == "")).sum())
+        if to_learn:
+            why = f"all of its {to_learn:,} images to learn from are broken or were drawn as test images"
+        else:
+            why = "it has no images to learn from" + (", only to validate or test with" if members.any() else "")
+        raise UserError(f"class {name!r} vanishes: {why}; add images, or delete its folder or rows")
+    if not len(test):
+        raise UserError("there are no test images; add a folder test/<class>/, or raise data.test_share")
+    if (listing.labels[test] == UNLABELED).any():
+        raise UserError("there are test images without a label; give them one, or role unlabeled")
+
+
+def _warnings(files: pd.DataFrame) -> list[str]:
+    broken, animated = files[files["row"] < 0], files[files["animated"] & (files["row"] >= 0)]
+    warnings = []
+    if len(broken):
+        kinds = Counter(reason.partition(":")[0] for reason in broken["reason"]).most_common(MOST_SHOWN)
+        counted = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
+        warnings.append(
+            f"{len(broken):,} of {len(files):,} image files cannot be used and are left out ({counted}), such as "
+            f"{broken['path'].iloc[0]}; the split's broken_files.csv names all"
+        )
+    if len(animated):
+        warnings.append(
+            f"of {len(animated):,} animated files, such as {animated['path'].iloc[0]}, the first frame counts"
+        )
+    return warnings

@@ -1,0 +1,92 @@
+"""A pack: the decoded images of one state of a data set, as memory-mapped uint8 and a table of its files.
+
+A pack is a folder, immutable once it is whole: `pool.u8` and `test.u8` hold uint8 (N, C, H, W), `files.parquet` says
+which file is which row, or why it is none. Its name is a hash of the files' contents and sides, and it lies in a folder
+named by how they were decoded.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import weakref
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semisup.data.own_images.decode import Target
+from semisup.data.own_images.listing import Listing
+from semisup.data.rows import map_images
+
+DECODER = 1
+"""Raised when `decode` gives other pixels for the same bytes, or a pack holds other things."""
+POOL, TEST, FILES, LOCK = "pool.u8", "test.u8", "files.parquet", "lock"
+COLUMNS = ("path", "size", "changed", "sha", "test", "row", "width", "height", "mode", "animated", "reason")
+InTest = Callable[[str], bool]
+"""Tells a test image by the hash of its content, where no place tells it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """The images of one state of a data set.
+
+    `files` has a row for each file of the listing, in its order: `sha` (32 hexadecimal digits of the SHA-256 of its
+    bytes, "" where it cannot be read), `test` (is it a test image?), `row` (in the pool or among the test images; -1
+    where it is broken), `reason` ("" where it is not), and what the file itself was like.
+    """
+
+    folder: Path
+    files: pd.DataFrame
+    target: Target
+
+    @classmethod
+    def open(cls, folder: Path, target: Target) -> "Pack":
+        """A pack that nobody deletes while this object lives."""
+        lock = os.open(folder / LOCK, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        try:
+            os.utime(folder / LOCK)  # says when it was last used
+            pack = cls(folder, pd.read_parquet(folder / FILES), target)
+        except OSError:
+            os.close(lock)
+            raise
+        weakref.finalize(pack, os.close, lock)
+        return pack
+
+    def images(self, *, test: bool) -> Tensor:
+        """uint8 (N, C, H, W), memory-mapped and not to be written to: only what is indexed is read."""
+        count = int(((self.files["row"] >= 0) & (self.files["test"] == test)).sum())
+        return mapped(self.folder / (TEST if test else POOL), count, self.target)
+
+
+def mapped(file: Path, count: int, target: Target) -> Tensor:
+    """The first `count` images of a file."""
+    if not count:
+        return torch.empty((0, *target.shape), dtype=torch.uint8)
+    return map_images(file, (count, *target.shape))
+
+
+def settings_key(target: Target) -> str:
+    """Name of the folder of all packs that were decoded alike."""
+    settings = json.dumps(asdict(target) | {"decoder": DECODER}, sort_keys=True)
+    return hashlib.sha256(settings.encode()).hexdigest()[:16]
+
+
+def pack_name(listing: Listing, shas: NDArray[np.bytes_], in_test: InTest) -> str:
+    """A hash of contents (N,), b"" of what cannot be read, and of sides, in order."""
+    digest = hashlib.sha256()
+    for sha, role in zip(shas.tolist(), listing.roles, strict=True):
+        digest.update(b"test " if is_test(role, sha.decode(), in_test) else b"pool ")
+        digest.update(sha)
+    return digest.hexdigest()[:32]
+
+
+def is_test(role: str, sha: str, in_test: InTest) -> bool:
+    """Is a file of this role and content a test image?"""
+    return role == "test" or (role == "" and in_test(sha))

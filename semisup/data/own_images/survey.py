@@ -1,0 +1,165 @@
+"""What a folder holds, for people, and the config that suits it."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import yaml
+
+from semisup.config import DataConfig
+from semisup.data.own_images.building import Progress
+from semisup.data.own_images.decode import BrokenImageError, Target, decode
+from semisup.data.own_images.images import OwnImages, own_images
+from semisup.data.own_images.listing import Listing, list_images
+
+USUAL_SIZE, LARGEST_KEPT_SIZE = 64, 96
+LOOKED_AT = 200
+"""Files, evenly spaced, that decide the proposed size and channels."""
+GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
+MOST_LABELED, MOST_VALIDATION = 100, 50
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A data set of one's own, looked through."""
+
+    data: DataConfig
+    """How it was read."""
+    own: OwnImages
+
+    def classes(self) -> list[tuple[str, int, int, int]]:
+        """(name, images to learn from, validation images, test images) of each class."""
+        pool, test, given = self.own.pool.labels.numpy(), self.own.test.labels.numpy(), self.own.given
+        return [
+            (
+                name,
+                int(((pool == label) & (given == "")).sum()),
+                int(((pool == label) & (given == "validation")).sum()),
+                int((test == label).sum()),
+            )
+            for label, name in enumerate(self.own.pool.class_names)
+        ]
+
+    @property
+    def unlabeled(self) -> int:
+        """Images without a label, or whose label is not to be used."""
+        return int((self.own.given == "unlabeled").sum())
+
+    def facts(self) -> list[tuple[str, str]]:
+        """(what, how it is) of the files: sizes, kinds, copies, what cannot be used."""
+        files = self.own.files[self.own.files["row"] >= 0]
+        sizes = Counter(zip(files["width"], files["height"], strict=True))
+        (width, height), most = sizes.most_common(1)[0]
+        ends = f"{files['width'].min()}–{files['width'].max()} × {files['height'].min()}–{files['height'].max()}"
+        of_sizes = f"{width} × {height}" if len(sizes) == 1 else f"{ends}, most often {width} × {height} ({most:,})"
+        facts = [
+            ("Image files", f"{len(self.own.files):,}"),
+            ("Unlabelled", f"{self.unlabeled:,}"),
+            ("Sizes (width × height)", of_sizes),
+            ("Kinds of pixels", _counted(Counter(files["mode"]))),
+            ("Copies of test images to learn from", f"{int(np.isin(self.own.groups, self.own.test_groups).sum()):,}"),
+            ("Further copies", f"{self._further_copies():,}"),
+            ("Files that cannot be used", f"{len(self.own.broken):,}"),
+        ]
+        kinds = Counter(reason.partition(":")[0] for reason in self.own.broken["reason"])
+        return facts + [(f"  {kind}", f"{count:,}") for kind, count in kinds.most_common()]
+
+    def _further_copies(self) -> int:
+        groups = self.own.groups[~np.isin(self.own.groups, self.own.test_groups)]
+        return len(groups) - len(np.unique(groups))
+
+
+def survey(root: Path, manifest: Path | None, cache: Path | None, say: Progress) -> Survey:
+    """Look through a folder, and decode it into the cache for the runs to come.
+
+    Raises:
+        UserError: as in :func:`own_images`; broken files are no error here.
+    """
+    listing = list_images(root, manifest)
+    size, channels = _look(listing)
+    data = DataConfig(
+        name="folder", root=listing.root.resolve(), manifest=manifest, size=size, channels=channels, cache=cache
+    )
+    return Survey(data, own_images(data.model_copy(update={"max_broken": 1.0}), say))
+
+
+def write_config(found: Survey) -> str:
+    """A commented config that `semisup run` takes as it is."""
+    data = found.data
+    smallest = min(count for _, count, _, _ in found.classes())
+    validation = min(max(smallest // 5, 1), MOST_VALIDATION)
+    if found.unlabeled:
+        labeled: int | str = "all"
+        why = "every label that is there"
+    else:
+        labeled = min(max(smallest // 10, 1), MOST_LABELED)
+        why = "of each class; the other labels are hidden, and only used to check the pseudo-labels"
+    lines = [
+        f"# One's own images: {len(found.own.files):,} files, {len(found.classes()):,} classes.",
+        "data:",
+        "  name: folder",
+        f"  root: {_quoted(str(data.root))}",
+        *([f"  manifest: {_quoted(str(data.manifest.resolve()))}"] if data.manifest else []),
+        f"  size: [{data.size[0]}, {data.size[1]}]  # height and width; more shows more and takes longer",
+        f"  resize: {data.resize}  # shorter side, then the middle; pad keeps all of the image",
+        f"  channels: {data.channels}",
+        *(
+            []
+            if found.own.named_test
+            else [f"  test_share: {data.test_share}  # of images with a label; none are named"]
+        ),
+        *([f"  cache: {_quoted(str(data.cache.resolve()))}"] if data.cache else []),
+        "  duplicates: remove  # copies of test or validation images are not learnt from",
+        "  max_broken: 0.01  # a run stops if more files than this share cannot be read",
+        "split:",
+        f"  labeled_per_class: {labeled}  # {why}",
+        f"  validation_per_class: {validation}  # with a label and not learnt from: they choose the best epoch",
+        "model:",
+        "  name: small_cnn",
+        "  width: 2.0",
+        "  dropout: 0.2",
+        "baseline: &training",
+        "  epochs: 30  # parts of the budget that end with a validation",
+        "  budget: 5 min  # of CPU time; more makes better models",
+        "  batch_size: 32",
+        "  ema_decay: 0.98",
+        "  early_stopping: {monitor: loss, patience: 10}",
+        "  augment: {shift: 0.1, scale: 0.1}  # horizontal_flip: true where a mirrored image is of the same class",
+        "pseudo_label:",
+        "  threshold: 0.9  # confidence from which the teacher's label is believed",
+        "joint:",
+        "  <<: *training",
+        "  unlabeled_batch_size: 96",
+        "  ramp_end: 10",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _look(listing: Listing) -> tuple[tuple[int, int], Literal["rgb", "grey"]]:
+    """(height, width) and channels that suit the files: their own size where it is one and small."""
+    sizes, modes = set(), set()
+    for number in np.unique(np.linspace(0, len(listing) - 1, LOOKED_AT).astype(int)):
+        try:
+            content = Path(os.path.join(listing.root, listing.paths[number])).read_bytes()
+            image = decode(content, Target(1, 1, "crop", "rgb"))
+        except (OSError, BrokenImageError):
+            continue
+        sizes.add((image.height, image.width))
+        modes.add(image.mode)
+    channels: Literal["rgb", "grey"] = "grey" if modes and modes <= GREY_MODES else "rgb"
+    if len(sizes) == 1 and max(next(iter(sizes))) <= LARGEST_KEPT_SIZE:
+        return next(iter(sizes)), channels
+    side = min([USUAL_SIZE, *(max(size) for size in sizes)])
+    return (side, side), channels
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
+
+
+def _quoted(text: str) -> str:
+    """As YAML writes it, in one line."""
+    return yaml.safe_dump(text, allow_unicode=True, width=10**6).splitlines()[0]

@@ -1,0 +1,122 @@
+"""Files of every kind become upright uint8 of one size; whatever else comes is refused with a reason."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from semisup.data.own_images.decode import BrokenImageError, Target, decode
+from tests.data.corpus import broken_files, encoded, photo
+
+SAME = Target(48, 48, "crop", "rgb")
+GREY = Target(48, 48, "crop", "grey")
+
+
+def pixels_of(content: bytes, target: Target = SAME) -> np.ndarray:
+    """(H, W, C), as PIL has it."""
+    return decode(content, target).pixels.transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_formats_without_losses_come_back_bit_for_bit(kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert np.array_equal(pixels_of(encoded(photo(3), kind, **options)), photo(3))
+
+
+def test_a_jpeg_has_the_pixels_that_pillow_reads():
+    content = encoded(photo(3), "JPEG")
+    with Image.open(io.BytesIO(content)) as image:
+        assert np.array_equal(pixels_of(content), np.asarray(image.convert("RGB")))
+
+
+def test_a_large_jpeg_decoded_at_a_fraction_looks_like_the_whole_one_made_small():
+    content = encoded(photo(3, 600, 600), "JPEG", quality=95)
+    whole = Image.fromarray(photo(3, 600, 600)).resize((48, 48), Image.Resampling.BICUBIC)
+    assert np.abs(pixels_of(content).astype(int) - np.asarray(whole)).mean() < 2
+
+
+def test_grey_is_one_channel_and_is_pillows_luma():
+    image = Image.fromarray(photo(4))
+    content = encoded(image, "PNG")
+    assert decode(content, GREY).pixels.shape == (1, 48, 48)
+    assert np.array_equal(pixels_of(content, GREY)[..., 0], np.asarray(image.convert("L")))
+
+
+def test_sixteen_bits_keep_their_upper_eight():
+    values = np.random.default_rng(0).integers(0, 2**16, (48, 48), dtype=np.uint16)
+    for kind in ("PNG", "TIFF"):
+        assert np.array_equal(pixels_of(encoded(Image.fromarray(values), kind), GREY)[..., 0], values >> 8)
+
+
+def test_floats_are_taken_for_zero_to_one():
+    values = np.linspace(-0.5, 1.5, 48 * 48, dtype=np.float32).reshape(48, 48)
+    expected = np.rint(values.clip(0, 1).astype(np.float64) * 255)
+    assert np.array_equal(pixels_of(encoded(Image.fromarray(values), "TIFF"), GREY)[..., 0], expected)
+
+
+def test_transparency_lies_on_white():
+    clear = Image.new("RGBA", (48, 48), (10, 20, 30, 0))
+    assert (pixels_of(encoded(clear, "PNG")) == 255).all()
+    opaque = Image.fromarray(photo(5)).convert("RGBA")
+    assert np.array_equal(pixels_of(encoded(opaque, "PNG")), photo(5))
+
+
+def test_a_palette_is_looked_up():
+    image = Image.fromarray(photo(5)).quantize(64)
+    assert np.array_equal(pixels_of(encoded(image, "PNG")), np.asarray(image.convert("RGB")))
+
+
+def test_cmyk_becomes_rgb():
+    image = Image.new("CMYK", (48, 48), (0, 255, 255, 0))  # magenta and yellow ink: red
+    red = pixels_of(encoded(image, "JPEG", quality=95)).reshape(-1, 3).mean(axis=0)
+    assert red[0] > 180
+    assert red[1:].max() < 80
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_a_picture_as_pillow_turns_it(orientation):
+    image = Image.fromarray(photo(6))
+    exif = Image.Exif()
+    exif[274] = orientation
+    content = encoded(image, "PNG", exif=exif)
+    with Image.open(io.BytesIO(content)) as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored))
+    assert np.array_equal(pixels_of(content), expected)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_an_animated_file_the_first_frame_counts_and_it_is_said(kind):
+    red, blue = (Image.new("RGB", (48, 48), colour) for colour in ((255, 0, 0), (0, 0, 255)))
+    decoded = decode(encoded(red, kind, save_all=True, append_images=[blue]), SAME)
+    assert decoded.animated
+    assert (decoded.pixels[0] > 200).all()
+    assert (decoded.pixels[2] < 50).all()
+    assert not decode(encoded(red, kind), SAME).animated
+
+
+def test_crop_keeps_the_middle_of_the_longer_side():
+    stripes = np.zeros((48, 144, 3), dtype=np.uint8)
+    stripes[:, 48:96] = 255
+    assert (pixels_of(encoded(stripes, "PNG")) == 255).all()
+    assert (pixels_of(encoded(stripes.transpose(1, 0, 2), "PNG")) == 255).all()
+
+
+def test_pad_keeps_all_of_the_image_on_black():
+    pixels = pixels_of(encoded(np.full((24, 48, 3), 255, dtype=np.uint8), "PNG"), Target(48, 48, "pad", "rgb"))
+    assert (pixels[12:36] == 255).all()
+    assert (pixels[:12] == 0).all()
+    assert (pixels[36:] == 0).all()
+
+
+@pytest.mark.parametrize("resize", ["crop", "pad"])
+def test_one_pixel_is_an_image(resize):
+    dot = np.full((1, 1, 3), 77, dtype=np.uint8)
+    assert (decode(encoded(dot, "PNG"), Target(8, 8, resize, "rgb")).pixels == 77).all()
+
+
+@pytest.mark.parametrize("name", broken_files())
+def test_what_is_broken_is_refused_with_a_reason(name):
+    content, reason = broken_files()[name]
+    with pytest.raises(BrokenImageError, match=reason):
+        decode(content, SAME)
