@@ -140,9 +140,14 @@ def digest(images: ImageSet) -> str:
 
     Pixels with a `pixel_digest` are taken at its word.
     """
-    header = {"shape": list(images.images.shape), "class_names": images.class_names, "ids": images.ids}
-    sha = hashlib.sha256(json.dumps(header).encode())
-    sha.update(images.pixel_digest.encode() if images.pixel_digest else images.images.cpu().numpy().data)
+    header = {"shape": list(images.images.shape), "class_names": images.class_names}
+    if images.pixel_digest:  # there may be a million ids: one after the other, not in one text
+        sha = hashlib.sha256(json.dumps(header | {"pixels": images.pixel_digest}).encode())
+        for name in images.ids:
+            sha.update(json.dumps(name).encode())
+    else:
+        sha = hashlib.sha256(json.dumps(header | {"ids": images.ids}).encode())
+        sha.update(images.images.cpu().numpy().data)
     sha.update(images.labels.cpu().numpy().astype("<i8").data)  # the same bytes on every machine
     return sha.hexdigest()
 

@@ -13,17 +13,16 @@ from torch import Tensor
 
 IMAGES_AT_A_TIME = 4096
 MOST_MAPPED = 2**28
-"""Bytes of a file that a process keeps mapped, roughly. They are the system's cache and no memory of its own, but they
-count as such where a process is watched or limited."""
-CLUSTER = 2**16
-"""Bytes that the system maps around one that is looked at."""
+"""Bytes of files that a process keeps mapped. They are the system's cache and no memory of its own, but they count as
+such where a process is watched or limited."""
+STATM = Path("/proc/self/statm")
 
 
 class _Mapping(mmap.mmap):
     """A file in memory, read-only."""
 
-    looked_at = 0
-    """Bytes that may be mapped."""
+    others = 0
+    """Bytes of other files, such as libraries, that are mapped as well."""
 
 
 _mappings: WeakValueDictionary[int, _Mapping] = WeakValueDictionary()
@@ -34,6 +33,7 @@ def map_images(file: Path, shape: tuple[int, ...]) -> Tensor:
     """uint8 images (N, ...) in a file, N above 0: nothing of it is read yet, and nothing can be written to it."""
     with file.open("rb") as opened:
         mapping = _Mapping(opened.fileno(), int(np.prod(shape)), prot=mmap.PROT_READ)
+    mapping.others = _mapped_bytes()
     array = np.frombuffer(mapping, dtype=np.uint8).reshape(shape)
     with warnings.catch_warnings():
         # torch has no read-only tensors. Nothing writes to images, and the system would not let it.
@@ -47,12 +47,15 @@ def gather(images: Tensor, indices: Tensor) -> Tensor:
     """A copy of the images (N, ...) at int64 indices (B,); of mapped ones, no more than MOST_MAPPED stays mapped."""
     found = images[indices]
     mapping = _mappings.get(images.data_ptr())
-    if mapping is not None:
-        mapping.looked_at += len(indices) * (images[:1].numel() + CLUSTER)
-        if mapping.looked_at > MOST_MAPPED:
-            mapping.madvise(mmap.MADV_DONTNEED)
-            mapping.looked_at = 0
+    if mapping is not None and _mapped_bytes() > mapping.others + MOST_MAPPED:
+        mapping.madvise(mmap.MADV_DONTNEED)
+        mapping.others = _mapped_bytes()
     return found
+
+
+def _mapped_bytes() -> int:
+    """Of all files, as the system counts them: it maps more around a byte that is looked at than one can foresee."""
+    return int(STATM.read_text().split()[2]) * mmap.PAGESIZE if STATM.exists() else 0
 
 
 class Images(Protocol):
