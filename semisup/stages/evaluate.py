@@ -43,7 +43,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         UserError: compound images are asked for, but all test images are of one class.
     """
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    test = images_for_test(config, split)
+    test = images_for_test(config, split.ids("test"))
     device = pick_device(config)
     models = {name: load_model(inputs[stage]).to(device) for name, stage in MODELS.items()}
     metrics = _score_single_images(models, test, config, out_dir)

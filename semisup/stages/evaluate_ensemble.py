@@ -28,7 +28,7 @@ from semisup.training.predict import predict_probabilities
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `predictions.parquet`, `metrics.json`, `ensemble_comparison.png` and `timings.json`."""
     split = Split.read(inputs["split"] / "split.parquet")
-    test = images_for_test(config, split)
+    test = images_for_test(config, split.ids("test"))
     device = pick_device(config)
     ensemble = load_model(inputs["ensemble"]).to(device)
     assert isinstance(ensemble, Ensemble)

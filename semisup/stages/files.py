@@ -16,7 +16,6 @@ from semisup.data.datasets import ImageSet, list_test_ids, load_pool, load_test
 from semisup.data.geometry import upright
 from semisup.data.own_images import own_images
 from semisup.data.rows import IMAGES_AT_A_TIME, Images
-from semisup.data.split import Split
 from semisup.ensembles import Combination, Ensemble
 from semisup.errors import UserError
 from semisup.models import build_model
@@ -193,17 +192,17 @@ def pool_of(config: PipelineConfig, facts: DatasetFacts | None = None) -> ImageS
     return own.pool
 
 
-def images_for_test(config: PipelineConfig, split: Split | None = None) -> ImageSet:
+def images_for_test(config: PipelineConfig, ids: Sequence[str] | None = None) -> ImageSet:
     """The test images of the configured data set, with their labels.
 
     Raises:
-        UserError: they are others than the split's: someone changed the folder meanwhile.
+        UserError: they are others than the split's, whose `ids` these are: someone changed the folder meanwhile.
     """
     if config.data.name != "folder":
         test = load_test(config.data.name, config.data.root, config.data.download)
     else:
         test = own_images(config.data).test
-    if split is not None and list(test.ids) != split.ids("test"):
+    if ids is not None and list(test.ids) != list(ids):
         raise _changed_meanwhile(config)
     return test
 

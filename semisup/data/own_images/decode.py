@@ -105,8 +105,8 @@ def decode(content: bytes, target: Target) -> Decoded:
 def _opener(content: bytes) -> Callable[[io.BytesIO], ImageFile] | None:
     """Pillow's reader for what the first bytes say.
 
-    Image.open takes longer to find it than a small JPEG takes to decode, tries formats that run other programs, and
-    warns of large images where we refuse them.
+    Image.open makes a small JPEG take half as long again, tries formats that run other programs, and warns of large
+    images where we refuse them.
     """
     if content[:4] == b"RIFF":
         return WebPImageFile if content[8:12] == b"WEBP" else None
