@@ -30,6 +30,7 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
 from benchmarks.output import RESULTS, publish
+from flows.equal_time import overrides_for
 from semisup.comparison import paired_over_seeds, spread
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config, to_yaml
@@ -59,10 +60,7 @@ class Setting:
 
     def supervised(self, root: Path | None, cpu_seconds: float) -> PipelineConfig:
         """The same, with all of these seconds for the baseline; its student takes one step and is not looked at."""
-        changes = [f"baseline.budget={round(cpu_seconds)}s", "rounds=1"]
-        changes += ["baseline.epochs=20", "baseline.early_stopping.keep=best", "baseline.early_stopping.patience=1000"]
-        changes += ["joint.budget=1 steps", "joint.epochs=1", "joint.ramp_start=0", "joint.ramp_end=0"]
-        return self._load("supervised", changes, root)
+        return self._load("supervised", overrides_for(round(cpu_seconds)), root)
 
     def _load(self, side: str, changes: Sequence[str], root: Path | None) -> PipelineConfig:
         name = "".join(letter if letter.isalnum() else "_" for letter in f"{self.name} {side}")

@@ -78,7 +78,7 @@ def _open_stores(plan: BenchmarkPlan) -> Tracker:
 
 def _rows(tracker: Tracker, plan: BenchmarkPlan, parallel: int) -> list[Row]:
     """A row for every job, in the plan's order; equal ones are run once."""
-    jobs = plan.jobs()
+    jobs = plan.all_jobs()
     different = {_key(job): job for job in reversed(jobs)}  # of equal ones the first
     news, results = _News(len(different)), dict[str, dict[str, Any]]()
 
@@ -96,7 +96,7 @@ def _rows(tracker: Tracker, plan: BenchmarkPlan, parallel: int) -> list[Row]:
                 ended(job, result)
     if missing:
         run_jobs(missing, parallel, _environment(), ended)
-    return [_row(tracker, job, results[_key(job)]) for job in jobs]
+    return [_row(tracker, job, results) for job in plan.jobs()]
 
 
 def _key(job: Job) -> str:
@@ -122,9 +122,10 @@ def _environment() -> dict[str, str]:
     return {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "OMP_NUM_THREADS": "1"}
 
 
-def _row(tracker: Tracker, job: Job, result: Mapping[str, Any]) -> Row:
+def _row(tracker: Tracker, job: Job, results: Mapping[str, dict[str, Any]]) -> Row:
+    result = results[_key(job)]
     stages = result["stages"]
-    return {
+    row = {
         "config": job.config.name,
         "labels": job.labels,
         "seed": job.config.seed,
@@ -133,6 +134,15 @@ def _row(tracker: Tracker, job: Job, result: Mapping[str, Any]) -> Row:
         "split": tracker.get(stages["split"]["run_id"]).tags["output_digest"],
         "runs": {name: stage["run_id"] for name, stage in stages.items()},
     }
+    if job.supervised is not None:
+        rival = results[_key(job.supervised)]
+        row |= {
+            "baseline_test_accuracy": rival["baseline_test_accuracy"],
+            "supervised_cpu_seconds": rival[CPU_SECONDS],
+            "reused": row["reused"] and _reused(rival),
+            "supervised_run": rival["stages"]["evaluate"]["run_id"],
+        }
+    return row
 
 
 def _reused(result: Mapping[str, Any]) -> bool:
@@ -153,7 +163,8 @@ class _News:
 
     def tell(self, job: Job, result: Mapping[str, Any]) -> None:
         self.done += 1
-        accuracies = ", ".join(f"{model} {result[f'{model}_test_accuracy']:.2%}" for model in MODELS)
+        models = MODELS[:1] if job.is_supervised else MODELS
+        accuracies = ", ".join(f"{model} {result[f'{model}_test_accuracy']:.2%}" for model in models)
         how = "in the store already" if _reused(result) else f"{result['seconds']:.0f} s"
         self.screen.line(f"[{self.done}/{self.total}] {job.words}: {accuracies} ({how})")
         if isinstance(self.screen, display.Live):
@@ -172,7 +183,9 @@ def _keep(run: Run, report: Mapping[str, Any]) -> None:
         rows = report["rows"]
         save_png(accuracy_by_seed(_dots(report)), folder / "accuracy_by_seed.png")
         if report["label_efficiency"]:
-            table = pd.DataFrame([row for row in rows if row["labels"] is not None]).drop(columns=["runs", "split"])
+            table = pd.DataFrame([row for row in rows if row["labels"] is not None]).drop(
+                columns=["runs", "split", "supervised_run"], errors="ignore"
+            )
             table.to_parquet(folder / "label_efficiency.parquet", index=False)
             labels, seeds = [point["labels"] for point in points(report)], len(report["seeds"])
             accuracies = {
@@ -189,7 +202,7 @@ def _dots(report: Mapping[str, Any]) -> list[tuple[str, str, list[float], Spread
     return [
         (
             summary["config"],
-            model,
+            "supervised" if model == "baseline" and report["equal_time"] else model,
             [row[f"{model}_test_accuracy"] for row in plain if row["config"] == summary["config"]],
             Spread(**summary[model]),
         )

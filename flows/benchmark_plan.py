@@ -1,11 +1,12 @@
 """What a benchmark has to run, known to be possible before anything is started or written."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import typer
 
 from flows.config_names import find_config
+from flows.equal_time import overrides_for, training_seconds
 from flows.preparation import keep_prefect_off_the_screen
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
@@ -36,6 +37,9 @@ class Job:
     digests: DataDigests
     labels: int | None
     """Labelled training images in all, where the benchmark sets their number."""
+    supervised: "Job | None" = None
+    """The run whose baseline stands for this one's: it trains for as long as all of this one."""
+    is_supervised: bool = False
 
     @property
     def command(self) -> list[str]:
@@ -47,7 +51,8 @@ class Job:
     def words(self) -> str:
         """Such as "digits, 50 labels, seed 3"."""
         labels = "" if self.labels is None else f"{self.labels:,} labels, "
-        return f"{self.config.name}, {labels}seed {self.config.seed}"
+        alone = "supervised for as long, " if self.is_supervised else ""
+        return f"{self.config.name}, {labels}{alone}seed {self.config.seed}"
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class BenchmarkPlan:
     """In the order of their numbers of labels."""
     overrides: tuple[str, ...]
     """Those of the command line."""
+    equal_time: bool = False
+    """Is supervised training given as long as baseline and student together?"""
 
     @property
     def seeds(self) -> list[int]:
@@ -81,8 +88,12 @@ class BenchmarkPlan:
         return [job.config.seed for job in self.main.jobs]
 
     def jobs(self) -> list[Job]:
-        """The runs of all variants, in the order in which they begin."""
+        """The runs that make a row each, in the order in which they begin."""
         return [job for variant in self.variants() for job in variant.jobs]
+
+    def all_jobs(self) -> list[Job]:
+        """These, and behind each the one that is supervised for as long, if that was asked for."""
+        return [either for job in self.jobs() for either in (job, job.supervised) if either is not None]
 
     def variants(self) -> Iterator[Variant]:
         """All of them, in the order in which they run."""
@@ -92,7 +103,13 @@ class BenchmarkPlan:
 
 
 def planned(
-    config: str, compare: Sequence[str], seeds: int, labels: str | None, overrides: Sequence[str]
+    config: str,
+    compare: Sequence[str],
+    seeds: int,
+    labels: str | None,
+    overrides: Sequence[str],
+    *,
+    equal_time: bool = False,
 ) -> BenchmarkPlan:
     """The plan of a command line; warnings are printed once each.
 
@@ -107,37 +124,49 @@ def planned(
     keep_prefect_off_the_screen()
     from flows.server import check_configured_api
 
-    warnings: dict[str, None] = {}
-    main = _variant(config, overrides, seeds, warnings)
-    others = [_compared(name, main, overrides, seeds, warnings) for name in compare]
+    asked = _Asked(tuple(overrides), seeds, equal_time)
+    main = _variant(config, asked)
+    others = [_compared(name, main, asked) for name in compare]
     _check_names([main, *others])
-    by_labels = [_with_labels(number, main, overrides, seeds, warnings) for number in numbers]
+    by_labels = [_with_labels(number, main, asked) for number in numbers]
     check_configured_api()
-    for warning in warnings:
+    for warning in asked.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
-    return BenchmarkPlan(main, tuple(others), tuple(by_labels), tuple(overrides))
+    return BenchmarkPlan(main, tuple(others), tuple(by_labels), tuple(overrides), equal_time)
 
 
-def _variant(
-    argument: str, overrides: Sequence[str], seeds: int, warnings: dict[str, None], labels: int | None = None
-) -> Variant:
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line asks of every variant, and the warnings that come up."""
+
+    overrides: tuple[str, ...]
+    seeds: int
+    equal_time: bool
+    warnings: dict[str, None] = field(default_factory=dict)
+
+
+def _variant(argument: str, asked: _Asked, labels: int | None = None, own: tuple[str, ...] = ()) -> Variant:
     """Data and split are checked for the first seed: what they can lack does not depend on it."""
     path, jobs = find_config(argument), []
     digests: DataDigests | None = None
-    for seed in range(seeds):
-        own = (*overrides, f"seed={seed}", *FIXED)
-        config = load_config(path, own)
+    for seed in range(asked.seeds):
+        overrides = (*asked.overrides, *own, f"seed={seed}", *FIXED)
+        config = load_config(path, overrides)
         if digests is None:
             checked = check(config)
             digests = checked.digests
-            warnings.update(dict.fromkeys(checked.warnings))
-        jobs.append(Job(argument, own, config, digests, labels))
+            asked.warnings.update(dict.fromkeys(checked.warnings))
+        supervised = None
+        if asked.equal_time:
+            longer = (*overrides, *overrides_for(training_seconds(config)))
+            supervised = Job(argument, longer, load_config(path, longer), digests, labels, is_supervised=True)
+        jobs.append(Job(argument, overrides, config, digests, labels, supervised))
     return Variant(jobs[0].config.name, labels, tuple(jobs))
 
 
-def _compared(argument: str, main: Variant, overrides: Sequence[str], seeds: int, warnings: dict[str, None]) -> Variant:
+def _compared(argument: str, main: Variant, asked: _Asked) -> Variant:
     try:
-        variant = _variant(argument, overrides, seeds, warnings)
+        variant = _variant(argument, asked)
     except UserError as error:
         raise UserError(f"--compare {argument}: {error}") from None
     if variant.jobs[0].digests.test != main.jobs[0].digests.test:
@@ -149,9 +178,7 @@ def _compared(argument: str, main: Variant, overrides: Sequence[str], seeds: int
     return variant
 
 
-def _with_labels(
-    number: int, main: Variant, overrides: Sequence[str], seeds: int, warnings: dict[str, None]
-) -> Variant:
+def _with_labels(number: int, main: Variant, asked: _Asked) -> Variant:
     config, argument = main.config, main.jobs[0].argument
     classes = pool_of(config).num_classes
     if number % classes or number < classes:
@@ -161,8 +188,7 @@ def _with_labels(
             f"--labels needs as many labels of every class, but split.imbalance_ratio={config.split.imbalance_ratio:g}"
         )
     try:
-        own = (*overrides, f"{LABELS_KEY}={number // classes}")
-        return _variant(argument, own, seeds, warnings, number)
+        return _variant(argument, asked, number, (f"{LABELS_KEY}={number // classes}",))
     except UserError as error:
         raise UserError(f"--labels {number}: {error}") from None
 

@@ -10,6 +10,7 @@ from flows.results import CPU_SECONDS
 from semisup.comparison import paired_over_seeds, saved_labels, spread
 
 MODELS = ("baseline", "student")
+SUPERVISED_CPU_SECONDS = "supervised_cpu_seconds"
 Row = dict[str, Any]
 """One pipeline run: config, labels, seed, its figures (None where there is none), its runs, the digest of its split."""
 
@@ -25,6 +26,7 @@ def report_of(plan: BenchmarkPlan, rows: Sequence[Row]) -> dict[str, Any]:
         "config": plan.main.name,
         "seeds": plan.seeds,
         "overrides": list(plan.overrides),
+        "equal_time": plan.equal_time,
         "configs": [{"config": v.name} | _summary(of(v)) for v in (plan.main, *plan.compared)],
         "comparisons": [{"config": v.name, "against": plan.main.name} | _compare(main, of(v)) for v in plan.compared],
         "label_efficiency": _efficiency([(v.labels, of(v)) for v in plan.by_labels if v.labels is not None]),
@@ -36,19 +38,21 @@ def _summary(rows: Sequence[Row]) -> dict[str, Any]:
     seeds = [row["seed"] for row in rows]
     values = {model: [row[f"{model}_test_accuracy"] for row in rows] for model in MODELS}
     cpu_seconds = _mean(rows, CPU_SECONDS)
+    supervised = _mean(rows, SUPERVISED_CPU_SECONDS)
     return {
         **{model: asdict(spread(values[model], seeds)) for model in MODELS},
         "difference": asdict(paired_over_seeds(values["baseline"], values["student"])),
         "pseudo_label_coverage": _mean(rows, "pseudo_label_coverage"),
         "pseudo_label_precision": _mean(rows, "pseudo_label_precision"),
         "cpu_minutes": None if cpu_seconds is None else cpu_seconds / 60,
+        "supervised_cpu_minutes": None if supervised is None else supervised / 60,
     }
 
 
 def _mean(rows: Sequence[Row], name: str) -> float | None:
     """Over all seeds, or not at all: a mean over some of them would be another figure."""
-    values = [row[name] for row in rows]
-    return None if None in values else mean(values)
+    values = [row.get(name) for row in rows]
+    return None if None in values else mean(value for value in values if value is not None)
 
 
 def _compare(main: Sequence[Row], other: Sequence[Row]) -> dict[str, Any]:
@@ -87,7 +91,10 @@ def metrics(report: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _flat(summary: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: summary[name] for name in ("pseudo_label_coverage", "pseudo_label_precision", "cpu_minutes")}
+    values = {
+        name: summary[name]
+        for name in ("pseudo_label_coverage", "pseudo_label_precision", "cpu_minutes", "supervised_cpu_minutes")
+    }
     for part in (*MODELS, "difference"):
         values |= {f"{part}_{name}": value for name, value in summary[part].items()}
     return values

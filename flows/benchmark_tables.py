@@ -25,14 +25,17 @@ def tables(report: Mapping[str, Any]) -> Iterator[Table]:
     over = f"seeds 0–{seeds[-1]}" if len(seeds) > 1 else "seed 0 alone"
     yield Table(
         f"Test accuracy in %, mean ± standard deviation over {over}",
-        ["config", "baseline", "student", "worst seed", "accepted", "of these right", "CPU minutes"],
+        ["config", _supervised(report), "student", "worst seed", "accepted", "of these right", "CPU minutes"],
         [_config(summary) for summary in report["configs"]],
-        [] if len(seeds) > 1 else ["One seed: nothing can be said about the spread over seeds; use --seeds 3 or more."],
+        list(_about_configs(report)),
     )
     yield Table(
         "Differences in percentage points, paired by seed",
         ["second − first", "mean", "95 % interval", "p", "better in", "splits"],
-        [*(_within(summary) for summary in report["configs"]), *(_between(found) for found in report["comparisons"])],
+        [
+            *(_within(summary, _supervised(report)) for summary in report["configs"]),
+            *(_between(found) for found in report["comparisons"]),
+        ],
         list(_notes(report)),
     )
     if report["label_efficiency"]:
@@ -70,6 +73,24 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+def _supervised(report: Mapping[str, Any]) -> str:
+    return "supervised" if report["equal_time"] else "baseline"
+
+
+def _about_configs(report: Mapping[str, Any]) -> Iterator[str]:
+    if len(report["seeds"]) == 1:
+        yield "One seed: nothing can be said about the spread over seeds; use --seeds 3 or more."
+    if report["equal_time"]:
+        minutes = ", ".join(
+            DASH if summary["supervised_cpu_minutes"] is None else f"{summary['supervised_cpu_minutes']:.2f}"
+            for summary in report["configs"]
+        )
+        yield (
+            "Supervised: the same net and views, labels alone, for the CPU time in which baseline and students train, "
+            f"and the epoch of least validation loss. With the other stages it took {minutes} CPU minutes."
+        )
+
+
 def _config(summary: Mapping[str, Any]) -> list[str]:
     student = summary["student"]
     return [
@@ -83,8 +104,8 @@ def _config(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _within(summary: Mapping[str, Any]) -> list[str]:
-    return [f"{summary['config']}: student − baseline", *_difference(summary["difference"]), "same"]
+def _within(summary: Mapping[str, Any], supervised: str) -> list[str]:
+    return [f"{summary['config']}: student − {supervised}", *_difference(summary["difference"]), "same"]
 
 
 def _between(found: Mapping[str, Any]) -> list[str]:

@@ -31,6 +31,12 @@ def benchmark(
         str | None,
         typer.Option(metavar="N,N,…", help="Also run CONFIG with so many labelled training images: what do they save?"),
     ] = None,
+    equal_time: Annotated[
+        bool,
+        typer.Option(
+            "--equal-time", help="Give supervised training the CPU time of baseline and students together: other runs."
+        ),
+    ] = False,
     overrides: Overrides = None,
     parallel: Annotated[int, typer.Option(metavar="N", help="Processes at a time, of one thread each.")] = 2,
     as_json: AsJson = False,
@@ -44,7 +50,7 @@ def benchmark(
             raise UserError(f"--parallel {parallel}: at least one process has to work")
         from flows.benchmark_plan import planned
 
-        plan = planned(config, compare or [], seeds, labels, overrides or [])
+        plan = planned(config, compare or [], seeds, labels, overrides or [], equal_time=equal_time)
         from flows import display
         from flows.benchmark import benchmark as run
 

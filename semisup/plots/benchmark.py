@@ -26,7 +26,7 @@ MOST = 100.6
 def accuracy_by_seed(rows: Sequence[tuple[str, str, Sequence[float], Spread]]) -> Figure:
     """One row for each (config, model, accuracies over seeds, what they say): points, the mean, its interval.
 
-    `model` is "baseline", drawn in grey, or "student" in blue. Accuracies are fractions.
+    `model` is "student", drawn in blue, or another word, in grey. Accuracies are fractions.
     """
     figure = Figure(figsize=(PAGE_WIDTH, 0.85 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from flows.benchmark_report import report_of
 from flows.benchmark_tables import markdown, reuse, saved_words, tables
 from flows.cli import app
 from flows.seed_runs import run_jobs
+from semisup.budget import Budget
 from semisup.config import PipelineConfig
 from semisup.config_files import to_yaml
 from semisup.errors import UserError
@@ -167,6 +169,12 @@ def the_mistake(*arguments: str) -> str:
             ["digits", "--labels", "50", "--set", "split.imbalance_ratio=2"], ["imbalance_ratio=2"], id="long tail"
         ),
         pytest.param(["diabetes"], ["diabetes"], id="regression"),
+        pytest.param(["digits", "--equal-time"], ["--equal-time", "baseline.budget=unset"], id="no budget"),
+        pytest.param(
+            ["digits", "--equal-time", "--set", "baseline.budget=9s", "--set", "joint.budget=90 steps"],
+            ["joint.budget=90 steps"],
+            id="a budget of steps",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(arguments, said, folder):
@@ -182,6 +190,28 @@ def test_every_run_has_its_seed_one_thread_and_no_promotion(folder):
         assert (job.config.runtime.threads, job.config.promote.enabled, job.config.joint.epochs) == (1, False, 20)
     assert [job.config.split.labeled_per_class for job in plan.jobs()] == [10] * 3 + [5] * 3
     assert plan.jobs()[3].words == "digits, 50 labels, seed 0"
+
+
+def test_with_equal_time_every_run_has_a_supervised_one_that_trains_for_as_long(folder):
+    budgets = ["baseline.budget=2s", "joint.budget=0.1 min", "rounds=2", "joint.ramp_end=3"]
+    plan = planned("digits", [], 2, "50", budgets, equal_time=True)
+    assert len(plan.all_jobs()) == 2 * len(plan.jobs()) == 8
+    for job in plan.jobs():
+        assert job.supervised is not None
+        ours, theirs = job.config, job.supervised.config
+        assert Budget.parse(theirs.baseline.budget) == Budget(2 + 2 * 6, "CPU seconds")
+        assert (theirs.rounds, theirs.joint.budget, theirs.baseline.early_stopping.keep) == (1, "1 steps", "best")
+        assert theirs.baseline.augment == ours.baseline.augment
+        assert (theirs.seed, theirs.split, theirs.model) == (ours.seed, ours.split, ours.model)
+        assert "supervised for as long" in job.supervised.words
+
+
+def test_what_was_supervised_for_as_long_is_said(plan):
+    rows = [row_ | {"supervised_cpu_seconds": 90.0} for row_ in ROWS]
+    text = markdown(report_of(replace(plan, equal_time=True), rows))
+    assert "| a: student − supervised |" in text
+    assert "it took 1.50, 1.50 CPU minutes" in text
+    assert "baseline |" not in text
 
 
 def test_what_a_run_says_is_wrong_is_passed_on_with_config_and_seed(tiny_config, folder):
@@ -253,6 +283,25 @@ def test_the_figures_of_a_benchmark_are_those_of_its_runs(finished):
     assert found["same_splits"] == [True, True]
     expected = stats.ttest_rel(students["short"], students["tiny"])
     assert found["difference"]["p_value"] == pytest.approx(expected.pvalue, nan_ok=True)
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_the_supervised_side_of_a_row_is_the_baseline_that_trained_for_as_long(
+    prefect_server, store_template, tiny_config, tmp_path, monkeypatch
+):
+    config = changed(tiny_config, baseline={"budget": "1s"}, joint={"budget": "1s"})
+    (tmp_path / "timed.yaml").write_text(to_yaml(config), encoding="utf-8")
+    shutil.copy(store_template, tmp_path / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    outcome = benchmark("timed.yaml", "--seeds", "1", "--equal-time", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    (only,) = json.loads(outcome.stdout.splitlines()[-1])["rows"]
+    tracker = Tracker.existing(tmp_path)
+    supervised = tracker.get(only["supervised_run"])
+    assert only["baseline_test_accuracy"] == supervised.metrics["baseline_test_accuracy"]
+    assert only["student_test_accuracy"] == tracker.get(only["runs"]["evaluate"]).metrics["student_test_accuracy"]
+    assert only["supervised_run"] != only["runs"]["evaluate"]
 
 
 @pytest.mark.slow
