@@ -24,20 +24,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
+from torch import Tensor
 
 from benchmarks.output import RESULTS, publish
 from flows.equal_time import overrides_for
 from semisup.comparison import paired_over_seeds, spread
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config, to_yaml
-from semisup.data.datasets import UNLABELED, load_test
+from semisup.data.datasets import UNLABELED
 from semisup.data.split import Split
 from semisup.stages import Silence, split
-from semisup.stages.files import pool_of, training_images
+from semisup.stages.files import images_for_test, pool_of, training_images
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 PEER_IMAGES = 10_000
@@ -53,6 +55,8 @@ class Setting:
     config: str
     goal: float
     """Test accuracy in % that we set ourselves."""
+    folder: str = ""
+    """Where its files are below the data root, if not in it."""
 
     def ours(self, root: Path | None) -> PipelineConfig:
         """The config as it stands."""
@@ -64,7 +68,7 @@ class Setting:
 
     def _load(self, side: str, changes: Sequence[str], root: Path | None) -> PipelineConfig:
         name = "".join(letter if letter.isalnum() else "_" for letter in f"{self.name} {side}")
-        where = [f"data.root={root}"] if root else []
+        where = [f"data.root={root / self.folder}"] if root else []
         return load_config(CONFIGS / f"{self.config}.yaml", [f"name={name}", *where, *changes])
 
 
@@ -74,6 +78,7 @@ SETTINGS = (
     Setting("MNIST, 1,000 labels, 5 min", "mnist_long", 99.2),
     Setting("MNIST, 100 labels, 5 min", "mnist_100_long", 98.8),
     Setting("digits, 100 labels, 1 min", "digits", 96.0),
+    Setting("CIFAR-10 (JPEG), 4,000 labels, 30 min", "cifar10_4000", 76.0, folder="cifar10"),
 )
 
 
@@ -152,9 +157,9 @@ def _run_peer(make: Callable[[], Any], config: PipelineConfig, seed: int) -> tup
     with TemporaryDirectory() as folder:
         split.run(config, {}, Path(folder), Silence())
         roles = Split.read(Path(folder) / "split.parquet")
-    pool, test = pool_of(config), load_test(config.data.name, config.data.root, config.data.download)
+    pool, test = pool_of(config), images_for_test(config, roles.ids("test"))
     labeled = roles.indices("labeled")
-    unlabeled = roles.indices("unlabeled")[:PEER_IMAGES]  # in the order of the files, which is random
+    unlabeled = torch.from_numpy(np.random.default_rng(seed).permutation(roles.indices("unlabeled")))[:PEER_IMAGES]
     images = _flat(config, pool.images[[*labeled.tolist(), *unlabeled.tolist()]])
     labels = np.concatenate([roles.labels("labeled").numpy(), np.full(len(unlabeled), UNLABELED)])
     started = time.process_time()
@@ -164,8 +169,8 @@ def _run_peer(make: Callable[[], Any], config: PipelineConfig, seed: int) -> tup
     return float(right.mean()), seconds
 
 
-def _flat(config: PipelineConfig, images: Any) -> NDArray[np.float32]:
-    flat: NDArray[np.float32] = (training_images(config, images).flatten(1).float() / 255).numpy()
+def _flat(config: PipelineConfig, images: Tensor) -> NDArray[np.float32]:
+    flat: NDArray[np.float32] = (training_images(config, images)[:].flatten(1).float() / 255).numpy()
     return flat
 
 
