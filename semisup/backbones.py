@@ -3,12 +3,14 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from semisup.errors import UserError
 
 SEED_CNN_SMALLEST_SIDE = 6
 SMALLEST_MAP = 4  # no stride of ours leaves a map with a shorter side, nor a pooling where a linear layer sees the map
+PATCH = 2
+"""Side of the patches that pooled_cnn's first filters see."""
 SMALLEST_POOLED_MAP = 3  # where only the largest value of each channel is looked at in the end
 
 
@@ -114,11 +116,11 @@ def pooled_cnn(
 ) -> nn.Sequential:
     """For photographs: a 2×2 convolution, three blocks of two convolutions and a pooling, and the largest of each map.
 
-    A block is conv 3×3, max pool while that leaves a side of 3 or more, batch norm, GELU, conv 3×3, batch norm, GELU.
+    The first layer has two filters for each pixel and channel that they see (`whitening_filters`). A block is conv 3×3,
+    max pool while that leaves a side of 3 or more, batch norm, GELU, conv 3×3, batch norm, GELU.
     295,106 parameters for 3×32×32 and ten classes. The size of the image changes no weight.
 
-    Source: Jordan 2024 (arXiv 2404.00498), section 3.1, with half to a third of its channels, batch norm's scale kept,
-    and its first layer learnt.
+    Source: Jordan 2024 (arXiv 2404.00498), section 3.1, with half of its channels or fewer and batch norm's scale kept.
     """
     channels, *sides = image_shape
     if min(sides) < 2:
@@ -126,8 +128,8 @@ def pooled_cnn(
             f"model.name='pooled_cnn' needs images of at least 2 pixels a side, but these are {sides[0]}×{sides[1]}; "
             "use model.name: small_cnn"
         )
-    first, side = _scaled(24, width), min(sides) - 1
-    layers: list[nn.Module] = [nn.Conv2d(channels, first, 2), nn.GELU()]
+    first, side = 2 * channels * PATCH**2, min(sides) - 1
+    layers: list[nn.Module] = [nn.Conv2d(channels, first, PATCH), nn.GELU()]
     channels = first
     for filters in (32, 64, 128):
         outputs = _scaled(filters, width)
@@ -142,6 +144,29 @@ def pooled_cnn(
     return nn.Sequential(
         *layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, num_classes)
     )
+
+
+def whitening_filters(covariance: Tensor, floor: float = 1e-2) -> Tensor:
+    """Filters (2K, C, 2, 2) that make the K = 4C numbers of a patch independent and equally wide, and their negatives.
+
+    Filter k is eigenvector k of the patches' covariance (K, K), the widest first, over √(eigenvalue + floor): what
+    hardly varies is not blown up. A patch is flattened channel by channel.
+
+    Source: Jordan 2024 (arXiv 2404.00498), section 3.2.
+    """
+    eigenvalues, eigenvectors = torch.linalg.eigh(covariance.double())
+    filters = (eigenvectors / (eigenvalues + floor).sqrt()).T.flip(0)
+    return torch.cat([filters, -filters]).float().view(2 * len(covariance), -1, PATCH, PATCH)
+
+
+def whiten_first_layer(network: nn.Module, covariance: Tensor) -> None:
+    """Set pooled_cnn's first filters, which are learnt no more, by the patches' covariance (K, K)."""
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    with torch.no_grad():
+        first.weight.copy_(whitening_filters(covariance))
+        assert first.bias is not None
+        first.bias.zero_()
+    first.weight.requires_grad_(False)
 
 
 def _convolution(

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from semisup.config.base import Section
 
@@ -21,3 +21,11 @@ class ModelConfig(Section):
     """Batch normalisation; unset: the model's own default."""
     deskew: bool = False
     """Shear every image upright and centre it, by its intensity moments: for bright strokes on a black ground."""
+    whiten: bool = False
+    """`pooled_cnn`: its first filters are not learnt, but whiten the patches of the data set's images."""
+
+    @model_validator(mode="after")
+    def _only_one_network_whitens(self) -> "ModelConfig":
+        if self.whiten and self.name != "pooled_cnn":
+            raise ValueError(f"whiten=true, but name={self.name!r} has no such option; use name: pooled_cnn")
+        return self

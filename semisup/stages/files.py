@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from semisup.backbones import whiten_first_layer
 from semisup.config import PipelineConfig
 from semisup.data.datasets import ImageSet, list_test_ids, load_pool, load_test
 from semisup.data.geometry import upright
@@ -38,6 +39,8 @@ class DatasetFacts:
     mean: Sequence[float]
     """Per channel, on the 0..1 scale, over the labelled and unlabelled images alone."""
     std: Sequence[float]
+    patch_covariance: Sequence[Sequence[float]]
+    """(K, K), of the K = 4C numbers of a normalised patch of 2×2 pixels, over such images."""
     pool_size: int
     test_size: int
     class_counts: Mapping[str, Sequence[int]]
@@ -98,6 +101,8 @@ def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn
         batch_norm=config.model.batch_norm,
         seed=derive_seed(config.seed, f"{purpose} weights"),
     )
+    if config.model.whiten:
+        whiten_first_layer(model.backbone, torch.tensor(facts.patch_covariance))
     if config.runtime.channels_last:
         model.to(memory_format=torch.channels_last)
     return model

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semisup.backbones import PATCH
 from semisup.config import PipelineConfig
 from semisup.data.datasets import UNLABELED, ImageSet, digest
 from semisup.data.own_images import own_images
@@ -27,6 +28,9 @@ from semisup.errors import UserError
 from semisup.randomness import numpy_generator
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, ids_for_test, pool_of
+
+PATCH_IMAGES = 1024
+"""They hold about a million patches."""
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -135,7 +139,8 @@ def duplicates_table(
 
 def describe(config: PipelineConfig, pool: ImageSet, split: Split) -> DatasetFacts:
     """Facts about the data set; the normalisation looks at no validation and no test image."""
-    mean, std = channel_statistics(pool.images, torch.cat([split.indices("labeled"), split.indices("unlabeled")]))
+    looked_at = torch.cat([split.indices("labeled"), split.indices("unlabeled")])
+    mean, std = channel_statistics(pool.images, looked_at)
     counts: dict[str, Sequence[int]] = {
         role: np.bincount(truth[truth != UNLABELED], minlength=pool.num_classes).tolist()
         for role in (*ROLES_WITH_LABELS, "unlabeled")
@@ -148,6 +153,7 @@ def describe(config: PipelineConfig, pool: ImageSet, split: Split) -> DatasetFac
         image_shape=pool.image_shape,
         mean=mean,
         std=std,
+        patch_covariance=patch_covariance(pool.images, looked_at, mean, std),
         pool_size=len(pool),
         test_size=len(split.ids("test")),
         class_counts=counts,
@@ -171,3 +177,25 @@ def channel_statistics(images: Tensor, indices: Tensor) -> tuple[list[float], li
         means.append(mean)
         stds.append(float((shares * (values - mean) ** 2).sum().sqrt()))
     return means, stds
+
+
+def patch_covariance(images: Tensor, indices: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[list[float]]:
+    """(K, K), K = 4C: covariance of all 2×2 patches of at most PATCH_IMAGES of the images (N, C, H, W) at `indices`.
+
+    They are spread evenly over `indices` (n,) and normalised as the network gets them; a patch is flattened channel by
+    channel. Images that hold no patch give the identity.
+    """
+    size = images.shape[1] * PATCH**2
+    if min(images.shape[2:]) < PATCH:
+        return torch.eye(size).tolist()
+    spread = torch.linspace(0, len(indices) - 1, min(len(indices), PATCH_IMAGES), dtype=torch.float64).round().long()
+    chosen = indices.sort().values[spread]
+    center, width = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (mean, std))
+    width = width.clamp(min=1e-12)  # of a channel without contrast there is nothing to widen
+    count, total, products = 0, torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
+    for part in chosen.split(64):
+        pixels = (gather(images, part).double() / 255 - center) / width
+        patches = pixels.unfold(2, PATCH, 1).unfold(3, PATCH, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, size)
+        count, total, products = count + len(patches), total + patches.sum(dim=0), products + patches.T @ patches
+    covariance: list[list[float]] = (products / count - torch.outer(total / count, total / count)).tolist()
+    return covariance
