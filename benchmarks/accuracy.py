@@ -12,10 +12,7 @@ ours are, and some of the unlabelled ones; their constants were not tuned. Resul
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,20 +28,19 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 from torch import Tensor
 
-from benchmarks.output import RESULTS, publish
+from benchmarks.output import kept_rows, publish
+from benchmarks.over_seeds import CONFIGS, Row, mean_std, run_over_seeds
 from flows.equal_time import overrides_for
 from semisup.comparison import paired_over_seeds, spread
 from semisup.config import PipelineConfig
-from semisup.config_files import load_config, to_yaml
+from semisup.config_files import load_config
 from semisup.data.datasets import UNLABELED
 from semisup.data.split import Split
 from semisup.stages import Silence, split
 from semisup.stages.files import images_for_test, pool_of, training_images
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 PEER_IMAGES = 10_000
 """Unlabelled images that the peers get: with all of them an SVC trained anew in every round would take hours."""
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -77,6 +73,7 @@ SETTINGS = (
     Setting("MNIST, 100 labels, 1 min", "mnist_100", 97.8),
     Setting("MNIST, 1,000 labels, 5 min", "mnist_long", 99.2),
     Setting("MNIST, 100 labels, 5 min", "mnist_100_long", 98.8),
+    Setting("MNIST, 100 labels, 15 min", "mnist_100_longest", 99.0),
     Setting("digits, 100 labels, 1 min", "digits", 96.0),
     Setting("CIFAR-10 (JPEG), 4,000 labels, 30 min", "cifar10_4000", 76.0, folder="cifar10"),
 )
@@ -97,14 +94,16 @@ def main() -> None:
     for setting in SETTINGS:
         if not arguments.settings or setting.name in arguments.settings:
             row = measure(setting, arguments.seeds, root, peers=not arguments.no_peers)
-            publish("accuracy", [*_kept_rows(row["setting"]), row], "test accuracy in %, mean ± standard deviation")
+            others = kept_rows("accuracy", "setting", [other.name for other in SETTINGS if other is not setting])
+            rows = sorted([*others, row], key=lambda row: names.index(row["setting"]))
+            publish("accuracy", rows, "test accuracy in %, mean ± standard deviation")
 
 
 def measure(setting: Setting, seeds: int, root: Path | None, *, peers: bool) -> Row:
     """One line of the table: ours, supervised, the difference seed by seed, and the peers."""
-    ours = _benchmark(setting.ours(root), seeds)
+    ours = run_over_seeds(setting.ours(root), seeds)
     seconds = statistics.mean(row["cpu_seconds"] for row in ours)
-    supervised = _benchmark(setting.supervised(root, seconds), seeds)
+    supervised = run_over_seeds(setting.supervised(root, seconds), seeds)
     students = [row["student_test_accuracy"] for row in ours]
     baselines = [row["baseline_test_accuracy"] for row in supervised]
     difference = paired_over_seeds(baselines, students)
@@ -113,10 +112,10 @@ def measure(setting: Setting, seeds: int, root: Path | None, *, peers: bool) -> 
     row: Row = {
         "setting": setting.name,
         "goal": f"{setting.goal:.1f}",
-        "ours": _mean_std(students),
+        "ours": mean_std(students),
         "worst seed": f"{100 * worst.worst:.2f} (seed {worst.worst_seed})",
         "CPU s": f"{seconds:.0f}",
-        "supervised": _mean_std(baselines),
+        "supervised": mean_std(baselines),
         "its CPU s": f"{statistics.mean(row['cpu_seconds'] for row in supervised):.0f}",
         "gain": f"{100 * difference.mean:+.2f}{ends}",
         "seeds": ", ".join(f"{100 * value:.2f}" for value in students),
@@ -125,24 +124,6 @@ def measure(setting: Setting, seeds: int, root: Path | None, *, peers: bool) -> 
         for name, peer in PEERS.items():
             row |= _peer_columns(name, [_run_peer(peer, setting.ours(root), seed) for seed in range(seeds)])
     return row
-
-
-def _benchmark(config: PipelineConfig, seeds: int) -> list[Row]:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / f"{config.name}.yaml"
-        path.write_text(to_yaml(config), encoding="utf-8")
-        command = [
-            str(Path(sys.executable).parent / "semisup"),
-            "benchmark",
-            str(path),
-            "--seeds",
-            str(seeds),
-            "--json",
-        ]
-        print(f"{config.name}: {seeds} seeds", file=sys.stderr)
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    rows: list[Row] = json.loads(output.splitlines()[-1])["rows"]
-    return rows
 
 
 PEERS: Mapping[str, Callable[[], Any]] = {
@@ -176,20 +157,7 @@ def _flat(config: PipelineConfig, images: Tensor) -> NDArray[np.float32]:
 
 def _peer_columns(name: str, results: Sequence[tuple[float, float]]) -> Row:
     seconds = statistics.mean(seconds for _, seconds in results)
-    return {name: f"{_mean_std([accuracy for accuracy, _ in results])} in {seconds:.0f} s"}
-
-
-def _mean_std(values: Sequence[float]) -> str:
-    std = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{100 * statistics.mean(values):.2f}{std}"
-
-
-def _kept_rows(but: str) -> list[Row]:
-    """What was measured of the other settings before, in their order."""
-    path = RESULTS / "accuracy.json"
-    rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    order = [setting.name for setting in SETTINGS if setting.name != but]
-    return sorted((row for row in rows if row["setting"] in order), key=lambda row: order.index(row["setting"]))
+    return {name: f"{mean_std([accuracy for accuracy, _ in results])} in {seconds:.0f} s"}
 
 
 if __name__ == "__main__":

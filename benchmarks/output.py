@@ -28,6 +28,13 @@ def publish(name: str, rows: Sequence[Mapping[str, Any]], note: str) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
+def kept_rows(name: str, key: str, order: Sequence[str]) -> list[dict[str, Any]]:
+    """What `results/NAME.json` holds of the rows whose `key` is among these, in this order."""
+    path = RESULTS / f"{name}.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    return sorted((row for row in rows if row[key] in order), key=lambda row: order.index(row[key]))
+
+
 def machine() -> dict[str, Any]:
     """What a figure depends on besides the code."""
     return {
