@@ -5,7 +5,8 @@
 
 All methods get the net, the views, the warm start and the CPU time of `configs/mnist_100.yaml`. Those that label at
 every step ask the average of the student's weights, which looks at the image as it is; their own constants are those of
-their papers. Only the last line has our modifiers. What labels the pool more than once, or ten times, trains for less. Results are kept for each method in `results/policies.json`.
+their papers. Only the last line has our modifiers. What labels the pool several times, or with ten passes, trains for
+less. Results are kept for each method in `results/policies.json`.
 """
 
 import argparse
