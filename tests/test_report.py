@@ -349,6 +349,21 @@ def test_macro_f1_stands_with_the_accuracy_among_the_key_figures(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("model", ["student", "baseline"])
+def test_the_model_to_keep_stands_among_the_key_figures_with_what_decided(tmp_path: Path, model: str) -> None:
+    folders = write_folders(tmp_path / "in")
+    metrics = json.loads((folders["evaluate"] / "metrics.json").read_text())
+    kept = {"model": model, "images": 1234, "baseline_validation_accuracy": 0.875, "student_validation_accuracy": 0.9}
+    write(folders["evaluate"] / "metrics.json", metrics | {"kept": kept})
+    page, markdown = build(folders, tmp_path / "out")
+    said = "decided by 1,234 validation images: student 90.00 %, baseline 87.50 % right"
+    assert said in plain(parse(page).text)
+    row = next(line for line in plain(markdown).splitlines() if line.startswith("| Model to keep"))
+    assert f"**{model.capitalize()}**" in row
+    assert said in row
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_calibration_is_told_with_its_temperature_and_its_figures_before_and_after(tmp_path: Path) -> None:
     page, markdown = build(with_calibration(tmp_path / "in", write_folders(tmp_path / "in")), tmp_path / "out")
     for text in (plain(parse(page).text), plain(markdown)):

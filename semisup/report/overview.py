@@ -37,6 +37,8 @@ def _verdict(metrics: Mapping[str, Any]) -> str:
 
 def _cards(artifacts: Artifacts) -> list[dict[str, str]]:
     models = [_accuracy_card(name, artifacts.metrics[key]) for key, name in MODELS.items()]
+    kept = artifacts.metrics.get("kept")  # older runs did not ask
+    models += [_kept_card(kept)] if kept else []
     return [*models, _coverage_card(artifacts.summary), _precision_card(artifacts.summary), _labels_card(artifacts)]
 
 
@@ -44,6 +46,12 @@ def _accuracy_card(name: str, metrics: Mapping[str, Any]) -> dict[str, str]:
     value, interval = estimate(metrics["accuracy"])
     note = f"95\u00a0% interval {interval}; macro-F1 {percent(metrics['macro_f1'])}"
     return {"name": f"{name} test accuracy", "value": value, "note": note}
+
+
+def _kept_card(kept: Mapping[str, Any]) -> dict[str, str]:
+    shares = ", ".join(f"{key} {percent(kept[f'{key}_validation_accuracy'], 2)}" for key in ("student", "baseline"))
+    note = f"decided by {kept['images']:,} validation images: {shares} right"
+    return {"name": "Model to keep", "value": MODELS[kept["model"]], "note": note}
 
 
 def _coverage_card(summary: Mapping[str, Any]) -> dict[str, str]:
