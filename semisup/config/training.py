@@ -89,8 +89,8 @@ class TrainConfig(Section):
     epochs: PositiveInt = 100
     """Most epochs; early stopping may end sooner. With a `budget`: how many equal parts of it end with a validation."""
     budget: Annotated[str, BeforeValidator(_a_budget)] | None = None
-    """How long to train, in place of whole epochs: `60s` or `5 min` of CPU time (of all threads together), `60s wall`,
-    or `2000 steps`, which alone is reproducible. Schedules, ramps and patience follow it."""
+    """How long to train, in place of whole epochs: `60s` or `5 min` of CPU time (of all threads together), `60s wall`
+    (what one means on a GPU), or `2000 steps`, which alone is reproducible. Schedules, ramps and patience follow it."""
     batch_size: PositiveInt = 32
     """Labelled images per step."""
     optimizer: OptimizerConfig = OptimizerConfig()
