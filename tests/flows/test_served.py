@@ -1,4 +1,4 @@
-"""Which model a name means, in a store with a finished pipeline."""
+"""Which model and which pseudo-labels a name means, in a store with a finished pipeline."""
 
 import numpy as np
 import pandas as pd
@@ -7,6 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.exportable import find_labels
 from flows.served import find_model
 from semisup.data.datasets import load_test
 from semisup.errors import UserError
@@ -75,3 +76,30 @@ def test_the_command_says_what_evaluate_said(rerunnable, ids, tmp_path):
     table = pd.read_parquet(tmp_path / "p.parquet")
     assert table["label"].astype(int).tolist() == evaluated["student_label"].tolist()
     np.testing.assert_allclose(table["confidence"], evaluated["student_confidence"], rtol=1e-4)
+
+
+def test_the_labels_of_a_pipeline_are_those_of_its_last_round(rerunnable, ids, finished_run, tmp_path):
+    tracker = Tracker.existing(rerunnable)
+    for name in (ids["pipeline"], ids["pseudo_label"][:10]):
+        found = find_labels(name, tmp_path)
+        assert found.run_id == ids["pseudo_label"]
+        assert found.split == tracker.artifacts(ids["split"], tmp_path)
+        assert found.config == finished_run.config
+    for later, run in (("step.pseudo_label-2", ids["baseline"]), ("step.pseudo_label-10", ids["pseudo_label"])):
+        tracker.client.set_tag(ids["pipeline"], later, run)
+    assert find_labels(ids["pipeline"], tmp_path).run_id == ids["pseudo_label"]
+    with pytest.raises(UserError, match="has no pseudo-labels"):
+        find_labels(ids["joint"], tmp_path)
+
+
+def test_the_export_command_writes_as_many_rows_as_were_accepted(rerunnable, ids, tmp_path):
+    out = tmp_path / "labels.parquet"
+    arguments = ["export", ids["pipeline"], "--format", "parquet", "--out", str(out)]
+    outcome = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert outcome.exit_code == 0, outcome.output
+    ledger = pd.read_parquet(find_labels(ids["pipeline"], tmp_path).ledger / "pseudo_labels.parquet")
+    assert pd.read_parquet(out)["id"].tolist() == ledger.loc[ledger["accepted"], "id"].tolist()
+    for wrong in (["--format", "csv", "--out", str(out)], [*arguments[2:]], [*arguments[2:4], "--link"]):
+        again = CliRunner().invoke(app, ["export", ids["pipeline"], *wrong], catch_exceptions=False)
+        assert again.exit_code == 2
+        assert len(again.stderr.splitlines()) == 1

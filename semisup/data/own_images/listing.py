@@ -76,6 +76,14 @@ def list_images(root: Path | None, manifest: Path | None = None) -> Listing:
     return _from_folders(root)
 
 
+def base_folder(root: Path | None, manifest: Path | None) -> Path:
+    """What all paths of a listing are relative to: its root, or the folder of its manifest."""
+    if root is not None:
+        return root.expanduser()
+    assert manifest is not None, "a listing was made of one of them"
+    return manifest.expanduser().parent
+
+
 # --- folders ----------------------------------------------------------------------------------------------------------
 
 
@@ -190,7 +198,7 @@ def _class_names(names: set[str], where: str) -> tuple[str, ...]:
 def _from_manifest(file: Path, root: Path | None) -> Listing:
     field = f"data.manifest={file}"
     table = read_manifest(file, field)
-    base = (root if root is not None else file.parent).expanduser()
+    base = base_folder(root, file)
     inside = os.path.realpath(base)
     for path in table["path"]:
         real = os.path.realpath(os.path.join(inside, path))
