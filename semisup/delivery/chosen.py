@@ -49,7 +49,7 @@ def choose(
     if not len(chosen):
         accepted = int(ledger["accepted"].sum())
         raise UserError(
-            f"--min-confidence {min_confidence:g}: none of {accepted:,} accepted pseudo-labels is so sure; use a lower one"
+            f"--min-confidence {min_confidence:g}: none of {accepted:,} pseudo-labels is so sure; use a lower one"
             if accepted
             else f"the run accepted none of {len(ledger):,} pseudo-labels; use a lower pseudo_label.threshold"
         )

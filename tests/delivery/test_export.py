@@ -136,7 +136,7 @@ def test_only_accepted_and_labelled_images_go_out_and_never_validation_or_test(f
     assert set(chosen.loc[chosen["source"] == "pseudo_label", "id"]) == accepted
     assert set(choose(split, ledger)["id"]) == accepted
     assert (choose(split, ledger, min_confidence=0.8)["confidence"] >= 0.8).all()
-    with pytest.raises(UserError, match="none is so sure"):
+    with pytest.raises(UserError, match="is so sure"):
         choose(split, ledger, min_confidence=1.0)
 
 
