@@ -9,7 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_benchmark, cli_deploy, cli_ensemble, cli_init, cli_regress, cli_runs, cli_serve, cli_stages
+from flows import (
+    cli_benchmark,
+    cli_deploy,
+    cli_ensemble,
+    cli_export,
+    cli_init,
+    cli_predict,
+    cli_regress,
+    cli_runs,
+    cli_serve,
+    cli_stages,
+)
 from flows.commands import (
     AsJson,
     ConfigName,
@@ -88,6 +99,10 @@ def run(
 
 
 app.command(epilog="Example:  semisup init photos --out photos.yaml")(cli_init.init)
+app.command(epilog="Example:  semisup predict models:/photos@champion new_photos --out labels.csv")(cli_predict.predict)
+app.command(
+    epilog="Example:  semisup export 3f2a --format imagefolder --out dataset --with-labeled --min-confidence 0.99"
+)(cli_export.export)
 app.command(epilog="Example:  semisup benchmark digits --seeds 5 --compare my.yaml --labels 50,100,200,500")(
     cli_benchmark.benchmark
 )

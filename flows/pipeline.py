@@ -103,7 +103,7 @@ def run_steps(
         known = {name: reference_to(stage) for name, stage in stages.items()}
         calls = []
         for step in group:
-            upstream = references(tracker, config, step, known, reigning)
+            upstream = references(tracker, config, step, known, digests=digests, reigning=reigning)
             warn_of_other_splits(tracker, step, upstream, get_run_logger())
             parameters = {"step": step, "config": config, "upstream": upstream, "digests": digests}
             calls.append(parameters | {"parent_run_id": run.id, "force": step.stage in force})

@@ -9,8 +9,9 @@ from flows.results import StageResult
 from flows.steps import Logger, Reference, tell
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.stages import CHAMPION, Step
+from semisup.stages import CHAMPION, SPLIT_BEFORE, Step
 from semisup.stages.files import load_model, pool_of, read_json
+from semisup.stages.preflight import DataDigests
 from semisup.tracking.model import Champion, champion, crown, log_model
 from semisup.tracking.tracker import Tracker
 
@@ -28,24 +29,58 @@ def current_champion(tracker: Tracker, config: PipelineConfig) -> Champion | Non
 
 
 def references(
-    tracker: Tracker, config: PipelineConfig, step: Step, known: Mapping[str, Reference], reigning: Champion | None
+    tracker: Tracker,
+    config: PipelineConfig,
+    step: Step,
+    known: Mapping[str, Reference],
+    *,
+    digests: DataDigests,
+    reigning: Champion | None,
 ) -> dict[str, Reference]:
     """What a step reads, under the names that its stage gives them; no champion where there is none to be read.
 
     `known` maps earlier steps to what they left.
 
     Raises:
-        UserError: the champion's runs are not in the store any more, or their files are damaged.
+        UserError: the champion's runs, or those of the split before, are not in the store any more, or damaged.
     """
     found: dict[str, Reference] = {}
     for role, source in step.upstream.items():
-        if source != CHAMPION:
+        if source == SPLIT_BEFORE:
+            if (before := split_before(tracker, config, digests)) is not None:
+                found[role] = before
+        elif source != CHAMPION:
             found[role] = known[source]
         elif reigning is not None and (
             champions := _champion_as(tracker, config, role, reigning, known.get("evaluate"))
         ):
             found[role] = champions
     return found
+
+
+def split_before(tracker: Tracker, config: PipelineConfig, digests: DataDigests) -> Reference | None:
+    """The newest split of this pipeline and seed that was made from other images, or other labels, than there are now.
+
+    Not simply the newest: the split of what lies there now, made again, has to find the same one.
+
+    Raises:
+        UserError: its files are damaged.
+    """
+    wanted = (
+        f"tags.stage = 'split' and tags.config = '{config.name}' and tags.seed = '{config.seed}' and "
+        f"tags.dataset != '{digests.pool}' and tags.complete = 'true' and attributes.status = 'FINISHED'"
+    )
+    found = tracker.search(wanted, limit=1)
+    if not found:
+        return None
+    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
+        problem = tracker.damage(found[0], Path(scratch))
+    if problem:
+        raise UserError(
+            f"run {found[0].id[:8]}, the split before of {config.name!r}, is damaged ({problem}); mend its files, or "
+            "delete the run: images then keep the roles of an older split"
+        )
+    return Reference(found[0].id, found[0].tags["output_digest"])
 
 
 def _champion_as(

@@ -17,13 +17,15 @@ from flows.survey import StepState, Surveyor
 from flows.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.stages import CHAMPION, Step, ensemble_plan, plan
+from semisup.stages import CHAMPION, SPLIT_BEFORE, Step, ensemble_plan, plan
 from semisup.stages.preflight import DataDigests
 from semisup.tracking.failures import store_failures
 from semisup.tracking.tracker import Tracker
 
 TEACHERS = ("baseline", "joint", "ensemble")
 """Stages that leave a network, and so may teach."""
+EARLIER = (CHAMPION, SPLIT_BEFORE)
+"""What an earlier pipeline left."""
 
 
 @flow(name="semisup-stage", flow_run_name="{name}-{config.name}-seed{config.seed}", validate_parameters=True)
@@ -95,8 +97,9 @@ def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[St
         raise UserError(f"stage {name!r} is not part of this config; there are {known}")
     step = states[name].step
     for key in named:
-        if key not in {*step.upstream, *step.upstream.values()}:
-            reads = ", ".join(sorted(step.upstream.values())) or "nothing"
+        nameable = {role: source for role, source in step.upstream.items() if source != SPLIT_BEFORE}
+        if key not in {*nameable, *nameable.values()}:
+            reads = ", ".join(sorted(nameable.values())) or "nothing"
             raise UserError(f"--upstream {key}={named[key]}: stage {name!r} does not read {key!r}; it reads {reads}")
     inputs = step.upstream.items()
     chosen = {
@@ -105,9 +108,9 @@ def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[St
         if (run_id := named.get(source) or named.get(role))
     }
     read = {
-        source: chosen.get(role) or _matching(states[source], name) for role, source in inputs if source != CHAMPION
+        source: chosen.get(role) or _matching(states[source], name) for role, source in inputs if source not in EARLIER
     }
-    found = references(tracker, config, step, read, reigning) | chosen
+    found = references(tracker, config, step, read, digests=surveyor.digests, reigning=reigning) | chosen
     _check_one_split(tracker, step, found)
     return step, found
 

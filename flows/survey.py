@@ -79,7 +79,8 @@ class Surveyor:
             if behind:
                 states[step.name] = self._waiting(step, behind)
             else:
-                states[step.name] = self._ready(step, references(self.tracker, self.config, step, known, reigning))
+                upstream = references(self.tracker, self.config, step, known, digests=self.digests, reigning=reigning)
+                states[step.name] = self._ready(step, upstream)
             if (reference := states[step.name].reference) is not None:
                 known[step.name] = reference
         return states

@@ -45,61 +45,63 @@ def draw_roles(
     validation_per_class: int,
     calibration_images: int,
     rng: np.random.Generator,
-    given: NDArray[np.object_] | None = None,
 ) -> NDArray[np.object_]:
-    """The role (N,) of every pool image with labels (N,), or UNLABELED.
+    """The role (N,) of every pool image with labels (N,), or UNLABELED, of a data set that never changes.
 
     Per class a shuffle, labelled picks first, then validation. Of all with a label that are left, `calibration_images`
     at random, whatever their class, so that they are a fair sample of what is unlabelled. What has no label is
     unlabelled. `labeled_per_class` None: validation is picked first, and all labels that are left are labelled images.
 
-    `given` (N,) are roles that the data set says itself, "" where it says none. Where it gives validation images, none
-    are picked.
-
     Raises:
         UserError: a class has too few images, or nothing would be left unlabelled.
     """
-    given = np.full(len(labels), "", dtype=object) if given is None else given
-    roles = np.where(given == "", "unlabeled", given).astype(object)
-    if (given == "validation").any():
-        validation_per_class = 0
+    roles = np.full(len(labels), "unlabeled", dtype=object)
     for label, class_name in enumerate(class_names):
-        members = rng.permutation(np.flatnonzero((labels == label) & (given == "")))
+        members = rng.permutation(np.flatnonzero(labels == label))
         picked = labeled_per_class[label] if labeled_per_class is not None else 0
         wanted = picked + validation_per_class
         if len(members) < max(wanted, validation_per_class + 1):
-            asked = f"split.labeled_per_class={picked if labeled_per_class is not None else 'all'}"
-            raise UserError(
-                f"{asked} and split.validation_per_class={validation_per_class} "
-                f"ask for {max(wanted, validation_per_class + 1)} labels of class {class_name!r}, which has only "
-                f"{len(members)} images; ask for fewer"
-            )
+            asked = picked if labeled_per_class is not None else None
+            raise too_few_labels(class_name, asked, validation_per_class, len(members))
         roles[members[:picked]] = "labeled"
         roles[members[picked:wanted]] = "validation"
-    _draw_calibration(roles, (labels != UNLABELED) & (given == ""), calibration_images, rng)
+    left = np.flatnonzero((roles == "unlabeled") & (labels != UNLABELED))
+    if calibration_images and 0 < len(left) <= calibration_images:
+        raise calibration_takes_all(calibration_images, len(left))
+    if calibration_images and len(left):
+        roles[rng.choice(left, calibration_images, replace=False)] = "calibration"
     if labeled_per_class is None:
-        roles[(roles == "unlabeled") & (labels != UNLABELED) & (given == "")] = "labeled"
+        roles[(roles == "unlabeled") & (labels != UNLABELED)] = "labeled"
     if not (roles == "unlabeled").any():
-        most = "all" if labeled_per_class is None else str(max(labeled_per_class))
-        raise UserError(
-            f"split.labeled_per_class={most} and split.validation_per_class={validation_per_class}"
-            f" take all {len(labels)} images; leave some unlabelled, or there is nothing to pseudo-label"
-        )
+        raise nothing_unlabeled(labeled_per_class, validation_per_class, len(labels))
     return roles
 
 
-def _draw_calibration(
-    roles: NDArray[np.object_], eligible: NDArray[np.bool_], images: int, rng: np.random.Generator
-) -> None:
-    """Of the eligible images (N,) that are still unlabelled, so many at random; some are left."""
-    left = np.flatnonzero((roles == "unlabeled") & eligible)
-    if images and 0 < len(left) <= images:
-        raise UserError(
-            f"split.calibration_images={images} takes all {len(left)} images that the others leave; "
-            f"use at most {len(left) - 1}, or there is nothing to pseudo-label"
-        )
-    if images and len(left):
-        roles[rng.choice(left, images, replace=False)] = "calibration"
+def too_few_labels(class_name: str, labeled: int | None, validation: int, images: int) -> UserError:
+    """A class has not enough images to pick from; `labeled` None: all that validation leaves."""
+    asked = "all" if labeled is None else labeled
+    return UserError(
+        f"split.labeled_per_class={asked} and split.validation_per_class={validation} ask for "
+        f"{max(labeled or 0, 1) + validation} labels of class {class_name!r}, which has only {images} images; ask for "
+        "fewer"
+    )
+
+
+def calibration_takes_all(images: int, left: int) -> UserError:
+    """As many images, or more, are to calibrate as the other picks leave."""
+    return UserError(
+        f"split.calibration_images={images} takes all {left} images that the others leave; use at most {left - 1}, or "
+        "there is nothing to pseudo-label"
+    )
+
+
+def nothing_unlabeled(labeled_per_class: Sequence[int] | None, validation: int, images: int) -> UserError:
+    """The picks take every image."""
+    most = "all" if labeled_per_class is None else str(max(labeled_per_class))
+    return UserError(
+        f"split.labeled_per_class={most} and split.validation_per_class={validation} take all {images} images; leave "
+        "some unlabelled, or there is nothing to pseudo-label"
+    )
 
 
 PRECEDENCE: tuple[Role, ...] = ("test", "validation", "calibration")

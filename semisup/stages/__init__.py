@@ -63,6 +63,8 @@ StageName = Literal[
 STAGES: tuple[StageName, ...] = get_args(StageName)
 CHAMPION = "champion"
 """Stands where a step's name would: what an earlier pipeline left and the registry calls its champion."""
+SPLIT_BEFORE = "split before"
+"""Stands there, too: the last split of this pipeline when its folder held other images. It may not be there."""
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "split": ("seed", "data", "split"),
@@ -92,14 +94,15 @@ class Step:
     """`joint`, and in later rounds `joint-2`, `joint-3` …"""
     stage: StageName
     upstream: Mapping[str, str]
-    """What the stage calls an input → name of the step that leaves it, or CHAMPION, which may not be there."""
+    """What the stage calls an input → name of the step that leaves it, or CHAMPION or SPLIT_BEFORE, which may not be
+    there."""
     number: int | None = None
     """Of steps that have the same stage and may have the same inputs: which of them, from 1."""
 
 
 def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
     """The steps of a pipeline in the order in which they run; `champion`: is there one that can teach?"""
-    steps = [Step("split", "split", {}), Step("baseline", "baseline", {"split": "split"})]
+    steps = [split_step(config), Step("baseline", "baseline", {"split": "split"})]
     match config.pseudo_label.teacher:
         case "ensemble":
             steps += ensemble_steps(config)
@@ -129,6 +132,11 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def split_step(config: PipelineConfig) -> Step:
+    """The first step; images of one's own keep the roles that they had, other data sets never change."""
+    return Step("split", "split", {"before": SPLIT_BEFORE} if config.data.name == "folder" else {})
+
+
 def ensemble_steps(config: PipelineConfig) -> list[Step]:
     """The members of an ensemble, which are independent in bagging and a chain in boosting, and what combines them."""
     names = [f"member-{number}" for number in range(1, config.ensemble.members + 1)]
@@ -147,7 +155,7 @@ def ensemble_plan(config: PipelineConfig) -> tuple[Step, ...]:
         {"split": "split", "baseline": "baseline", "ensemble": "ensemble"},
     )
     return (
-        Step("split", "split", {}),
+        split_step(config),
         Step("baseline", "baseline", {"split": "split"}),
         *ensemble_steps(config),
         evaluate,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from semisup import __version__
 from semisup.budget import Budget
-from semisup.calibration import calibration_warnings, measure
+from semisup.calibration import calibration_warnings, fit_temperature, measure
 from semisup.checks import comparison_warnings, config_warnings, pseudo_label_warnings, training_warnings
 from semisup.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
 from semisup.config import PipelineConfig, TrainConfig
@@ -26,7 +26,7 @@ from semisup.randomness import derive_seed, numpy_generator
 from semisup.report import build_report
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, images_for_test, load_model, pick_device, pool_of, read_json, write_json
-from semisup.training.predict import predict_views
+from semisup.training.predict import predict_log_probabilities, predict_views
 
 MODELS = {"baseline": "baseline", "student": "joint"}
 """Name in the tables → stage that left the weights."""
@@ -50,6 +50,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     if config.evaluate.compound:
         metrics["compound"] = _score_compound_images(models, test, config, out_dir)
     metrics["kept"] = _compare_on_validation(models, split, facts, config)
+    metrics["temperature"] = _temperatures(models, split, facts, config)
     lost = comparison_warnings(metrics["kept"])
     write_json(out_dir / "metrics.json", metrics)
     build_report(
@@ -90,6 +91,25 @@ def _compare_on_validation(
     images, truth = Rows(pool_of(config, facts).images, split.indices("validation")), split.labels("validation")
     right = {name: (_predict(model, images, config).argmax(dim=1) == truth).numpy() for name, model in models.items()}
     return kept_model(right["baseline"], right["student"])
+
+
+def _temperatures(
+    models: Mapping[str, nn.Module], split: Split, facts: DatasetFacts, config: PipelineConfig
+) -> dict[str, float]:
+    """Each model's own, for whoever uses it later: fitted on all calibration images.
+
+    None where nobody asks for any, or where all images are right, for then any lower one fits better. Nothing here is
+    tempered. `calibrate` fits the teacher's, and leaves images over to certify with.
+    """
+    if config.calibrate.method == "none" or not split.ids("calibration"):
+        return {}
+    images, truth = Rows(pool_of(config, facts).images, split.indices("calibration")), split.labels("calibration")
+    said = {name: predict_log_probabilities(model, images) for name, model in models.items()}
+    return {
+        name: fit_temperature(table.numpy(), truth.numpy())
+        for name, table in said.items()
+        if (table.argmax(dim=1) != truth).any()
+    }
 
 
 def _predict(model: nn.Module, images: Images, config: PipelineConfig) -> Tensor:
@@ -205,6 +225,7 @@ def _log_figures(metrics: Mapping[str, Any], log: StageLog) -> None:
     figures |= _with_ends("test_accuracy_difference", metrics["difference"])
     figures |= {f"{name}_validation_accuracy": metrics["kept"][f"{name}_validation_accuracy"] for name in MODELS}
     figures |= {"student_kept": float(metrics["kept"]["model"] == "student")}
+    figures |= {f"{name}_temperature": value for name, value in metrics["temperature"].items()}
     log.metrics(figures | {"mcnemar_p": metrics["mcnemar"]["p_value"]})
     log.info(
         f"baseline {metrics['baseline']['accuracy']['estimate']:.2%}, student "

@@ -128,6 +128,7 @@ def save_model(
     description = config.model.model_dump(mode="json") | {
         "stage": stage,
         "image_shape": list(facts.image_shape),
+        "resize": config.data.resize,
         "class_names": list(facts.class_names),
         "mean": list(facts.mean),
         "std": list(facts.std),

@@ -33,6 +33,8 @@ class Decision:
     """Whom the challenger was compared with: the champion, or without one the other model; None: nobody."""
     mcnemar_p: float | None = None
     """Of the exact two-sided test, as all figures below None where nothing could be compared."""
+    compared_images: int | None = None
+    """Test images on which champion and challenger were compared, None without a champion or a comparison."""
     only_champion_right: int | None = None
     """Test images, None without a champion; so is the next one."""
     only_challenger_right: int | None = None
@@ -73,7 +75,8 @@ def decide(tested: pd.DataFrame, champion: pd.DataFrame | None, kept: Model, *, 
 
     Args:
         tested: id, truth, baseline_label, student_label of the test images.
-        champion: id, truth, label of the images that the champion was tested on, in any order; None: there is none.
+        champion: id, truth, label of the images that the champion was tested on, in any order; None: there is none. The
+            two are compared on the images that are in both tables.
         kept: the challenger, as validation images chose it. Chosen on the test images it would be the winner of two,
             and its test accuracy optimistic.
         registered: Name of the registered model, for the reason.
@@ -90,14 +93,18 @@ def decide(tested: pd.DataFrame, champion: pd.DataFrame | None, kept: Model, *, 
     if champion is None:
         decision = _compare(decision, other, truth, models[other], labels)
         return replace(decision, promoted=True, model=challenger, reason=f"there is no champion yet; {decision.reason}")
-    incumbent = _labels_for(tested, champion)
-    if incumbent is None:
+    common = _in_common(tested, champion)
+    if common is None:
         return replace(
             decision,
             reason=f"promote.model={registered!r}: its champion was tested on other images, so the figures cannot be "
             "compared and the champion stays; choose another promote.model for these images",
         )
-    decision = _compare(decision, "champion", truth, incumbent, labels)
+    truth, incumbent = common["truth"].to_numpy(), common["label"].to_numpy()
+    labels = common[f"{challenger}_label"].to_numpy()
+    decision = _compare(replace(decision, compared_images=len(common)), "champion", truth, incumbent, labels)
+    if len(common) < max(len(tested), len(champion)):
+        decision = replace(decision, reason=f"{decision.reason}, on the {len(common):,} test images that both had")
     test = mcnemar(truth, incumbent, labels)
     decision = replace(
         decision, only_champion_right=test.only_first_right, only_challenger_right=test.only_second_right
@@ -107,14 +114,16 @@ def decide(tested: pd.DataFrame, champion: pd.DataFrame | None, kept: Model, *, 
     return replace(decision, reason=f"{decision.reason}; the champion stays")
 
 
-def _labels_for(tested: pd.DataFrame, champion: pd.DataFrame) -> Labels | None:
-    """The champion's labels (N,) in the order of the tested images; None where it was tested on others."""
-    theirs = champion.set_index("id")
-    if sorted(theirs.index) != sorted(tested["id"]):
+def _in_common(tested: pd.DataFrame, champion: pd.DataFrame) -> pd.DataFrame | None:
+    """The images on which both were tested, in the order of `tested`, with the champion's `label`.
+
+    None where they are fewer than half of the champion's, or the truth of one is another by now. Of one's own images,
+    test images come and go, and a champion shall not reign for ever because they do.
+    """
+    common = tested.merge(champion, on="id", suffixes=("", "_then"), validate="one_to_one")
+    if 2 * len(common) < len(champion) or (common["truth"] != common["truth_then"]).any():
         return None
-    theirs = theirs.loc[tested["id"]]
-    labels: Labels = theirs["label"].to_numpy()
-    return labels if (theirs["truth"].to_numpy() == tested["truth"].to_numpy()).all() else None
+    return common
 
 
 def _is_better(truth: Labels, first: Labels, second: Labels) -> bool:

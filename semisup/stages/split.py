@@ -11,7 +11,9 @@ from torch import Tensor
 
 from semisup.backbones import PATCH
 from semisup.config import PipelineConfig
+from semisup.data.changes import Changes, changes_between, of_the_same_folder
 from semisup.data.datasets import UNLABELED, ImageSet, digest
+from semisup.data.growing import contents_of, draw_by_content, read_memory, write_memory
 from semisup.data.own_images import own_images
 from semisup.data.rows import IMAGES_AT_A_TIME, gather
 from semisup.data.split import (
@@ -25,7 +27,7 @@ from semisup.data.split import (
     long_tail,
 )
 from semisup.errors import UserError
-from semisup.randomness import numpy_generator
+from semisup.randomness import derive_seed, numpy_generator
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, ids_for_test, pool_of
 
@@ -36,18 +38,26 @@ PATCH_IMAGES = 1024
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `split.parquet`, `dataset.json` and `class_counts.png`.
 
-    Of one's own images also `broken_files.csv` and `duplicates.csv`: what was left out, and why.
+    Of one's own images also `broken_files.csv` and `duplicates.csv`: what was left out, and why; and, where `before`
+    among the inputs is the folder of an earlier split of these images, whose roles they keep, `changes.md`.
     """
     from semisup.plots import class_counts, save_png  # only now: `semisup status` looks at splits and draws nothing
 
-    pool = pool_of(config)
-    split = plan(config, pool, ids_for_test(config))
+    pool, test_ids = pool_of(config), ids_for_test(config)
+    before = inputs.get("before")
+    if before is not None and DatasetFacts.read(before).name != config.data.name:
+        before = None  # of a data set that never changes
+    known = read_memory(before) if before else {}
+    split = plan(config, pool, test_ids, known)
     facts = describe(config, pool, split)
     split.write(out_dir / "split.parquet")
     facts.write(out_dir)
     save_png(class_counts(facts.class_counts, facts.class_names), out_dir / "class_counts.png")
     if config.data.name == "folder":
-        _tell_what_is_left_out(config, pool, out_dir, log)
+        _tell_what_is_left_out(config, pool, known, out_dir, log)
+    if before:
+        write_memory(known, split, out_dir)
+        _tell_what_changed(_changes(before, known, split, [*pool.ids, *test_ids], facts), out_dir, log)
     sizes = {role: size for role in ROLES if (size := len(split.ids(role)))}
     log.metrics(
         {f"{role}_images": size for role, size in sizes.items()}
@@ -60,32 +70,44 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     log.info(", ".join(f"{size:,} {role}" for role, size in sizes.items()) + f" images of {facts.num_classes} classes")
 
 
-def plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...]) -> Split:
-    """The split of a config, decided by its seed.
+def plan(
+    config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: Mapping[str, Role] | None = None
+) -> Split:
+    """The split of a config, decided by its seed and, of one's own images, by their roles `before` (content → role).
 
     Raises:
         UserError: as in :func:`semisup.data.split.draw_roles` and :func:`semisup.data.split.long_tail`; or copies of
             validation or test images were all that a class, or the unlabelled images, had.
     """
-    roles = _draw(config, pool)
+    roles = _draw(config, pool, before or {})
     if config.data.name == "folder" and config.data.duplicates == "remove":
         roles[list(_leaks(config, roles))] = REMOVED
         _check_what_remains(config, pool, roles)
     return Split.build(pool.ids, pool.labels.numpy(), roles, test_ids)
 
 
-def _draw(config: PipelineConfig, pool: ImageSet) -> NDArray[np.object_]:
-    per_class = config.split.labeled_per_class
-    return draw_roles(
-        pool.labels.numpy(),
+def _draw(config: PipelineConfig, pool: ImageSet, before: Mapping[str, Role]) -> NDArray[np.object_]:
+    labels, asked = pool.labels.numpy(), config.split.labeled_per_class
+    per_class = None if asked == "all" else long_tail(asked, config.split.imbalance_ratio, len(pool.class_names))
+    if config.data.name != "folder":
+        return draw_roles(
+            labels,
+            pool.class_names,
+            labeled_per_class=per_class,
+            validation_per_class=config.split.validation_per_class,
+            calibration_images=config.split.calibration_images,
+            rng=numpy_generator(config.seed, "split"),
+        )
+    return draw_by_content(
+        labels,
         pool.class_names,
-        labeled_per_class=None
-        if per_class == "all"
-        else long_tail(per_class, config.split.imbalance_ratio, len(pool.class_names)),
+        contents_of(pool.ids),
+        labeled_per_class=per_class,
         validation_per_class=config.split.validation_per_class,
         calibration_images=config.split.calibration_images,
-        rng=numpy_generator(config.seed, "split"),
-        given=own_images(config.data).given if config.data.name == "folder" else None,
+        seed=derive_seed(config.seed, "split"),
+        given=own_images(config.data).given,
+        before=before,
     )
 
 
@@ -109,8 +131,10 @@ def _check_what_remains(config: PipelineConfig, pool: ImageSet, roles: NDArray[n
         )
 
 
-def _tell_what_is_left_out(config: PipelineConfig, pool: ImageSet, out_dir: Path, log: StageLog) -> None:
-    own, roles = own_images(config.data), _draw(config, pool)
+def _tell_what_is_left_out(
+    config: PipelineConfig, pool: ImageSet, known: Mapping[str, Role], out_dir: Path, log: StageLog
+) -> None:
+    own, roles = own_images(config.data), _draw(config, pool, known)
     own.broken.to_csv(out_dir / "broken_files.csv", index=False)
     leaks = _leaks(config, roles)
     copies = duplicates_table(pool.ids, own.test.ids, roles, leaks)
@@ -124,6 +148,32 @@ def _tell_what_is_left_out(config: PipelineConfig, pool: ImageSet, out_dir: Path
             f"{count:,} of {role} images" for role, count in copies["copy_of_role"].value_counts().items()
         )
         log.warning(f"{len(copies):,} images that are copies of others ({kinds}) {what}; duplicates.csv names them")
+
+
+def _changes(
+    folder: Path, known: Mapping[str, Role], split: Split, present: Sequence[str], facts: DatasetFacts
+) -> Changes | None:
+    """What has changed since the split before, whose folder this is; None where that was of quite other images."""
+    before = Split.read(folder / "split.parquet")
+    if not of_the_same_folder(before, present):
+        return None
+    copies = folder / "duplicates.csv"
+    removed = pd.read_csv(copies, dtype=str)["id"].tolist() if copies.exists() else []
+    classes = (DatasetFacts.read(folder).class_names, facts.class_names)
+    return changes_between(before, split, present, classes, without_role=removed, memory=known)
+
+
+def _tell_what_changed(changes: Changes | None, out_dir: Path, log: StageLog) -> None:
+    if changes is None:
+        return
+    # A page, not data: what earlier runs knew shall not make later stages stale where the roles are the same.
+    (out_dir / "changes.md").write_text(changes.markdown(), encoding="utf-8")
+    names = ("added", "vanished", "newly_labeled", "held_back")
+    log.metrics({f"{name}_images": sum(getattr(changes, name).values()) for name in names})
+    for line in changes.warnings():
+        log.warning(line)
+    for line in changes.notes():
+        log.info(line)
 
 
 def duplicates_table(

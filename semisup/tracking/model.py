@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ MODEL_NAME = "model"
 ALIAS = "champion"
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 """MLflow's codes for a registered model, or an alias, that is not there."""
+REFERENCE = re.compile(r"models:/(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))")
 
 
 _one_default = threading.RLock()
@@ -106,6 +108,31 @@ def champion(tracker: Tracker, name: str) -> Champion | None:
     return Champion(
         str(version.version), tags["model_id"], str(version.run_id), tags["promoted_by"], tags["predecessor"]
     )
+
+
+def registered_run(tracker: Tracker, name: str) -> str:
+    """Id of the training run whose model `models:/NAME@ALIAS` or `models:/NAME/VERSION` is.
+
+    Raises:
+        UserError: there is no such model, or it was not made by this project.
+    """
+    wanted = REFERENCE.fullmatch(name)
+    if wanted is None:
+        raise UserError(f"model {name!r} is not of the form models:/NAME@{ALIAS} or models:/NAME/VERSION")
+    try:
+        if wanted["alias"]:
+            version = tracker.client.get_model_version_by_alias(wanted["name"], wanted["alias"])
+        else:
+            version = tracker.client.get_model_version(wanted["name"], wanted["version"])
+    except MlflowException as error:
+        if error.error_code in {*ABSENT, "PERMISSION_DENIED"}:
+            raise UserError(
+                f"model {name!r} is not in this store, or not for this user; `semisup ui` shows them"
+            ) from None
+        raise
+    if "promoted_by" not in version.tags:
+        raise UserError(f"model {name!r} was not made by semisup; name another one, or a run")
+    return str(version.run_id)
 
 
 @undisturbed()

@@ -17,7 +17,7 @@ from semisup.errors import UserError
 NAMES = ("cat", "dog", "owl")
 
 
-def roles_of(labels, *, labeled=2, validation=1, calibration=0, seed=0, names=NAMES, fixed=None):
+def roles_of(labels, *, labeled=2, validation=1, calibration=0, seed=0, names=NAMES):
     return draw_roles(
         np.asarray(labels, dtype=np.int64),
         names,
@@ -25,7 +25,6 @@ def roles_of(labels, *, labeled=2, validation=1, calibration=0, seed=0, names=NA
         validation_per_class=validation,
         calibration_images=calibration,
         rng=np.random.default_rng(seed),
-        given=fixed,
     )
 
 
@@ -266,12 +265,3 @@ def test_only_images_with_a_label_calibrate():
     labels = np.array([0] * 20 + [1] * 20 + [UNLABELED] * 200)
     roles = roles_of(labels, labeled=2, validation=1, calibration=30, names=NAMES[:2])
     assert (labels[roles == "calibration"] != UNLABELED).all()
-
-
-def test_roles_that_are_given_stay_and_given_validation_images_are_all_there_are():
-    labels = np.array([0, 1] * 20)
-    fixed = np.array(["validation"] * 4 + ["unlabeled"] * 6 + [""] * 30, dtype=object)
-    roles = roles_of(labels, labeled=5, validation=2, names=NAMES[:2], fixed=fixed)
-    assert (roles[:4] == "validation").all()
-    assert (roles[4:10] == "unlabeled").all()
-    assert Counter(roles[10:]) == {"labeled": 10, "unlabeled": 20}

@@ -166,13 +166,21 @@ def others(change: str) -> pd.DataFrame:
             return champion.iloc[:-1]
         case "more images":
             return pd.concat([champion, champion.tail(1).assign(id="toy/more")], ignore_index=True)
+        case "many more images":
+            return champion.iloc[:4]  # of the challenger's they are a tenth
         case "another image":
             return champion.replace({"id": {"toy/07": "toy/other"}})
+        case "mostly others":
+            return champion.assign(id=[*champion["id"][: len(champion) // 2 - 1], *others_ids(len(champion) // 2 + 1)])
         case _:
             return champion.assign(truth=np.where(champion["id"] == "toy/07", 2, champion["truth"]))
 
 
-@pytest.mark.parametrize("change", ["fewer images", "more images", "another image", "another truth"])
+def others_ids(count: int) -> list[str]:
+    return [f"others/{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize("change", ["mostly others", "another truth"])
 def test_a_champion_tested_on_other_images_stays_and_the_way_out_is_said(change):
     decision = decided(evaluated(student=GOOD, baseline=FAIR), others(change))
     assert (decision.promoted, decision.model, decision.against) == (False, None, None)
@@ -181,6 +189,20 @@ def test_a_champion_tested_on_other_images_stays_and_the_way_out_is_said(change)
     assert "promote.model='toys'" in decision.reason
     assert "choose another promote.model" in decision.reason
     assert "\n" not in decision.reason
+
+
+@pytest.mark.parametrize("change", ["fewer images", "more images", "many more images", "another image"])
+def test_where_test_images_came_or_went_those_that_both_had_decide(change):
+    new, champion = evaluated(student=GOOD, baseline=FAIR), others(change)
+    both = sorted({*new["id"]} & {*champion["id"]})
+    ours, theirs = new[new["id"].isin(both)], champion[champion["id"].isin(both)]
+    alone = decided(ours, theirs)
+    decision = decided(new, champion)
+    assert decision.compared_images == len(both) == alone.compared_images
+    for figure in ("promoted", "mcnemar_p", "difference", "only_champion_right", "only_challenger_right"):
+        assert getattr(decision, figure) == getattr(alone, figure)
+    assert f"on the {len(both)} test images that both had" in decision.reason
+    assert "both had" not in alone.reason
 
 
 # --- the stage --------------------------------------------------------------------------------------------------------
@@ -261,18 +283,18 @@ def test_the_decision_has_all_its_keys_in_every_case(tmp_path):
     new = evaluated(student=GOOD, baseline=FAIR)
     alone, _, _ = promoted_in(tmp_path / "alone", new)
     against, _, _ = promoted_in(tmp_path / "against", new, tmp_path / "alone" / "promote")
-    others("fewer images").to_parquet(tmp_path / "predictions.parquet")
+    others("mostly others").to_parquet(tmp_path / "predictions.parquet")
     incomparable, predictions, ear = promoted_in(tmp_path / "incomparable", new, tmp_path)
     assert set(alone) == set(against) == set(incomparable)
     assert alone["challenger_accuracy"]["estimate"] == pytest.approx(39 / 40)
     assert alone["test_images"] == 40
-    assert len(predictions) == 39  # the champion's own, unchanged
+    assert predictions["id"].tolist() == others("mostly others")["id"].tolist()  # the champion's own, unchanged
     assert "mcnemar_p" not in ear.figures
 
 
 @pytest.mark.parametrize(("model", "name"), [(None, "pipeline"), ("other model", "other model")])
 def test_the_registered_model_is_called_by_its_own_name_or_else_the_pipelines(tmp_path, model, name):
-    others("fewer images").to_parquet(tmp_path / "predictions.parquet")
+    others("mostly others").to_parquet(tmp_path / "predictions.parquet")
     config = PipelineConfig.model_validate({"name": "pipeline", "promote": {"model": model}})
     decision, _, _ = promoted_in(tmp_path / "run", evaluated(student=GOOD, baseline=FAIR), tmp_path, config)
     assert f"promote.model='{name}'" in decision["reason"]

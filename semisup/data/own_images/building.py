@@ -10,9 +10,7 @@ import os
 import shutil
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -26,6 +24,7 @@ from semisup.data.own_images.decode import BrokenImageError, Target, decode
 from semisup.data.own_images.listing import Listing
 from semisup.data.own_images.pack import COLUMNS, FILES, LOCK, POOL, TEST, InTest, is_test, mapped, pack_name
 from semisup.data.own_images.seen import PARTS, ROOT, read_parts, remember
+from semisup.data.own_images.threads import worked_ahead
 
 FILES_PER_TASK = 128
 FILES_PER_PART = 4096
@@ -168,29 +167,14 @@ def _write(
 
 
 def in_order(listing: Listing, known: NDArray[np.bytes_], sources: Sources, target: Target) -> Iterator[list[Done]]:
-    """What became of the files, some at a time in the order of the listing, while threads work ahead.
-
-    Threads, not processes: Pillow decodes without Python's lock, and a caller's own script need not be importable.
-    """
+    """What became of the files, some at a time in the order of the listing, while threads work ahead."""
     root = os.path.realpath(listing.root)
 
     def work(first: int) -> list[Done]:
         numbers = range(first, min(first + FILES_PER_TASK, len(listing)))
         return [_one(os.path.join(root, listing.paths[n]), bytes(known[n]), sources, target) for n in numbers]
 
-    workers = len(os.sched_getaffinity(0))
-    ahead: deque[Future[list[Done]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads:
-        try:
-            for first in range(0, len(listing), FILES_PER_TASK):
-                ahead.append(threads.submit(work, first))
-                if len(ahead) > 2 * workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+    return worked_ahead(work, range(0, len(listing), FILES_PER_TASK))
 
 
 def read_hash(path: str) -> bytes:

@@ -87,7 +87,7 @@ def decode(content: bytes, target: Target) -> Decoded:
     """
     if not content:
         raise BrokenImageError("empty: it has no bytes")
-    opener = _opener(content)
+    opener = reader(content)
     if opener is None:
         raise BrokenImageError(
             f"no image: it begins with {content[:8]!r}, as no JPEG, PNG, WebP, BMP, TIFF or GIF does"
@@ -102,7 +102,7 @@ def decode(content: bytes, target: Target) -> Decoded:
         raise BrokenImageError(f"damaged: {words}") from error
 
 
-def _opener(content: bytes) -> Callable[[io.BytesIO], ImageFile] | None:
+def reader(content: bytes) -> Callable[[io.BytesIO], ImageFile] | None:
     """Pillow's reader for what the first bytes say.
 
     Image.open makes a small JPEG take half as long again, tries formats that run other programs, and warns of large

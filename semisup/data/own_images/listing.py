@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -76,11 +76,19 @@ def list_images(root: Path | None, manifest: Path | None = None) -> Listing:
     return _from_folders(root)
 
 
+def base_folder(root: Path | None, manifest: Path | None) -> Path:
+    """What all paths of a listing are relative to: its root, or the folder of its manifest."""
+    if root is not None:
+        return root.expanduser()
+    assert manifest is not None, "a listing was made of one of them"
+    return manifest.expanduser().parent
+
+
 # --- folders ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class _Walk:
+class Walk:
     """Goes through folders, and counts what it passes over."""
 
     root: str
@@ -116,7 +124,7 @@ class _Walk:
 
 
 def _from_folders(root: Path) -> Listing:
-    walk = _Walk(os.path.realpath(root), Counter())
+    walk = Walk(os.path.realpath(root), Counter())
     with os.scandir(root) as found:
         folders = sorted(entry.name for entry in found if entry.is_dir() and not entry.name.startswith("."))
     named = [name for name in folders if name in FOLDERS]
@@ -189,8 +197,8 @@ def _class_names(names: set[str], where: str) -> tuple[str, ...]:
 
 def _from_manifest(file: Path, root: Path | None) -> Listing:
     field = f"data.manifest={file}"
-    table = _read_manifest(file, field)
-    base = (root if root is not None else file.parent).expanduser()
+    table = read_manifest(file, field)
+    base = base_folder(root, file)
     inside = os.path.realpath(base)
     for path in table["path"]:
         real = os.path.realpath(os.path.join(inside, path))
@@ -217,8 +225,12 @@ def _from_manifest(file: Path, root: Path | None) -> Listing:
     )
 
 
-def _read_manifest(file: Path, field: str) -> pd.DataFrame:
-    """Columns path, label and role as text, "" where there is nothing."""
+def read_manifest(file: Path, field: str, needed: Sequence[str] = ("path", "label")) -> pd.DataFrame:
+    """Columns path, label and role as text, "" where there is nothing.
+
+    Raises:
+        UserError: it cannot be read, lacks a needed column, or has a row without a path, or none at all.
+    """
     try:
         if file.suffix.lower() in {".parquet", ".pq"}:
             table = pd.read_parquet(file)
@@ -228,11 +240,10 @@ def _read_manifest(file: Path, field: str) -> pd.DataFrame:
         raise UserError(f"{field} does not exist; name a CSV or Parquet file") from None
     except (OSError, ValueError) as error:  # pandas', pyarrow's and Unicode's own are ValueErrors
         raise UserError(f"{field} cannot be read: {' '.join(str(error).split())}; mend it") from None
-    for column in ("path", "label"):
+    for column in needed:
         if column not in table:
             raise UserError(f"{field} has no column {column!r}, only {', '.join(map(repr, table))}; name it so")
-    if "role" not in table:
-        table["role"] = ""
+    table = table.assign(**{column: "" for column in ("label", "role") if column not in table})
     table = table[["path", "label", "role"]]
     if not len(table) or table["path"].isna().any() or (table["path"] == "").any():
         raise UserError(f"{field} has {'a row without a path' if len(table) else 'no rows'}; one row for each file")

@@ -1,0 +1,136 @@
+"""Roles of images of one's own, drawn by content: what was added, renamed or moved changes no known image's role."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semisup.data.datasets import UNLABELED
+from semisup.data.split import (
+    PRECEDENCE,
+    REMOVED,
+    Role,
+    Split,
+    calibration_takes_all,
+    nothing_unlabeled,
+    too_few_labels,
+)
+
+MEMORY = "held_out.parquet"
+Roles = NDArray[np.object_]
+
+
+def contents_of(ids: Iterable[str]) -> list[str]:
+    """What tells images apart whatever they are called: the hash within an id "path@hash" of one's own images."""
+    return [name.rpartition("@")[2] for name in ids]
+
+
+def known_roles(split: Split) -> dict[str, Role]:
+    """Content → its role in a split; of equal files, the role that the others must not know."""
+    known: dict[str, Role] = {}
+    for content, role in zip(contents_of(split.table["id"]), split.table["role"], strict=True):
+        if content not in known or _strength(role) < _strength(known[content]):
+            known[content] = role
+    return known
+
+
+def read_memory(folder: Path) -> dict[str, Role]:
+    """Content → role of all images that the split in a stage's folder knows, with those that it only remembers."""
+    remembered: dict[str, Role] = {}
+    if (folder / MEMORY).exists():
+        table = pd.read_parquet(folder / MEMORY)
+        remembered = dict(zip(table["content"], table["role"], strict=True))
+    return remembered | known_roles(Split.read(folder / "split.parquet"))
+
+
+def write_memory(known: Mapping[str, Role], now: Split, folder: Path) -> None:
+    """Leave what was held out of training and has no role `now`: it may come back, under another name or label.
+
+    There is no file where there is nothing to remember.
+    """
+    here = set(contents_of(now.table["id"]))
+    rows = sorted((content, role) for content, role in known.items() if role in PRECEDENCE and content not in here)
+    if rows:
+        pd.DataFrame(rows, columns=["content", "role"]).to_parquet(folder / MEMORY, index=False)
+
+
+def _strength(role: Role) -> int:
+    return PRECEDENCE.index(role) if role in PRECEDENCE else len(PRECEDENCE) + (role == "unlabeled")
+
+
+def draw_by_content(
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
+    contents: Sequence[str],
+    *,
+    labeled_per_class: Sequence[int] | None,
+    validation_per_class: int,
+    calibration_images: int,
+    seed: int,
+    given: Roles,
+    before: Mapping[str, Role],
+) -> Roles:
+    """The role (N,) of every pool image with labels (N,), or UNLABELED, and contents (N,).
+
+    An image's lot is a hash of its content and `seed`. Of each class the first ones validate, the next are labelled
+    (with `labeled_per_class` None: all that are left); of the rest with a label, `calibration_images` by another lot
+    calibrate. `given` (N,) are roles that the data set says itself, "" where it says none; where it gives validation
+    images, none are drawn.
+
+    `before` is content → role in the split before. What validated or calibrated goes on to do so, even where fewer are
+    asked for by now; what was labelled is the first to be labelled; only seats that are empty are drawn for. An image
+    that was held out and now lies where it would be learnt from is REMOVED: so none ever passes from test, validation
+    or calibration into training, whatever is added, moved or asked for.
+
+    Raises:
+        UserError: a class has too few images, or nothing would be left unlabelled.
+    """
+    was = np.array([before.get(content, "") for content in contents], dtype=object)
+    roles = np.where(given == "", "unlabeled", given).astype(object)
+    decided = (labels != UNLABELED) & (given == "")
+    held_out = np.isin(was.astype(str), PRECEDENCE)
+    roles[held_out & (given != "validation")] = REMOVED
+    stays = held_out & decided & (was != "test")
+    roles[stays] = was[stays]
+    free = decided & ~held_out
+    lots = _lots(contents, f"{seed}:role")
+    validation = 0 if (given == "validation").any() else validation_per_class
+    for label, name in enumerate(class_names):
+        seats = validation - int(((roles == "validation") & (labels == label)).sum())
+        wanted = labeled_per_class[label] if labeled_per_class is not None else None
+        members = np.flatnonzero(free & (labels == label))
+        picked = _first(members, was[members] == "labeled", lots, max(seats, 0))
+        left = np.setdiff1d(members, picked)
+        if len(left) < max(wanted or 0, 1):
+            raise too_few_labels(name, wanted, validation, int(((labels == label) & (given == "")).sum()))
+        roles[picked] = "validation"
+        roles[_first(left, was[left] != "labeled", lots, wanted or 0)] = "labeled"
+    _calibrate(roles, free, was, _lots(contents, f"{seed}:calibration"), calibration_images)
+    if labeled_per_class is None:
+        roles[(roles == "unlabeled") & decided] = "labeled"
+    if not (roles == "unlabeled").any():
+        raise nothing_unlabeled(labeled_per_class, validation_per_class, len(labels))
+    return roles
+
+
+def _calibrate(roles: Roles, free: NDArray[np.bool_], was: Roles, lots: NDArray[np.uint64], images: int) -> None:
+    seats = images - int((roles == "calibration").sum())
+    left = np.flatnonzero(free & (roles == "unlabeled"))
+    if seats > 0 and 0 < len(left) <= seats:
+        raise calibration_takes_all(images, len(left))
+    roles[_first(left, was[left] == "labeled", lots, max(seats, 0))] = "calibration"
+
+
+def _first(
+    rows: NDArray[np.int64], later: NDArray[np.bool_], lots: NDArray[np.uint64], count: int
+) -> NDArray[np.int64]:
+    """So many of the rows (n,), by their lots; those marked `later` (n,) only when no others are left."""
+    return rows[np.lexsort((lots[rows], later))[:count]]
+
+
+def _lots(contents: Sequence[str], purpose: str) -> NDArray[np.uint64]:
+    digests = (hashlib.sha256(f"{purpose}:{content}".encode()).digest()[:8] for content in contents)
+    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)

@@ -1,0 +1,144 @@
+"""Which images of a finished run go out, with which labels, and where their pixels are."""
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from PIL import Image
+
+from semisup.config import PipelineConfig, resolve_data_root
+from semisup.data.datasets import ImageSet, digest
+from semisup.data.own_images.decode import reader
+from semisup.data.own_images.listing import base_folder
+from semisup.data.split import Split
+from semisup.delivery.names import safe_name
+from semisup.errors import UserError
+from semisup.stages.files import DatasetFacts, pool_of
+
+PSEUDO, LABELED = "pseudo_label", "labeled"
+COLUMNS = ("path", "label", "role", "source", "confidence", "teacher", "id")
+
+
+def choose(
+    split_folder: Path, ledger_folder: Path, *, min_confidence: float = 0.0, with_labeled: bool = False
+) -> pd.DataFrame:
+    """The accepted pseudo-labels of at least this confidence, before them perhaps the labelled images.
+
+    Columns: path (of one's own images relative to the data set's root, of others the id), label (the class's name),
+    role ("labeled": what `data.manifest` calls an image to learn from), source ("pseudo_label" or "labeled"),
+    confidence (calibrated where the ledger is, null for the labelled), teacher ("" for those), id; and index, the row
+    in the pool. Validation, calibration and test images never go out.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    facts = DatasetFacts.read(split_folder)
+    ledger = pd.read_parquet(ledger_folder / "pseudo_labels.parquet")
+    kept = ledger[ledger["accepted"] & (ledger["confidence"] >= min_confidence)]
+    parts = [kept[["id", "index", "label", "confidence", "teacher"]].assign(source=PSEUDO)]
+    if with_labeled:
+        table = Split.read(split_folder / "split.parquet").table
+        labeled = table.loc[table["role"] == "labeled", ["id", "index", "label"]]
+        parts.insert(0, labeled.assign(confidence=float("nan"), teacher="", source=LABELED))
+    chosen = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    if not len(chosen):
+        accepted = int(ledger["accepted"].sum())
+        raise UserError(
+            f"--min-confidence {min_confidence:g}: none of {accepted:,} pseudo-labels is so sure; use a lower one"
+            if accepted
+            else f"the run accepted none of {len(ledger):,} pseudo-labels; use a lower pseudo_label.threshold"
+        )
+    paths = chosen["id"].str.rpartition("@")[0] if facts.name == "folder" else chosen["id"]
+    labels = chosen["label"].map(dict(enumerate(facts.class_names)))
+    return chosen.assign(path=paths, label=labels, role=LABELED)[[*COLUMNS, "index"]]
+
+
+class Sent(NamedTuple):
+    """An image that goes out."""
+
+    row: int
+    """In the table of :func:`choose`."""
+    name: str
+    """A file name unlike those of all others of the data set, but for copies of the same file."""
+    content: bytes
+    file: str | None
+    """Where it lies; None: in no file of its own."""
+
+
+@dataclass
+class Sources:
+    """The images of a table of :func:`choose`; `gone` are the paths of files that are no more what they were."""
+
+    config: PipelineConfig
+    facts: DatasetFacts
+    gone: list[str] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path | None:
+        """The folder of one's own images; None of other data sets."""
+        if self.config.data.name != "folder":
+            return None
+        return base_folder(resolve_data_root(self.config.data), self.config.data.manifest)
+
+    def __call__(self, chosen: pd.DataFrame) -> Iterator[Sent]:
+        """One image after another; those that are gone are left out.
+
+        Raises:
+            UserError: the data set is another one than the run's, or all files are gone.
+        """
+        root = self.root
+        found = self._of_array(chosen) if root is None else self._of_files(chosen, root)
+        count = 0
+        for sent in found:
+            count += 1
+            yield sent
+        if not count:
+            raise UserError(
+                f"data.root={root}: of {len(chosen):,} files none is what it was when the run read it, such as "
+                f"{self.gone[0]}; name the folder with --data-root"
+            )
+
+    def _of_files(self, chosen: pd.DataFrame, root: Path) -> Iterator[Sent]:
+        inside = os.path.realpath(root)
+        for row, (path, name) in enumerate(zip(chosen["path"], chosen["id"], strict=True)):
+            known, real = name.rpartition("@")[2], os.path.realpath(Path(inside, path))
+            content = _read(real) if os.path.commonpath([real, inside]) == inside else b""
+            if hashlib.sha256(content).hexdigest()[: len(known)] != known:
+                self.gone.append(path)
+                continue
+            stem, extension = os.path.splitext(os.path.basename(path))  # noqa: PTH122, PTH119 -- of a path with slashes
+            yield Sent(row, f"{safe_name(stem)}-{known}{extension or _extension(content)}", content, real)
+
+    def _of_array(self, chosen: pd.DataFrame) -> Iterator[Sent]:
+        pool = pool_of(self.config)
+        if digest(pool) != self.facts.digest:
+            raise UserError(
+                f"data.root={self.config.data.root}: it holds other images of {self.config.data.name} than the run "
+                "read; name their folder with --data-root"
+            )
+        for row, (name, index) in enumerate(zip(chosen["id"], chosen["index"], strict=True)):
+            yield Sent(row, f"{safe_name(name.replace('/', '-'))}.png", _png(pool, index), None)
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+def _extension(content: bytes) -> str:
+    kind = getattr(reader(content), "format", None)
+    return f".{kind.lower()}" if kind else ""
+
+
+def _png(pool: ImageSet, index: int) -> bytes:
+    pixels = pool.images[index].numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,189 @@
+"""Pseudo-labels as a data set for other tools: a table, a folder for each class, or tasks for Label Studio."""
+
+import errno
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+import pandas as pd
+
+from semisup.delivery.chosen import COLUMNS, PSEUDO, Sent, Sources
+from semisup.delivery.names import safe_name
+from semisup.delivery.tables import check_out, table_written
+from semisup.errors import UserError
+
+MARK = "semisup-export.json"
+"""Says that a folder was written here, and may be written over."""
+NOT_LINKABLE = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES})
+IMAGES = "images"
+
+
+@dataclass
+class Report:
+    """What an export came to."""
+
+    images: int = 0
+    classes: Counter[str] = field(default_factory=Counter)
+    symbolic_links: int = 0
+
+
+def export_table(chosen: pd.DataFrame, out: Path) -> Report:
+    """CSV or Parquet, by the file's name, with COLUMNS; one's own images can be read back with it as `data.manifest`.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    types = dict.fromkeys(COLUMNS, str) | {"confidence": float}
+    with table_written(out, types) as table:
+        table.append(chosen)
+    return Report(len(chosen), Counter(chosen["label"]))
+
+
+def export_imagefolder(
+    chosen: pd.DataFrame, sources: Sources, out: Path, *, link: bool, force: bool, about: dict[str, Any]
+) -> Report:
+    """`<class>/<file>`, as torchvision's ImageFolder and `data.name: folder` read it.
+
+    Links are hard ones, or symbolic where the file system allows no others; images that are in no file of their own
+    are written. Names are those of :func:`safe_name`.
+
+    Raises:
+        UserError: as in :func:`folder_written` and :class:`Sources`.
+    """
+    report = Report()
+    with folder_written(out, sources.root, force=force, about=about) as aside:
+        for sent in sources(chosen):
+            label = str(chosen["label"].iloc[sent.row])
+            folder = aside / safe_name(label)
+            folder.mkdir(exist_ok=True)
+            report.symbolic_links += _put(sent, folder, link=link)
+            report.images += 1
+            report.classes[label] += 1
+    return report
+
+
+def export_labelstudio(
+    chosen: pd.DataFrame,
+    sources: Sources,
+    out: Path,
+    class_names: Sequence[str],
+    *,
+    force: bool,
+    about: dict[str, Any],
+) -> Report:
+    """A folder with `tasks.json` to be imported into Label Studio, and `labels.xml`, the project's labelling interface.
+
+    Pseudo-labels are predictions with score and model version, labelled images annotations. Addresses are those of
+    Label Studio's local files: its LOCAL_FILES_DOCUMENT_ROOT has to be the root of one's own images, or this folder
+    where the images are in no files of their own and are written here.
+    """
+    report = Report()
+    with folder_written(out, sources.root, force=force, about=about) as aside:
+        (aside / "labels.xml").write_text(labeling_interface(class_names), encoding="utf-8")
+        with (aside / "tasks.json").open("w", encoding="utf-8") as file:
+            for sent in sources(chosen):
+                row = chosen.iloc[sent.row]
+                path = row["path"]
+                if sent.file is None:
+                    (aside / IMAGES).mkdir(exist_ok=True)
+                    path = f"{IMAGES}/{_free(aside / IMAGES, sent.name).name}"
+                    (aside / path).write_bytes(sent.content)
+                file.write(",\n" if report.images else "[\n")
+                json.dump(labelstudio_task(path, row), file, ensure_ascii=False, allow_nan=False)
+                report.images += 1
+                report.classes[row["label"]] += 1
+            file.write("\n]\n")
+    return report
+
+
+def labelstudio_task(path: str, row: "pd.Series[Any]") -> dict[str, Any]:
+    """One task, as Label Studio imports it, of a row of :func:`semisup.delivery.chosen.choose`."""
+    answer: dict[str, Any] = {
+        "from_name": "class",
+        "to_name": "image",
+        "type": "choices",
+        "value": {"choices": [row["label"]]},
+    }
+    task: dict[str, Any] = {"data": {"image": f"/data/local-files/?d={quote(path)}", "id": row["id"]}}
+    if row["source"] != PSEUDO:
+        return task | {"annotations": [{"result": [answer]}]}
+    score = float(row["confidence"])
+    return task | {"predictions": [{"model_version": row["teacher"], "score": score, "result": [answer]}]}
+
+
+def labeling_interface(class_names: Sequence[str]) -> str:
+    """Label Studio's interface of a project: one class for each image."""
+    choices = "".join(f"    <Choice value={quoteattr(name)}/>\n" for name in class_names)
+    return (
+        '<View>\n  <Image name="image" value="$image"/>\n  <Choices name="class" toName="image" choice="single">\n'
+        f"{choices}  </Choices>\n</View>\n"
+    )
+
+
+def check_folder(out: Path, root: Path | None, *, force: bool) -> None:
+    """Make sure that a folder can be written there.
+
+    Raises:
+        UserError: as in :func:`check_out`; it is among one's own images, or there is one that was not written here.
+    """
+    check_out(out, force=force)
+    if root is not None and out.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"--out {out} is inside data.root={root}: the next run would take it for images; name another")
+    if out.exists() and not (out / MARK).is_file():
+        raise UserError(f"--out {out} was not written by `semisup export`, so --force does not delete it; name another")
+
+
+@contextmanager
+def folder_written(out: Path, root: Path | None, *, force: bool, about: dict[str, Any]) -> Iterator[Path]:
+    """A folder to write to, which has its name when the block ends well, and is not there when it does not.
+
+    Raises:
+        UserError: as in :func:`check_folder`, or it cannot be written.
+    """
+    check_folder(out, root, force=force)
+    out = out.absolute()
+    aside, old = (out.with_name(f".{out.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
+    try:
+        aside.mkdir()
+        yield aside
+        (aside / MARK).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        if out.exists():
+            out.rename(old)
+        aside.rename(out)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror or error}; name another folder") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _put(sent: Sent, folder: Path, *, link: bool) -> Literal[0, 1]:
+    """The image in a folder under a name that nobody has there; 1 where it had to be a symbolic link."""
+    file = _free(folder, sent.name)
+    if not link or sent.file is None:
+        file.write_bytes(sent.content)
+        return 0
+    try:
+        file.hardlink_to(sent.file)
+    except OSError as error:
+        if error.errno not in NOT_LINKABLE:
+            raise
+        file.symlink_to(sent.file)
+        return 1
+    return 0
+
+
+def _free(folder: Path, name: str) -> Path:
+    file, number = folder / name, 1
+    while file.exists() or file.is_symlink():
+        number += 1
+        file = folder / f"{Path(name).stem}-{number}{Path(name).suffix}"
+    return file

@@ -1,0 +1,88 @@
+"""Tables written a part at a time, whole or not at all."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from semisup.errors import UserError
+
+SUFFIXES = (".csv", ".parquet")
+
+
+def check_out(file: Path, *, force: bool) -> None:
+    """Make sure that a table, or a folder, can be written there.
+
+    Raises:
+        UserError: something is there already, or its folder is not.
+    """
+    if file.exists() and not force:
+        raise UserError(f"--out {file} is there already; name another one, or write over it with --force")
+    if not file.absolute().parent.is_dir():
+        raise UserError(f"--out {file}: its folder does not exist; make it, or name another one")
+
+
+def check_suffix(file: Path) -> None:
+    """Make sure that the kind of table can be told by the file's name.
+
+    Raises:
+        UserError: it cannot, or a folder has that name.
+    """
+    if file.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--out {file}: its name ends with neither {' nor '.join(SUFFIXES)}; name a table")
+    if file.is_dir():
+        raise UserError(f"--out {file} is a folder; name a file")
+
+
+@dataclass
+class _Table:
+    """Appends to a file; CSV or Parquet, as `suffix` says."""
+
+    file: Path
+    types: Mapping[str, type]
+    suffix: str
+    rows: int = 0
+    parquet: pq.ParquetWriter | None = field(default=None, repr=False)
+
+    def append(self, part: pd.DataFrame) -> None:
+        """Rows with the columns of the types."""
+        part = part[list(self.types)]
+        if self.suffix == ".csv":
+            part.to_csv(self.file, mode="a", header=self.rows == 0, index=False, float_format="%.6g")
+        else:
+            if self.parquet is None:
+                self.parquet = pq.ParquetWriter(self.file, self._schema())
+            self.parquet.write_table(pa.Table.from_pandas(part, self._schema(), preserve_index=False))
+        self.rows += len(part)
+
+    def _schema(self) -> pa.Schema:
+        return pa.schema([(name, pa.string() if kind is str else pa.float32()) for name, kind in self.types.items()])
+
+    def close(self) -> None:
+        """All is on its way to the disk."""
+        if self.parquet is not None:
+            self.parquet.close()
+
+
+@contextmanager
+def table_written(file: Path, types: Mapping[str, type]) -> Iterator[_Table]:
+    """A table to append to; its file has its name when the block ends well, and is not there when it does not.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    table = _Table(aside, types, file.suffix.lower())
+    try:
+        yield table
+        table.close()
+        aside.replace(file)
+    except OSError as error:
+        raise UserError(f"--out {file} cannot be written: {error.strerror or error}; name another file") from error
+    finally:
+        aside.unlink(missing_ok=True)
