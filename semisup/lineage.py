@@ -31,6 +31,7 @@ WITHOUT_EFFECT = (
     "data.cache",
     "data.cache_limit",
     "pseudo_label.batch_size",
+    "pseudo_label.drift_limit",
     "pseudo_label.teacher",
     "runtime",
     "tracking",

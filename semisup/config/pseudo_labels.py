@@ -65,6 +65,9 @@ class PseudoLabelConfig(Section):
     confident ones; the threshold still holds. Unset: no limit."""
     distribution_alignment: bool = False
     """Scale the probabilities of each class so that their mean over the pool is the labelled images' class share."""
+    drift_limit: Fraction = 0.1
+    """Your own images: warn where new unlabelled images are further than this from those that were known before, in the
+    shares of predicted classes or the distribution of confidence, each between 0 and 1."""
     test_time: ViewsConfig = ViewsConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()
     batch_size: PositiveInt = 1024

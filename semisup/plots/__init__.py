@@ -7,6 +7,7 @@ a line style, a hatch or a word always says the same as the colour.
 
 from semisup.plots.calibration import certificate_walk, reliability_diagram
 from semisup.plots.data import ROLES, class_counts
+from semisup.plots.drift import answer_drift
 from semisup.plots.ensembles import ensemble_comparison, ensemble_growth
 from semisup.plots.evaluation import accuracy_comparison, compound_grid, confusion_matrix
 from semisup.plots.pseudo_labels import confidence_histogram, coverage_precision, picture_grid
@@ -17,6 +18,7 @@ from semisup.plots.training import learning_curves
 __all__ = [
     "ROLES",
     "accuracy_comparison",
+    "answer_drift",
     "certificate_walk",
     "class_counts",
     "compound_grid",

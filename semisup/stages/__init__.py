@@ -121,7 +121,11 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
             calibration = {"calibrate": f"calibrate{suffix}"}
             steps.append(Step(f"calibrate{suffix}", "calibrate", {"split": "split", "teacher": teacher}))
         steps += [
-            Step(labels, "pseudo_label", {"split": "split", "teacher": teacher} | calibration | previous),
+            Step(
+                labels,
+                "pseudo_label",
+                {"split": "split", "teacher": teacher} | calibration | previous | before_of(config),
+            ),
             Step(student, "joint", {"split": "split", "pseudo_label": labels} | starts),
         ]
         teacher, previous = student, {"previous": labels}
@@ -134,7 +138,12 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
 
 def split_step(config: PipelineConfig) -> Step:
     """The first step; images of one's own keep the roles that they had, other data sets never change."""
-    return Step("split", "split", {"before": SPLIT_BEFORE} if config.data.name == "folder" else {})
+    return Step("split", "split", before_of(config))
+
+
+def before_of(config: PipelineConfig) -> dict[str, str]:
+    """What the stages read that ask which images are new."""
+    return {"before": SPLIT_BEFORE} if config.data.name == "folder" else {}
 
 
 def ensemble_steps(config: PipelineConfig) -> list[Step]:

@@ -1,7 +1,7 @@
 """Stage `pseudo_label`: the frozen teacher labels every unlabelled image, in every round anew, into the ledger."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,12 +15,14 @@ from semisup.calibration import temper
 from semisup.checks import pseudo_label_warnings
 from semisup.config import CertifiedThreshold, PipelineConfig, PseudoLabelConfig
 from semisup.data.datasets import UNLABELED, ImageSet
+from semisup.data.growing import contents_of, read_memory
 from semisup.data.rows import Images, Rows
 from semisup.data.split import Split
+from semisup.drift import Drift, measure_drift
 from semisup.ensembles import Ensemble, predict_with_disagreement
 from semisup.errors import UserError
 from semisup.evaluation import accuracy_interval
-from semisup.plots import confidence_histogram, picture_grid, save_png
+from semisup.plots import answer_drift, confidence_histogram, picture_grid, save_png
 from semisup.pseudo_labels.ledger import Selection, build_ledger, pick_examples
 from semisup.pseudo_labels.modifiers import align
 from semisup.pseudo_labels.ups import drops_out, mc_dropout, select
@@ -39,7 +41,8 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
 
     `teacher` among the inputs is the folder of a training stage or an ensemble: the baseline, the student of the round
     before or, in the first round, an ensemble or a champion of old. `calibrate` has its temperature and perhaps a
-    certified threshold. `previous` is this stage's folder of the round before.
+    certified threshold. `previous` is this stage's folder of the round before. `before` is that of the split before of
+    images of one's own: new ones are held against those that it knew, in `drift.png`.
 
     Raises:
         UserError: the teacher knows other classes or other images.
@@ -85,6 +88,13 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     pd.DataFrame({"id": ledger["id"], "truth": truth}).to_parquet(out_dir / "audit.parquet", index=False)
     _save_pictures(pool, ledger, truth, out_dir, threshold=selection.threshold, seed=config.seed)
     _report(summary, facts, log)
+    if "before" in inputs:
+        known = read_memory(inputs["before"])
+        new = np.array([content not in known for content in contents_of(ledger["id"])], dtype=bool)
+        if (found := measure_drift(probabilities, new)) is not None:
+            _tell_drift(found, config.pseudo_label.drift_limit, log)
+            figure = answer_drift(probabilities.max(axis=1), probabilities.argmax(axis=1), new, facts.class_names)
+            save_png(figure, out_dir / "drift.png")
 
 
 def selection_of(config: PseudoLabelConfig, calibration: Mapping[str, Any]) -> tuple[Selection, ThresholdKind]:
@@ -201,6 +211,18 @@ def audit(
         ],
         "rounds": [*earlier, this_round],
     }
+
+
+def _tell_drift(found: Drift, limit: float, log: StageLog) -> None:
+    """Are the unlabelled images that have come since like the others? Figures, of which no stage reads."""
+    log.metrics({f"drift.{name}": value for name, value in asdict(found).items()})
+    if found.beyond(limit):
+        log.warning(
+            f"the {found.new:,} new images differ from the {found.known:,} known ones (pseudo_label.drift_limit="
+            f"{limit:g}): predicted classes by {found.class_distance:.2f}, confidence by "
+            f"{found.confidence_distance:.2f} (mean {found.new_confidence:.1%} against {found.known_confidence:.1%}); "
+            "look at drift.png, and label some of them"
+        )
 
 
 def _save_pictures(

@@ -38,9 +38,11 @@ def put_photos(folder: Path, seeds: range, kind: str = "PNG", side: int = 48) ->
         put(folder / f"{seed:04d}.{kind.lower()}", encoded(photo(seed, side, side), kind))
 
 
-def three_colours(folder: Path, per_class: int = 12, test_per_class: int = 0, unlabeled: int = 20) -> Path:
+def three_colours(
+    folder: Path, per_class: int = 12, test_per_class: int = 0, unlabeled: int = 20, *, seed: int = 1
+) -> Path:
     """Noisy pictures of three colours: `labeled/<colour>`, perhaps `test/<colour>`, `unlabeled/` in nested folders."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
 
     def noisy(colour: tuple[int, int, int]) -> bytes:
         pixels = np.asarray(colour) + rng.normal(0, 40, (20, 24, 3))

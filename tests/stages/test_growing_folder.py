@@ -9,7 +9,7 @@ import pytest
 
 from semisup.data.own_images import forget
 from semisup.stages import SPLIT_BEFORE, Silence, load_stage, plan
-from tests.data.corpus import encoded, photo, put, put_photos
+from tests.data.corpus import encoded, photo, put, put_photos, three_colours
 from tests.stages.test_own_images_stages import config_for
 
 
@@ -137,5 +137,29 @@ def test_a_split_of_other_data_is_no_split_before(grown, tmp_path, stage_folders
 
 def test_only_images_of_ones_own_have_a_split_before(grown, tiny_config):
     config, _, _ = grown
-    assert plan(config)[0].upstream == {"before": SPLIT_BEFORE}
-    assert plan(tiny_config)[0].upstream == {}
+    readers = {step.name for step in plan(config) if step.upstream.get("before") == SPLIT_BEFORE}
+    assert readers == {"split", "pseudo_label"}
+    assert not any("before" in step.upstream for step in plan(tiny_config))
+
+
+@pytest.mark.parametrize("colours", [("red", "green", "blue"), ("red",)])
+def test_new_images_that_are_not_like_the_others_are_a_warning(tmp_path, colours):
+    root = three_colours(tmp_path / "photos", test_per_class=2, unlabeled=30)
+    config = config_for(root)
+    split(config, tmp_path / "first")
+    for colour in colours:
+        others = three_colours(tmp_path / f"more {colour}", unlabeled=90 // len(colours), seed=7)
+        for file in (others / "unlabeled").rglob(f"{colour} *.png"):
+            put(root / "unlabeled" / "later" / file.name, file.read_bytes())
+    split(config, tmp_path / "second", tmp_path / "first")
+    folders, log = {"split": tmp_path / "second"}, Listener()
+    for name, inputs in (("baseline", {}), ("pseudo_label", {"before": tmp_path / "first"})):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        teacher = {"teacher": folders["baseline"]} if inputs else {}
+        load_stage(name)(config, {"split": folders["split"], **teacher, **inputs}, folders[name], log)
+    forget()
+    assert log.figures["drift.new"] == log.figures["drift.known"] == 90
+    assert (folders["pseudo_label"] / "drift.png").exists()
+    told = any("differ from the 90 known ones" in line for line in log.warnings)
+    assert told == (colours == ("red",))
