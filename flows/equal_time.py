@@ -11,7 +11,7 @@ def overrides_for(seconds: float) -> tuple[str, ...]:
     Labels alone are learnt by heart when time is long: the epoch of least validation loss is kept.
     """
     return (
-        f"baseline.budget={seconds:g}s",
+        f"baseline.budget={round(seconds, 3)}s",
         "baseline.epochs=20",
         "baseline.early_stopping.keep=best",
         "baseline.early_stopping.monitor=loss",

@@ -50,6 +50,19 @@ def small_cnn(
     image_shape: tuple[int, int, int], num_classes: int, width: float, dropout: float, batch_norm: bool
 ) -> nn.Sequential:
     """The fast one: strides instead of pooling, and no stride where the map would get a side below 4."""
+    return _strided_cnn(image_shape, num_classes, width, dropout, batch_norm, paired=False)
+
+
+def paired_cnn(
+    image_shape: tuple[int, int, int], num_classes: int, width: float, dropout: float, batch_norm: bool
+) -> nn.Sequential:
+    """`small_cnn` with a second convolution behind each: three pairs, of which the first one strides."""
+    return _strided_cnn(image_shape, num_classes, width, dropout, batch_norm, paired=True)
+
+
+def _strided_cnn(
+    image_shape: tuple[int, int, int], num_classes: int, width: float, dropout: float, batch_norm: bool, *, paired: bool
+) -> nn.Sequential:
     channels, height, breadth = image_shape
     layers: list[nn.Module] = []
     for kernel, filters in ((5, 16), (3, 32), (3, 64)):
@@ -59,6 +72,8 @@ def small_cnn(
         layers += _convolution(
             channels, outputs, kernel=kernel, stride=stride, padding=kernel // 2, batch_norm=batch_norm
         )
+        if paired:
+            layers += _convolution(outputs, outputs, kernel=3, stride=1, padding=1, batch_norm=batch_norm)
         channels = outputs
     flat = channels * height * breadth
     return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(flat, num_classes))
@@ -88,25 +103,6 @@ def vgg_small(
         if isinstance(layer, nn.Conv2d):
             # Torch's own weights shrink the signal at every layer, and without batch norm nothing undoes it.
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    flat = channels * height * breadth
-    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(flat, num_classes))
-
-
-def paired_cnn(
-    image_shape: tuple[int, int, int], num_classes: int, width: float, dropout: float, batch_norm: bool
-) -> nn.Sequential:
-    """`small_cnn` with a second convolution behind each: three pairs, of which the first one strides."""
-    channels, height, breadth = image_shape
-    layers: list[nn.Module] = []
-    for kernel, filters in ((5, 16), (3, 32), (3, 64)):
-        stride = 2 if (min(height, breadth) + 1) // 2 >= SMALLEST_MAP else 1
-        height, breadth = -(-height // stride), -(-breadth // stride)
-        outputs = _scaled(filters, width)
-        layers += _convolution(
-            channels, outputs, kernel=kernel, stride=stride, padding=kernel // 2, batch_norm=batch_norm
-        )
-        layers += _convolution(outputs, outputs, kernel=3, stride=1, padding=1, batch_norm=batch_norm)
-        channels = outputs
     flat = channels * height * breadth
     return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(flat, num_classes))
 

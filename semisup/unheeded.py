@@ -1,15 +1,11 @@
 """Warnings of options that change nothing: somebody set them and believes in them."""
 
-from semisup.config import JointConfig, PipelineConfig, PolicyConfig, PseudoLabelConfig, UncertaintyConfig, ViewsConfig
+from semisup.config import JointConfig, PipelineConfig, PolicyConfig, PseudoLabelConfig
 
 CHOICES = ("top_share", "max_disagreement", "share_per_round")
 """Options of `pseudo_label` that decide which labels are accepted."""
-OPINIONS: dict[str, object] = {
-    "distribution_alignment": False,
-    "test_time": ViewsConfig(),
-    "uncertainty": UncertaintyConfig(),
-}
-"""Options of `pseudo_label` that change what the ledger says of an image, and their values when left out."""
+OPINIONS = ("distribution_alignment", "test_time", "uncertainty")
+"""Options of `pseudo_label` that change what the ledger says of an image."""
 METHODS_OF = {
     "threshold": {"fixmatch", "flexmatch"},
     "fairness_weight": {"freematch"},
@@ -76,8 +72,8 @@ def _of_the_ledger(config: PipelineConfig) -> list[str]:
         warnings += [
             f"pseudo_label.{name} is set, but {method} does not ask the ledger; leave it out, or use "
             "joint.policy.ledger_share: 0.5"
-            for name, default in OPINIONS.items()
-            if getattr(ledger, name) != default
+            for name in OPINIONS
+            if getattr(ledger, name) != getattr(defaults, name)
         ]
     return warnings
 

@@ -11,7 +11,7 @@ from semisup.errors import UserError
 from semisup.randomness import numpy_generator
 from semisup.stages import Silence, baseline
 from semisup.stages.files import DatasetFacts, fresh_model, load_model
-from semisup.stages.split import PATCH_IMAGES, patch_covariance
+from semisup.stages.split import MOST_PATCHES, patch_covariance
 from tests.variants import changed
 
 
@@ -44,7 +44,7 @@ def test_the_covariance_of_patches_is_that_of_numpy(channels):
 
 
 def test_of_many_images_some_are_looked_at_from_the_first_to_the_last():
-    images = torch.zeros(PATCH_IMAGES * 2 - 1, 1, 2, 2, dtype=torch.uint8)
+    images = torch.zeros(2 * MOST_PATCHES - 1, 1, 2, 2, dtype=torch.uint8)
     images[::2] = torch.tensor([[[[0, 255], [0, 0]]]], dtype=torch.uint8)  # these are the ones looked at: all equal
     assert np.abs(patch_covariance(images, torch.arange(len(images)), [0.0], [1.0])).max() < 1e-12
 

@@ -31,8 +31,12 @@ from semisup.randomness import derive_seed, numpy_generator
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, ids_for_test, pool_of
 
-PATCH_IMAGES = 1024
-"""They hold about a million patches."""
+MOST_PATCHES = 2**20
+"""From so many a covariance of a dozen numbers is known; large images hold that many in a few."""
+
+Roles = NDArray[np.object_]
+Leaks = dict[int, tuple[Role, int]]
+"""As :func:`find_leaks` finds them."""
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -48,13 +52,13 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     if before is not None and DatasetFacts.read(before).name != config.data.name:
         before = None  # of a data set that never changes
     known = read_memory(before) if before else {}
-    split = plan(config, pool, test_ids, known)
+    split, leaks, drawn = _plan(config, pool, test_ids, known)
     facts = describe(config, pool, split)
     split.write(out_dir / "split.parquet")
     facts.write(out_dir)
     save_png(class_counts(facts.class_counts, facts.class_names), out_dir / "class_counts.png")
     if config.data.name == "folder":
-        _tell_what_is_left_out(config, pool, known, out_dir, log)
+        _tell_what_is_left_out(config, duplicates_table(pool.ids, test_ids, drawn, leaks), out_dir, log)
     if before:
         write_memory(known, split, out_dir)
         _tell_what_changed(_changes(before, known, split, [*pool.ids, *test_ids], facts), out_dir, log)
@@ -79,11 +83,19 @@ def plan(
         UserError: as in :func:`semisup.data.split.draw_roles` and :func:`semisup.data.split.long_tail`; or copies of
             validation or test images were all that a class, or the unlabelled images, had.
     """
-    roles = _draw(config, pool, before or {})
-    if config.data.name == "folder" and config.data.duplicates == "remove":
-        roles[list(_leaks(config, roles))] = REMOVED
+    return _plan(config, pool, test_ids, before or {})[0]
+
+
+def _plan(
+    config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: Mapping[str, Role]
+) -> tuple[Split, Leaks, Roles]:
+    """The split, the copies that leak, and the roles (N,) that all images had before such copies were removed."""
+    drawn = _draw(config, pool, before)
+    leaks, roles = _leaks(config, drawn) if config.data.name == "folder" else {}, drawn.copy()
+    if leaks and config.data.duplicates == "remove":
+        roles[list(leaks)] = REMOVED
         _check_what_remains(config, pool, roles)
-    return Split.build(pool.ids, pool.labels.numpy(), roles, test_ids)
+    return Split.build(pool.ids, pool.labels.numpy(), roles, test_ids), leaks, drawn
 
 
 def _draw(config: PipelineConfig, pool: ImageSet, before: Mapping[str, Role]) -> NDArray[np.object_]:
@@ -111,7 +123,7 @@ def _draw(config: PipelineConfig, pool: ImageSet, before: Mapping[str, Role]) ->
     )
 
 
-def _leaks(config: PipelineConfig, roles: NDArray[np.object_]) -> dict[int, tuple[Role, int]]:
+def _leaks(config: PipelineConfig, roles: Roles) -> Leaks:
     own = own_images(config.data)
     return find_leaks(roles, own.groups, own.test_groups)
 
@@ -131,13 +143,9 @@ def _check_what_remains(config: PipelineConfig, pool: ImageSet, roles: NDArray[n
         )
 
 
-def _tell_what_is_left_out(
-    config: PipelineConfig, pool: ImageSet, known: Mapping[str, Role], out_dir: Path, log: StageLog
-) -> None:
-    own, roles = own_images(config.data), _draw(config, pool, known)
+def _tell_what_is_left_out(config: PipelineConfig, copies: pd.DataFrame, out_dir: Path, log: StageLog) -> None:
+    own = own_images(config.data)
     own.broken.to_csv(out_dir / "broken_files.csv", index=False)
-    leaks = _leaks(config, roles)
-    copies = duplicates_table(pool.ids, own.test.ids, roles, leaks)
     copies.to_csv(out_dir / "duplicates.csv", index=False)
     log.metrics({"broken_files": len(own.broken), "leaking_copies": len(copies)})
     for warning in own.warnings:
@@ -230,22 +238,26 @@ def channel_statistics(images: Tensor, indices: Tensor) -> tuple[list[float], li
 
 
 def patch_covariance(images: Tensor, indices: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[list[float]]:
-    """(K, K), K = 4C: covariance of all 2×2 patches of at most PATCH_IMAGES of the images (N, C, H, W) at `indices`.
+    """(K, K), K = 4C: covariance of the 2×2 patches of images (N, C, H, W) at `indices`, of about MOST_PATCHES at most.
 
-    They are spread evenly over `indices` (n,) and normalised as the network gets them; a patch is flattened channel by
-    channel. Images that hold no patch give the identity.
+    The images are spread evenly over `indices` (n,) and normalised as the network gets them; a patch is flattened
+    channel by channel. Images that hold no patch give the identity.
     """
     size = images.shape[1] * PATCH**2
-    if min(images.shape[2:]) < PATCH:
+    down, across = (side - PATCH + 1 for side in images.shape[2:])
+    if min(down, across) < 1:
         return torch.eye(size).tolist()
-    spread = torch.linspace(0, len(indices) - 1, min(len(indices), PATCH_IMAGES), dtype=torch.float64).round().long()
+    looked_at = min(len(indices), -(-MOST_PATCHES // (down * across)))
+    spread = torch.linspace(0, len(indices) - 1, looked_at, dtype=torch.float64).round().long()
     chosen = indices.sort().values[spread]
     center, width = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (mean, std))
     width = width.clamp(min=1e-12)  # of a channel without contrast there is nothing to widen
-    count, total, products = 0, torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
-    for part in chosen.split(64):
+    total, products = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
+    for part in chosen.split(-(-MOST_PATCHES // (16 * down * across))):
         pixels = (gather(images, part).double() / 255 - center) / width
         patches = pixels.unfold(2, PATCH, 1).unfold(3, PATCH, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, size)
-        count, total, products = count + len(patches), total + patches.sum(dim=0), products + patches.T @ patches
+        total += patches.sum(dim=0)
+        products += patches.T @ patches
+    count = looked_at * down * across
     covariance: list[list[float]] = (products / count - torch.outer(total / count, total / count)).tolist()
     return covariance

@@ -75,14 +75,6 @@ def test_student_teacher_and_validation_compute_in_it_and_policies_and_weights_a
     assert {value.dtype for value in model.parameters()} == {torch.float32}
 
 
-def test_weights_that_the_teacher_just_used_without_gradients_still_learn():
-    """A cast that was kept from a pass without gradients would cut the next pass off from its weights."""
-    model = Watched([])
-    before = [value.detach().clone() for value in model.parameters()]
-    fit(model, "bfloat16", teacher="self", mixup=1.0)
-    assert all((value != old).any() for value, old in zip(model.parameters(), before, strict=True))
-
-
 def test_the_first_loss_is_that_of_a_network_rounded_to_bfloat16():
     """With a rate of nearly zero the loss is that of the initial weights: rounded, and near the exact one."""
     config = TrainConfig.model_validate(
@@ -94,9 +86,8 @@ def test_the_first_loss_is_that_of_a_network_rounded_to_bfloat16():
         exact = F.cross_entropy(model.network.train()(LABELED.images), LABELED.labels).item()
         with torch.autocast("cpu", torch.bfloat16):
             rounded = F.cross_entropy(model.network(LABELED.images).float(), LABELED.labels).item()
-    assert result.history[0]["train_loss"] == pytest.approx(rounded, abs=1e-3)
-    assert result.history[0]["train_loss"] == pytest.approx(exact, abs=0.05)
-    assert abs(rounded - exact) > 1e-6
+    assert abs(rounded - exact) > 1e-4  # or the two could not be told apart
+    assert result.history[0]["train_loss"] == pytest.approx(rounded, abs=abs(rounded - exact) / 4)
 
 
 @pytest.mark.parametrize(
