@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 Unit: TypeAlias = Literal["steps", "CPU seconds", "seconds"]
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+Agreement: TypeAlias = Callable[[float], float]
 TICKS = 10_000.0
 """What the whole of a time budget counts: the schedules see steps, and a second is none."""
 
@@ -48,15 +49,19 @@ class Budget:
         """Do two trainings with it end after the same step? No two seconds hold the same work."""
         return self.unit == "steps"
 
-    def clock(self) -> "Clock":
-        """What tells how much of it is spent."""
+    def clock(self, summed: Agreement = float, of_first: Agreement = float) -> "Clock":
+        """What tells how much of it is spent.
+
+        Where several processes train together, `summed` makes one number of the CPU seconds of all of them, and
+        `of_first` takes the first one's seconds on the wall: they must all stop at the same step.
+        """
         match self.unit:
             case "steps":
                 return StepClock(int(self.amount))
             case "CPU seconds":
-                return TimeClock(self.amount, time.process_time)
+                return TimeClock(self.amount, lambda: summed(time.process_time()))
             case "seconds":
-                return TimeClock(self.amount, time.perf_counter)
+                return TimeClock(self.amount, lambda: of_first(time.perf_counter()))
 
 
 class Clock(Protocol):

@@ -68,7 +68,11 @@ class Mixing:
 
     def __call__(self, values: Tensor) -> Tensor:
         """lam · values + (1 - lam) · values[partner], float32, for images (B, C, H, W) or targets (B, C)."""
-        return torch.lerp(values[self.partner].float(), values.float(), self.lam)
+        return self.blend(values, values[self.partner])
+
+    def blend(self, values: Tensor, partners: Tensor) -> Tensor:
+        """lam · values + (1 - lam) · partners, float32, where the partners' values are at hand."""
+        return torch.lerp(partners.float(), values.float(), self.lam)
 
 
 def draw_mixing(batch_size: int, alpha: float, rng: np.random.Generator, device: torch.device | None = None) -> Mixing:

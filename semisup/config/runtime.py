@@ -14,7 +14,11 @@ class RuntimeConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes CUDA where it is present."""
     threads: PositiveInt | None = None
-    """CPU threads of torch; unset: all cores. Bits are the same only for the same number of threads."""
+    """CPU threads of torch, of all processes together; unset: all cores. Bits are the same only for the same number."""
+    processes: PositiveInt = 1
+    """Processes that train the baseline and the student together, each with its share of every batch, of the threads,
+    and with a GPU of its own where there are some. They take ten seconds to begin. Floating point and dropout apart,
+    the result is that of one process."""
     channels_last: bool = False
     """Keep each pixel's channels together in memory: convolutions are then faster on most processors and GPUs."""
     parallel_members: PositiveInt = 2

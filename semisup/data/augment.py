@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semisup.data.geometry import affine_sample, inside_boxes
+from semisup.data.parts import Part, drawn
 
 PARAMETERS_PER_IMAGE = 8  # rotation, shift x, shift y, scale, shear, flip, hole x, hole y
 KNOTS = 6
@@ -25,6 +26,7 @@ def augment(
     elastic: float = 0.0,
     paste: float = 0.0,
     generator: torch.Generator,
+    part: Part | None = None,
 ) -> Tensor:
     """Every image turned, shifted, zoomed, sheared, bent, flipped and holed by its own amounts; float32 (B, C, H, W).
 
@@ -47,12 +49,13 @@ def augment(
         generator: where every random number comes from: one draw of (B, 8) whatever the amounts, and then what elastic
             and paste need, so that changing one amount leaves the others' draws as they were (but for those of paste,
             which come after elastic's where that is not 0). Nothing is drawn when there is nothing to do.
+        part: which images of a larger batch these are; not with paste, which needs all of them.
     """
     moves = any((rotation, shift, scale, shear, horizontal_flip, elastic))
     if not moves and not cutout and not paste:
         return images.float()
     batch, _, height, width = images.shape
-    uniform = torch.rand(batch, PARAMETERS_PER_IMAGE, generator=generator, device=generator.device).to(images.device)
+    uniform = drawn(torch.rand, (batch, PARAMETERS_PER_IMAGE), generator, part).to(images.device)
     signed = 2 * uniform - 1
     augmented = images.float()
     if moves:
@@ -66,10 +69,11 @@ def augment(
         )
         bend = None
         if elastic:
-            knots = torch.randn(batch, 2, KNOTS, KNOTS, generator=generator, device=generator.device)
+            knots = drawn(torch.randn, (batch, 2, KNOTS, KNOTS), generator, part)
             bend = displacements(elastic * knots.to(images.device), height, width)
         augmented = affine_sample(augmented, matrices, bend)
     if paste:
+        assert part is None, "the partners of a part are elsewhere"
         boxes = torch.rand(batch, 5, generator=generator, device=generator.device).to(images.device)
         partner = torch.randperm(batch, generator=generator, device=generator.device).to(images.device)
         sides = (boxes[:, 0:2] * paste * min(height, width)).round().long() * (boxes[:, 4:5] < 0.5)

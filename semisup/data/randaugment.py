@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from semisup.data import pixel_operations as pixels
+from semisup.data.parts import Part, drawn
 
 Operation = Literal[
     "autocontrast",
@@ -46,7 +47,9 @@ class Draws(NamedTuple):
     """float64 (B, 2), each hole's centre as fractions of width and height, in [0, 1)."""
 
 
-def weak(images: Tensor, *, shift: float, horizontal_flip: bool, generator: torch.Generator) -> Tensor:
+def weak(
+    images: Tensor, *, shift: float, horizontal_flip: bool, generator: torch.Generator, part: Part | None = None
+) -> Tensor:
     """Every image mirrored left and right or not, and shifted by whole pixels, reflected at the edges; uint8.
 
     Args:
@@ -55,9 +58,10 @@ def weak(images: Tensor, *, shift: float, horizontal_flip: bool, generator: torc
             direction. FixMatch: 0.125.
         horizontal_flip: mirror with probability 1/2; never otherwise.
         generator: where every random number comes from: one draw of (B, 3), whatever is asked for.
+        part: which images of a larger batch these are.
     """
     height, width = images.shape[2:]
-    uniform = torch.rand(len(images), 3, generator=generator, device=generator.device).to(images.device)
+    uniform = drawn(torch.rand, (len(images), 3), generator, part).to(images.device)
     columns = _shifted_and_reflected(width, int(shift * width), uniform[:, 0:1])  # (B, W)
     rows = _shifted_and_reflected(height, int(shift * height), uniform[:, 1:2])  # (B, H)
     if horizontal_flip:
@@ -66,7 +70,13 @@ def weak(images: Tensor, *, shift: float, horizontal_flip: bool, generator: torc
 
 
 def randaugment(
-    images: Tensor, *, operations: int, magnitude: float, generator: torch.Generator, cutout: float
+    images: Tensor,
+    *,
+    operations: int,
+    magnitude: float,
+    generator: torch.Generator,
+    cutout: float,
+    part: Part | None = None,
 ) -> Tensor:
     """Every image changed by operations drawn for it, one after the other, and then holed by a grey square; uint8.
 
@@ -81,8 +91,9 @@ def randaugment(
         generator: where every random number comes from, see `draw`.
         cutout: side of the hole, as a fraction of the image's shorter side; the hole's centre is uniform over the
             image's pixels, so part of the hole may lie outside. FixMatch: 0.5. 0 makes none.
+        part: which images of a larger batch these are.
     """
-    draws = draw(len(images), operations, magnitude, generator)
+    draws = draw(len(images), operations, magnitude, generator, part)
     for round_ in range(operations):
         images = _apply_each(images, draws.operations[:, round_], draws.levels[:, round_], draws.signs[:, round_])
     height, width = images.shape[2:]
@@ -92,9 +103,9 @@ def randaugment(
     return images
 
 
-def draw(batch: int, operations: int, magnitude: float, generator: torch.Generator) -> Draws:
+def draw(batch: int, operations: int, magnitude: float, generator: torch.Generator, part: Part | None = None) -> Draws:
     """Everything that chance decides in `randaugment`: one draw of (batch, 3 × operations + 2) uniform numbers."""
-    uniform = torch.rand(batch, 3 * operations + 2, generator=generator, device=generator.device).cpu().double()
+    uniform = drawn(torch.rand, (batch, 3 * operations + 2), generator, part).cpu().double()
     which, level, sign, centres = uniform.split([operations, operations, operations, 2], dim=1)
     return Draws(
         operations=(which * len(OPERATIONS)).long(),

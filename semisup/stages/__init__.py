@@ -198,7 +198,7 @@ def load_stage(  # noqa: PLR0912 -- one case for each stage
         case "baseline":
             from semisup.stages.baseline import run as train_baseline
 
-            return partial(train_baseline, checkpoints=checkpoints)
+            return _perhaps_together("baseline", train_baseline, checkpoints)
         case "member":
             from semisup.stages.member import run as train_member
 
@@ -213,7 +213,7 @@ def load_stage(  # noqa: PLR0912 -- one case for each stage
         case "joint":
             from semisup.stages.joint import run as train_student
 
-            return partial(train_student, checkpoints=checkpoints)
+            return _perhaps_together("joint", train_student, checkpoints)
         case "evaluate":
             from semisup.stages.evaluate import run
         case "evaluate_ensemble":
@@ -230,4 +230,19 @@ def load_stage(  # noqa: PLR0912 -- one case for each stage
             return evaluate_regression  # type: ignore[return-value]
         case _:
             raise ValueError(f"stage {name!r} does not exist; there are {', '.join(STAGES)}")
+    return run
+
+
+def _perhaps_together(
+    name: Literal["baseline", "joint"], alone: Callable[..., None], checkpoints: Path | None
+) -> Stage:
+    """A training stage in this process or, if the config asks for it, in several."""
+
+    def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
+        if config.runtime.processes == 1:
+            return alone(config, inputs, out_dir, log, checkpoints)
+        from semisup.stages.together import run_together
+
+        return run_together(name, config, inputs, out_dir, log, checkpoints=checkpoints)
+
     return run

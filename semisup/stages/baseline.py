@@ -11,12 +11,22 @@ from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, fresh_model, pick_device, save_model
 from semisup.stages.training import EpochReporter, labeled_and_validation, open_checkpoints, save_training
 from semisup.training.loop import train
+from semisup.training.team import ALONE, Team
 
 
 def run(
-    config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog, checkpoints: Path | None = None
+    config: PipelineConfig,
+    inputs: Mapping[str, Path],
+    out_dir: Path,
+    log: StageLog,
+    checkpoints: Path | None = None,
+    *,
+    team: Team = ALONE,
 ) -> None:
-    """Leaves the best epoch's weights, the history and its curves; goes on from what lies in `checkpoints`."""
+    """Leaves the best epoch's weights, the history and its curves; goes on from what lies in `checkpoints`.
+
+    Every process of a `team` makes the same call, and the first one leaves the results.
+    """
     device = pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     labeled, validation = labeled_and_validation(config, split, facts, device)
@@ -32,6 +42,9 @@ def run(
         on_epoch=reporter.on_epoch,
         checkpoints=open_checkpoints(checkpoints, device, log),
         on_resume=reporter.on_resume,
+        team=team,
     )
+    if team.rank:
+        return  # the first process has the same weights
     save_model(config, facts, result.weights, out_dir, stage="baseline")
     save_training(result, config.baseline, out_dir, log, "Baseline: labelled images alone")

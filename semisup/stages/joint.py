@@ -37,15 +37,22 @@ from semisup.stages.files import (
 )
 from semisup.stages.training import EpochReporter, labeled_and_validation, open_checkpoints, save_training
 from semisup.training.loop import UnlabeledTerm, train
+from semisup.training.team import ALONE, Team
 
 
 def run(
-    config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog, checkpoints: Path | None = None
+    config: PipelineConfig,
+    inputs: Mapping[str, Path],
+    out_dir: Path,
+    log: StageLog,
+    checkpoints: Path | None = None,
+    *,
+    team: Team = ALONE,
 ) -> None:
     """Leaves the student's best weights, the history with α and mask rate, and its curves.
 
     `teacher` among the inputs is whose weights the student starts with; without one it starts anew. Training goes on
-    from what lies in `checkpoints`.
+    from what lies in `checkpoints`. Every process of a `team` makes the same call; the first one leaves the results.
     """
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
@@ -96,7 +103,10 @@ def run(
         on_epoch=reporter.on_epoch,
         checkpoints=open_checkpoints(checkpoints, device, log),
         on_resume=reporter.on_resume,
+        team=team,
     )
+    if team.rank:
+        return  # the first process has the same weights
     save_model(config, facts, result.weights, out_dir, stage="joint")
     summary = save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels")
     for warning in training_warnings(summary, joint.alpha_final):

@@ -83,4 +83,27 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
 
         if not torch.cuda.is_available():
             raise UserError("runtime.device='cuda', but torch finds no CUDA device; use 'auto' or 'cpu'")
+    _check_processes(config)
     return Checked(config_warnings(config, pool.num_classes), DataDigests(digest(pool), digest(test)))
+
+
+def _check_processes(config: PipelineConfig) -> None:
+    """Is there an image of every batch, and a GPU if any, for each of the processes?
+
+    Raises:
+        UserError: there is not.
+    """
+    import torch
+
+    processes = config.runtime.processes
+    smallest = min(config.baseline.batch_size, config.joint.batch_size, config.joint.unlabeled_batch_size)
+    if processes > smallest:
+        raise UserError(
+            f"runtime.processes={processes}, but the smallest batch of this config has {smallest} images: a process "
+            f"would be left without; use at most {smallest}"
+        )
+    if config.runtime.device != "cpu" and 0 < torch.cuda.device_count() < processes:
+        raise UserError(
+            f"runtime.processes={processes}, but there are {torch.cuda.device_count()} GPUs, one for each process; "
+            "use fewer processes, or runtime.device: cpu"
+        )

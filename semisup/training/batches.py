@@ -8,6 +8,7 @@ from torch import Tensor
 
 from semisup.config import AugmentConfig
 from semisup.data.augment import augment
+from semisup.data.parts import Part
 from semisup.data.randaugment import randaugment, weak
 from semisup.data.rows import Images
 from semisup.randomness import torch_generator
@@ -85,9 +86,16 @@ class View:
         self.images, self.config = images, config
         self.generator = torch_generator(seed, f"{purpose} augmentation", images.device)
 
-    def __call__(self, indices: Tensor) -> Tensor:
-        """Every image changed in its own way, and in another one at the next call."""
-        return augmented(self.images[indices], self.config, self.generator)
+    def __call__(self, indices: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Every image changed in its own way, and in another one at the next call; of the batch only some `rows` (b,).
+
+        The rows change nothing about how an image looks.
+        """
+        if rows is None:
+            return augmented(self.images[indices], self.config, self.generator)
+        if self.config.paste:  # of another image of the batch, wherever that is needed
+            return augmented(self.images[indices], self.config, self.generator)[rows]
+        return augmented(self.images[indices[rows]], self.config, self.generator, Part(len(indices), rows))
 
     def state(self) -> dict[str, Any]:
         """What decides every view to come, the images themselves apart."""
@@ -98,14 +106,16 @@ class View:
         self.generator.set_state(state["generator"])
 
 
-def augmented(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def augmented(images: Tensor, config: AugmentConfig, generator: torch.Generator, part: Part | None = None) -> Tensor:
     """uint8 images (B, C, H, W) changed as configured, each in its own way; float32, on the 0..255 scale.
 
     Operations on bytes come first (reflected shift, RandAugment), then those that interpolate, cutout last
     (with RandAugment, its grey hole comes first).
     """
     if config.reflect:
-        images = weak(images, shift=config.shift, horizontal_flip=config.horizontal_flip, generator=generator)
+        images = weak(
+            images, shift=config.shift, horizontal_flip=config.horizontal_flip, generator=generator, part=part
+        )
     if config.randaugment:
         images = randaugment(
             images,
@@ -113,6 +123,7 @@ def augmented(images: Tensor, config: AugmentConfig, generator: torch.Generator)
             magnitude=config.magnitude,
             generator=generator,
             cutout=config.cutout,
+            part=part,
         )
     return augment(
         images,
@@ -125,11 +136,12 @@ def augmented(images: Tensor, config: AugmentConfig, generator: torch.Generator)
         elastic=config.elastic,
         paste=config.paste,
         generator=generator,
+        part=part,
     )
 
 
 class ImageStream:
-    """Endless (indices (B,), augmented images float32 (B, C, H, W) on the 0..255 scale) of one set of images.
+    """Endless batches of one set of images: their indices (B,), and how the network sees these (float32, 0..255).
 
     Without `weights` (N,) it goes through the images in random order, again and again; with them every image is drawn
     on its own.
@@ -154,10 +166,9 @@ class ImageStream:
             self.batches = WeightedBatches(weights, batch_size, generator)
         self.view = View(images, config, seed, purpose)
 
-    def __next__(self) -> tuple[Tensor, Tensor]:
-        """The next batch."""
-        indices = next(self.batches).to(self.device, non_blocking=True)
-        return indices, self.view(indices)
+    def __next__(self) -> Tensor:
+        """Indices (B,) of the next batch; `view` shows their images."""
+        return next(self.batches).to(self.device, non_blocking=True)
 
     def state(self) -> dict[str, Any]:
         """What decides every batch to come, the images themselves apart."""

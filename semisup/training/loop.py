@@ -17,7 +17,7 @@ from semisup.data.rows import Images
 from semisup.errors import UserError
 from semisup.pseudo_labels import Policy, State
 from semisup.randomness import derive_seed, numpy_generator
-from semisup.targets import draw_mixing, smooth
+from semisup.targets import Mixing, draw_mixing, smooth
 from semisup.training.batches import ImageStream, View, balancing_weights
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.early_stopping import EarlyStopping
@@ -27,6 +27,7 @@ from semisup.training.predict import validate
 from semisup.training.schedules import alpha_ramp, build_optimizer, lr_factor, set_learning_rate
 from semisup.training.state import Source, TrainingState
 from semisup.training.steps import FIGURES, StepFigures, joint_step, supervised_step
+from semisup.training.team import ALONE, Team
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -87,6 +88,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     on_epoch: Callable[[dict[str, float]], None] = lambda record: None,
     checkpoints: Checkpoints | None = None,
     on_resume: Callable[[int], None] = lambda epoch: None,
+    team: Team = ALONE,
 ) -> TrainingResult:
     """Train `model` in place on the device that holds it and the data; return the weights of its best epoch.
 
@@ -101,12 +103,19 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     `on_resume` is then told the last epoch that need not be repeated, and `on_epoch` gets the records of all epochs
     up to it once more. An epoch's record comes before its checkpoint.
 
+    The processes of a `team` make the same calls with the same arguments, each with its own `model` of the same weights
+    on its own device, and get the same result; `on_epoch`, `on_resume` and `checkpoints` are those of the first.
+    Another number of processes changes what floating point and dropout change, no more.
+
     Raises:
         UserError: the training loss is no longer finite.
     """
     device = labeled.images.device
+    model, forward = team.prepare(model)
     optimizer = build_optimizer(model, config.optimizer, fused=device.type in {"cpu", "cuda"})
-    clock = Budget.parse(config.budget).clock() if config.budget else StepClock(config.epochs * steps_per_epoch)
+    clock: Clock = StepClock(config.epochs * steps_per_epoch)
+    if config.budget:
+        clock = Budget.parse(config.budget).clock(team.summed, team.of_first)
     ema = _averaged(model, config.ema_decay) if config.ema_decay else None
     stopping = EarlyStopping(
         config.early_stopping.monitor,
@@ -133,9 +142,11 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _flushed_denormals():
         # Dropout knows no generator but the global ones; on a CPU, those of idle GPUs are left alone.
-        (torch if device.type == "cuda" else torch.default_generator).manual_seed(derive_seed(seed, "dropout"))
-        if checkpoints and (saved := checkpoints.latest(device.type)):
+        _seed_dropout(device, seed, team)
+        if saved := team.from_first(checkpoints.latest(device.type) if checkpoints else None):
             so_far.restore(saved)
+            if team.rank:
+                _seed_dropout(device, seed, team, epoch=len(so_far.history))  # the first one's generator was restored
             on_resume(len(so_far.history))
             for earlier in so_far.history:
                 on_epoch(earlier)
@@ -150,7 +161,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 alpha = alpha_ramp(epoch, unlabeled.ramp_start, unlabeled.ramp_end, unlabeled.alpha_final)
             sums = torch.zeros(len(FIGURES), device=device)  # on the device: no step waits for a figure
             steps = 0
-            model.train()
+            forward.train()
 
             while steps == 0 or not _is_over(epoch, config.epochs, clock):
                 learning_rate = config.optimizer.lr * lr_factor(
@@ -158,24 +169,26 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 )
                 set_learning_rate(optimizer, learning_rate)
                 mixes = config.mixup.alpha > 0 and so_far.steps % config.mixup.every_n_batches == 0
-                indices, images = next(labeled_stream)
-                targets = labeled_targets(indices)
+                indices = next(labeled_stream)
+                targets, mixing = labeled_targets(indices), None
                 if mixes:
-                    mixing = draw_mixing(len(images), config.mixup.alpha, mixup_rng, device)
-                    images, targets = mixing(images), mixing(targets)
+                    mixing = draw_mixing(len(indices), config.mixup.alpha, mixup_rng, device)
+                    targets = mixing(targets)
+                _, images = seen(labeled_stream.view, indices, mixing, team)
 
                 figures: StepFigures
                 if unlabeled and alpha > 0:
-                    chosen, extra_images = next(unlabeled_stream)
-                    teacher_images = None
-                    if teacher_view and unlabeled.policy.uses_predictions:
-                        teacher_images = teacher_view(chosen)
+                    chosen = next(unlabeled_stream)
                     extra_mixing = None
                     if mixes and unlabeled.mix:
                         extra_mixing = draw_mixing(len(chosen), config.mixup.alpha, mixup_rng, device)
+                    unmixed, extra_images = seen(unlabeled_stream.view, chosen, extra_mixing, team)
+                    teacher_images = unmixed if extra_mixing else None
+                    if teacher_view and unlabeled.policy.uses_predictions:
+                        teacher_images, _ = seen(teacher_view, chosen, None, team)
                     with precision:
                         figures, so_far.policy_state = joint_step(
-                            model,
+                            forward,
                             images,
                             targets,
                             extra_images,
@@ -187,10 +200,11 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                             smoothing=smoothing if unlabeled.smooth else None,
                             teacher=ema.module if ema and unlabeled.teacher == "ema" else None,
                             teacher_images=teacher_images,
+                            team=team,
                         )
                 else:
                     with precision:
-                        figures = supervised_step(model, images, targets)
+                        figures = supervised_step(forward, images, targets, team)
 
                 optimizer.zero_grad()
                 figures.loss.backward()
@@ -204,7 +218,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
 
             kept = ema.module if ema else model
             with precision:
-                validation_loss, validation_accuracy = validate(kept, validation.images, validation.labels)
+                validation_loss, validation_accuracy = validate(kept, validation.images, validation.labels, team=team)
             means = dict(zip(FIGURES, (sums / steps).tolist(), strict=True))
             loss = means["loss"]
             if not math.isfinite(loss + validation_loss):
@@ -234,11 +248,34 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             on_epoch(record)
             if stopping.update(epoch, loss=validation_loss, accuracy=validation_accuracy):
                 so_far.best_weights = {name: value.detach().cpu().clone() for name, value in kept.state_dict().items()}
-            if checkpoints:
+            if checkpoints and team.rank == 0:
                 checkpoints.save_if_due(epoch, so_far.state)
 
     stopped_early = stopping.should_stop and len(so_far.history) < config.epochs
     return TrainingResult(so_far.best_weights, so_far.history, stopping.best_epoch, stopped_early)
+
+
+def seen(view: View, indices: Tensor, mixing: Mixing | None, team: Team) -> tuple[Tensor, Tensor]:
+    """(unmixed, as the student sees them) of this process's share of the images at indices (B,); float32.
+
+    An image's partner may be another process's: it is viewed here as well, and looks the same.
+    """
+    if team.size == 1:
+        images = view(indices)
+        return images, (mixing(images) if mixing else images)
+    share = team.share(len(indices))
+    rows = torch.arange(share.start, share.stop, device=indices.device)
+    if mixing is None:
+        images = view(indices, rows)
+        return images, images
+    images, partners = view(indices, torch.cat([rows, mixing.partner[share]])).split(len(rows))
+    return images, mixing.blend(images, partners)
+
+
+def _seed_dropout(device: torch.device, seed: int, team: Team, epoch: int = 0) -> None:
+    """Every process has its own draws; the first one's are those of a training alone."""
+    purpose = f"dropout {team.rank} after epoch {epoch}" if team.rank else "dropout"
+    (torch if device.type == "cuda" else torch.default_generator).manual_seed(derive_seed(seed, purpose))
 
 
 def _is_over(epoch: int, epochs: int, clock: Clock) -> bool:

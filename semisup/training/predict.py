@@ -11,6 +11,7 @@ from semisup.data.rows import Images
 from semisup.models import deskewed_once
 from semisup.randomness import torch_generator
 from semisup.training.batches import augmented
+from semisup.training.team import ALONE, Team
 
 
 def predict_probabilities(
@@ -86,14 +87,17 @@ def predict_views(
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, images: Images, labels: Tensor, batch_size: int = 1024) -> tuple[float, float]:
+def validate(
+    model: nn.Module, images: Images, labels: Tensor, batch_size: int = 1024, team: Team = ALONE
+) -> tuple[float, float]:
     """(mean cross-entropy in nats, accuracy as a fraction) on images (N, ...) with labels (N,), in eval mode."""
     model.eval()
     loss = torch.zeros((), device=labels.device)
     correct = torch.zeros((), device=labels.device, dtype=torch.int64)
-    for start in range(0, len(images), batch_size):
-        batch, truth = images[start : start + batch_size], labels[start : start + batch_size]
-        logits = model(batch).float()
-        loss += F.cross_entropy(logits, truth, reduction="sum")
-        correct += (logits.argmax(dim=1) == truth).sum()
-    return float(loss) / len(images), float(correct) / len(images)
+    share = team.share(len(images))
+    for start in range(share.start, share.stop, batch_size):
+        rows = slice(start, min(start + batch_size, share.stop))
+        logits = model(images[rows]).float()
+        loss += F.cross_entropy(logits, labels[rows], reduction="sum")
+        correct += (logits.argmax(dim=1) == labels[rows]).sum()
+    return float(team.total(loss)) / len(images), float(team.total(correct)) / len(images)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semisup.losses import joint_loss, soft_cross_entropy
 from semisup.pseudo_labels import Policy, State
 from semisup.targets import Mixing, soft_accuracy
+from semisup.training.team import ALONE, Team
 
 Smoothing = Callable[[Tensor], Tensor]
 
@@ -37,9 +38,12 @@ class StepFigures:
 FIGURES = tuple(field.name for field in fields(StepFigures))
 
 
-def supervised_step(model: nn.Module, images: Tensor, targets: Tensor) -> StepFigures:
-    """Cross-entropy of images (B, C, H, W) against soft targets (B, classes)."""
-    logits = model(images).float()
+def supervised_step(model: nn.Module, images: Tensor, targets: Tensor, team: Team = ALONE) -> StepFigures:
+    """Cross-entropy of images (B, C, H, W) against soft targets (B, classes).
+
+    `images` are this process's share of the batch, `targets` those of the whole one; so are the figures.
+    """
+    logits = team.gather(model(images).float(), len(targets))
     loss = soft_cross_entropy(logits, targets).mean()
     none = torch.zeros((), device=loss.device)
     return StepFigures(loss, soft_accuracy(logits, targets), loss, none, none, none)
@@ -59,22 +63,25 @@ def joint_step(
     smoothing: Smoothing | None,
     teacher: nn.Module | None = None,
     teacher_images: Tensor | None = None,
+    team: Team = ALONE,
 ) -> tuple[StepFigures, State]:
     """L_labelled + alpha · L_unlabelled in one forward pass over both batches, and the policy's next state.
 
-    `mixing` and `smoothing` act on the unlabelled part (the labelled part comes ready). The teacher's labels
-    are made before mixing: a mixed image has no single label worth learning. A policy that looks at predictions
-    gets those of `teacher` (None: the model itself) for `teacher_images` (None: the unlabelled images as the model sees
-    them). They cost a forward pass of their own, in eval mode, unless they are what the model puts out anyway.
+    Images come as the model sees them, mixed ones as well. `mixing` and `smoothing` act on the targets of the
+    unlabelled part (those of the labelled part come ready). A policy that looks at predictions gets those of `teacher`
+    (None: the model itself) for `teacher_images` (None: what the model sees, which must not be mixed then: a mixed
+    image has no single label worth learning). They cost a forward pass of their own, in eval mode, unless they are what
+    the model puts out anyway.
+
+    Images are this process's share of both batches; targets, indices and figures are of the whole ones.
     """
     predictions: Tensor | None = None
-    if policy.uses_predictions and not (teacher is None and teacher_images is None and mixing is None):
+    sizes = [len(targets), len(unlabeled_indices)]
+    if policy.uses_predictions and not (teacher is None and teacher_images is None):
         looked_at = unlabeled_images if teacher_images is None else teacher_images
-        predictions = _predict(model if teacher is None else teacher, looked_at)
-    if mixing is not None:
-        unlabeled_images = mixing(unlabeled_images)
-    together = model(torch.cat([images, unlabeled_images])).float()
-    logits, unlabeled_logits = together.split([len(images), len(unlabeled_images)])
+        predictions = team.gather(_predict(model if teacher is None else teacher, looked_at), sizes[1])
+    together = team.gather(model(torch.cat([images, unlabeled_images])).float(), *sizes)
+    logits, unlabeled_logits = together.split(sizes)
     if predictions is None:
         predictions = unlabeled_logits.detach()
 

@@ -10,7 +10,7 @@ from scipy import stats
 from torch.utils.data import WeightedRandomSampler
 
 from semisup.config import AugmentConfig
-from semisup.training.batches import ImageStream, ShuffledBatches, WeightedBatches, balancing_weights
+from semisup.training.batches import ImageStream, ShuffledBatches, View, WeightedBatches, balancing_weights
 
 NO_AUGMENTATION = AugmentConfig()
 AUGMENTATION = AugmentConfig(rotation=20, shift=0.2)
@@ -70,11 +70,17 @@ def test_an_empty_set_is_refused_before_it_could_loop_for_ever():
         batches(0, 4)
 
 
+def seen(stream: ImageStream) -> tuple[torch.Tensor, torch.Tensor]:
+    """The next batch: its indices, and its images as the network sees them."""
+    indices = next(stream)
+    return indices, stream.view(indices)
+
+
 def test_a_stream_without_augmentation_yields_the_very_images_of_its_indices():
     images = pictures(10)
     stream = ImageStream(images, 4, NO_AUGMENTATION, seed=0, purpose="labeled")
     for _ in range(6):
-        indices, batch = next(stream)
+        indices, batch = seen(stream)
         assert torch.equal(batch, images[indices].float())
 
 
@@ -83,13 +89,13 @@ def test_a_stream_leaves_the_images_that_it_draws_from_as_they_were():
     before = images.clone()
     stream = ImageStream(images, 4, AUGMENTATION, seed=0, purpose="labeled")
     for _ in range(5):
-        next(stream)
+        seen(stream)
     assert torch.equal(images, before)
 
 
 def test_an_image_is_augmented_anew_each_time_it_is_drawn():
     stream = ImageStream(pictures(1), 1, AUGMENTATION, seed=0, purpose="labeled")
-    (_, first), (_, second) = next(stream), next(stream)
+    (_, first), (_, second) = seen(stream), seen(stream)
     assert not torch.equal(first, second)
 
 
@@ -98,13 +104,13 @@ def test_augmentation_does_not_change_which_images_are_drawn():
         ImageStream(pictures(10), 4, config, 0, "labeled") for config in (NO_AUGMENTATION, AUGMENTATION)
     )
     for _ in range(5):
-        assert torch.equal(next(plain)[0], next(augmented)[0])
+        assert torch.equal(seen(plain)[0], seen(augmented)[0])
 
 
 def test_same_seed_and_purpose_give_the_same_stream_and_either_changed_another():
     def first_three(seed: int, purpose: str) -> tuple[torch.Tensor, torch.Tensor]:
         stream = ImageStream(pictures(30), 8, AUGMENTATION, seed, purpose)
-        indices, images = zip(*(next(stream) for _ in range(3)), strict=True)
+        indices, images = zip(*(seen(stream) for _ in range(3)), strict=True)
         return torch.cat(indices), torch.cat(images)
 
     (indices, images), (same_indices, same_images) = first_three(3, "labeled"), first_three(3, "labeled")
@@ -120,7 +126,7 @@ def test_each_augment_field_reaches_the_images():
     images = pictures(16)
     for field, value in fields.items():
         stream = ImageStream(images, 16, AugmentConfig(**{field: value}), seed=0, purpose="labeled")
-        indices, batch = next(stream)
+        indices, batch = seen(stream)
         assert not torch.equal(batch, images[indices].float()), field
 
 
@@ -152,7 +158,24 @@ def test_a_weighted_stream_goes_on_where_its_state_was_taken():
         return ImageStream(pictures(20), 6, AUGMENTATION, 0, "labeled", weights=torch.arange(20.0))
 
     one, other = stream(), stream()
-    next(one)
+    seen(one)
     other.restore(one.state())
     for _ in range(3):
-        assert all(torch.equal(a, b) for a, b in zip(next(one), next(other), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(seen(one), seen(other), strict=True))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        NO_AUGMENTATION,
+        AUGMENTATION,
+        AugmentConfig(elastic=1.0, rotation=5.0),
+        AugmentConfig(reflect=True, shift=0.2, horizontal_flip=True, randaugment=2, cutout=0.4),
+        AugmentConfig(paste=0.6, cutout=0.3),
+    ],
+)
+def test_some_rows_of_a_view_look_as_they_do_in_the_whole_of_it(config):
+    images, indices, rows = pictures(20), torch.randperm(20)[:12], torch.tensor([7, 2, 2, 11])
+    whole, part = (View(images, config, 0, "labeled") for _ in range(2))
+    for _ in range(3):  # and the next draws are the same as well
+        torch.testing.assert_close(part(indices, rows), whole(indices)[rows])

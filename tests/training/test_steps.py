@@ -53,18 +53,22 @@ class StatedWeights(Policy):
         return {"updates": state["updates"] + 1}, self.targets, self.weights
 
 
-def step(model, policy, *, alpha=1.0, mixing=None, smoothing=None, **options):
+def step(model, policy, *, alpha=1.0, mixing=None, smoothing=None, teacher_images=None, **options):
+    """As the loop does it: a mixed image is seen by the student, and unmixed by the teacher."""
+    if mixing is not None and teacher_images is None:
+        teacher_images = EXTRA
     return joint_step(
         model,
         IMAGES,
         TARGETS,
-        EXTRA,
+        EXTRA if mixing is None else mixing(EXTRA),
         INDICES,
         policy=policy,
         state=policy.init(U, CLASSES),
         alpha=alpha,
         mixing=mixing,
         smoothing=smoothing,
+        teacher_images=teacher_images,
         **options,
     )
 

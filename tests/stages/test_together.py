@@ -1,0 +1,207 @@
+"""Training stages in several processes, begun and heard of as the pipeline does it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+from semisup.config import PipelineConfig
+from semisup.errors import UserError
+from semisup.stages import Silence, load_stage, preflight
+from semisup.stages.together import MODULE, WORK, run_together
+from tests.conftest import TINY, process_as_it_was
+
+STAGES = ("baseline", "joint")
+CLOSE = 1e-5
+SGD = {"optimizer": {"name": "sgd", "lr": 0.02}}
+"""Adam divides small gradients by small numbers, and makes much of how floating point rounds them. So do, in time, the
+flat grounds of digits, all of whose pixels cross a rectifier's zero at once: the student learns for a moment only."""
+
+
+def config_of(processes: int, changes: Mapping[str, Any] = {}) -> PipelineConfig:
+    sections: dict[str, Any] = TINY | {"runtime": {"device": "cpu", "threads": processes, "processes": processes}}
+    quick = {"epochs": 3, "ramp_start": 0, "ramp_end": 1}
+    for section, values in ({"baseline": SGD, "joint": SGD | quick} | changes).items():
+        sections[section] = {**sections.get(section, {}), **values}
+    return PipelineConfig.model_validate(sections)
+
+
+class Ear(Silence):
+    """Keeps what it is told, and does something when the first epoch is over."""
+
+    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
+        self.then, self.infos, self.figures, self.last = then, [], {}, (0, 0)
+
+    def info(self, message: str) -> None:
+        self.infos.append(message)
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        self.figures |= {(name, step): value for name, value in values.items()}
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        self.last = (done, total)
+        if done >= 2:
+            self.then()
+
+
+def workers() -> list[psutil.Process]:
+    """The processes that train for this one."""
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE and WORK in process.cmdline()
+    ]
+
+
+def train(
+    processes: int, stage: Any, stage_folders: dict[str, Path], out: Path, *, log: Ear | None = None, **changes: Any
+) -> Path:
+    """Run a stage upon the split and the pseudo-labels of the tiny pipeline; its folder."""
+    inputs = {name: stage_folders[name] for name in ("split", "pseudo_label")}
+    checkpoints = changes.pop("checkpoints", None)
+    out.mkdir(parents=True, exist_ok=True)
+    load_stage(stage, checkpoints)(config_of(processes, changes), inputs, out, log or Ear())
+    return out
+
+
+def weights_in(folder: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(folder / "weights.safetensors")
+
+
+def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, atol=CLOSE, rtol=CLOSE)
+
+
+@pytest.fixture(scope="module")
+def alone(stage_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Stage → what one process left."""
+    with process_as_it_was():
+        return {stage: train(1, stage, stage_folders, tmp_path_factory.mktemp(stage)) for stage in STAGES}
+
+
+@pytest.fixture(scope="module")
+def together(stage_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Ear]]:
+    """Stage → (what two processes left, what they said)."""
+    results = {}
+    with process_as_it_was():
+        for stage in STAGES:
+            log = Ear()
+            results[stage] = train(2, stage, stage_folders, tmp_path_factory.mktemp(stage), log=log), log
+    return results
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_processes_leave_what_one_leaves(stage, together, alone):
+    out = together[stage][0]
+    assert {path.name for path in out.iterdir()} == {path.name for path in alone[stage].iterdir()}
+    assert_close(weights_in(out), weights_in(alone[stage]))
+    histories = [pd.read_parquet(folder / "history.parquet") for folder in (out, alone[stage])]
+    pd.testing.assert_frame_equal(*histories, atol=CLOSE)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_everything_that_the_first_process_says_is_heard_once(stage, together):
+    out, log = together[stage]
+    history = pd.read_parquet(out / "history.parquet")
+    for row in history.to_dict("records"):
+        assert log.figures[("train_loss", row["epoch"])] == pytest.approx(row["train_loss"])
+    assert log.last == (history["epoch"].max(), config_of(2).model_dump()[stage]["epochs"])
+    assert sum("kept epoch" in line for line in log.infos) == 1
+
+
+def test_a_mistake_in_the_processes_is_the_one_line_that_it_is_in_one(stage_folders, tmp_path):
+    far = {"optimizer": {"name": "sgd", "lr": 1e30, "momentum": 0.0}}
+    with pytest.raises(UserError, match=r"^optimizer.lr=1e\+30: the loss is .* training diverged"):
+        train(2, "baseline", stage_folders, tmp_path, baseline=far)
+
+
+def test_a_killed_process_ends_the_stage_in_one_line_and_another_number_of_processes_goes_on(
+    alone, stage_folders, tmp_path
+):
+    def kill() -> None:
+        workers()[-1].kill()
+
+    checkpoints, log = tmp_path / "checkpoints", Ear()
+    with pytest.raises(UserError, match=r"runtime.processes=2: process \d was killed \(SIGKILL\)"):
+        train(2, "baseline", stage_folders, tmp_path / "killed", log=Ear(then=kill), checkpoints=checkpoints)
+    assert not workers()
+    out = train(1, "baseline", stage_folders, tmp_path / "out", log=log, checkpoints=checkpoints)
+    assert log.infos[0].startswith("resumed after epoch")
+    assert_close(weights_in(out), weights_in(alone["baseline"]))
+
+
+@pytest.mark.slow
+def test_processes_end_with_an_interrupted_stage(stage_folders, tmp_path):
+    seen: list[psutil.Process] = []
+
+    def interrupt() -> None:
+        seen.extend(workers())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(2, "baseline", stage_folders, tmp_path, log=Ear(then=interrupt))
+    assert len(seen) == 2
+    assert not psutil.wait_procs(seen, timeout=20)[1]
+
+
+@pytest.mark.slow
+def test_processes_end_when_whoever_waits_for_them_is_killed(stage_folders, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(config_of(2, {"baseline": {"epochs": 9999}}).model_dump(mode="json")))
+    code = (
+        "import sys; from pathlib import Path; from semisup.config_files import load_config\n"
+        "from semisup.stages import Silence, load_stage\n"
+        "config, split, out = map(Path, sys.argv[1:])\n"
+        "load_stage('baseline')(load_config(config, []), {'split': split}, out, Silence())\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, config, stage_folders["split"], tmp_path])
+    try:
+        deadline, family = time.monotonic() + 120, []
+        while sum(WORK in process.cmdline() for process in family) < 2:
+            assert time.monotonic() < deadline
+            assert parent.poll() is None
+            time.sleep(0.2)
+            family = psutil.Process(parent.pid).children(recursive=True)
+    finally:
+        parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert not psutil.wait_procs(family, timeout=60)[1]
+
+
+@pytest.mark.slow
+def test_two_machines_train_together_by_the_environment_of_torchs_launcher(alone, stage_folders, tmp_path, monkeypatch):
+    # Two launchers here, each of one process, that find each other as those of two machines would.
+    meeting = {"PET_NNODES": "2", "PET_RDZV_BACKEND": "c10d", "PET_RDZV_ENDPOINT": "localhost:29471"}
+    for name, value in meeting.items():
+        monkeypatch.setenv(name, value)
+    others: list[subprocess.Popen[bytes]] = []
+
+    class Person(Ear):
+        def info(self, message: str) -> None:
+            if "on each of the others: python -m" in message:
+                folder = message.partition(f"{MODULE} ")[2]
+                others.append(subprocess.Popen([sys.executable, "-m", MODULE, folder], env=os.environ))
+
+    inputs, out = {"split": stage_folders["split"]}, tmp_path / "out"
+    out.mkdir()
+    run_together("baseline", config_of(1), inputs, out, Person(), checkpoints=tmp_path / "checkpoints")
+    assert others[0].wait(60) == 0
+    assert_close(weights_in(out), weights_in(alone["baseline"]))
+
+
+def test_more_processes_than_the_smallest_batch_has_images_are_refused_before_anything_runs():
+    with pytest.raises(UserError, match=r"runtime.processes=26, but the smallest batch of this config has 25 images"):
+        preflight.check(config_of(26))

@@ -1,0 +1,115 @@
+"""Trainings in two and three real processes against the same trainings in one."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from semisup.training.team import ALONE, Processes
+from tests.conftest import process_as_it_was
+from tests.training import team_cases
+from tests.training.team_cases import Always, CutError, cases, fit
+
+SIZES = (2, 3)
+CLOSE = 1e-5
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, tuple[Path, list[dict[str, Any]]]]]:
+    """Number of processes → (their folder, what each of them came to)."""
+    results = {}
+    with process_as_it_was():
+        torch.set_num_threads(1)
+        for size in SIZES:
+            folder = tmp_path_factory.mktemp(f"together{size}")
+            with suppress(CutError):
+                fit("everything", ALONE, Always(folder / "cut alone"), cut_after=3)
+            processes = [
+                subprocess.Popen(
+                    [sys.executable, "-m", team_cases.__name__, str(rank), str(size), str(folder)], cwd=PROJECT
+                )
+                for rank in range(size)
+            ]
+            try:
+                assert [process.wait(120) for process in processes] == [0] * size
+            finally:
+                for process in processes:
+                    process.kill()
+            results[size] = folder, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
+        yield results
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Any]:
+    with process_as_it_was():
+        torch.set_num_threads(1)
+        return {name: fit(name, ALONE) for name in cases()}
+
+
+def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        torch.testing.assert_close(
+            value, theirs[name], atol=CLOSE, rtol=CLOSE, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", cases())
+def test_processes_together_come_to_the_weights_and_figures_of_one(name, size, together, alone):
+    result, weights = alone[name]
+    theirs = together[size][1][0][name]
+    assert_close(theirs["weights"], weights)
+    assert_close(theirs["best"], result.weights)
+    for ours, record in zip(result.history, theirs["history"], strict=True):
+        for key in ours.keys() - {"seconds"}:
+            assert record[key] == pytest.approx(ours[key], abs=CLOSE), key
+
+
+def test_the_cases_can_tell_policies_apart(alone):
+    ends = [weights["body.4.weight"] for _, weights in alone.values()]
+    for place, one in enumerate(ends):
+        assert all((one - other).abs().max() > 100 * CLOSE for other in ends[:place])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_all_processes_hold_the_same_bits(size, together):
+    first, *others = together[size][1]
+    for other in others:
+        for name, case in first.items():
+            for key in ("weights", "best"):
+                assert all(torch.equal(value, other[name][key][which]) for which, value in case[key].items()), name
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_training_goes_on_with_another_number_of_processes(size, together, alone):
+    result, weights = alone["everything"]
+    folder, results = together[size]
+    assert_close(results[0]["resumed"]["weights"], weights)  # cut off alone
+    continued, theirs = fit("everything", ALONE, Always(folder / "cut together"))
+    assert_close(theirs, weights)
+    assert_close(continued.weights, result.weights)
+    assert len(continued.history) == len(result.history)
+
+
+@pytest.mark.parametrize("unit", ["s", "s wall"])
+def test_a_budget_of_time_ends_in_all_processes_at_the_same_step(unit, together):
+    for size in SIZES:
+        steps = [[record["steps"] for record in result[unit]["history"]] for result in together[size][1]]
+        assert all(other == steps[0] for other in steps)
+
+
+@given(count=st.integers(0, 50), size=st.integers(1, 9))
+def test_shares_cover_everything_once_and_are_even(count, size):
+    shares = [Processes(rank, size, torch.device("cpu")).share(count) for rank in range(size)]
+    assert [number for share in shares for number in range(share.start, share.stop)] == list(range(count))
+    lengths = [share.stop - share.start for share in shares]
+    assert max(lengths) - min(lengths) <= 1
