@@ -2,7 +2,9 @@
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ def kept_rows(name: str, key: str, order: Sequence[str]) -> list[dict[str, Any]]
     """What `results/NAME.json` holds of the rows whose `key` is among these, in this order."""
     path = RESULTS / f"{name}.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    return sorted((row for row in rows if row[key] in order), key=lambda row: order.index(row[key]))
+    return sorted((row for row in rows if row.get(key) in order), key=lambda row: order.index(row[key]))
 
 
 def machine() -> dict[str, Any]:
@@ -43,3 +45,58 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Two sides that took turns: the median over the turns, and how far it scattered."""
+
+    what: str
+    goal: str
+    """Such as "≤ 1.03"."""
+    median: float
+    lowest: float
+    highest: float
+    turns: int
+
+    @classmethod
+    def of(cls, what: str, ours: Sequence[float], theirs: Sequence[float], goal: str) -> "Ratio":
+        """Turn by turn, the first number through the second."""
+        values = [one / other for one, other in zip(ours, theirs, strict=True)]
+        return cls(what, goal, statistics.median(values), min(values), max(values), len(values))
+
+    @property
+    def met(self) -> bool:
+        """Is the median as the goal says?"""
+        sign, limit = self.goal.split()
+        return self.median <= float(limit) if sign == "≤" else self.median >= float(limit)
+
+
+def in_turns(sides: Mapping[str, Callable[[], float]], turns: int) -> dict[str, list[float]]:
+    """What each side measured in each turn; one turn before them warms up."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(turns + 1):
+        for name, side in sides.items():
+            seconds = side()
+            if turn:
+                times[name].append(seconds)
+    return times
+
+
+def publish_ratios(name: str, ratios: Sequence[Ratio], note: str = "") -> None:
+    """Print them beside their goals and the figures of before, and keep them as `results/NAME.json`."""
+    before = {row["what"]: row["median"] for row in kept_rows(name, "what", [ratio.what for ratio in ratios])}
+    rows = [
+        {
+            "what": ratio.what,
+            "goal": ratio.goal,
+            "median": ratio.median,
+            "lowest": ratio.lowest,
+            "highest": ratio.highest,
+            "turns": ratio.turns,
+            "goal met": "yes" if ratio.met else "NO",
+            "median before": before.get(ratio.what, "–"),
+        }
+        for ratio in ratios
+    ]
+    publish(name, rows, note or "ratios turn by turn in one run")
