@@ -51,6 +51,8 @@ def lineage_for(step: Step, config: PipelineConfig, upstream: Mapping[str, Refer
     inputs = {role: reference.output_digest for role, reference in upstream.items()}
     lineage = lineage_of(step.stage, config, SECTIONS[step.stage], inputs, digests.seen_by(step.stage))
     read = {key: value for key, value in lineage.config.items() if key not in UNREAD.get(step.stage, ())}
+    if digests.weights and "model" in SECTIONS[step.stage]:
+        read["model.weights"] = digests.weights[:16]
     if step.number is not None:
         read["step.number"] = step.number
     return replace(lineage, config=read)

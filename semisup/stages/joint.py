@@ -10,7 +10,6 @@ from torch import Tensor
 
 from semisup.checks import training_warnings
 from semisup.config import JointConfig, PipelineConfig
-from semisup.data.rows import on_device
 from semisup.data.split import Split
 from semisup.errors import UserError
 from semisup.pseudo_labels import Policy
@@ -27,15 +26,16 @@ from semisup.randomness import derive_seed
 from semisup.stages import StageLog
 from semisup.stages.files import (
     DatasetFacts,
+    describe_network,
     fresh_model,
     load_model,
     pick_device,
     pool_of,
     read_json,
     save_model,
-    training_images,
 )
-from semisup.stages.training import EpochReporter, labeled_and_validation, open_checkpoints, save_training
+from semisup.stages.learner import learner
+from semisup.stages.training import EpochReporter, open_checkpoints, save_training
 from semisup.training.loop import UnlabeledTerm, train
 
 
@@ -49,19 +49,22 @@ def run(
     """
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    images = pool_of(config, facts).images
-    labeled, validation = labeled_and_validation(config, split, facts, device)
-
     ledger = pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet")
     round_number = int(ledger["round"].iloc[0])
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
     indices, policy = unlabeled_part(
         joint, split, ledger, facts.num_classes, device, starts_as_teacher="teacher" in inputs
     )
+    student = fresh_model(config, facts, f"student{of_round}")
+    if "teacher" in inputs:
+        _check_alike(config, inputs["teacher"])
+        student.load_state_dict(load_model(inputs["teacher"]).state_dict())
+    learns = learner(config, joint, student.to(device), pool_of(config, facts), log)
+    labeled = learns.examples(split, "labeled", device)
     unlabeled = None
     if len(indices):
         unlabeled = UnlabeledTerm(
-            training_images(config, on_device(images, indices, device)),
+            learns.shown(indices, device),
             policy,
             batch_size=joint.unlabeled_batch_size,
             alpha_final=joint.alpha_final,
@@ -79,16 +82,12 @@ def run(
         steps_per_epoch = math.ceil(len(indices) / joint.unlabeled_batch_size)
     else:
         steps_per_epoch = math.ceil(len(labeled.images) / joint.batch_size)
-    student = fresh_model(config, facts, f"student{of_round}")
-    if "teacher" in inputs:
-        _check_alike(config, inputs["teacher"])
-        student.load_state_dict(load_model(inputs["teacher"]).state_dict())
     reporter = EpochReporter(log, joint.epochs)
     result = train(
-        student.to(device),
+        learns.network,
         joint,
         labeled,
-        validation,
+        learns.examples(split, "validation", device),
         num_classes=facts.num_classes,
         steps_per_epoch=steps_per_epoch,
         seed=derive_seed(config.seed, f"joint{of_round}"),
@@ -97,7 +96,7 @@ def run(
         checkpoints=open_checkpoints(checkpoints, device, log),
         on_resume=reporter.on_resume,
     )
-    save_model(config, facts, result.weights, out_dir, stage="joint")
+    save_model(config, facts, learns.weights(result.weights), out_dir, stage="joint")
     summary = save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels")
     for warning in training_warnings(summary, joint.alpha_final):
         log.warning(warning)
@@ -112,7 +111,7 @@ def _check_alike(config: PipelineConfig, teacher: Path) -> None:
     theirs, start = read_json(teacher / "model.json"), f"joint.start={config.joint.start!r}"
     if theirs["stage"] == "ensemble":
         raise UserError(f"{start}, but the teacher is an ensemble, whose weights no student can take; use start: fresh")
-    for key, ours in config.model.model_dump(mode="json").items():
+    for key, ours in describe_network(config).items():
         if theirs.get(key, ours) != ours:
             raise UserError(
                 f"{start}, but model.{key} is {ours!r} and that of the teacher {theirs[key]!r}; use the same, or "
