@@ -61,7 +61,7 @@ def features_key(model: Classifier, images: ImageSet, part: Part) -> str:
 
     What the images are called, their labels and the last layer decide nothing.
     """
-    sha = hashlib.sha256(repr(model.backbone).partition(head_name(model.backbone))[0].encode())
+    sha = hashlib.sha256(repr(model.backbone).replace(repr(model.head), "").encode())
     head = f"backbone.{head_name(model.backbone)}."
     for name, value in model.state_dict().items():
         if not name.startswith(head):
