@@ -32,7 +32,7 @@ from semisup.data.rows import gather, map_images
 
 TURNS = 5
 BATCH = 256
-PER_CLASS = 500
+PER_CLASS = 2000
 SIDE = 32
 MILLION = 1_000_000
 OURS = "ours"
@@ -56,8 +56,8 @@ def main() -> None:
         publish(
             "images_memory",
             [million(Path(scratch))],
-            "one epoch of shuffled batches of 1,024 from a mapped file; anonymous memory is the process's own, the rest "
-            "of the resident memory are files that the system may take back; goal: below 2 GB",
+            "one epoch of shuffled batches of 1,024 from a mapped file; anonymous memory is the process's own, the "
+            "rest of the resident memory are files that the system may take back; goal: below 2 GB",
         )
 
 

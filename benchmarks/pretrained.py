@@ -46,15 +46,16 @@ def main() -> None:
         publish(
             "pretrained",
             rows,
-            f"{LABELS} labels for each of {len(OTHERS)} classes of CIFAR-10, {arguments.seeds} seeds, one thread; resnet18 at "
-            f"32×32, pretrained for {seconds:.0f} CPU s on 24,500 images of the other 5 classes (validation accuracy there "
-            f"{accuracy:.1%}), which no side's seconds hold; every seed computes the features anew",
+            f"{LABELS} labels for each of {len(OTHERS)} classes of CIFAR-10, {arguments.seeds} seeds, one thread; "
+            f"resnet18 at 32×32, pretrained for {seconds:.0f} CPU s on 24,500 images of the other 5 classes "
+            f"(validation accuracy there {accuracy:.1%}), which no side's seconds hold; each seed computes its features "
+            "anew",
         )
         publish(
             "pretrained_round",
             bench.rounds(weights),
-            "CPU seconds of pseudo_label and joint (500 steps of 32 + 96), 24,800 unlabelled images; the first round needs "
-            "features that nobody has computed yet",
+            "CPU seconds of pseudo_label and joint (500 steps of 32 + 96), 24,800 unlabelled images; the first round "
+            "needs features that nobody has computed yet",
         )
 
 
