@@ -48,7 +48,7 @@ def main() -> None:
             rows,
             f"{LABELS} labels for each of {len(OTHERS)} classes of CIFAR-10, {arguments.seeds} seeds, one thread; "
             f"resnet18 at 32×32, pretrained for {seconds:.0f} CPU s on 24,500 images of the other 5 classes "
-            f"(validation accuracy there {accuracy:.1%}), which no side's seconds hold; each seed computes its features "
+            f"(validation accuracy there {accuracy:.1%}), which no side's seconds hold; each seed computes features "
             "anew",
         )
         publish(
