@@ -25,6 +25,7 @@ from flows.workplace import checkpoint_folder, scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.lineage import Lineage, lineage_of
+from semisup.memory import give_back
 from semisup.stages import SECTIONS, UNREAD, Step, load_stage
 from semisup.stages.files import load_model, pool_of
 from semisup.stages.preflight import DataDigests
@@ -218,6 +219,7 @@ class _Work:
         shutil.rmtree(out_dir, ignore_errors=True)
         out_dir.mkdir()
         stage = load_stage(self.step.stage, self._checkpoints, self.step.number)
+        give_back()  # what the stage before needed
         stage(self.config, inputs, out_dir, recorder)
         return out_dir
 

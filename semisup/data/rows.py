@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 IMAGES_AT_A_TIME = 4096
-MOST_MAPPED = 2**28
+MOST_MAPPED = 2**26
 """Bytes of files that a process keeps mapped. They are the system's cache and no memory of its own, but they count as
 such where a process is watched or limited."""
 STATM = Path("/proc/self/statm")

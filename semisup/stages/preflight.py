@@ -12,6 +12,7 @@ from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.data.datasets import digest
 from semisup.data.own_images import Progress, forget, own_images
 from semisup.errors import UserError
+from semisup.memory import give_back
 from semisup.models import Classifier
 from semisup.pretrained import expect_weights
 from semisup.pseudo_labels.ups import drops_out
@@ -55,6 +56,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
         own_images(config.data, say)
     pool, test = pool_of(config), images_for_test(config)
     plan(config, pool, test.ids)
+    give_back()
     wanted = config.pseudo_label.threshold
     if (
         isinstance(wanted, CertifiedThreshold)
