@@ -32,7 +32,7 @@ from semisup.data.rows import gather, map_images
 
 TURNS = 5
 BATCH = 256
-PER_CLASS = 2000
+PER_CLASS = 1000
 SIDE = 32
 MILLION = 1_000_000
 OURS = "ours"
