@@ -132,8 +132,8 @@ def unlabeled_part(
 
     A student that starts with its teacher's weights knows what the ledger says, and gets no share of it in its targets.
     """
-    unlabeled = set(split.ids("unlabeled"))
-    assert unlabeled.issuperset(ledger["id"]), "an image with another role was pseudo-labelled"
+    unlabeled = split.table.loc[split.table["role"] == "unlabeled", "id"]
+    assert ledger["id"].isin(unlabeled).all(), "an image with another role was pseudo-labelled"
     rows = ledger
     if config.method == "threshold":
         rows = ledger[ledger["accepted"]]
