@@ -12,6 +12,7 @@ from semisup.checks import training_warnings
 from semisup.config import JointConfig, PipelineConfig
 from semisup.data.split import Split
 from semisup.errors import UserError
+from semisup.memory import give_back
 from semisup.pseudo_labels import Policy
 from semisup.pseudo_labels.fixed import FixedLabels
 from semisup.pseudo_labels.fixmatch import FixMatch
@@ -55,6 +56,8 @@ def run(
     indices, policy = unlabeled_part(
         joint, split, ledger, facts.num_classes, device, starts_as_teacher="teacher" in inputs
     )
+    del ledger  # of a million images it is large, and training needs none of it
+    give_back()
     student = fresh_model(config, facts, f"student{of_round}")
     if "teacher" in inputs:
         _check_alike(config, inputs["teacher"])

@@ -22,6 +22,7 @@ from semisup.drift import Drift, measure_drift
 from semisup.ensembles import Ensemble, predict_with_disagreement
 from semisup.errors import UserError
 from semisup.evaluation import accuracy_interval
+from semisup.memory import give_back
 from semisup.plots import answer_drift, confidence_histogram, picture_grid, save_png
 from semisup.pseudo_labels.ledger import Selection, build_ledger, pick_examples
 from semisup.pseudo_labels.modifiers import align
@@ -58,8 +59,10 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     indices = split.indices("unlabeled")
     model = load_model(inputs["teacher"]).to(device)
     opinion = _predict(model, pool, indices, config, log)
+    temperature = calibration.get("temperature", 1.0)
     raw = temper(opinion.log_probabilities, 1.0)
-    probabilities = temper(opinion.log_probabilities, calibration.get("temperature", 1.0))
+    probabilities = raw if temperature == 1 else temper(opinion.log_probabilities, temperature)
+    give_back()  # what the network and these tables needed on the way
     if config.pseudo_label.distribution_alignment:
         counts = torch.bincount(split.labels("labeled"), minlength=facts.num_classes)
         probabilities = _aligned(probabilities, counts / counts.sum())
