@@ -17,6 +17,7 @@ from flows.members import run_at_once
 from flows.promotion import apply_decision, current_champion, references, warn_of_other_splits
 from flows.publish import publish_markdown
 from flows.reaper import mark_flow_run, reap_at_start
+from flows.recorder import Tenths
 from flows.results import PipelineResult, StageResult
 from flows.steps import Reference, lineage_for, reusable, run_step
 from flows.workplace import scratch_folder
@@ -138,7 +139,7 @@ def checked_config(config: PipelineConfig) -> Checked:
         UserError: there is a mistake in one of them.
     """
     pin_code_versions()
-    checked = check(config)
+    checked = check(config, Tenths(get_run_logger()))
     for warning in checked.warnings:
         get_run_logger().warning(warning)
     return checked

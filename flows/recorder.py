@@ -10,6 +10,22 @@ from semisup.tracking.run import Run
 
 
 @dataclass
+class Tenths:
+    """Says how far something is in Prefect's log, a line for each tenth of the way: a worker has no moving bar."""
+
+    logger: "logging.Logger | logging.LoggerAdapter[Any]"
+    told: int = 0
+    """Tenths of the way that the log knows of."""
+
+    def __call__(self, done: int, total: int, note: str) -> None:
+        """So many of so many are done; fewer than before: something else has begun."""
+        tenths = 10 * done // total
+        if tenths > self.told:
+            self.logger.info("%d/%d %s", done, total, note)
+        self.told = tenths
+
+
+@dataclass
 class StageRecorder:
     """What a stage of one run says, and what is kept of it."""
 
@@ -19,8 +35,9 @@ class StageRecorder:
     """The figures of the whole stage (not of an epoch)."""
     lines: list[str] = field(default_factory=list)
     """What the stage told people; MLflow shows it as the run's description."""
-    tenths: int = 0
-    """How much of the way Prefect's log knows of."""
+
+    def __post_init__(self) -> None:
+        self._tenths = Tenths(self.logger)
 
     def info(self, message: str) -> None:
         """Tell people."""
@@ -43,6 +60,4 @@ class StageRecorder:
     def progress(self, done: int, total: int, note: str = "") -> None:
         """Move the display; one line for each tenth of the way also reaches Prefect's log."""
         display.current().progress(done, total, note)
-        if 10 * done // total > self.tenths:
-            self.tenths = 10 * done // total
-            self.logger.info("%d/%d %s", done, total, note)
+        self._tenths(done, total, note)

@@ -25,6 +25,7 @@ from flows.workplace import checkpoint_folder, scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.lineage import Lineage, lineage_of
+from semisup.memory import give_back
 from semisup.stages import SECTIONS, UNREAD, Step, load_stage
 from semisup.stages.files import load_model, pool_of
 from semisup.stages.preflight import DataDigests
@@ -51,6 +52,8 @@ def lineage_for(step: Step, config: PipelineConfig, upstream: Mapping[str, Refer
     inputs = {role: reference.output_digest for role, reference in upstream.items()}
     lineage = lineage_of(step.stage, config, SECTIONS[step.stage], inputs, digests.seen_by(step.stage))
     read = {key: value for key, value in lineage.config.items() if key not in UNREAD.get(step.stage, ())}
+    if digests.weights and "model" in SECTIONS[step.stage]:
+        read["model.weights"] = digests.weights[:16]
     if step.number is not None:
         read["step.number"] = step.number
     return replace(lineage, config=read)
@@ -216,6 +219,7 @@ class _Work:
         shutil.rmtree(out_dir, ignore_errors=True)
         out_dir.mkdir()
         stage = load_stage(self.step.stage, self._checkpoints, self.step.number)
+        give_back()  # what the stage before needed
         stage(self.config, inputs, out_dir, recorder)
         return out_dir
 

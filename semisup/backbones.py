@@ -224,3 +224,9 @@ def _take_channels(backbone: nn.Module, channels: int) -> None:
     else:
         kernels = kernels[:, torch.arange(channels) % 3] * (3 / channels)
     first.in_channels, first.weight = channels, nn.Parameter(kernels)
+
+
+def head_name(backbone: nn.Module) -> str:
+    """Name of the last layer, whose outputs are the logits: the only one that depends on the number of classes."""
+    names: list[str] = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    return names[-1]

@@ -30,6 +30,8 @@ WITHOUT_EFFECT = (
     "data.max_broken",
     "data.cache",
     "data.cache_limit",
+    "model.weights",
+    "model.download",
     "pseudo_label.batch_size",
     "pseudo_label.drift_limit",
     "pseudo_label.teacher",
@@ -37,7 +39,8 @@ WITHOUT_EFFECT = (
     "tracking",
 )
 """Keys and sections that cannot change a result beyond floating point: paths, speed, records. The teacher itself is an
-input with a digest; which way it was found does not matter."""
+input with a digest; which way it was found does not matter. Nor does the path of weights, whose digest counts
+instead."""
 SPEED = {"runtime.device", "runtime.threads", "runtime.processes", "runtime.channels_last"}
 """Keys that decide how many steps a second holds."""
 VIEWS = ("semisup.plots", "semisup.report", "semisup.checks", "semisup.unheeded")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from semisup.backbones import (
+    head_name,
     paired_cnn,
     pooled_cnn,
     resnet18_small,
@@ -44,10 +45,11 @@ MODELS = (*WITH_OPTIONS, "resnet18_small")  # and "torchvision:<name>"
 
 
 class Preprocess(nn.Module):
-    """Pixels on the 0..255 scale, uint8 or float32 (B, C, H, W), to normalised float32 of the same shape.
+    """Pixels on the 0..255 scale, uint8 or float32 (B, C, H, W), to normalised float32 of that shape.
 
     Every split goes through this one path, and it travels with the weights and with the exported model.
-    `mean` and `std` are per channel, on the 0..1 scale. With `deskew`, images are first sheared upright and centred.
+    `mean` and `std` are per channel, on the 0..1 scale; three of them make a grey image (B, 1, H, W) one of three equal
+    channels. With `deskew`, images are first sheared upright and centred.
     What learns from augmented views, or looks at them, must get views of images that were deskewed once, and leave it
     out here: deskewing a view would undo its shear and shift. See `deskewed_once`.
     """
@@ -75,10 +77,39 @@ class Classifier(nn.Module):
         super().__init__()
         self.preprocess = preprocess
         self.backbone = backbone
+        self.frozen = False
+        """Is the last layer the only one that learns? See :meth:`freeze`."""
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.backbone(self.preprocess(images))
         return logits
+
+    @property
+    def head(self) -> nn.Module:
+        """The last layer: features (B, D) to logits."""
+        return self.backbone.get_submodule(head_name(self.backbone))
+
+    def freeze(self) -> None:
+        """From now on the last layer alone learns: all others keep their weights and behave as in eval mode."""
+        self.frozen = True
+        self.requires_grad_(False)
+        self.head.requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """As of any module; but a frozen body drops nothing out, and its batch norms' running figures do not move."""
+        super().train(mode and not self.frozen)
+        if self.frozen:
+            self.training = mode
+            self.head.train(mode)
+        return self
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last layer gets to see of images as in :meth:`forward`: float32 (B, D)."""
+        seen: list[Tensor] = []
+        with self.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+            self(images)
+        return seen[0]
 
 
 @contextmanager
@@ -115,7 +146,8 @@ def build_model(
     Args:
         name: one of MODELS, or "torchvision:<name>" for any classifier of torchvision.
         image_shape: (C, H, W).
-        mean, std: one per channel, on the 0..1 scale.
+        mean, std: one per channel, on the 0..1 scale; or three for grey images, which the network then gets to see as
+            three equal channels.
         width: factor on the hidden widths (not resnet18_small and torchvision's).
         dropout: probability (as `width`); None for the model's own. Never on the output layer.
         deskew: see `Preprocess`.
@@ -124,8 +156,9 @@ def build_model(
     Raises:
         UserError: an unknown name, an option that the model does not have, or images too small for it.
     """
-    channels = image_shape[0]
-    assert len(mean) == len(std) == channels
+    assert len(mean) == len(std)
+    assert len(mean) == image_shape[0] or (len(mean), image_shape[0]) == (3, 1)
+    seen_shape = (len(mean), *image_shape[1:])
     # fork_rng without devices and the CPU's own generator: torch.manual_seed would also reseed every GPU.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
@@ -133,14 +166,14 @@ def build_model(
             network = WITH_OPTIONS[name]
             p = network.dropout if dropout is None else dropout
             norm = network.batch_norm if batch_norm is None else batch_norm
-            backbone = network.build(image_shape, num_classes, width, p, norm)
+            backbone = network.build(seen_shape, num_classes, width, p, norm)
         else:
             bare_name = None if name == "resnet18_small" else _torchvision_name(name)
             _refuse_options(name, width, dropout, batch_norm)
             backbone = (
-                torchvision_classifier(bare_name, image_shape, num_classes)
+                torchvision_classifier(bare_name, seen_shape, num_classes)
                 if bare_name
-                else resnet18_small(image_shape[0], num_classes)
+                else resnet18_small(seen_shape[0], num_classes)
             )
     return Classifier(Preprocess(mean, std, deskew=deskew), backbone)
 

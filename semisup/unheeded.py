@@ -20,7 +20,13 @@ NOT_STROKES = {"cifar10", "svhn"}
 
 def unheeded(config: PipelineConfig) -> list[str]:
     """What is asked for and changes nothing, one line each."""
-    return [*_of_the_teacher(config), *_of_the_ledger(config), *_of_the_policy(config.joint), *_of_the_views(config)]
+    return [
+        *_of_the_teacher(config),
+        *_of_the_ledger(config),
+        *_of_the_policy(config.joint),
+        *_of_the_views(config),
+        *_of_features(config),
+    ]
 
 
 def _of_the_teacher(config: PipelineConfig) -> list[str]:
@@ -113,3 +119,14 @@ def _of_the_views(config: PipelineConfig) -> list[str]:
             "slant it is for; use false"
         )
     return warnings
+
+
+def _of_features(config: PipelineConfig) -> list[str]:
+    if config.model.train != "head":
+        return []
+    return [
+        f"model.train='head', but {stage} learns from augmented or mixed images: the whole network looks at them at "
+        "every step, and no features are kept; without augmentation and mixup, training takes seconds"
+        for stage, train in (("baseline", config.baseline), ("joint", config.joint))
+        if not train.sees_images_as_they_are
+    ]

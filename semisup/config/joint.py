@@ -71,6 +71,12 @@ class JointConfig(TrainConfig):
         return self.method not in {"threshold", "ups"}
 
     @property
+    def sees_images_as_they_are(self) -> bool:
+        """Is every image the same at every step, in all views?"""
+        strong = self.strong_augment
+        return super().sees_images_as_they_are and (strong is None or strong.changes_nothing)
+
+    @property
     def heeds_the_teacher(self) -> bool:
         """Does the student learn anything from the teacher that labelled the round?"""
         return not self.labels_every_step or self.policy.ledger_share > 0 or self.start != "fresh"

@@ -1,6 +1,6 @@
 """The network."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,9 +23,37 @@ class ModelConfig(Section):
     """Shear every image upright and centre it, by its intensity moments: for bright strokes on a black ground."""
     whiten: bool = False
     """`pooled_cnn`: its first filters are not learnt, but whiten the patches of the data set's images."""
+    weights: Annotated[str, Field(min_length=1)] | None = None
+    """Begin with these weights, all but those of the last layer: a file with a state dict (torch's, or safetensors), or
+    of a `torchvision:NAME` the name of torchvision's own, such as `DEFAULT`. Unset: random ones."""
+    download: bool = False
+    """Fetch torchvision's own weights where they are not in torch's cache. Nothing is ever downloaded without it."""
+    train: Literal["all", "head"] = "all"
+    """`all`: fine-tune the whole network. `head`: the last layer alone (a linear probe); all below it stays as it is in
+    `weights`, and without augmentation its features are computed once and kept in `data.cache`."""
+    normalize: Literal["data", "imagenet"] | None = None
+    """Mean and deviation that images are normalised by: those of the data set, or of ImageNet. Unset: ImageNet's where
+    there are `weights`. Both show networks with weights a grey image as three equal channels."""
 
     @model_validator(mode="after")
     def _only_one_network_whitens(self) -> "ModelConfig":
         if self.whiten and self.name != "pooled_cnn":
             raise ValueError(f"whiten=true, but name={self.name!r} has no such option; use name: pooled_cnn")
         return self
+
+    @model_validator(mode="after")
+    def _only_a_pretrained_body_is_frozen(self) -> "ModelConfig":
+        for key, value in (("train", "head"), ("download", True)):
+            if self.weights is None and getattr(self, key) == value:
+                shown = str(value).lower() if value is True else repr(value)
+                raise ValueError(f"{key}={shown}, but weights is unset; name pretrained weights, or leave {key} out")
+        if self.weights is not None and self.whiten:
+            raise ValueError(
+                "whiten=true would overwrite the first filters of weights; use false, or leave weights out"
+            )
+        return self
+
+    @property
+    def imagenet(self) -> bool:
+        """Are images normalised by the figures of ImageNet?"""
+        return self.normalize == "imagenet" or (self.normalize is None and self.weights is not None)

@@ -125,6 +125,11 @@ class TrainConfig(Section):
             raise ValueError(f"schedule.milestones holds {late[0]}, but epochs={self.epochs}; use smaller milestones")
         return self
 
+    @property
+    def sees_images_as_they_are(self) -> bool:
+        """Is every image the same at every step, so that what a frozen network makes of it is, too?"""
+        return self.augment.changes_nothing and not self.mixup.alpha
+
 
 class BaselineConfig(TrainConfig):
     """Supervised training on the labelled images alone: the teacher."""

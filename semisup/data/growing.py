@@ -14,6 +14,7 @@ from semisup.data.split import (
     REMOVED,
     Role,
     Split,
+    among,
     calibration_takes_all,
     nothing_unlabeled,
     too_few_labels,
@@ -91,7 +92,7 @@ def draw_by_content(
     was = np.array([before.get(content, "") for content in contents], dtype=object)
     roles = np.where(given == "", "unlabeled", given).astype(object)
     decided = (labels != UNLABELED) & (given == "")
-    held_out = np.isin(was.astype(str), PRECEDENCE)
+    held_out = among(was, PRECEDENCE)
     roles[held_out & (given != "validation")] = REMOVED
     stays = held_out & decided & (was != "test")
     roles[stays] = was[stays]

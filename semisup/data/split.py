@@ -108,6 +108,14 @@ PRECEDENCE: tuple[Role, ...] = ("test", "validation", "calibration")
 """Roles that no copy may be outside of, the strongest first."""
 
 
+def among(roles: NDArray[np.object_], names: Sequence[str]) -> NDArray[np.bool_]:
+    """Which of the roles (N,) are among these names; as text of fixed width, a million would take 44 MB."""
+    found: NDArray[np.bool_] = np.zeros(len(roles), dtype=bool)
+    for name in names:
+        found |= roles == name
+    return found
+
+
 def find_leaks(
     roles: NDArray[np.object_], groups: NDArray[np.int64], test_groups: NDArray[np.int64]
 ) -> dict[int, tuple[Role, int]]:
@@ -121,7 +129,7 @@ def find_leaks(
         holders = test_groups if strongest == "test" else groups[roles == strongest]
         rows = np.arange(len(test_groups)) if strongest == "test" else np.flatnonzero(roles == strongest)
         holder_of = dict(zip(holders.tolist(), rows.tolist(), strict=True))
-        weaker = np.isin(groups, holders) & ~np.isin(roles.astype(str), PRECEDENCE[: PRECEDENCE.index(strongest) + 1])
+        weaker = np.isin(groups, holders) & ~among(roles, PRECEDENCE[: PRECEDENCE.index(strongest) + 1])
         for row in np.flatnonzero(weaker).tolist():
             leaks.setdefault(row, (strongest, holder_of[int(groups[row])]))
     return leaks
@@ -152,7 +160,7 @@ class Split:
 
         Pool images whose role is REMOVED are not in it.
         """
-        known = np.isin(roles.astype(str), ROLES_WITH_LABELS)
+        known = among(roles, ROLES_WITH_LABELS)
         pool = pd.DataFrame(
             {
                 "id": pool_ids,

@@ -35,7 +35,7 @@ class Selection:
         *,
         uncertainty: NDArray[np.float32] | None = None,
         round_number: int = 1,
-    ) -> NDArray[np.str_]:
+    ) -> NDArray[np.object_]:
         """Why each of N images is rejected, by the first test that it fails; "" where it is accepted.
 
         Of equally confident images at the edge of a class's share, those that come first are taken.
@@ -48,7 +48,7 @@ class Selection:
             raise ValueError(f"max_disagreement={self.max_disagreement}, but a single model has no disagreement")
         if self.max_uncertainty is not None and uncertainty is None:
             raise ValueError(f"max_uncertainty={self.max_uncertainty}, but a single pass has no uncertainty")
-        reasons = np.full(len(labels), "", dtype="<U24")
+        reasons = np.full(len(labels), "", dtype=object)  # as text of fixed width, a million would take 96 MB
         if self.top_share is not None:
             for label in np.unique(labels):
                 members = np.flatnonzero(labels == label)

@@ -8,8 +8,9 @@ from semisup.config import PipelineConfig
 from semisup.data.split import Split
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, fresh_model, pick_device, save_model
-from semisup.stages.training import EpochReporter, labeled_and_validation, open_checkpoints, save_training
+from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
+from semisup.stages.learner import learner
+from semisup.stages.training import EpochReporter, open_checkpoints, save_training
 from semisup.training.loop import train
 from semisup.training.team import ALONE, Team
 
@@ -29,13 +30,15 @@ def run(
     """
     device = pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    labeled, validation = labeled_and_validation(config, split, facts, device)
+    model = fresh_model(config, facts, "baseline").to(device)
+    learns = learner(config, config.baseline, model, pool_of(config, facts), log)
+    labeled = learns.examples(split, "labeled", device)
     reporter = EpochReporter(log, config.baseline.epochs)
     result = train(
-        fresh_model(config, facts, "baseline").to(device),
+        learns.network,
         config.baseline,
         labeled,
-        validation,
+        learns.examples(split, "validation", device),
         num_classes=facts.num_classes,
         steps_per_epoch=math.ceil(len(labeled.images) / config.baseline.batch_size),
         seed=derive_seed(config.seed, "baseline"),
@@ -46,5 +49,5 @@ def run(
     )
     if team.rank:
         return  # the first process has the same weights
-    save_model(config, facts, result.weights, out_dir, stage="baseline")
+    save_model(config, facts, learns.weights(result.weights), out_dir, stage="baseline")
     save_training(result, config.baseline, out_dir, log, "Baseline: labelled images alone")

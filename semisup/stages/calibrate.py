@@ -30,6 +30,7 @@ from semisup.errors import UserError
 from semisup.plots import certificate_walk, reliability_diagram, save_png
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.stages import StageLog
+from semisup.stages.features import looked_at
 from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, write_json
 from semisup.stages.teachers import name_teacher
 from semisup.training.predict import predict_views
@@ -119,10 +120,14 @@ def _predict(
     if len(pool) > LARGEST_POOL:
         rng = numpy_generator(config.seed, "calibration pool")
         pool = pool[np.sort(rng.choice(len(pool), LARGEST_POOL, replace=False))]
+    views, images = config.pseudo_label.test_time, pool_of(config, facts)
+    model, shown = load_model(teacher).to(pick_device(config)), images.images
+    if views.views == 1:
+        model, shown = looked_at(config, model, images, "pool", log)
     table = predict_views(
-        load_model(teacher).to(pick_device(config)),
-        Rows(pool_of(config, facts).images, torch.cat([known, pool])),
-        config.pseudo_label.test_time,
+        model,
+        Rows(shown, torch.cat([known, pool])),
+        views,
         seed=derive_seed(config.seed, "calibration views"),
         batch_size=config.pseudo_label.batch_size,
         on_batch=lambda done, total: log.progress(done, total, "images"),

@@ -25,6 +25,7 @@ from semisup.evaluation import accuracy_interval, compare_right, evaluate_models
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.report import build_report
 from semisup.stages import StageLog
+from semisup.stages.features import Part, looked_at
 from semisup.stages.files import DatasetFacts, images_for_test, load_model, pick_device, pool_of, read_json, write_json
 from semisup.training.predict import predict_log_probabilities, predict_views
 
@@ -46,11 +47,12 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     test = images_for_test(config, split.ids("test"))
     device = pick_device(config)
     models = {name: load_model(inputs[stage]).to(device) for name, stage in MODELS.items()}
-    metrics = _score_single_images(models, test, config, out_dir)
+    metrics = _score_single_images(models, test, config, out_dir, log)
     if config.evaluate.compound:
         metrics["compound"] = _score_compound_images(models, test, config, out_dir)
-    metrics["kept"] = _compare_on_validation(models, split, facts, config)
-    metrics["temperature"] = _temperatures(models, split, facts, config)
+    pool = pool_of(config, facts)
+    metrics["kept"] = _compare_on_validation(models, split, pool, config, log)
+    metrics["temperature"] = _temperatures(models, split, pool, config, log)
     lost = comparison_warnings(metrics["kept"])
     write_json(out_dir / "metrics.json", metrics)
     build_report(
@@ -86,15 +88,18 @@ def kept_model(baseline_right: NDArray[np.bool_], student_right: NDArray[np.bool
 
 
 def _compare_on_validation(
-    models: Mapping[str, nn.Module], split: Split, facts: DatasetFacts, config: PipelineConfig
+    models: Mapping[str, nn.Module], split: Split, pool: ImageSet, config: PipelineConfig, log: StageLog
 ) -> dict[str, Any]:
-    images, truth = Rows(pool_of(config, facts).images, split.indices("validation")), split.labels("validation")
-    right = {name: (_predict(model, images, config).argmax(dim=1) == truth).numpy() for name, model in models.items()}
+    indices, truth = split.indices("validation"), split.labels("validation")
+    right = {}
+    for name, model in models.items():
+        asked, shown = _looked_at(model, pool, "pool", config, log)
+        right[name] = (_predict(asked, Rows(shown, indices), config).argmax(dim=1) == truth).numpy()
     return kept_model(right["baseline"], right["student"])
 
 
 def _temperatures(
-    models: Mapping[str, nn.Module], split: Split, facts: DatasetFacts, config: PipelineConfig
+    models: Mapping[str, nn.Module], split: Split, pool: ImageSet, config: PipelineConfig, log: StageLog
 ) -> dict[str, float]:
     """Each model's own, for whoever uses it later: fitted on all calibration images.
 
@@ -103,13 +108,25 @@ def _temperatures(
     """
     if config.calibrate.method == "none" or not split.ids("calibration"):
         return {}
-    images, truth = Rows(pool_of(config, facts).images, split.indices("calibration")), split.labels("calibration")
-    said = {name: predict_log_probabilities(model, images) for name, model in models.items()}
+    indices, truth = split.indices("calibration"), split.labels("calibration")
+    said = {}
+    for name, model in models.items():
+        asked, shown = looked_at(config, model, pool, "pool", log)
+        said[name] = predict_log_probabilities(asked, Rows(shown, indices))
     return {
         name: fit_temperature(table.numpy(), truth.numpy())
         for name, table in said.items()
         if (table.argmax(dim=1) != truth).any()
     }
+
+
+def _looked_at(
+    model: nn.Module, images: ImageSet, part: Part, config: PipelineConfig, log: StageLog
+) -> tuple[nn.Module, Tensor]:
+    """As :func:`semisup.stages.features.looked_at`; but of several views there are no features."""
+    if config.evaluate.test_time.views > 1:
+        return model, images.images
+    return looked_at(config, model, images, part, log)
 
 
 def _predict(model: nn.Module, images: Images, config: PipelineConfig) -> Tensor:
@@ -118,7 +135,7 @@ def _predict(model: nn.Module, images: Images, config: PipelineConfig) -> Tensor
 
 
 def _score_single_images(
-    models: Mapping[str, nn.Module], test: ImageSet, config: PipelineConfig, out_dir: Path
+    models: Mapping[str, nn.Module], test: ImageSet, config: PipelineConfig, out_dir: Path, log: StageLog
 ) -> dict[str, Any]:
     """The metrics of the test images as they are, whose predictions are left in `out_dir`.
 
@@ -129,7 +146,7 @@ def _score_single_images(
     columns: dict[str, Any] = {"id": test.ids, "truth": truth}
     calibration = {}
     for name, model in models.items():
-        probabilities = _predict(model, test.images, config)
+        probabilities = _predict(*_looked_at(model, test, "test", config, log), config)
         confidence, label = (values.numpy() for values in probabilities.max(dim=1))
         columns |= {f"{name}_label": label, f"{name}_confidence": confidence}
         calibration[name] = measure(probabilities.numpy(), truth)
@@ -196,12 +213,20 @@ def _facts(config: PipelineConfig, inputs: Mapping[str, Path], facts: DatasetFac
     return {
         "Seed": str(config.seed),
         "Data set": f"{facts.name}, digest {facts.digest[:12]}",
-        "Model": config.model.name,
+        "Model": config.model.name + _pretraining(inputs["joint"]),
         "Baseline training": f"{timings['baseline']['seconds']:.1f} s{_budget(config.baseline)}",
         "Student training": f"{timings['student']['seconds']:.1f} s{_budget(config.joint)}",
         "CPU threads": str(torch.get_num_threads()),
         "Versions": f"semisup {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }
+
+
+def _pretraining(student: Path) -> str:
+    model = read_json(student / "model.json")
+    if "weights" not in model:
+        return ""
+    learnt = "its last layer alone" if model["train"] == "head" else "all of it"
+    return f", pretrained (weights {model['weights'][:12]}), {learnt} trained"
 
 
 def _budget(config: TrainConfig) -> str:

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from semisup.backbones import whiten_first_layer
 from semisup.config import PipelineConfig
 from semisup.data.datasets import ImageSet, list_test_ids, load_pool, load_test
-from semisup.data.geometry import upright
 from semisup.data.own_images import own_images
-from semisup.data.rows import IMAGES_AT_A_TIME, Images
 from semisup.ensembles import Combination, Ensemble
 from semisup.errors import UserError
-from semisup.models import build_model
+from semisup.models import Classifier, build_model
+from semisup.pretrained import begin_with, find_weights, imagenet_normalization, weights_digest
 from semisup.randomness import derive_seed
 
 WEIGHTS = "weights.safetensors"
@@ -72,7 +71,7 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def weights_digest(folder: Path) -> str:
+def model_digest(folder: Path) -> str:
     """First 12 hexadecimal digits of the SHA-256 of a stage's weights."""
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:12]
 
@@ -85,22 +84,13 @@ def pick_device(config: PipelineConfig) -> torch.device:
     return torch.device(config.runtime.device)
 
 
-def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn.Module:
-    """A new network to be trained, its initial weights derived from the config's seed and `purpose`.
+def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> Classifier:
+    """A new network to be trained, its initial weights derived from the config's seed and `purpose`, or given by it.
 
-    It does not deskew: it learns from views of `training_images`.
+    It does not deskew: it learns from views of images that are upright already.
     """
-    model = build_model(
-        config.model.name,
-        facts.image_shape,
-        facts.num_classes,
-        mean=facts.mean,
-        std=facts.std,
-        width=config.model.width,
-        dropout=config.model.dropout,
-        batch_norm=config.model.batch_norm,
-        seed=derive_seed(config.seed, f"{purpose} weights"),
-    )
+    seed = derive_seed(config.seed, f"{purpose} weights")
+    model = network(config, facts.image_shape, facts.num_classes, facts.mean, facts.std, seed=seed)
     if config.model.whiten:
         whiten_first_layer(model.backbone, torch.tensor(facts.patch_covariance))
     if config.runtime.channels_last:
@@ -108,13 +98,64 @@ def fresh_model(config: PipelineConfig, facts: DatasetFacts, purpose: str) -> nn
     return model
 
 
-def training_images(config: PipelineConfig, images: Images) -> Images:
-    """uint8 images (N, C, H, W) as a network in training takes them: deskewed once, into memory, where it deskews."""
-    if not config.model.deskew:
-        return images
-    starts = range(0, len(images), IMAGES_AT_A_TIME)
-    parts = [upright(images[start : start + IMAGES_AT_A_TIME]) for start in starts]
-    return torch.cat(parts) if parts else images
+def network(
+    config: PipelineConfig,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    seed: int,
+) -> Classifier:
+    """The configured network for images (C, H, W); `mean` and `std` are the data set's, which it may or may not use.
+
+    Raises:
+        UserError: as in :func:`semisup.models.build_model`, and of weights that are missing or of another network.
+    """
+    settings = config.model
+    mean, std = _normalization(config, mean, std)
+    model = build_model(
+        settings.name,
+        image_shape,
+        num_classes,
+        mean=mean,
+        std=std,
+        width=settings.width,
+        dropout=settings.dropout,
+        batch_norm=settings.batch_norm,
+        seed=seed,
+    )
+    if settings.weights is not None:
+        begin_with(model.backbone, weights_file(config), settings.name)
+    if settings.train == "head":
+        model.freeze()
+    return model
+
+
+def weights_file(config: PipelineConfig) -> Path:
+    """The file of pretrained weights; there is one only where `model.weights` is set."""
+    assert config.model.weights is not None
+    return find_weights(config.model.weights, config.model.name, download=config.model.download)
+
+
+def _normalization(
+    config: PipelineConfig, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Sequence[float], Sequence[float]]:
+    """By what images are normalised, given the figures of the data set; three channels where grey ones become three."""
+    if config.model.imagenet:
+        return imagenet_normalization(config.model.name)
+    if config.model.weights is not None and len(mean) == 1:
+        return [*mean] * 3, [*std] * 3
+    return mean, std
+
+
+def describe_network(config: PipelineConfig) -> dict[str, Any]:
+    """The network's settings for `model.json`: pretrained weights by what they are, not by where they were found."""
+    pretrained = {"weights", "download", "train", "normalize"}
+    described = config.model.model_dump(mode="json", exclude=pretrained)
+    if config.model.weights is not None:
+        described |= {"weights": weights_digest(weights_file(config)), "train": config.model.train}
+    return described
 
 
 def save_model(
@@ -125,13 +166,14 @@ def save_model(
     Weights are read back by other configs too (a champion teaches the pipeline that comes after it), so they must not
     depend on the config at hand. Safetensors are plain numbers that no loader can be tricked into running.
     """
-    description = config.model.model_dump(mode="json") | {
+    mean, std = _normalization(config, facts.mean, facts.std)
+    description = describe_network(config) | {
         "stage": stage,
         "image_shape": list(facts.image_shape),
         "resize": config.data.resize,
         "class_names": list(facts.class_names),
-        "mean": list(facts.mean),
-        "std": list(facts.std),
+        "mean": list(mean),
+        "std": list(std),
     }
     _save(description, weights, folder)
 
@@ -169,8 +211,8 @@ def load_model(folder: Path) -> nn.Module:
     return model.eval()
 
 
-def _network(description: Mapping[str, Any]) -> nn.Module:
-    return build_model(
+def _network(description: Mapping[str, Any]) -> Classifier:
+    model = build_model(
         description["name"],
         tuple(description["image_shape"]),
         len(description["class_names"]),
@@ -182,6 +224,9 @@ def _network(description: Mapping[str, Any]) -> nn.Module:
         deskew=description.get("deskew", False),  # a champion of old does not say
         seed=0,
     )
+    if description.get("train") == "head":
+        model.freeze()
+    return model
 
 
 def pool_of(config: PipelineConfig, facts: DatasetFacts | None = None) -> ImageSet:

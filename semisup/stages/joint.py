@@ -10,9 +10,9 @@ from torch import Tensor
 
 from semisup.checks import training_warnings
 from semisup.config import JointConfig, PipelineConfig
-from semisup.data.rows import on_device
 from semisup.data.split import Split
 from semisup.errors import UserError
+from semisup.memory import give_back
 from semisup.pseudo_labels import Policy
 from semisup.pseudo_labels.fixed import FixedLabels
 from semisup.pseudo_labels.fixmatch import FixMatch
@@ -27,15 +27,16 @@ from semisup.randomness import derive_seed
 from semisup.stages import StageLog
 from semisup.stages.files import (
     DatasetFacts,
+    describe_network,
     fresh_model,
     load_model,
     pick_device,
     pool_of,
     read_json,
     save_model,
-    training_images,
 )
-from semisup.stages.training import EpochReporter, labeled_and_validation, open_checkpoints, save_training
+from semisup.stages.learner import learner
+from semisup.stages.training import EpochReporter, open_checkpoints, save_training
 from semisup.training.loop import UnlabeledTerm, train
 from semisup.training.team import ALONE, Team
 
@@ -56,19 +57,24 @@ def run(
     """
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    images = pool_of(config, facts).images
-    labeled, validation = labeled_and_validation(config, split, facts, device)
-
     ledger = pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet")
     round_number = int(ledger["round"].iloc[0])
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
     indices, policy = unlabeled_part(
         joint, split, ledger, facts.num_classes, device, starts_as_teacher="teacher" in inputs
     )
+    del ledger  # of a million images it is large, and training needs none of it
+    give_back()
+    student = fresh_model(config, facts, f"student{of_round}")
+    if "teacher" in inputs:
+        _check_alike(config, inputs["teacher"])
+        student.load_state_dict(load_model(inputs["teacher"]).state_dict())
+    learns = learner(config, joint, student.to(device), pool_of(config, facts), log)
+    labeled = learns.examples(split, "labeled", device)
     unlabeled = None
     if len(indices):
         unlabeled = UnlabeledTerm(
-            training_images(config, on_device(images, indices, device)),
+            learns.shown(indices, device),
             policy,
             batch_size=joint.unlabeled_batch_size,
             alpha_final=joint.alpha_final,
@@ -86,16 +92,12 @@ def run(
         steps_per_epoch = math.ceil(len(indices) / joint.unlabeled_batch_size)
     else:
         steps_per_epoch = math.ceil(len(labeled.images) / joint.batch_size)
-    student = fresh_model(config, facts, f"student{of_round}")
-    if "teacher" in inputs:
-        _check_alike(config, inputs["teacher"])
-        student.load_state_dict(load_model(inputs["teacher"]).state_dict())
     reporter = EpochReporter(log, joint.epochs)
     result = train(
-        student.to(device),
+        learns.network,
         joint,
         labeled,
-        validation,
+        learns.examples(split, "validation", device),
         num_classes=facts.num_classes,
         steps_per_epoch=steps_per_epoch,
         seed=derive_seed(config.seed, f"joint{of_round}"),
@@ -107,7 +109,7 @@ def run(
     )
     if team.rank:
         return  # the first process has the same weights
-    save_model(config, facts, result.weights, out_dir, stage="joint")
+    save_model(config, facts, learns.weights(result.weights), out_dir, stage="joint")
     summary = save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels")
     for warning in training_warnings(summary, joint.alpha_final):
         log.warning(warning)
@@ -122,7 +124,7 @@ def _check_alike(config: PipelineConfig, teacher: Path) -> None:
     theirs, start = read_json(teacher / "model.json"), f"joint.start={config.joint.start!r}"
     if theirs["stage"] == "ensemble":
         raise UserError(f"{start}, but the teacher is an ensemble, whose weights no student can take; use start: fresh")
-    for key, ours in config.model.model_dump(mode="json").items():
+    for key, ours in describe_network(config).items():
         if theirs.get(key, ours) != ours:
             raise UserError(
                 f"{start}, but model.{key} is {ours!r} and that of the teacher {theirs[key]!r}; use the same, or "
@@ -143,8 +145,8 @@ def unlabeled_part(
 
     A student that starts with its teacher's weights knows what the ledger says, and gets no share of it in its targets.
     """
-    unlabeled = set(split.ids("unlabeled"))
-    assert unlabeled.issuperset(ledger["id"]), "an image with another role was pseudo-labelled"
+    unlabeled = split.table.loc[split.table["role"] == "unlabeled", "id"]
+    assert ledger["id"].isin(unlabeled).all(), "an image with another role was pseudo-labelled"
     rows = ledger
     if config.method == "threshold":
         rows = ledger[ledger["accepted"]]

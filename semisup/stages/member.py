@@ -16,14 +16,9 @@ from semisup.data.split import Split
 from semisup.ensembles import bootstrap, samme_update, samme_weight, weighted_error
 from semisup.randomness import derive_seed, numpy_generator, torch_generator
 from semisup.stages import StageLog
-from semisup.stages.files import (
-    DatasetFacts,
-    fresh_model,
-    pick_device,
-    save_model,
-    write_json,
-)
-from semisup.stages.training import EpochReporter, labeled_and_validation, open_checkpoints, save_training
+from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model, write_json
+from semisup.stages.learner import learner
+from semisup.stages.training import EpochReporter, open_checkpoints, save_training
 from semisup.training.batches import augmented
 from semisup.training.loop import Examples, train
 from semisup.training.predict import predict_log_probabilities
@@ -49,7 +44,9 @@ def run(
     device = pick_device(config)
     torch.set_num_threads(1)  # whether members are trained at the same time or in turn must not show in their bits
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    labeled, validation = labeled_and_validation(config, split, facts, device)
+    model = fresh_model(config, facts, f"member {number}").to(device)
+    learns = learner(config, config.baseline, model, pool_of(config, facts), log)
+    labeled = learns.examples(split, "labeled", device)
     drawn, weights = np.arange(len(labeled.images)), np.ones(len(labeled.images))
     match config.ensemble.method:
         case "bagging":
@@ -58,12 +55,11 @@ def run(
             weights = pd.read_parquet(inputs["previous"] / "boosting.parquet")["weight"].to_numpy().copy()
 
     reporter = EpochReporter(log, config.baseline.epochs)
-    model = fresh_model(config, facts, f"member {number}").to(device)
     result = train(
-        model,
+        learns.network,
         config.baseline,
         _sample(labeled, drawn, weights),
-        validation,
+        learns.examples(split, "validation", device),
         num_classes=facts.num_classes,
         steps_per_epoch=math.ceil(len(drawn) / config.baseline.batch_size),
         seed=derive_seed(config.seed, f"member {number}"),
@@ -71,16 +67,16 @@ def run(
         checkpoints=open_checkpoints(checkpoints, device, log),
         on_resume=reporter.on_resume,
     )
-    save_model(config, facts, result.weights, out_dir, stage="member")
+    save_model(config, facts, learns.weights(result.weights), out_dir, stage="member")
     save_training(result, config.baseline, out_dir, log, f"Member {number} ({config.ensemble.method})")
-    model.load_state_dict(result.weights)  # so far it is that of the last epoch
+    learns.network.load_state_dict(result.weights)  # so far it is that of the last epoch
     summary: dict[str, Any] = {"number": number, "method": config.ensemble.method}
     match config.ensemble.method:
         case "bagging":
-            summary |= {"weight": 1.0} | _out_of_bag(model, labeled, drawn, facts, log)
+            summary |= {"weight": 1.0} | _out_of_bag(learns.network, labeled, drawn, facts, log)
         case "boosting":
             shares = wrong_shares(
-                model,
+                learns.network,
                 labeled,
                 config.baseline.augment,
                 torch_generator(config.seed, f"member {number} views", device),

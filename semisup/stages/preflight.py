@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import nn
 
 from semisup.checks import config_warnings, too_few_to_certify
 from semisup.compound import draw_pairs
@@ -10,9 +12,11 @@ from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.data.datasets import digest
 from semisup.data.own_images import Progress, forget, own_images
 from semisup.errors import UserError
-from semisup.models import build_model
+from semisup.memory import give_back
+from semisup.models import Classifier
+from semisup.pretrained import expect_weights
 from semisup.pseudo_labels.ups import drops_out
-from semisup.stages.files import images_for_test, pool_of
+from semisup.stages.files import images_for_test, network, pool_of, weights_file
 from semisup.stages.split import plan
 
 
@@ -22,6 +26,8 @@ class DataDigests:
 
     pool: str
     test: str
+    weights: str = ""
+    """Of the file that `model.weights` names; "" where there is none."""
 
     def seen_by(self, stage: str) -> str:
         """Digest of what a stage reads: the test images matter to `split` (their ids) and where models are tested."""
@@ -50,6 +56,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
         own_images(config.data, say)
     pool, test = pool_of(config), images_for_test(config)
     plan(config, pool, test.ids)
+    give_back()
     wanted = config.pseudo_label.threshold
     if (
         isinstance(wanted, CertifiedThreshold)
@@ -59,32 +66,20 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
         raise UserError(f"{shortage}, or a number as pseudo_label.threshold.fallback")
     if config.evaluate.compound:
         draw_pairs(test.labels.numpy(), np.random.default_rng(0))  # whether there are any
+    weights = expect_weights(weights_file(config)) if config.model.weights is not None else ""
     channels = pool.image_shape[0]
-    model = build_model(
-        config.model.name,
-        pool.image_shape,
-        pool.num_classes,
-        mean=[0.5] * channels,
-        std=[0.5] * channels,
-        width=config.model.width,
-        dropout=config.model.dropout,
-        batch_norm=config.model.batch_norm,
-        deskew=config.model.deskew,
-        seed=0,
-    )
+    model = network(config, pool.image_shape, pool.num_classes, [0.5] * channels, [0.5] * channels, seed=0)
+    _check_probe(config, model, pool.image_shape)
     passes = config.pseudo_label.uncertainty.passes
     if passes and not drops_out(model):
         raise UserError(
             f"pseudo_label.uncertainty.passes={passes}, but model.name={config.model.name!r} has no dropout, so that "
             "all passes would be equal; set for example model.dropout: 0.2"
         )
-    if config.runtime.device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UserError("runtime.device='cuda', but torch finds no CUDA device; use 'auto' or 'cpu'")
+    if config.runtime.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("runtime.device='cuda', but torch finds no CUDA device; use 'auto' or 'cpu'")
     _check_processes(config)
-    return Checked(config_warnings(config, pool.num_classes), DataDigests(digest(pool), digest(test)))
+    return Checked(config_warnings(config, pool.num_classes), DataDigests(digest(pool), digest(test), weights))
 
 
 def _check_processes(config: PipelineConfig) -> None:
@@ -93,8 +88,6 @@ def _check_processes(config: PipelineConfig) -> None:
     Raises:
         UserError: there is not.
     """
-    import torch
-
     processes = config.runtime.processes
     smallest = min(config.baseline.batch_size, config.joint.batch_size, config.joint.unlabeled_batch_size)
     if processes > smallest:
@@ -106,4 +99,20 @@ def _check_processes(config: PipelineConfig) -> None:
         raise UserError(
             f"runtime.processes={processes}, but there are {torch.cuda.device_count()} GPUs, one for each process; "
             "use fewer processes, or runtime.device: cpu"
+        )
+
+
+def _check_probe(config: PipelineConfig, model: Classifier, image_shape: tuple[int, int, int]) -> None:
+    """Nothing may come after the layer that alone is trained, or its features say nothing."""
+    if config.model.train != "head":
+        return
+    images = torch.randint(0, 256, (2, *image_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    model.eval()
+    with torch.inference_mode():
+        features, logits = model.features(images), model(images)
+        ends = isinstance(model.head, nn.Linear) and features.dim() == 2 and torch.equal(model.head(features), logits)
+    if not ends:
+        raise UserError(
+            f"model.train='head', but model.name={config.model.name!r} does not end with a linear layer; use train: "
+            "all, or another network"
         )

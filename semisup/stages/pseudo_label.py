@@ -16,18 +16,20 @@ from semisup.checks import pseudo_label_warnings
 from semisup.config import CertifiedThreshold, PipelineConfig, PseudoLabelConfig
 from semisup.data.datasets import UNLABELED, ImageSet
 from semisup.data.growing import contents_of, read_memory
-from semisup.data.rows import Images, Rows
+from semisup.data.rows import Rows
 from semisup.data.split import Split
 from semisup.drift import Drift, measure_drift
 from semisup.ensembles import Ensemble, predict_with_disagreement
 from semisup.errors import UserError
 from semisup.evaluation import accuracy_interval
+from semisup.memory import give_back
 from semisup.plots import answer_drift, confidence_histogram, picture_grid, save_png
 from semisup.pseudo_labels.ledger import Selection, build_ledger, pick_examples
 from semisup.pseudo_labels.modifiers import align
 from semisup.pseudo_labels.ups import drops_out, mc_dropout, select
 from semisup.randomness import derive_seed
 from semisup.stages import StageLog
+from semisup.stages.features import looked_at
 from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, write_json
 from semisup.stages.teachers import name_teacher
 from semisup.training.predict import predict_views
@@ -56,9 +58,11 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     pool = pool_of(config, facts)
     indices = split.indices("unlabeled")
     model = load_model(inputs["teacher"]).to(device)
-    opinion = _predict(model, Rows(pool.images, indices), config, log)
+    opinion = _predict(model, pool, indices, config, log)
+    temperature = calibration.get("temperature", 1.0)
     raw = temper(opinion.log_probabilities, 1.0)
-    probabilities = temper(opinion.log_probabilities, calibration.get("temperature", 1.0))
+    probabilities = raw if temperature == 1 else temper(opinion.log_probabilities, temperature)
+    give_back()  # what the network and these tables needed on the way
     if config.pseudo_label.distribution_alignment:
         counts = torch.bincount(split.labels("labeled"), minlength=facts.num_classes)
         probabilities = _aligned(probabilities, counts / counts.sum())
@@ -126,12 +130,16 @@ class _Opinion:
         return np.take_along_axis(self.deviations, labels[:, None], axis=1)[:, 0]
 
 
-def _predict(model: nn.Module, images: Images, config: PipelineConfig, log: StageLog) -> _Opinion:
+def _predict(model: nn.Module, pool: ImageSet, indices: Tensor, config: PipelineConfig, log: StageLog) -> _Opinion:
     settings = config.pseudo_label
-    size, passes = settings.batch_size, settings.uncertainty.passes
+    size, passes, views = settings.batch_size, settings.uncertainty.passes, settings.test_time.views
+    shown = pool.images
+    if not passes and views == 1:
+        model, shown = looked_at(config, model, pool, "pool", log)
+    images = Rows(shown, indices)
 
     def on_batch(done: int, total: int) -> None:
-        log.progress(done, total, "views of images" if settings.test_time.views > 1 else "images")
+        log.progress(done, total, "views of images" if views > 1 else "images")
 
     if isinstance(model, Ensemble):
         table, disagreement = predict_with_disagreement(model, images, size, on_batch)

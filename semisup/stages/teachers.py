@@ -6,7 +6,7 @@ from typing import Any
 
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.stages.files import DatasetFacts, read_json, weights_digest
+from semisup.stages.files import DatasetFacts, model_digest, read_json
 
 TEACHERS = {"baseline": "baseline", "joint": "student", "ensemble": "ensemble"}
 """Stage → what its model is called in the ledger."""
@@ -25,7 +25,7 @@ def name_teacher(config: PipelineConfig, folder: Path, facts: DatasetFacts) -> s
             f"pseudo_label.teacher={config.pseudo_label.teacher!r}: the teacher was made for {mismatch} as in "
             f"data.name={facts.name!r}; use pseudo_label.teacher=baseline, or a promote.model of the same data"
         )
-    return f"{TEACHERS[model['stage']]}:{weights_digest(folder)}"
+    return f"{TEACHERS[model['stage']]}:{model_digest(folder)}"
 
 
 def _mismatch(model: Mapping[str, Any], facts: DatasetFacts) -> str | None:

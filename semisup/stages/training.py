@@ -1,19 +1,17 @@
 """What the two training stages leave behind in the same way."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import torch
 
-from semisup.config import PipelineConfig, TrainConfig
-from semisup.data.rows import on_device
-from semisup.data.split import Split
+from semisup.config import TrainConfig
 from semisup.plots import learning_curves, save_png
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, pool_of, training_images, write_json
+from semisup.stages.files import write_json
 from semisup.training.checkpoints import Checkpoints
-from semisup.training.loop import Examples, TrainingResult
+from semisup.training.loop import TrainingResult
 
 
 class EpochReporter:
@@ -42,19 +40,6 @@ class EpochReporter:
                 f"loss {record['train_loss']:.3f}, validation loss {record['validation_loss']:.3f}, "
                 f"validation accuracy {record['validation_accuracy']:.2%}",
             )
-
-
-def labeled_and_validation(
-    config: PipelineConfig, split: Split, facts: DatasetFacts, device: torch.device
-) -> tuple[Examples, Examples]:
-    """The images that training learns from, and those that it watches."""
-    images = pool_of(config, facts).images
-
-    def examples(role: Literal["labeled", "validation"]) -> Examples:
-        chosen = training_images(config, on_device(images, split.indices(role), device))
-        return Examples(chosen, split.labels(role).to(device))
-
-    return examples("labeled"), examples("validation")
 
 
 def open_checkpoints(folder: Path | None, device: torch.device, log: StageLog) -> Checkpoints | None:

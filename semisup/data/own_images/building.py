@@ -28,6 +28,8 @@ from semisup.data.own_images.threads import worked_ahead
 
 FILES_PER_TASK = 128
 FILES_PER_PART = 4096
+BUFFER = 2**20
+"""Bytes that are written at once: small images would be a call of the system each."""
 Progress = Callable[[int, int, str], None]
 """Is told how many of how many files are done, and what was done to them."""
 
@@ -141,7 +143,7 @@ def _write(
     counts, decoded, parts = {False: 0, True: 0}, 0, []
     rows: list[tuple[object, ...]] = []
     written = 0
-    with (folder / POOL).open("wb") as pool, (folder / TEST).open("wb") as test:
+    with (folder / POOL).open("wb", BUFFER) as pool, (folder / TEST).open("wb", BUFFER) as test:
         for task in results:
             for number, done in enumerate(task, start=written):
                 side, row = is_test(listing.roles[number], done.sha, in_test), -1

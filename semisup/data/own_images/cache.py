@@ -46,7 +46,7 @@ class Cache:
             UserError: the images are more than the cache may hold, or it cannot be written, or the disk is full.
         """
         settings = self.folder / settings_key(target)
-        with _disk_errors(self.folder):
+        with disk_errors(self.folder):
             found = self._find(settings, listing, target, in_test)
             if found is not None:
                 return found
@@ -55,10 +55,10 @@ class Cache:
             with FileLock(settings / "building.lock"):  # whoever waited for it may find the pack made
                 found = self._find(settings, listing, target, in_test)
                 if found is None:
-                    self._make_room(len(listing) * int(np.prod(target.shape)))
+                    self.make_room(len(listing) * int(np.prod(target.shape)))
                     known = known_hashes(settings, listing)
                     found = Pack.open(settings / build(settings, listing, known, target, in_test, say=say), target)
-            self._make_room(0)  # what was copied from may be deleted now
+            self.make_room(0)  # what was copied from may be deleted now
             return found
 
     def _find(self, settings: Path, listing: Listing, target: Target, in_test: InTest) -> Pack | None:
@@ -78,8 +78,8 @@ class Cache:
                 f"{target.width} take {needed / 1e9:.3g} GB; raise it, or use a smaller data.size"
             )
 
-    def _make_room(self, needed: int) -> None:
-        """Delete packs until there is room for so many bytes: the longest unused first, none that is in use."""
+    def make_room(self, needed: int) -> None:
+        """Delete packs and features until there is room for so many bytes: the longest unused first, none in use."""
         packs = [lock.parent for lock in self.folder.glob(f"*/*/{LOCK}")]
         sizes = {pack: sum(file.stat().st_size for file in pack.iterdir()) for pack in packs}
         total = sum(sizes.values())
@@ -107,7 +107,8 @@ def _hashes(settings: Path, listing: Listing) -> NDArray[np.bytes_] | None:
 
 
 @contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Iterator[None]:
+    """What goes wrong with the cache's disk, in words for people."""
     try:
         yield
     except OSError as error:

@@ -31,6 +31,9 @@ FOLDERS: dict[str, Given] = {
 }
 """Name of a folder in the root, or a manifest's role → role."""
 
+PERHAPS_IMAGES = EXTENSIONS | {""}
+"""Extensions of files that are looked into."""
+
 
 @dataclass(frozen=True, eq=False)
 class Listing:
@@ -113,7 +116,7 @@ class Walk:
                     self.passed_over["symbolic links that lead back to a folder above"] += 1
                 else:
                     yield from self.files(entry.path, (*above, real))
-            elif os.path.splitext(entry.name)[1].lower() in {*EXTENSIONS, ""}:
+            elif os.path.splitext(entry.name)[1].lower() in PERHAPS_IMAGES:
                 yield entry
             else:
                 self.passed_over["files with other extensions"] += 1
@@ -136,42 +139,55 @@ def _from_folders(root: Path) -> Listing:
         places: list[tuple[str, Given]] = [("", "")]
     else:
         places = [(name, FOLDERS[name]) for name in named]
-    rows: list[tuple[str, str | None, Given, os.DirEntry[str]]] = []
+    rows: list[Row] = []
     classes: set[str] = set()
     for place, role in places:
         start = os.path.join(root, place) if place else str(root)
+        names: dict[str, str] = {}  # one text for all images of a class
+        below = len(os.path.join(start, ""))
         for entry in walk.files(start, (os.path.realpath(start),)):
-            relative = os.path.relpath(entry.path, start).replace(os.sep, "/")
+            relative = entry.path[below:].replace(os.sep, "/")
+            path = f"{place}/{relative}" if place else relative
             if role == "unlabeled":
-                rows.append((f"{place}/{relative}", None, role, entry))
+                rows.append((path, None, role, *_stamp(entry)))
             elif "/" not in relative:
                 walk.passed_over[f"images in {place or root.name}/ itself, in no class's folder"] += 1
             else:
-                rows.append((f"{place}/{relative}" if place else relative, relative.partition("/")[0], role, entry))
+                name = relative.partition("/")[0]
+                rows.append((path, names.setdefault(name, name), role, *_stamp(entry)))
         if role == "":
             classes |= {entry.name for entry in os.scandir(start) if entry.is_dir() and not entry.name.startswith(".")}
     return _listing(root, rows, classes, walk.passed_over)
 
 
+Row = tuple[str, str | None, Given, int, int]
+"""Path, class, role, size, time of change. There may be a million: no entry of a folder is kept, which holds ten times
+as much."""
+
+
+def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
+    stat = entry.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
 def _listing(
     root: Path,
-    rows: list[tuple[str, str | None, Given, os.DirEntry[str]]],
+    rows: list[Row],
     classes: set[str],
     passed_over: Counter[str],
 ) -> Listing:
     if not rows:
         raise UserError(f"data.root={root} holds no image files; put them into labeled/<class>/ or train/<class>/")
     rows.sort(key=lambda row: row[0])
-    names = _class_names({name for _, name, _, _ in rows if name is not None} | classes, str(root))
+    names = _class_names({row[1] for row in rows if row[1] is not None} | classes, str(root))
     place = {name: position for position, name in enumerate(names)}
-    stats = [entry.stat() for _, _, _, entry in rows]
     return Listing(
         root=root,
-        paths=[path for path, _, _, _ in rows],
-        labels=np.array([UNLABELED if name is None else place[name] for _, name, _, _ in rows], dtype=np.int64),
-        roles=np.array([role for _, _, role, _ in rows], dtype=object),
-        sizes=np.array([stat.st_size for stat in stats], dtype=np.int64),
-        changed=np.array([stat.st_mtime_ns for stat in stats], dtype=np.int64),
+        paths=[row[0] for row in rows],
+        labels=np.array([UNLABELED if row[1] is None else place[row[1]] for row in rows], dtype=np.int64),
+        roles=np.array([row[2] for row in rows], dtype=object),
+        sizes=np.array([row[3] for row in rows], dtype=np.int64),
+        changed=np.array([row[4] for row in rows], dtype=np.int64),
         class_names=names,
         notes=tuple(f"passed over {count:,} {what}" for what, count in sorted(passed_over.items())),
     )

@@ -1,0 +1,159 @@
+"""Weights that somebody else trained: where they are, how they are read, and whether they fit a network."""
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from semisup.backbones import head_name
+from semisup.errors import UserError
+
+TORCHVISION = "torchvision:"
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALVES = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+OF_TENSORFLOW = {"torchvision:inception_v3", "torchvision:googlenet"}
+"""Their weights came from elsewhere and want pixels from -1 to 1; where torchvision loads them itself, it turns those
+normalised by ImageNet's figures into such ones inside the network."""
+WRAPPERS = ("model", "state_dict", "model_state_dict")
+"""Keys under which training scripts keep a state dict among other things."""
+PREFIXES = ("module.", "backbone.")
+"""What DistributedDataParallel and this project put before a backbone's names."""
+NOT_OF_THE_BODY = re.compile(r"(AuxLogits|aux1|aux2|preprocess)\.")
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
+
+_expected: dict[Path, str] = {}
+"""Weights that a run has been promised to begin with: file → SHA-256."""
+
+
+def find_weights(weights: str, model_name: str, *, download: bool) -> Path:
+    """The file that `model.weights` means: itself, or that of torchvision's weights of this name in torch's cache.
+
+    Raises:
+        UserError: there is no such file, or it cannot be fetched.
+    """
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
+    known = _torchvision_urls(model_name)
+    if weights not in known:
+        state = "is a folder" if path.is_dir() else "does not exist"
+        names = f", or one of torchvision's own ({', '.join(known)})" if known else ""
+        raise UserError(f"model.weights={weights!r} {state}; name a file with a state dict{names}")
+    file = Path(torch.hub.get_dir()) / "checkpoints" / known[weights].rpartition("/")[2]
+    if not file.is_file():
+        if not download:
+            raise UserError(
+                f"model.weights={weights!r} is not on this machine ({file}); set model.download: true to fetch it, or "
+                "name a file"
+            )
+        _fetch(known[weights], file)
+    return file
+
+
+def expect_weights(file: Path) -> str:
+    """SHA-256 of the file in hex; from now on this process refuses to read other weights from there."""
+    _expected[file.resolve()] = weights_digest(file)
+    return _expected[file.resolve()]
+
+
+def weights_digest(file: Path) -> str:
+    """SHA-256 of the file in hex."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def begin_with(backbone: nn.Module, file: Path, model_name: str) -> None:
+    """Give the backbone the weights in a file, all but those of its last layer, which stay as they are.
+
+    The file holds a state dict of the same network with any number of classes, as torch or safetensors saves it;
+    nothing in it is run.
+
+    Raises:
+        UserError: it cannot be read, has changed since :func:`expect_weights`, or belongs to another network.
+    """
+    state = _renamed(_read(file), set(backbone.state_dict()))
+    head = f"{head_name(backbone)}."
+    body = {key: value for key, value in state.items() if not key.startswith(head)}
+    unfit = f"model.weights={str(file)!r} does not fit model.name={model_name!r}"
+    way_out = "name weights of this network, or the network of these weights"
+    for key, value in backbone.state_dict().items():
+        if key in body and body[key].shape != value.shape:
+            theirs, ours = (tuple(tensor.shape) for tensor in (body[key], value))
+            raise UserError(f"{unfit}: {key} is {theirs} in the file and {ours} in the network; {way_out}")
+    found = backbone.load_state_dict(body, strict=False)
+    missing = [key for key in found.missing_keys if not key.startswith(head)]
+    for keys, where in ((missing, "in the network alone"), (found.unexpected_keys, "in the file alone")):
+        if keys:
+            more = f" and {len(keys) - 1} others are" if len(keys) > 1 else " is"
+            raise UserError(f"{unfit}: {keys[0]}{more} {where}; {way_out}")
+
+
+def imagenet_normalization(model_name: str) -> tuple[Sequence[float], Sequence[float]]:
+    """(mean, standard deviation) of three channels on the 0..1 scale, as torchvision's weights of a network want it."""
+    if model_name in OF_TENSORFLOW:
+        return HALVES
+    if not model_name.startswith(TORCHVISION):
+        return IMAGENET
+    import torchvision
+
+    wanted = torchvision.models.get_model_weights(model_name.removeprefix(TORCHVISION)).DEFAULT.transforms()
+    return tuple(wanted.mean), tuple(wanted.std)
+
+
+def _torchvision_urls(model_name: str) -> dict[str, str]:
+    """Name of each of torchvision's weights of a network → where it is."""
+    if not model_name.startswith(TORCHVISION):
+        return {}
+    import torchvision
+
+    known = torchvision.models.get_model_weights(model_name.removeprefix(TORCHVISION)).__members__
+    return {name: member.url for name, member in known.items()}
+
+
+def _fetch(url: str, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    promised = re.search(r"-([0-9a-f]{8,})\.", file.name)
+    try:
+        # It writes aside, checks the hash that the name promises, and only then gives the file its name.
+        torch.hub.download_url_to_file(url, str(file), promised and promised[1], progress=False)
+    except (OSError, RuntimeError) as error:
+        words = " ".join(str(error).split())
+        raise UserError(f"model.download=true, but {url} cannot be fetched: {words}; name a file") from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content = file.read_bytes()
+    expected = _expected.get(file.resolve())
+    if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+        raise UserError(f"model.weights={str(file)!r} changed while the pipeline ran; run it again")
+    try:
+        if file.suffix == ".safetensors":
+            return safetensors.torch.load(content)
+        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # what is wrong with a file is no finite list, and none of it is a bug of ours
+        words = " ".join(str(error).split()).partition(". ")[0][:120] or type(error).__name__
+        raise UserError(
+            f"model.weights={str(file)!r} cannot be read as numbers alone ({words}); save model.state_dict() with "
+            "torch.save or safetensors, and name that file"
+        ) from None
+    for wrapper in WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise UserError(f"model.weights={str(file)!r} holds no state dict; save model.state_dict(), and name that file")
+    return dict(loaded)
+
+
+def _renamed(state: Mapping[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
+    """Without prefixes that the network's own names have not, and without what belongs to no backbone."""
+    state = {key: value for key, value in state.items() if not NOT_OF_THE_BODY.match(key)}
+    for prefix in PREFIXES:
+        if state and all(key.startswith(prefix) for key in state) and not state.keys() & wanted:
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return {OLD_DENSENET.sub(r"\1\2.", key): value for key, value in state.items()}

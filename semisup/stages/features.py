@@ -1,0 +1,83 @@
+"""What a frozen network makes of a data set's images: computed once, for all stages and rounds that ask."""
+
+import hashlib
+import json
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from semisup.backbones import head_name
+from semisup.config import PipelineConfig, parse_bytes
+from semisup.data.datasets import ImageSet
+from semisup.data.feature_cache import BLOCK, kept_features
+from semisup.data.own_images.cache import Cache, cache_folder
+from semisup.data.rows import gather
+from semisup.models import Classifier
+from semisup.stages import StageLog
+
+Part: TypeAlias = Literal["pool", "test"]
+
+
+def looked_at(
+    config: PipelineConfig, model: nn.Module, images: ImageSet, part: Part, log: StageLog
+) -> tuple[nn.Module, Tensor]:
+    """A model and the images (N, C, H, W) it predicts; or its last layer and their features (N, D), with equal logits.
+
+    The latter where only that layer was trained, so that others will ask for the same features.
+    """
+    if isinstance(model, Classifier) and model.frozen:
+        return model.head, features_of(config, model, images, part, log)
+    return model, images.images
+
+
+def features_of(config: PipelineConfig, model: Classifier, images: ImageSet, part: Part, log: StageLog) -> Tensor:
+    """float32 (N, D), memory-mapped, of what the last layer gets to see of the pool's or the test images.
+
+    Computed if nobody has done so yet, in eval mode and in float32.
+    """
+    device, shape = next(model.parameters()).device, images.image_shape
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        width = model.features(torch.zeros((1, *shape), dtype=torch.uint8, device=device)).shape[1]
+
+    @torch.inference_mode()
+    def compute(rows: slice) -> Tensor:
+        chosen = gather(images.images, torch.arange(rows.start, rows.stop))
+        return model.features(chosen.to(device, non_blocking=True))
+
+    cache = Cache(cache_folder(config.data.cache), parse_bytes(config.data.cache_limit))
+    key = features_key(model, images, part)
+    found = kept_features(
+        cache, key, (len(images), width), compute, lambda done, total: log.progress(done, total, "features of images")
+    )
+    model.train(was_training)
+    return found
+
+
+def features_key(model: Classifier, images: ImageSet, part: Part) -> str:
+    """A hash of all that decides features: the body and its preprocessing, the pixels, and what it is computed with.
+
+    What the images are called, their labels and the last layer decide nothing.
+    """
+    sha = hashlib.sha256(repr(model.backbone).replace(repr(model.head), "").encode())
+    head = f"backbone.{head_name(model.backbone)}."
+    for name, value in model.state_dict().items():
+        if not name.startswith(head):
+            sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            sha.update(value.cpu().contiguous().numpy().tobytes())
+    pixels = f"{images.pixel_digest} {part}"
+    if not images.pixel_digest:
+        pixels = hashlib.sha256(images.images.numpy().data).hexdigest()
+    facts = {
+        "shape": list(images.images.shape),
+        "pixels": pixels,
+        "deskew": model.preprocess.deskew,
+        "device": next(model.parameters()).device.type,
+        "threads": torch.get_num_threads(),
+        "block": BLOCK,
+        "torch": torch.__version__,
+    }
+    sha.update(json.dumps(facts, sort_keys=True).encode())
+    return sha.hexdigest()[:32]

@@ -1,0 +1,76 @@
+"""Features on disk: computed once, gone on from after a crash, never half-used, within the cache's limit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from semisup.data.feature_cache import BLOCK, FILE, FOLDER, kept_features
+from semisup.data.own_images.cache import Cache
+from semisup.errors import UserError
+
+COUNT, WIDTH = 3 * BLOCK + 7, 5
+TRUTH = torch.randn(COUNT, WIDTH, generator=torch.Generator().manual_seed(0))
+
+
+class Network:
+    """Says what it was asked for, and perhaps dies at the n-th block."""
+
+    def __init__(self, dies_at: int | None = None) -> None:
+        self.asked: list[slice] = []
+        self.dies_at = dies_at
+
+    def __call__(self, rows: slice) -> Tensor:
+        if len(self.asked) == self.dies_at:
+            raise KeyboardInterrupt
+        self.asked.append(rows)
+        return TRUTH[rows]
+
+
+def kept(folder: Path, network: Network, key: str = "key", limit: int = 10**9) -> Tensor:
+    return kept_features(Cache(folder, limit), key, (COUNT, WIDTH), network)
+
+
+def test_features_are_computed_once_in_blocks_and_are_the_same_bits_ever_after(tmp_path):
+    network = Network()
+    assert torch.equal(kept(tmp_path, network), TRUTH)
+    assert [rows.start for rows in network.asked] == [0, BLOCK, 2 * BLOCK, 3 * BLOCK]
+    again = Network()
+    found = kept(tmp_path, again)
+    assert torch.equal(found, TRUTH)
+    assert torch.equal(found[torch.tensor([COUNT - 1, 0])], TRUTH[[COUNT - 1, 0]])
+    assert not again.asked
+
+
+def test_what_a_killed_process_had_computed_is_gone_on_from_but_for_its_last_block(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        kept(tmp_path, Network(dies_at=3))
+    half = tmp_path / FOLDER / "building-key" / FILE
+    half.write_bytes(half.read_bytes() + b"torn")
+    rest = Network()
+    assert torch.equal(kept(tmp_path, rest), TRUTH)
+    assert [rows.start for rows in rest.asked] == [2 * BLOCK, 3 * BLOCK]
+
+
+def test_a_truncated_file_is_computed_anew(tmp_path):
+    kept(tmp_path, Network())
+    file = tmp_path / FOLDER / "key" / FILE
+    file.write_bytes(file.read_bytes()[:-4])
+    again = Network()
+    assert torch.equal(kept(tmp_path, again), TRUTH)
+    assert len(again.asked) == 4
+
+
+def test_features_make_room_for_others_unless_they_are_in_use(tmp_path):
+    size = 4 * COUNT * WIDTH
+    used = kept(tmp_path, Network(), "used")
+    kept(tmp_path, Network(), "unused")
+    kept(tmp_path, Network(), "new", limit=2 * size + 100)
+    assert {path.name for path in (tmp_path / FOLDER).iterdir() if path.is_dir()} == {"used", "new"}
+    assert torch.equal(used, TRUTH)
+
+
+def test_more_features_than_the_cache_may_hold_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"data\.cache_limit=.*features"):
+        kept(tmp_path, Network(), limit=100)
