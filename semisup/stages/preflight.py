@@ -7,9 +7,11 @@ import numpy as np
 from semisup.checks import config_warnings, too_few_to_certify
 from semisup.compound import draw_pairs
 from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.data.answers import answers_digest, read_answers
 from semisup.data.datasets import digest
 from semisup.data.own_images import Progress, forget, own_images
 from semisup.errors import UserError
+from semisup.lineage import sha256
 from semisup.models import build_model
 from semisup.pseudo_labels.ups import drops_out
 from semisup.stages.files import images_for_test, pool_of
@@ -22,10 +24,25 @@ class DataDigests:
 
     pool: str
     test: str
+    answers: str = ""
+    """Of what people said about single images; "": nothing."""
+
+    @property
+    def version(self) -> str:
+        """Of the pool and the answers about it."""
+        return sha256(f"{self.pool}+{self.answers}".encode()) if self.answers else self.pool
 
     def seen_by(self, stage: str) -> str:
-        """Digest of what a stage reads: the test images matter to `split` (their ids) and where models are tested."""
-        return f"{self.pool}+{self.test}" if stage in {"split", "evaluate", "evaluate_ensemble"} else self.pool
+        """Digest of what a stage reads: the test images matter to `split` (their ids) and where models are tested.
+
+        Answers matter to `split` alone: its table tells later stages what came of them.
+        """
+        parts = [self.pool]
+        if stage in {"split", "evaluate", "evaluate_ensemble"}:
+            parts.append(self.test)
+        if stage == "split" and self.answers:
+            parts.append(self.answers)
+        return "+".join(parts)
 
 
 @dataclass(frozen=True)
@@ -83,4 +100,5 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
 
         if not torch.cuda.is_available():
             raise UserError("runtime.device='cuda', but torch finds no CUDA device; use 'auto' or 'cpu'")
-    return Checked(config_warnings(config, pool.num_classes), DataDigests(digest(pool), digest(test)))
+    digests = DataDigests(digest(pool), digest(test), answers_digest(read_answers(config.data.answers)))
+    return Checked(config_warnings(config, pool.num_classes), digests)
