@@ -93,7 +93,7 @@ function classButton(name, key) {
   button.type = "button";
   const given = answers.get(position);
   if (given && given.answer === "label" && given.label === name) button.classList.add("chosen");
-  if (key) button.append(" ", make("kbd", key));
+  if (key && key !== name.toLowerCase()) button.append(" ", make("kbd", key));
   button.addEventListener("click", () => label(name));
   return button;
 }
