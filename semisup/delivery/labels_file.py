@@ -14,6 +14,9 @@ from semisup.data.growing import contents_of
 from semisup.data.split import Role, Split
 from semisup.errors import UserError
 
+MOST_NAMED = 12
+"""Classes, in an error."""
+
 
 class Row(NamedTuple):
     """What stands in one place of a file, as it stands there."""
@@ -132,7 +135,8 @@ def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Answer:
             return Answer(content, path, "label", row.label, role)
         case "label":
             nearest = get_close_matches(row.label, class_names, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else "a new class needs images in a folder of its own"
+            some = ", ".join(class_names[:MOST_NAMED]) + (" …" if len(class_names) > MOST_NAMED else "")
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {some}"
             raise UserError(f"{row.where}: label {row.label!r} is no class of the data set; {hint}")
         case _:
             raise UserError(f"{row.where}: answer {row.answer!r} is none of {', '.join(KINDS)}; mend it")

@@ -41,7 +41,7 @@ def test_the_role_without_answers_and_what_is_discarded_are_kept(tmp_path):
     [
         ("id,label\nx.png@99,dog", "row 1: image 'x.png@99' is not in the data set"),
         ("id,label\nc.png@3c,dgo", "row 1: label 'dgo' is no class of the data set; did you mean 'dog'"),
-        ("id,label\nc.png@3c,zebra", "new class needs images"),
+        ("id,label\nc.png@3c,zebra", "there are cat, dog"),
         ("id,label\nc.png@3c,", "row 1: image 'c.png@3c' has no label"),
         ("id,label\nb.png@2b,dog", "is a validation image"),
         ("id,label\nt.png@5e,dog", "is a test image"),
