@@ -106,6 +106,14 @@ def test_a_class_that_is_called_by_a_key_has_that_key(tmp_path, open_page):
     assert saved(page, tmp_path)["label"].tolist() == ["7", "0"]
 
 
+def test_classes_stand_in_their_order_whatever_their_keys_are(tmp_path, open_page):
+    names = ["cat", "1", "dog", *(f"class {number}" for number in range(9))]
+    shown = open_page(page_file(tmp_path, names)).page.locator("#classes button").all_inner_texts()
+    assert [text.split()[0] for text in shown[:3]] == ["cat", "1", "dog"]
+    assert shown[0].split()[1:] == ["2"]  # the key 1 is the class 1
+    assert len(shown) == len(names)
+
+
 def test_names_of_any_kind_are_shown_and_saved_as_they_are(tmp_path, open_page):
     page = open_page(page_file(tmp_path, HOSTILE)).page
     for key in "1234":

@@ -1,5 +1,7 @@
 """A review: whom it asks about, what the page holds, and that nothing in it can become markup."""
 
+import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -169,15 +171,18 @@ def test_ten_thousand_classes_are_on_the_page_once():
 
 
 @pytest.mark.parametrize(
-    ("size", "side", "tiny"), [((8, 8), 8, True), ((900, 400), 320, False), ((100, 50), 100, False)]
+    ("size", "side", "kind", "tiny"),
+    [
+        ((8, 8), 8, "png", True),
+        ((32, 20), 32, "png", False),
+        ((100, 50), 100, "jpeg", False),
+        ((900, 400), 320, "jpeg", False),
+    ],
 )
-def test_thumbnails_are_no_larger_than_needed(tmp_path, size, side, tiny):
-    file = tmp_path / "x.png"
-    Image.new("RGB", size, "red").save(file)
-    uri, is_tiny = thumbnail(file.read_bytes())
+def test_thumbnails_are_no_larger_than_needed(size, side, kind, tiny):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, "red").save(buffer, "PNG")
+    uri, is_tiny = thumbnail(buffer.getvalue())
     assert is_tiny == tiny
-    assert uri.startswith("data:image/png" if tiny else "data:image/jpeg")
-    import base64
-    import io
-
+    assert uri.startswith(f"data:image/{kind};base64,")
     assert Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size == (side, side)

@@ -37,10 +37,8 @@ def test_roles_and_labels_are_the_same_but_for_the_answered_images(tiny_config, 
     base = table_of(stage_folders["split"])
     (joined, discarded), corrected, held = ids["unlabeled"][:2], ids["labeled"][0], ids["validation"][0]
     other = str((base["label"][corrected] + 1) % 10)
-    config = answered(
-        tiny_config, tmp_path / "answers.csv",
-        (joined, "3", "unlabeled"), (discarded, "", "unlabeled"), (corrected, other, "labeled"), (held, "0", "unlabeled"),
-    )  # fmt: skip
+    said = [(joined, "3", "unlabeled"), (discarded, "", "unlabeled"), (corrected, other, "labeled")]
+    config = answered(tiny_config, tmp_path / "answers.csv", *said, (held, "0", "unlabeled"))
     _, log = split(config, tmp_path / "out")
     now = table_of(tmp_path / "out")
     expected = base.drop(discarded)

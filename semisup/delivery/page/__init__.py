@@ -19,8 +19,10 @@ from semisup.delivery.candidates import SHOWN_CLASSES
 HERE = Path(__file__).parent
 SIDE = 320
 """Pixels of a picture on the page, at most."""
-TINY = 64
-"""Smaller pictures are shown pixel by pixel."""
+SMALL = 64
+"""A picture of so few pixels a side keeps every one of them."""
+TINY = 16
+"""And of so few, each is shown as a square: a smooth picture says more of a photograph, and less of these."""
 
 
 def build_page(title: str, key: str, class_names: Sequence[str], rows: pd.DataFrame, contents: Sequence[bytes]) -> str:
@@ -51,10 +53,9 @@ def thumbnail(content: bytes) -> tuple[str, bool]:
     longest = max(decoded.width, decoded.height)
     if longest < SIDE:
         decoded = decode(content, Target(longest, longest, "pad", "rgb"))
-    tiny, buffer = longest <= TINY, io.BytesIO()
-    Image.fromarray(decoded.pixels.transpose(1, 2, 0)).save(buffer, "PNG" if tiny else "JPEG", quality=85)
-    kind = "png" if tiny else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", tiny
+    kind, buffer = "png" if longest <= SMALL else "jpeg", io.BytesIO()
+    Image.fromarray(decoded.pixels.transpose(1, 2, 0)).save(buffer, kind.upper(), quality=85)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", longest <= TINY
 
 
 def _image(row: "pd.Series[Any]", content: bytes) -> dict[str, Any]:

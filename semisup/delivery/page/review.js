@@ -129,7 +129,9 @@ function show() {
     line.append(make("b", (100 * probability).toFixed(0) + " %"), make("span", name));
     return line;
   }));
-  at("classes").replaceChildren(...[...keysNow()].sort().map(([key, name]) => classButton(name, key)));
+  const keyOf = new Map([...keysNow()].map(([key, name]) => [name, key]));
+  const shown = fixedKeys.size ? data.classes : [...keyOf.keys()];
+  at("classes").replaceChildren(...shown.map((name) => classButton(name, keyOf.get(name))));
   showFound();
   at("discard").classList.toggle("chosen", Boolean(given) && given.answer === "discard");
   at("answer").textContent = !given ? "" : given.answer === "label" ? "Answered: " + given.label : "Left out";
