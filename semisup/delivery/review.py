@@ -24,6 +24,8 @@ class Written:
     gone: tuple[str, ...]
     """Paths of files that are no more what they were."""
     notes: tuple[str, ...]
+    document_root: Path
+    """What Label Studio has to serve for its tasks to have pictures."""
 
 
 def write_review(
@@ -69,4 +71,10 @@ def write_review(
         tasks = rows.assign(label=rows["label_1"], confidence=rows["probability_1"], source=PSEUDO, teacher=run_id[:8])
         write_labelstudio(tasks, sent, aside, material.facts.class_names)
     counts = there["section"].value_counts()
-    return Written(int(counts.get(LABEL, 0)), int(counts.get(CHECK, 0)), tuple(sources.gone), tuple(notes))
+    return Written(
+        int(counts.get(LABEL, 0)),
+        int(counts.get(CHECK, 0)),
+        tuple(sources.gone),
+        tuple(notes),
+        (sources.root or out).resolve(),
+    )
