@@ -216,7 +216,7 @@ def summaries(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 line[what] = f"{100 * statistics.mean(row[what] for row in own):.2f}"
                 if asked not in {"none", "random"} and len(own) > 1:
                     paired = paired_over_seeds(*([100 * r[what] for r in way] for way in (random, own)))
-                    line[f"{what} − random"] = f"{paired.difference:+.2f} ({paired.low:+.2f} … {paired.high:+.2f})"
+                    line[f"{what} − random"] = f"{paired.mean:+.2f} ({paired.low:+.2f} … {paired.high:+.2f})"
             lines.append(line)
     return lines
 
