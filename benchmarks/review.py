@@ -38,7 +38,7 @@ from semisup.training.predict import validate as measure
 
 BUDGET = 50
 METHODS = ("clusters", "spread", "gradients")
-HELD = 3000
+HELD = {"mnist": 5000, "cifar10": 3000}
 """Unlabelled images that methods are compared on, beside the test images."""
 OF_A_CLASS = {"train": 1500, "test": 500}
 """Files of a folder that are used: predicting all of them would take longer than the training that is measured."""
@@ -128,7 +128,7 @@ def measure_seed(setting: str, seed: int, methods: list[str], root: Path | None)
         split = Split.read(folders["split"] / "split.parquet")
         unlabeled = split.indices("unlabeled").numpy()
         rng = numpy_generator(seed, "random review")
-        held = rng.permutation(unlabeled)[:HELD]
+        held = rng.permutation(unlabeled)[: HELD[setting]]
         material = Material(
             config,
             DatasetFacts.read(folders["split"]),
