@@ -17,6 +17,7 @@ from flows import (
     cli_init,
     cli_predict,
     cli_regress,
+    cli_review,
     cli_runs,
     cli_serve,
     cli_stages,
@@ -103,6 +104,9 @@ app.command(epilog="Example:  semisup predict models:/photos@champion new_photos
 app.command(
     epilog="Example:  semisup export 3f2a --format imagefolder --out dataset --with-labeled --min-confidence 0.99"
 )(cli_export.export)
+app.command(epilog="Examples:  semisup review 3f2a --budget 50  ·  semisup review --import labels.csv photos.yaml")(
+    cli_review.review
+)
 app.command(epilog="Example:  semisup benchmark digits --seeds 5 --compare my.yaml --labels 50,100,200,500")(
     cli_benchmark.benchmark
 )

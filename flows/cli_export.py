@@ -102,7 +102,7 @@ def _export(run_id: str, wanted: _Wanted, data_root: Path | None) -> "tuple[Repo
             found.split, found.ledger, min_confidence=wanted.min_confidence, with_labeled=wanted.with_labeled
         )
         facts = DatasetFacts.read(found.split)
-    sources = Sources(_with_root(found.config, data_root), facts)
+    sources = Sources(with_root(found.config, data_root), facts)
     about: dict[str, Any] = {"run": found.run_id, "format": wanted.format, "images": len(chosen)}
     note = ""
     match wanted.format:
@@ -124,7 +124,8 @@ def _export(run_id: str, wanted: _Wanted, data_root: Path | None) -> "tuple[Repo
     return report, sources.gone, note
 
 
-def _with_root(config: "PipelineConfig", root: Path | None) -> "PipelineConfig":
+def with_root(config: "PipelineConfig", root: Path | None) -> "PipelineConfig":
+    """The config with the images where they are now."""
     if root is None:
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"root": root})})

@@ -60,7 +60,7 @@ def ensemble(config: PipelineConfig, force: list[StageName] | None = None) -> di
         tags |= {"prefect.flow_run_id": str(flow_run.id or "")}
         with tracker.run(f"{config.name}-seed{config.seed}-ensemble", tags) as run:
             run.log_config(config)
-            run.log_dataset(config, checked.digests.pool)
+            run.log_dataset(config, checked.digests.version)
             stages = run_steps(tracker, config, checked.digests, ensemble_plan(config), run, force=force or [])
             verdict = verdict_of(tracker, stages["evaluate_ensemble"])
             result = _Result(config, run.id, time.perf_counter() - started, stages, verdict, tracker.link(run.id))

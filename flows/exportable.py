@@ -34,29 +34,40 @@ def find_labels(run_id: str, scratch: Path) -> FoundLabels:
     tracker = Tracker.existing(Path.cwd())
     run = tracker.find(run_id)
     if run.tags.get("stage") == "pipeline":
-        rounds = {_round(key): value for key, value in run.tags.items() if key.startswith(STEP)}
+        rounds = {round_of(key): value for key, value in run.tags.items() if key.startswith(STEP)}
         run = tracker.get(rounds[max(rounds)]) if rounds else run
     if run.tags.get("stage") != "pseudo_label" or not run.complete:
         raise UserError(
             f"run {run.id[:8]} is of stage {run.tags.get('stage')!r} ({run.status}) and has no pseudo-labels; name a "
             "pipeline (`semisup runs`), or a complete run of stage pseudo_label"
         )
-    split = _whole(tracker, tracker.get(run.tags["upstream.split"]), scratch)
-    return FoundLabels(run.id, split, _whole(tracker, run, scratch), _config(tracker, run, scratch))
+    split = whole(tracker, tracker.get(run.tags["upstream.split"]), scratch)
+    return FoundLabels(run.id, split, whole(tracker, run, scratch), config_of(tracker, run, scratch))
 
 
-def _round(step: str) -> int:
+def round_of(step: str) -> int:
+    """1 of `step.pseudo_label`, 2 of `step.pseudo_label-2` …"""
     return int(step.removeprefix(STEP).removeprefix("-") or 1)
 
 
-def _whole(tracker: Tracker, run: StoredRun, scratch: Path) -> Path:
+def whole(tracker: Tracker, run: StoredRun, scratch: Path) -> Path:
+    """The folder of a run's artifacts.
+
+    Raises:
+        UserError: they are damaged.
+    """
     problem = tracker.damage(run, scratch)
     if problem:
-        raise UserError(f"run {run.id[:8]} cannot be exported: {problem}; run its config again")
+        raise UserError(f"run {run.id[:8]} cannot be used: {problem}; run its config again")
     return tracker.artifacts(run.id, scratch)
 
 
-def _config(tracker: Tracker, run: StoredRun, scratch: Path) -> PipelineConfig:
+def config_of(tracker: Tracker, run: StoredRun, scratch: Path) -> PipelineConfig:
+    """What a run was made with.
+
+    Raises:
+        UserError: another version of this project made it.
+    """
     text = tracker.file(run.id, CONFIG, scratch).read_text(encoding="utf-8")
     try:
         return PipelineConfig.model_validate(yaml.safe_load(text))

@@ -70,7 +70,7 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
         tags |= {"prefect.flow_run_id": str(flow_run.id or "")}
         with tracker.run(f"{config.name}-seed{config.seed}", tags) as run:
             run.log_config(config)
-            run.log_dataset(config, checked.digests.pool)
+            run.log_dataset(config, checked.digests.version)
             steps = plan(config, champion=reigning is not None)
             stages = run_steps(tracker, config, checked.digests, steps, run, reigning=reigning, force=force)
             decision = _decide(tracker, config, stages)

@@ -27,6 +27,7 @@ WITHOUT_EFFECT = (
     "data.root",
     "data.download",
     "data.manifest",
+    "data.answers",
     "data.max_broken",
     "data.cache",
     "data.cache_limit",

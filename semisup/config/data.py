@@ -44,7 +44,7 @@ class DataConfig(Section):
 
     name: Literal["digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "svhn", "folder"] = "digits"
     """Data set. `digits` is embedded; the others are read from `root`. `folder`: your own images, for which all keys
-    below `download` are."""
+    below `download` are, but for `answers`."""
     root: Path | None = None
     """Folder of the data files; unset: the environment variable SEMISUP_DATA_ROOT."""
     download: bool = False
@@ -52,6 +52,10 @@ class DataConfig(Section):
     manifest: Path | None = None
     """A CSV or Parquet file with the columns `path` (relative to `root`, or to the file where `root` is unset), `label`
     (may be empty) and perhaps `role` (`labeled`, `unlabeled`, `validation`, `test`); unset: folders say it."""
+    answers: Path | None = None
+    """Labels that people gave to single images, of any data set: a table that `semisup review --import` writes. They
+    join the labelled images, correct them, or take images out of training; validation, calibration and test images
+    stay what they are."""
     size: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_a_pair)] = (64, 64)
     """Height and width of all images, [H, W] or one number for both."""
     resize: Literal["crop", "pad"] = "crop"

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,22 +85,27 @@ def export_labelstudio(
     Label Studio's local files: its LOCAL_FILES_DOCUMENT_ROOT has to be the root of one's own images, or this folder
     where the images are in no files of their own and are written here.
     """
-    report = Report()
     with folder_written(out, sources.root, force=force, about=about) as aside:
-        (aside / "labels.xml").write_text(labeling_interface(class_names), encoding="utf-8")
-        with (aside / "tasks.json").open("w", encoding="utf-8") as file:
-            for sent in sources(chosen):
-                row = chosen.iloc[sent.row]
-                path = row["path"]
-                if sent.file is None:
-                    (aside / IMAGES).mkdir(exist_ok=True)
-                    path = f"{IMAGES}/{_free(aside / IMAGES, sent.name).name}"
-                    (aside / path).write_bytes(sent.content)
-                file.write(",\n" if report.images else "[\n")
-                json.dump(labelstudio_task(path, row), file, ensure_ascii=False, allow_nan=False)
-                report.images += 1
-                report.classes[row["label"]] += 1
-            file.write("\n]\n")
+        return write_labelstudio(chosen, sources(chosen), aside, class_names)
+
+
+def write_labelstudio(chosen: pd.DataFrame, images: Iterable[Sent], folder: Path, class_names: Sequence[str]) -> Report:
+    """The two files of :func:`export_labelstudio`, and what images are in no file of their own, into a folder."""
+    report = Report()
+    (folder / "labels.xml").write_text(labeling_interface(class_names), encoding="utf-8")
+    with (folder / "tasks.json").open("w", encoding="utf-8") as file:
+        for sent in images:
+            row = chosen.iloc[sent.row]
+            path = row["path"]
+            if sent.file is None:
+                (folder / IMAGES).mkdir(exist_ok=True)
+                path = f"{IMAGES}/{_free(folder / IMAGES, sent.name).name}"
+                (folder / path).write_bytes(sent.content)
+            file.write(",\n" if report.images else "[\n")
+            json.dump(labelstudio_task(path, row), file, ensure_ascii=False, allow_nan=False)
+            report.images += 1
+            report.classes[row["label"]] += 1
+        file.write("\n]\n")
     return report
 
 
@@ -138,7 +143,7 @@ def check_folder(out: Path, root: Path | None, *, force: bool) -> None:
     if root is not None and out.resolve().is_relative_to(root.resolve()):
         raise UserError(f"--out {out} is inside data.root={root}: the next run would take it for images; name another")
     if out.exists() and not (out / MARK).is_file():
-        raise UserError(f"--out {out} was not written by `semisup export`, so --force does not delete it; name another")
+        raise UserError(f"--out {out} was not written by semisup, so --force does not delete it; name another")
 
 
 @contextmanager

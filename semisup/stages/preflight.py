@@ -9,9 +9,11 @@ from torch import nn
 from semisup.checks import config_warnings, too_few_to_certify
 from semisup.compound import draw_pairs
 from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.data.answers import answers_digest, read_answers
 from semisup.data.datasets import digest
 from semisup.data.own_images import Progress, forget, own_images
 from semisup.errors import UserError
+from semisup.lineage import sha256
 from semisup.memory import give_back
 from semisup.models import Classifier
 from semisup.pretrained import expect_weights
@@ -28,10 +30,25 @@ class DataDigests:
     test: str
     weights: str = ""
     """Of the file that `model.weights` names; "" where there is none."""
+    answers: str = ""
+    """Of what people said about single images; "": nothing."""
+
+    @property
+    def version(self) -> str:
+        """Of the pool and the answers about it."""
+        return sha256(f"{self.pool}+{self.answers}".encode()) if self.answers else self.pool
 
     def seen_by(self, stage: str) -> str:
-        """Digest of what a stage reads: the test images matter to `split` (their ids) and where models are tested."""
-        return f"{self.pool}+{self.test}" if stage in {"split", "evaluate", "evaluate_ensemble"} else self.pool
+        """Digest of what a stage reads: the test images matter to `split` (their ids) and where models are tested.
+
+        Answers matter to `split` alone: its table tells later stages what came of them.
+        """
+        parts = [self.pool]
+        if stage in {"split", "evaluate", "evaluate_ensemble"}:
+            parts.append(self.test)
+        if stage == "split" and self.answers:
+            parts.append(self.answers)
+        return "+".join(parts)
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,9 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     if config.runtime.device == "cuda" and not torch.cuda.is_available():
         raise UserError("runtime.device='cuda', but torch finds no CUDA device; use 'auto' or 'cpu'")
     _check_processes(config)
-    return Checked(config_warnings(config, pool.num_classes), DataDigests(digest(pool), digest(test), weights))
+    answers = answers_digest(read_answers(config.data.answers))
+    digests = DataDigests(digest(pool), digest(test), weights, answers)
+    return Checked(config_warnings(config, pool.num_classes), digests)
 
 
 def _check_processes(config: PipelineConfig) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from semisup.backbones import PATCH
 from semisup.config import PipelineConfig
+from semisup.data.answers import Applied, apply_answers, before_answers, read_answers, write_answers
 from semisup.data.changes import Changes, changes_between, of_the_same_folder
 from semisup.data.datasets import UNLABELED, ImageSet, digest
 from semisup.data.growing import contents_of, draw_by_content, read_memory, write_memory
@@ -19,7 +21,6 @@ from semisup.data.rows import IMAGES_AT_A_TIME, gather
 from semisup.data.split import (
     REMOVED,
     ROLES,
-    ROLES_WITH_LABELS,
     Role,
     Split,
     draw_roles,
@@ -43,7 +44,8 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     """Leaves `split.parquet`, `dataset.json` and `class_counts.png`.
 
     Of one's own images also `broken_files.csv` and `duplicates.csv`: what was left out, and why; and, where `before`
-    among the inputs is the folder of an earlier split of these images, whose roles they keep, `changes.md`.
+    among the inputs is the folder of an earlier split of these images, whose roles they keep, `changes.md`. Where
+    people have answered, `answers.csv`.
     """
     from semisup.plots import class_counts, save_png  # only now: `semisup status` looks at splits and draws nothing
 
@@ -52,13 +54,16 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     if before is not None and DatasetFacts.read(before).name != config.data.name:
         before = None  # of a data set that never changes
     known = read_memory(before) if before else {}
-    split, leaks, drawn = _plan(config, pool, test_ids, known)
+    split, leaks, drawn, applied = _plan(config, pool, test_ids, known)
     facts = describe(config, pool, split)
     split.write(out_dir / "split.parquet")
     facts.write(out_dir)
     save_png(class_counts(facts.class_counts, facts.class_names), out_dir / "class_counts.png")
     if config.data.name == "folder":
         _tell_what_is_left_out(config, duplicates_table(pool.ids, test_ids, drawn, leaks), out_dir, log)
+    if config.data.answers is not None:
+        write_answers(read_answers(config.data.answers).values(), out_dir / "answers.csv")
+        _tell_what_was_answered(applied, log)
     if before:
         write_memory(known, split, out_dir)
         _tell_what_changed(_changes(before, known, split, [*pool.ids, *test_ids], facts), out_dir, log)
@@ -77,25 +82,34 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
 def plan(
     config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: Mapping[str, Role] | None = None
 ) -> Split:
-    """The split of a config, decided by its seed and, of one's own images, by their roles `before` (content → role).
+    """The split of a config, decided by its seed, by answers of people and, of one's own images, by their roles
+    `before` (content → role).
 
     Raises:
-        UserError: as in :func:`semisup.data.split.draw_roles` and :func:`semisup.data.split.long_tail`; or copies of
-            validation or test images were all that a class, or the unlabelled images, had.
+        UserError: as in :func:`semisup.data.split.draw_roles`, :func:`semisup.data.split.long_tail` and
+            :func:`semisup.data.answers.apply_answers`; or copies of validation or test images were all that a class, or
+            the unlabelled images, had.
     """
-    return _plan(config, pool, test_ids, before or {})[0]
+    return _plan(config, pool, test_ids, before or {}).split
 
 
-def _plan(
-    config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: Mapping[str, Role]
-) -> tuple[Split, Leaks, Roles]:
-    """The split, the copies that leak, and the roles (N,) that all images had before such copies were removed."""
-    drawn = _draw(config, pool, before)
+class _Planned(NamedTuple):
+    split: Split
+    leaks: Leaks
+    drawn: Roles
+    """(N,), before copies that leak were removed."""
+    applied: Applied
+
+
+def _plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: Mapping[str, Role]) -> _Planned:
+    answers, contents = read_answers(config.data.answers), contents_of(pool.ids)
+    drawn = _draw(config, pool, before_answers(before, answers) if before else before)
+    labels, drawn, applied = apply_answers(answers, contents, pool.labels.numpy(), drawn, pool.class_names)
     leaks, roles = _leaks(config, drawn) if config.data.name == "folder" else {}, drawn.copy()
     if leaks and config.data.duplicates == "remove":
         roles[list(leaks)] = REMOVED
-        _check_what_remains(config, pool, roles)
-    return Split.build(pool.ids, pool.labels.numpy(), roles, test_ids), leaks, drawn
+        _check_what_remains(config, labels, roles, pool.class_names)
+    return _Planned(Split.build(pool.ids, labels, roles, test_ids), leaks, drawn, applied)
 
 
 def _draw(config: PipelineConfig, pool: ImageSet, before: Mapping[str, Role]) -> NDArray[np.object_]:
@@ -128,9 +142,10 @@ def _leaks(config: PipelineConfig, roles: Roles) -> Leaks:
     return find_leaks(roles, own.groups, own.test_groups)
 
 
-def _check_what_remains(config: PipelineConfig, pool: ImageSet, roles: NDArray[np.object_]) -> None:
-    labels = pool.labels.numpy()
-    for label, name in enumerate(pool.class_names):
+def _check_what_remains(
+    config: PipelineConfig, labels: NDArray[np.int64], roles: Roles, class_names: Sequence[str]
+) -> None:
+    for label, name in enumerate(class_names):
         if not ((roles == "labeled") & (labels == label)).any():
             raise UserError(
                 f"data.duplicates='remove' takes all labelled images of class {name!r}: they are copies of validation "
@@ -156,6 +171,19 @@ def _tell_what_is_left_out(config: PipelineConfig, copies: pd.DataFrame, out_dir
             f"{count:,} of {role} images" for role, count in copies["copy_of_role"].value_counts().items()
         )
         log.warning(f"{len(copies):,} images that are copies of others ({kinds}) {what}; duplicates.csv names them")
+
+
+def _tell_what_was_answered(applied: Applied, log: StageLog) -> None:
+    log.metrics({f"answers.{name}": count for name, count in vars(applied).items()})
+    log.info(
+        f"answers of people: {applied.joined:,} images join the labelled ones, {applied.corrected:,} labels corrected, "
+        f"{applied.confirmed:,} confirmed, {applied.discarded:,} images left out"
+    )
+    if applied.held_out or applied.missing:
+        log.warning(
+            f"answers that are not used: {applied.held_out:,} about images that validate, calibrate or are left out, "
+            f"{applied.missing:,} about images that are test images or not there any more"
+        )
 
 
 def _changes(
@@ -199,10 +227,16 @@ def describe(config: PipelineConfig, pool: ImageSet, split: Split) -> DatasetFac
     """Facts about the data set; the normalisation looks at no validation and no test image."""
     looked_at = torch.cat([split.indices("labeled"), split.indices("unlabeled")])
     mean, std = channel_statistics(pool.images, looked_at)
+    known: dict[Role, NDArray[np.int64]] = {  # of the split: people may have corrected those of the pool
+        "labeled": split.labels("labeled").numpy(),
+        "validation": split.labels("validation").numpy(),
+        "calibration": split.labels("calibration").numpy(),
+        "unlabeled": pool.labels[split.indices("unlabeled")].numpy(),
+    }
     counts: dict[str, Sequence[int]] = {
         role: np.bincount(truth[truth != UNLABELED], minlength=pool.num_classes).tolist()
-        for role in (*ROLES_WITH_LABELS, "unlabeled")
-        if len(truth := pool.labels[split.indices(role)].numpy())
+        for role, truth in known.items()
+        if len(truth)
     }
     return DatasetFacts(
         name=config.data.name,

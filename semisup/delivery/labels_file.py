@@ -1,0 +1,152 @@
+"""The answers in a file that a person hands in, checked row by row against the data set that they are about."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from semisup.data.answers import KINDS, OPEN_ROLES, Answer
+from semisup.data.growing import contents_of
+from semisup.data.split import Role, Split
+from semisup.errors import UserError
+
+MOST_NAMED = 12
+"""Classes, in an error."""
+
+
+class Row(NamedTuple):
+    """What stands in one place of a file, as it stands there."""
+
+    where: str
+    key: str
+    """An image's id or, where there is none, its path."""
+    answer: str
+    label: str
+
+
+def read_labels(file: Path) -> list[Row]:
+    """The rows of a CSV table that the labelling page saves, or of Label Studio's JSON export.
+
+    A table has the columns id or path, label, and perhaps answer ("label" or "discard"). Of Label Studio's tasks those
+    without an annotation are passed over; of several annotations the last one counts.
+
+    Raises:
+        UserError: it cannot be read, lacks a column, or holds nothing.
+    """
+    try:
+        rows = _labelstudio(file) if file.suffix.lower() == ".json" else _table(file)
+    except FileNotFoundError:
+        raise UserError(f"--import {file} does not exist; name the CSV file that the page saved") from None
+    except (OSError, ValueError) as error:  # pandas', JSON's and Unicode's own are ValueErrors
+        raise UserError(f"--import {file} cannot be read: {' '.join(str(error).split())}; mend it") from None
+    if not rows:
+        raise UserError(f"--import {file} holds no answers; label some images first")
+    return rows
+
+
+def _table(file: Path) -> list[Row]:
+    table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    key = next((name for name in ("id", "path") if name in table), None)
+    if key is None or "label" not in table:
+        lacks = "'label'" if key else "'id' or 'path'"
+        raise UserError(f"--import {file} has no column {lacks}, only {', '.join(map(repr, table))}; name it so")
+    answers = table["answer"] if "answer" in table else ["label"] * len(table)
+    found = zip(table[key], answers, table["label"], strict=True)
+    return [Row(f"{file}, row {number}", name, answer, label) for number, (name, answer, label) in enumerate(found, 1)]
+
+
+def _labelstudio(file: Path) -> list[Row]:
+    tasks = json.loads(file.read_text(encoding="utf-8-sig"))
+    rows = []
+    for number, task in enumerate(tasks if isinstance(tasks, list) else [tasks], 1):
+        where = f"{file}, task {number}"
+        try:
+            key, done = str(task["data"]["id"]), [a for a in task.get("annotations", []) if not a.get("was_cancelled")]
+            if not done:
+                continue
+            choices = [choice for result in done[-1]["result"] for choice in result["value"]["choices"]]
+        except (KeyError, TypeError, AttributeError):
+            raise UserError(f"{where}: it is no task of ours with choices; export the project as JSON") from None
+        if len(choices) > 1:
+            raise UserError(f"{where}: it has {len(choices)} classes, {', '.join(map(repr, choices))}; choose one")
+        rows.append(Row(where, key, "label", choices[0] if choices else ""))
+    return rows
+
+
+@dataclass(frozen=True)
+class Known:
+    """The images that answers can be about."""
+
+    images: Mapping[str, tuple[str, str]]
+    """Id, content or path → (content, path)."""
+    roles: Mapping[str, Role]
+    """Content → role without any answer."""
+
+    @classmethod
+    def of(cls, ids: Sequence[str], test_ids: Sequence[str], split: Split, *, own: bool) -> "Known":
+        """Of the pool's images and the test images; `own` ids are paths and contents, see `data.name: folder`."""
+        everything = [*ids, *test_ids]
+        images: dict[str, tuple[str, str]] = {}
+        for name, content in zip(everything, contents_of(everything), strict=True):
+            path = name.rpartition("@")[0] if own else name
+            images |= {name: (content, path), path: (content, path)}
+        for content, path in list(images.values()):
+            images.setdefault(content, (content, path))
+        return cls(images, dict(zip(contents_of(split.table["id"]), split.table["role"], strict=True)))
+
+
+def check_rows(rows: Sequence[Row], known: Known, class_names: Sequence[str]) -> dict[str, Answer]:
+    """Content → answer.
+
+    Raises:
+        UserError: a row is about no image of the data set, or one that is held out; it names no class; it has no label;
+            or another row says otherwise of the same image.
+    """
+    answers: dict[str, Answer] = {}
+    for row in rows:
+        answer = _checked(row, known, class_names)
+        before = answers.setdefault(answer.content, answer)
+        if (before.answer, before.label) != (answer.answer, answer.label):
+            said = [f"{one.label!r}" if one.label else "discard" for one in (before, answer)]
+            raise UserError(f"{row.where}: image {row.key!r} is answered twice, {said[0]} and {said[1]}; keep one")
+    return answers
+
+
+def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Answer:
+    # An id ends with the hash of the file, so that an image keeps its answers when it gets another name.
+    found = known.images.get(row.key) or known.images.get(contents_of([row.key])[0])
+    if found is None:
+        raise UserError(f"{row.where}: image {row.key!r} is not in the data set; import it with the config of its run")
+    content, path = found
+    role = known.roles.get(content)
+    if role not in OPEN_ROLES:
+        what = f"a {role} image" if role else "left out of the split"
+        raise UserError(f"{row.where}: image {row.key!r} is {what}, which nothing is learnt from; delete the row")
+    match row.answer:
+        case "discard":
+            return Answer(content, path, "discard", "", role)
+        case "label" if not row.label:
+            raise UserError(f"{row.where}: image {row.key!r} has no label; give it one, or delete the row")
+        case "label" if row.label in class_names:
+            return Answer(content, path, "label", row.label, role)
+        case "label":
+            nearest = get_close_matches(row.label, class_names, n=1)
+            some = ", ".join(class_names[:MOST_NAMED]) + (" …" if len(class_names) > MOST_NAMED else "")
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {some}"
+            raise UserError(f"{row.where}: label {row.label!r} is no class of the data set; {hint}")
+        case _:
+            raise UserError(f"{row.where}: answer {row.answer!r} is none of {', '.join(KINDS)}; mend it")
+
+
+def merged(old: Mapping[str, Answer], new: Mapping[str, Answer]) -> tuple[dict[str, Answer], dict[str, int]]:
+    """All answers, the newer of two about an image; and how many of the new file are new, changed or the same."""
+    counts = {"new": 0, "changed": 0, "same": 0}
+    for content, answer in new.items():
+        before: Any = old.get(content)
+        same = before and (before.answer, before.label) == (answer.answer, answer.label)
+        counts["new" if before is None else "same" if same else "changed"] += 1
+    return {**old, **new}, counts

@@ -1,0 +1,214 @@
+"use strict";
+// Names of classes, paths and reasons are only ever set as text: none of them can become markup.
+const data = JSON.parse(document.getElementById("data").textContent);
+const at = (id) => document.getElementById(id);
+const storageKey = "semisup-review:" + data.key;
+const RESERVED = "sux";
+const MOST_KEYS = 30;
+const MOST_FOUND = 12;
+let answers = new Map(); // row of the image -> {answer, label}
+let undoable = []; // {row, before}, the newest last
+let position = 0;
+
+function make(tag, text, className) {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  if (className) element.className = className;
+  return element;
+}
+
+// A class that is called by one key, such as the digit 7, has that key; the others take what is left, in order.
+function keysOfClasses() {
+  const keys = new Map();
+  if (data.classes.length > MOST_KEYS) return keys;
+  const free = [..."1234567890abcdefghijklmnopqrstuvwxyz"].filter((key) => !RESERVED.includes(key));
+  const take = (name, key) => { keys.set(key, name); free.splice(free.indexOf(key), 1); };
+  const rest = data.classes.filter((name) => {
+    const own = name.toLowerCase();
+    if (!free.includes(own)) return true;
+    take(name, own);
+    return false;
+  });
+  for (const name of rest) take(name, free[0]);
+  return keys;
+}
+const fixedKeys = keysOfClasses();
+
+// With too many classes for a key each, 1, 2, 3 are those that this image is likeliest to be of.
+function keysNow() {
+  if (fixedKeys.size) return fixedKeys;
+  const likely = [...new Set([...data.images[position].predicted.map(([name]) => name), data.images[position].given])];
+  return new Map(likely.filter((name) => name).map((name, place) => [String(place + 1), name]));
+}
+
+function store() {
+  try {
+    localStorage.setItem(storageKey, JSON.stringify([...answers]));
+  } catch { /* a browser may keep nothing for a file; answers then live as long as the page */ }
+}
+
+function restore() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(storageKey) || "[]");
+    answers = new Map(kept.filter(([row]) => row in data.images));
+  } catch { answers = new Map(); }
+  const open = data.images.findIndex((_, row) => !answers.has(row));
+  position = open < 0 ? 0 : open;
+}
+
+function set(row, answer) {
+  undoable.push({ row, before: answers.get(row) });
+  answers.set(row, answer);
+  store();
+  const count = data.images.length;
+  for (let step = 1; step <= count; step++) {
+    const next = (row + step) % count;
+    if (!answers.has(next)) { position = next; break; }
+  }
+  at("search").value = "";
+  show();
+}
+
+const label = (name) => set(position, { answer: "label", label: name });
+const discard = () => set(position, { answer: "discard", label: "" });
+
+function undo() {
+  const last = undoable.pop();
+  if (!last) return;
+  if (last.before) answers.set(last.row, last.before); else answers.delete(last.row);
+  position = last.row;
+  store();
+  show();
+}
+
+function move(step) {
+  const count = data.images.length;
+  position = (position + step + count) % count;
+  at("search").value = "";
+  show();
+}
+
+function classButton(name, key) {
+  const button = make("button", name);
+  button.type = "button";
+  const given = answers.get(position);
+  if (given && given.answer === "label" && given.label === name) button.classList.add("chosen");
+  if (key && key !== name.toLowerCase()) button.append(" ", make("kbd", key));
+  button.addEventListener("click", () => label(name));
+  return button;
+}
+
+function matches() {
+  const wanted = at("search").value.trim().toLowerCase();
+  if (!wanted) return [];
+  const first = [], later = [];
+  for (const name of data.classes) {
+    const place = name.toLowerCase().indexOf(wanted);
+    if (name.toLowerCase() === wanted) first.unshift(name);
+    else if (place === 0) first.push(name);
+    else if (place > 0) later.push(name);
+  }
+  return [...first, ...later].slice(0, MOST_FOUND);
+}
+
+function showFound() {
+  at("found").replaceChildren(...matches().map((name, place) => classButton(name, place ? "" : "Enter")));
+}
+
+function show() {
+  const image = data.images[position], given = answers.get(position), checks = image.section === "check";
+  at("picture").src = image.src;
+  at("picture").className = image.tiny ? "tiny" : "";
+  at("picture").alt = image.path;
+  at("path").textContent = image.path;
+  at("section").textContent = checks ? "Is this label right?" : "What is this?";
+  at("section").className = image.section;
+  at("reason").textContent = image.reason;
+  at("predicted").replaceChildren(...image.predicted.map(([name, probability]) => {
+    const line = make("li");
+    line.append(make("b", (100 * probability).toFixed(0) + " %"), make("span", name));
+    return line;
+  }));
+  const keyOf = new Map([...keysNow()].map(([key, name]) => [name, key]));
+  const shown = fixedKeys.size ? data.classes : [...keyOf.keys()];
+  at("classes").replaceChildren(...shown.map((name) => classButton(name, keyOf.get(name))));
+  showFound();
+  at("discard").classList.toggle("chosen", Boolean(given) && given.answer === "discard");
+  at("answer").textContent = !given ? "" : given.answer === "label" ? "Answered: " + given.label : "Left out";
+  at("undo").disabled = undoable.length === 0;
+  at("progress").max = data.images.length;
+  at("progress").value = answers.size;
+  at("count").textContent = answers.size + " of " + data.images.length;
+  at("save").disabled = answers.size === 0;
+  [...document.querySelectorAll("#strip button")].forEach((button, row) => {
+    const known = answers.get(row);
+    button.className = known ? "done" : "";
+    button.setAttribute("aria-current", String(row === position));
+    button.querySelector("span").textContent = !known ? "" : known.answer === "label" ? known.label : "left out";
+  });
+}
+
+function buildStrip() {
+  const titles = { label: "To be labelled", check: "Labels that look wrong" };
+  let section = "", group;
+  data.images.forEach((image, row) => {
+    if (image.section !== section) {
+      section = image.section;
+      group = make("div");
+      at("strip").append(make("h2", titles[section]), group);
+    }
+    const button = make("button"), picture = make("img");
+    button.type = "button";
+    button.title = image.path;
+    picture.src = image.src;
+    picture.alt = "Image " + (row + 1);
+    picture.className = image.tiny ? "tiny" : "";
+    button.append(picture, make("span"));
+    button.addEventListener("click", () => { position = row; show(); window.scrollTo({ top: 0 }); });
+    group.append(button);
+  });
+}
+
+function csv() {
+  const cell = (text) => /[",\r\n]|^\s|\s$/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+  const lines = [["id", "path", "answer", "label", "given"]];
+  data.images.forEach((image, row) => {
+    const known = answers.get(row);
+    if (known) lines.push([image.id, image.path, known.answer, known.label, image.given]);
+  });
+  return lines.map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
+}
+
+function save() {
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
+  link.download = "labels.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target === at("search")) {
+    if (event.key === "Escape") { at("search").value = ""; at("search").blur(); showFound(); }
+    if (event.key === "Enter" && matches().length) { const [name] = matches(); at("search").blur(); label(name); }
+    return;
+  }
+  const name = keysNow().get(event.key.toLowerCase());
+  const act = {
+    ArrowRight: () => move(1), ArrowLeft: () => move(-1), s: () => move(1), x: discard, u: undo, Backspace: undo,
+    "/": () => at("search").focus(),
+  }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (name === undefined && !act) return;
+  event.preventDefault();
+  if (name !== undefined) label(name); else act();
+});
+at("search").addEventListener("input", showFound);
+at("save").addEventListener("click", save);
+at("discard").addEventListener("click", discard);
+at("skip").addEventListener("click", () => move(1));
+at("undo").addEventListener("click", undo);
+at("finder").hidden = data.classes.length <= 10;
+buildStrip();
+restore();
+show();

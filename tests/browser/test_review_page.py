@@ -1,0 +1,145 @@
+"""The labelling page in a real browser: keys label, undo takes back, and the table holds what was pressed."""
+
+import pandas as pd
+import pytest
+
+from semisup.delivery.candidates import CHECK, LABEL
+from semisup.delivery.page import build_page
+from tests.browser.conftest import PHONE
+from tests.data.corpus import encoded, photo
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = ['<img src=x onerror="document.title=1">', "</script><script>document.title=2</script>", 'a "b", c', "猫"]
+
+
+def page_file(tmp_path, names, images=4, checks=1):
+    """A page with images named after their number; the last ones are labels to check."""
+    rows = [
+        {
+            "id": f"{number}.png@{number}",
+            "path": f"{number}.png",
+            "section": CHECK if number >= images - checks else LABEL,
+            "given": names[0] if number >= images - checks else "",
+            "reason": f"undecided between {names[0]} and {names[1]}",
+            "label_1": names[0],
+            "probability_1": 0.5,
+            "label_2": names[1],
+            "probability_2": 0.4,
+            "label_3": names[-1],
+            "probability_3": 0.1,
+        }
+        for number in range(images)
+    ]
+    file = tmp_path / "review.html"
+    contents = [encoded(photo(number), "PNG") for number in range(images)]
+    file.write_text(build_page("Review of photos", "run", names, pd.DataFrame(rows), contents), encoding="utf-8")
+    return file
+
+
+def saved(page, tmp_path):
+    """What the button leaves, as a table by row of the page."""
+    with page.expect_download() as waiting:
+        page.click("#save")
+    assert waiting.value.suggested_filename == "labels.csv"
+    waiting.value.save_as(tmp_path / "labels.csv")
+    return pd.read_csv(tmp_path / "labels.csv", dtype=str, keep_default_na=False)
+
+
+def test_keys_label_and_the_table_holds_what_was_pressed(tmp_path, open_page):
+    page = open_page(page_file(tmp_path, ["cat", "dog", "bird"])).page
+    for key in ("2", "s", "x", "1"):  # image 0 dog, 1 skipped, 2 left out, 3 cat
+        page.keyboard.press(key)
+    table = saved(page, tmp_path)
+    assert table.columns.tolist() == ["id", "path", "answer", "label", "given"]
+    assert table.to_numpy().tolist() == [
+        ["0.png@0", "0.png", "label", "dog", ""],
+        ["2.png@2", "2.png", "discard", "", ""],
+        ["3.png@3", "3.png", "label", "cat", "cat"],
+    ]
+    assert page.inner_text("#count") == "3 of 4"
+
+
+def test_undo_takes_the_answers_back_one_by_one(tmp_path, open_page):
+    page = open_page(page_file(tmp_path, ["cat", "dog", "bird"])).page
+    for key in ("1", "2", "3", "u", "Backspace", "3"):  # 0 cat, 1 dog, 2 bird; both last ones back; 1 bird
+        page.keyboard.press(key)
+    table = saved(page, tmp_path)
+    assert dict(zip(table["path"], table["label"], strict=True)) == {"0.png": "cat", "1.png": "bird"}
+
+
+def test_an_answer_given_again_replaces_the_older_and_undo_restores_it(tmp_path, open_page):
+    page = open_page(page_file(tmp_path, ["cat", "dog", "bird"])).page
+    for key in ("1", "ArrowLeft", "2"):
+        page.keyboard.press(key)
+    assert saved(page, tmp_path)["label"].tolist() == ["dog"]
+    page.keyboard.press("u")
+    assert saved(page, tmp_path)["label"].tolist() == ["cat"]
+
+
+def test_clicks_label_as_keys_do_and_arrows_go_round(tmp_path, open_page):
+    page = open_page(page_file(tmp_path, ["cat", "dog", "bird"])).page
+    page.keyboard.press("ArrowLeft")
+    assert page.inner_text("#path") == "3.png"
+    assert page.inner_text("#section") == "Is this label right?"
+    page.keyboard.press("ArrowRight")
+    page.click("#classes button:has-text('bird')")
+    page.click("#strip button >> nth=2")
+    page.click("#discard")
+    table = saved(page, tmp_path)
+    assert dict(zip(table["path"], table["answer"], strict=True)) == {"0.png": "label", "2.png": "discard"}
+
+
+def test_answers_outlive_the_page(tmp_path, open_page, chromium):
+    file, context = page_file(tmp_path, ["cat", "dog", "bird"]), chromium.new_context()
+    open_page(file, context=context).page.keyboard.press("2")
+    again = open_page(file, context=context).page
+    assert again.inner_text("#count") == "1 of 4"
+    assert again.inner_text("#path") == "1.png"  # the first that is open
+    assert saved(again, tmp_path)["label"].tolist() == ["dog"]
+
+
+def test_a_class_that_is_called_by_a_key_has_that_key(tmp_path, open_page):
+    page = open_page(page_file(tmp_path, [*"0123456789"])).page
+    for key in ("7", "0"):
+        page.keyboard.press(key)
+    assert saved(page, tmp_path)["label"].tolist() == ["7", "0"]
+
+
+def test_classes_stand_in_their_order_whatever_their_keys_are(tmp_path, open_page):
+    names = ["cat", "1", "dog", *(f"class {number}" for number in range(9))]
+    shown = open_page(page_file(tmp_path, names)).page.locator("#classes button").all_inner_texts()
+    assert [text.split()[0] for text in shown[:3]] == ["cat", "1", "dog"]
+    assert shown[0].split()[1:] == ["2"]  # the key 1 is the class 1
+    assert len(shown) == len(names)
+
+
+def test_names_of_any_kind_are_shown_and_saved_as_they_are(tmp_path, open_page):
+    page = open_page(page_file(tmp_path, HOSTILE)).page
+    for key in "1234":
+        page.keyboard.press(key)
+    assert saved(page, tmp_path)["label"].tolist() == HOSTILE
+    assert page.title() == "Review of photos"
+    for name in HOSTILE:
+        assert name in page.inner_text("#classes")
+
+
+def test_among_ten_thousand_classes_one_is_found_by_its_name(tmp_path, open_page):
+    page = open_page(page_file(tmp_path, [f"class {number}" for number in range(10_000)])).page
+    assert page.locator("button").count() < 50
+    page.keyboard.press("/")
+    page.keyboard.type("class 4321")
+    page.keyboard.press("Enter")
+    page.keyboard.press("2")  # the second of the likeliest
+    assert saved(page, tmp_path)["label"].tolist() == ["class 4321", "class 1"]
+
+
+@pytest.mark.parametrize("names", [["cat", "dog", "bird"], HOSTILE, ["w" * 200, "v" * 200, "u"]])
+def test_on_a_phone_nothing_is_wider_than_the_window(tmp_path, open_page, names):
+    assert open_page(page_file(tmp_path, names, images=12), PHONE).overflow() == 0
+
+
+def test_in_the_dark_the_page_is_dark(tmp_path, open_page):
+    file = page_file(tmp_path, ["cat", "dog", "bird"])
+    assert min(open_page(file).background()) > 200
+    assert max(open_page(file, scheme="dark").background()) < 60

@@ -1,0 +1,109 @@
+"""Answers that a person hands in: every row is right, or one line says which is not."""
+
+import json
+
+import numpy as np
+import pytest
+
+from semisup.data.answers import Answer
+from semisup.data.split import Split
+from semisup.delivery.labels_file import Known, check_rows, merged, read_labels
+from semisup.errors import UserError
+
+NAMES = ("cat", "dog")
+IDS = ("a.png@1a", "b.png@2b", "c.png@3c", "d.png@4d")
+SPLIT = Split.build(
+    IDS, np.array([0, 1, 0, 1]), np.array(["labeled", "validation", "unlabeled", "unlabeled"], object), ["t.png@5e"]
+)
+KNOWN = Known.of(IDS, ["t.png@5e"], SPLIT, own=True)
+
+
+def answers_in(tmp_path, text, name="labels.csv"):
+    file = tmp_path / name
+    file.write_text(text, encoding="utf-8")
+    return check_rows(read_labels(file), KNOWN, NAMES)
+
+
+def test_answers_are_found_by_id_by_content_and_by_path(tmp_path):
+    expected = {"3c": Answer("3c", "c.png", "label", "dog", "unlabeled")}
+    assert answers_in(tmp_path, "id,label\nc.png@3c,dog\n") == expected
+    assert answers_in(tmp_path, "id,label\nother name.png@3c,dog\n") == expected
+    assert answers_in(tmp_path, "path,label\nc.png,dog\n") == expected
+
+
+def test_the_role_without_answers_and_what_is_discarded_are_kept(tmp_path):
+    found = answers_in(tmp_path, "\ufeffid,path,answer,label,given\r\na.png@1a,a.png,discard,,cat\r\n")
+    assert found == {"1a": Answer("1a", "a.png", "discard", "", "labeled")}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("id,label\nx.png@99,dog", "row 1: image 'x.png@99' is not in the data set"),
+        ("id,label\nc.png@3c,dgo", "row 1: label 'dgo' is no class of the data set; did you mean 'dog'"),
+        ("id,label\nc.png@3c,zebra", "there are cat, dog"),
+        ("id,label\nc.png@3c,", "row 1: image 'c.png@3c' has no label"),
+        ("id,label\nb.png@2b,dog", "is a validation image"),
+        ("id,label\nt.png@5e,dog", "is a test image"),
+        ("id,label\nc.png@3c,dog\nc.png@3c,cat", "row 2: image 'c.png@3c' is answered twice, 'dog' and 'cat'"),
+        ("id,answer,label\nc.png@3c,perhaps,dog", "answer 'perhaps'"),
+        ("id,other\nc.png@3c,dog", "no column 'label'"),
+        ("label\ndog", "no column 'id' or 'path'"),
+        ("id,label\n", "holds no answers"),
+        ("", "cannot be read"),
+    ],
+)
+def test_a_wrong_row_is_named_in_one_line(tmp_path, text, why):
+    with pytest.raises(UserError, match=why) as raised:
+        answers_in(tmp_path, text)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        read_labels(tmp_path / "labels.csv")
+
+
+def task(name, *choices, **more):
+    result = [{"type": "choices", "value": {"choices": list(choices)}}] if choices else []
+    return {"data": {"id": name}, "annotations": [{"result": result, **more}]}
+
+
+def test_label_studios_last_annotation_counts_and_open_tasks_are_passed_over(tmp_path):
+    second = task("c.png@3c", "cat")
+    second["annotations"] += task("c.png@3c", "dog")["annotations"] + task("", "cat", was_cancelled=True)["annotations"]
+    tasks = [second, {"data": {"id": "d.png@4d"}, "annotations": []}]
+    found = answers_in(tmp_path, json.dumps(tasks), "export.json")
+    assert {content: answer.label for content, answer in found.items()} == {"3c": "dog"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (json.dumps([task("c.png@3c", "cat", "dog")]), "task 1: it has 2 classes"),
+        (json.dumps([task("c.png@3c")]), "has no label"),
+        (json.dumps([{"image": "x"}]), "task 1: it is no task of ours"),
+        ("{", "cannot be read"),
+    ],
+)
+def test_a_wrong_task_is_named(tmp_path, text, why):
+    with pytest.raises(UserError, match=why):
+        answers_in(tmp_path, text, "export.json")
+
+
+def test_answers_add_up_and_the_newer_of_two_stands():
+    def said(content, label):
+        return {content: Answer(content, content, "label", label, "unlabeled")}
+
+    old, new = (
+        said("1", "cat") | said("2", "cat") | said("3", "cat"),
+        said("2", "dog") | said("3", "cat") | said("4", "dog"),
+    )
+    both, counts = merged(old, new)
+    assert {content: answer.label for content, answer in both.items()} == {
+        "1": "cat",
+        "2": "dog",
+        "3": "cat",
+        "4": "dog",
+    }
+    assert counts == {"new": 1, "changed": 1, "same": 1}

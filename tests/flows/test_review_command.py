@@ -1,0 +1,114 @@
+"""`semisup review`: from a finished run to a page, and from answers to the split of the next run."""
+
+import json
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.survey import survey
+from semisup.config_files import load_config, to_yaml
+from semisup.data.answers import read_answers
+from semisup.data.split import Split
+from semisup.stages.preflight import check
+from semisup.tracking.tracker import Tracker
+
+pytestmark = [
+    pytest.mark.prefect,
+    # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["review", *map(str, arguments)], catch_exceptions=False)
+
+
+@pytest.fixture
+def config(rerunnable, finished_run):
+    file = rerunnable / "mine.yaml"
+    file.write_text(to_yaml(finished_run.config), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def split(rerunnable, finished_run, tmp_path):
+    folder = Tracker.existing(rerunnable).artifacts(finished_run.result["stages"]["split"]["run_id"], tmp_path)
+    return Split.read(folder / "split.parquet")
+
+
+def test_a_review_of_a_pipeline_is_a_folder_with_its_page_and_names_the_next_step(rerunnable, finished_run, split):
+    run_id = finished_run.result["run_id"]
+    said = invoke(run_id[:8], "--budget", 7, "--suspects", 0)
+    assert said.exit_code == 0, said.output
+    assert "semisup review --import labels.csv CONFIG" in said.stdout
+    table = pd.read_csv(rerunnable / f"review-{run_id[:8]}" / "candidates.csv")
+    assert len(table) == 7
+    assert set(table["id"]) <= set(split.ids("unlabeled"))
+    again = invoke(run_id[:8])
+    assert again.exit_code == 2
+    assert "is there already" in again.stderr
+    assert json.loads(invoke(run_id, "--budget", 3, "--force", "--json").stdout)["to_label"] == 3
+
+
+@pytest.mark.parametrize("what", ["joint", "split"])
+def test_a_stage_is_no_pipeline_to_review(finished_run, rerunnable, what):
+    said = invoke(finished_run.result["stages"][what]["run_id"])
+    assert said.exit_code == 2
+    assert "needs a complete pipeline" in said.stderr
+    assert len(said.stderr.splitlines()) == 1
+
+
+def test_answers_make_the_split_stale_and_a_second_import_adds_to_them(config, split, rerunnable):
+    first, second = split.ids("unlabeled")[:2]
+    (rerunnable / "labels.csv").write_text(f"id,answer,label\n{first},label,3\n", encoding="utf-8")
+    said = invoke("--import", "labels.csv", config)
+    assert said.exit_code == 0, said.output
+    assert f"semisup run {config} --set data.answers=tiny-answers.csv" in said.stdout
+
+    resolved = load_config(config, ["data.answers=tiny-answers.csv"])
+    states = survey(resolved, check(resolved).digests, rerunnable)
+    assert (states["split"].standing, states["split"].why) == ("stale", "changed: data set")
+    plain = load_config(config)
+    assert survey(plain, check(plain).digests, rerunnable)["split"].standing == "fresh"
+
+    (rerunnable / "more.csv").write_text(f"id,answer,label\n{first},label,4\n{second},discard,\n", encoding="utf-8")
+    told = json.loads(invoke("--import", "more.csv", config, "--json").stdout)
+    assert {name: told[name] for name in ("all", "new", "changed", "same")} == {
+        "all": 2, "new": 1, "changed": 1, "same": 0,
+    }  # fmt: skip
+    answers = read_answers(rerunnable / "tiny-answers.csv")
+    assert {content: answer.label for content, answer in answers.items()} == {first: "4", second: ""}
+
+
+def test_a_mistake_in_an_import_is_one_line_and_writes_nothing(config, split, rerunnable):
+    before = sorted(file.name for file in rerunnable.iterdir())
+    for held_out, what in ((split.ids("validation")[0], "validation"), (split.ids("test")[0], "test")):
+        (rerunnable / "labels.csv").write_text(
+            f"id,label\n{split.ids('unlabeled')[0]},3\n{held_out},3\n", encoding="utf-8"
+        )
+        said = invoke("--import", "labels.csv", config)
+        assert said.exit_code == 2
+        assert f"is a {what} image" in said.stderr
+        assert len(said.stderr.splitlines()) == 1
+    everything = "".join(f"{name},discard,\n" for name in split.ids("unlabeled"))
+    (rerunnable / "labels.csv").write_text(f"id,answer,label\n{everything}", encoding="utf-8")
+    said = invoke("--import", "labels.csv", config)
+    assert said.exit_code == 2
+    assert "no unlabelled image" in said.stderr
+    assert sorted(file.name for file in rerunnable.iterdir()) == sorted([*before, "labels.csv"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["abc", "--set", "seed=1"], "--set seed=1"),
+        (["tiny.yaml", "--import", "x.csv", "--out", "y"], "--out does not go with --import"),
+        (["tiny.yaml", "--import", "x.csv"], "--import x.csv does not exist"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(store, arguments, why):
+    said = invoke(*arguments)
+    assert said.exit_code == 2
+    assert why in said.stderr
