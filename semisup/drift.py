@@ -1,5 +1,6 @@
 """Are new images like those that were known before, in the eyes of a model that has learnt from neither's labels?"""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,14 +36,25 @@ class Drift:
         return max(self.confidence_distance, self.class_distance) > limit and self.p_value < SIGNIFICANCE_LEVEL
 
 
-def measure_drift(probabilities: NDArray[np.floating[Any]], new: NDArray[np.bool_]) -> Drift | None:
-    """The drift of the images marked `new` (N,) against the others, by probabilities (N, C); None: too few of either.
+def measure_drift(tables: Iterable[NDArray[np.floating[Any]]], new: NDArray[np.bool_]) -> Drift | None:
+    """The drift of the images marked `new` (N,) against the others; None: too few of either.
 
-    A drift in what is seen is not one in what is right: that needs labels. And where nothing is seen, much may differ.
+    `tables` are probabilities (n, C) of all N images, part by part. A drift in what is seen is not one in what is
+    right: that needs labels. And where nothing is seen, much may differ.
     """
     if min(new.sum(), (~new).sum()) < FEWEST:
         return None
-    confidence, labels = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    confidences, classes, start = [], [], 0
+    moments = {True: _Moments(), False: _Moments()}
+    for probabilities in tables:
+        of_part = new[start : start + len(probabilities)]
+        start += len(probabilities)
+        confidences.append(probabilities.max(axis=1))
+        classes.append(probabilities.argmax(axis=1))
+        logs = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
+        for side, of_side in moments.items():
+            of_side.add(logs[of_part == side])
+    confidence, labels = np.concatenate(confidences), np.concatenate(classes)
     counts = np.stack([np.bincount(labels[side], minlength=probabilities.shape[1]) for side in (new, ~new)])
     shares = counts / counts.sum(axis=1, keepdims=True)
     of_confidence = ks_2samp(confidence[new], confidence[~new], method="asymp")
@@ -55,14 +67,31 @@ def measure_drift(probabilities: NDArray[np.floating[Any]], new: NDArray[np.bool
         known_confidence=float(confidence[~new].mean()),
         confidence_distance=float(of_confidence.statistic),
         class_distance=float(np.abs(shares[0] - shares[1]).sum() / 2),
-        log_probability_distance=_standardized(probabilities, new),
+        log_probability_distance=_standardized(moments[True], moments[False]),
         p_value=min(1.0, 2 * min(float(of_confidence.pvalue), of_classes)),
     )
 
 
-def _standardized(probabilities: NDArray[np.floating[Any]], new: NDArray[np.bool_]) -> float:
-    logs = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
-    deviation = logs[~new].std(axis=0)
-    apart = logs[new].mean(axis=0) - logs[~new].mean(axis=0)
-    there = deviation > 0
+@dataclass
+class _Moments:
+    """Mean and variance (C,) of rows that come part by part; parts are put together as by Chan et al. 1979."""
+
+    count: int = 0
+    mean: NDArray[np.float64] | float = 0.0
+    squares: NDArray[np.float64] | float = 0.0
+    """Sum of squared differences from the mean."""
+
+    def add(self, rows: NDArray[np.float64]) -> None:
+        if not len(rows):
+            return
+        count, mean = self.count + len(rows), rows.mean(axis=0)
+        apart = mean - self.mean
+        self.squares = self.squares + ((rows - mean) ** 2).sum(axis=0) + apart**2 * (self.count * len(rows) / count)
+        self.mean, self.count = self.mean + apart * (len(rows) / count), count
+
+
+def _standardized(new: _Moments, known: _Moments) -> float:
+    deviation = np.sqrt(np.asarray(known.squares) / known.count)
+    apart = np.asarray(new.mean) - np.asarray(known.mean)
+    there = deviation > 1e-12
     return float(np.sqrt(np.mean((apart[there] / deviation[there]) ** 2))) if there.any() else 0.0

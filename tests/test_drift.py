@@ -14,14 +14,14 @@ def answers(rng, count: int, sharpness: float = 1.0, shares=(1, 1, 1)) -> np.nda
 def test_alike_images_are_beyond_a_limit_as_rarely_as_the_level_says():
     rng = np.random.default_rng(0)
     new = np.arange(300) < 60
-    alarms = sum(measure_drift(answers(rng, 300), new).beyond(0.0) for _ in range(300))
+    alarms = sum(measure_drift([answers(rng, 300)], new).beyond(0.0) for _ in range(300))
     assert alarms <= 9  # Binomial(300, 0.01): more than that has probability 0.001
 
 
 def test_distances_are_what_the_definitions_say():
     known = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]] * 10)
     new = np.array([[0.55, 0.45], [0.6, 0.4]] * 10)
-    drift = measure_drift(np.r_[known, new], np.arange(60) >= 40)
+    drift = measure_drift([np.r_[known, new]], np.arange(60) >= 40)
     assert (drift.new, drift.known) == (20, 40)
     assert drift.known_confidence == pytest.approx((0.9 + 0.8 + 0.7 + 0.6) / 4)
     assert drift.new_confidence == pytest.approx(0.575)
@@ -36,7 +36,7 @@ def test_distances_are_what_the_definitions_say():
 
 def test_the_same_answers_on_both_sides_are_no_distance_at_all():
     table = answers(np.random.default_rng(1), 40)
-    drift = measure_drift(np.r_[table, table], np.arange(80) >= 40)
+    drift = measure_drift([np.r_[table, table]], np.arange(80) >= 40)
     assert (drift.confidence_distance, drift.class_distance, drift.p_value) == (0, 0, 1)
     assert drift.log_probability_distance == pytest.approx(0)
 
@@ -47,7 +47,7 @@ def test_the_more_another_mixture_of_classes_the_further():
     known, found, expected = answers(rng, 1000, 0.3), [], []
     for weight in (1, 2, 5, 20):
         others = answers(rng, 1000, 0.3, (weight, 1, 1))
-        found.append(measure_drift(np.r_[known, others], new).class_distance)
+        found.append(measure_drift([np.r_[known, others]], new).class_distance)
         shares = [np.bincount(part.argmax(axis=1), minlength=3) for part in (known, others)]
         expected.append(jensenshannon(*shares))
     assert np.argsort(found).tolist() == np.argsort(expected).tolist() == [0, 1, 2, 3]
@@ -55,7 +55,7 @@ def test_the_more_another_mixture_of_classes_the_further():
 
 def test_too_few_images_say_nothing_and_one_class_is_no_mistake():
     table = answers(np.random.default_rng(3), 100)
-    assert measure_drift(table, np.arange(100) < FEWEST - 1) is None
-    assert measure_drift(table, np.arange(100) >= FEWEST - 1) is None
+    assert measure_drift([table], np.arange(100) < FEWEST - 1) is None
+    assert measure_drift([table], np.arange(100) >= FEWEST - 1) is None
     one = np.tile([0.9, 0.1], (60, 1))
-    assert measure_drift(one, np.arange(60) < 30).class_distance == 0
+    assert measure_drift([one], np.arange(60) < 30).class_distance == 0

@@ -1,15 +1,36 @@
 """The ledger: one row per unlabelled image, saying which label it got and why it was or was not accepted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from semisup.pseudo_labels.curriculum import percentile_threshold
 from semisup.randomness import numpy_generator
+
+COLUMNS: dict[str, pa.DataType] = {
+    "id": pa.string(),
+    "index": pa.int64(),
+    "label": pa.int64(),
+    "confidence": pa.float32(),
+    "raw_confidence": pa.float32(),
+    "margin": pa.float32(),
+    "disagreement": pa.float32(),
+    "uncertainty": pa.float32(),
+    "accepted": pa.bool_(),
+    "reason": pa.string(),
+    "teacher": pa.string(),
+    "round": pa.int64(),
+    "accepted_round": pa.int64(),
+    "flipped": pa.bool_(),
+}
+"""Of the file; `build_ledger` says what they mean. Rounds of UPS have another one, `negative`: a list of classes."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +97,13 @@ def build_ledger(
     disagreement: NDArray[np.float32] | None = None,
     uncertainty: NDArray[np.float32] | None = None,
     previous: pd.DataFrame | None = None,
+    reasons: NDArray[np.object_] | None = None,
 ) -> pd.DataFrame:
     """The ledger of N images with probabilities (N, C); `previous` is that of the round before, in any order of rows.
 
     `probabilities` are calibrated where there was a calibration, and `raw_confidence` (N,) is what the teacher said
-    before it. `disagreement` (N,) is that of an ensemble, `uncertainty` (N,) that of Monte Carlo dropout.
+    before it. `disagreement` (N,) is that of an ensemble, `uncertainty` (N,) that of Monte Carlo dropout. Where the
+    images are a part of many, `reasons` (N,) are those of the selection among all.
 
     Columns: id, index (row in the pool), label, confidence (largest probability), raw_confidence, margin (over the
     second largest), disagreement (null for a single model), uncertainty (null for a single pass), accepted, reason (""
@@ -93,11 +116,13 @@ def build_ledger(
     second = np.partition(probabilities, -2, axis=1)[:, -2]
     round_number, accepted_round, flipped = 1, pd.Series(pd.NA, index=rows, dtype="Int64"), np.zeros(len(rows), bool)
     if previous is not None:
-        assert sorted(previous["id"]) == sorted(ids), "the round before had other images"
-        before = previous.set_index("id").loc[list(ids)].reset_index()
+        before = in_order_of(previous, ids)
         round_number = int(before["round"].iloc[0]) + 1
         accepted_round, flipped = before["accepted_round"], before["label"].to_numpy() != labels
-    reasons = selection.reasons(labels, confidence, disagreement, uncertainty=uncertainty, round_number=round_number)
+    if reasons is None:
+        reasons = selection.reasons(
+            labels, confidence, disagreement, uncertainty=uncertainty, round_number=round_number
+        )
     accepted = reasons == ""
     return pd.DataFrame(
         {
@@ -117,6 +142,31 @@ def build_ledger(
             "flipped": flipped,
         }
     )
+
+
+def in_order_of(previous: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
+    """The rows of the round before for images with these ids, all of which it had, and no others."""
+    if list(previous["id"]) == list(ids):
+        return previous
+    assert sorted(previous["id"]) == sorted(ids), "the round before had other images"
+    return previous.set_index("id").loc[list(ids)].reset_index()
+
+
+def write_ledger(path: Path, parts: Iterable[pd.DataFrame]) -> None:
+    """Write parts of a ledger, one after another, as row groups of a Parquet file; its name means that it is whole."""
+    aside = path.with_suffix(".tmp")
+    writer: pq.ParquetWriter | None = None
+    try:
+        for part in parts:
+            negative = {"negative": pa.list_(pa.int64())} if "negative" in part else {}
+            fields = [(name, kind) for name, kind in (COLUMNS | negative).items()]
+            table = pa.Table.from_pandas(part, pa.schema(fields), preserve_index=False)
+            writer = writer or pq.ParquetWriter(aside, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+    aside.replace(path)
 
 
 def pick_examples(

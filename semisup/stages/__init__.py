@@ -184,7 +184,7 @@ def independent(steps: Iterable[Step]) -> list[list[Step]]:
     return groups
 
 
-def load_stage(  # noqa: PLR0912 -- one case for each stage
+def load_stage(  # noqa: PLR0911, PLR0912 -- one case for each stage
     name: str, checkpoints: Path | None = None, number: int | None = None
 ) -> Stage:
     """The function of a stage; imported only now, for torch takes seconds.
@@ -209,7 +209,9 @@ def load_stage(  # noqa: PLR0912 -- one case for each stage
         case "calibrate":
             from semisup.stages.calibrate import run
         case "pseudo_label":
-            from semisup.stages.pseudo_label import run
+            from semisup.stages.pseudo_label import run as label
+
+            return _perhaps_together("pseudo_label", label, checkpoints)
         case "joint":
             from semisup.stages.joint import run as train_student
 
@@ -234,9 +236,9 @@ def load_stage(  # noqa: PLR0912 -- one case for each stage
 
 
 def _perhaps_together(
-    name: Literal["baseline", "joint"], alone: Callable[..., None], checkpoints: Path | None
+    name: Literal["baseline", "pseudo_label", "joint"], alone: Callable[..., None], checkpoints: Path | None
 ) -> Stage:
-    """A training stage in this process or, if the config asks for it, in several."""
+    """A stage that trains or asks the teacher, in this process or, if the config asks for it, in several."""
 
     def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
         if config.runtime.processes == 1:

@@ -25,7 +25,7 @@ from semisup.errors import UserError
 from semisup.processes import machine, runs_here, started
 from semisup.stages import Silence, StageLog
 
-TrainingStage = Literal["baseline", "joint"]
+SharedStage = Literal["baseline", "pseudo_label", "joint"]
 MODULE, WORK = "semisup.stages.together", "--work"
 JOB, NEWS, OUTPUT = "job.json", "news.jsonl", "output.txt"
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -37,7 +37,7 @@ SECONDS_TO_END = 10.0
 class Job:
     """What the processes need to know."""
 
-    stage: TrainingStage
+    stage: SharedStage
     config: Mapping[str, Any]
     inputs: Mapping[str, str]
     out_dir: str
@@ -56,7 +56,7 @@ class Job:
 
 
 def run_together(
-    stage: TrainingStage,
+    stage: SharedStage,
     config: PipelineConfig,
     inputs: Mapping[str, Path],
     out_dir: Path,
@@ -217,7 +217,7 @@ def work(folder: Path) -> int:
     import torch
     from torch import distributed
 
-    from semisup.stages import baseline, joint
+    from semisup.stages import baseline, joint, pseudo_label
     from semisup.training.team import Processes
 
     job = Job.read(folder)
@@ -233,12 +233,12 @@ def work(folder: Path) -> int:
     log = _Relay(folder / NEWS) if first else Silence()
     try:
         with TemporaryDirectory() as elsewhere:
-            {"baseline": baseline.run, "joint": joint.run}[job.stage](
+            {"baseline": baseline.run, "pseudo_label": pseudo_label.run, "joint": joint.run}[job.stage](
                 config,
                 {role: Path(path) for role, path in job.inputs.items()},
                 Path(job.out_dir if first else elsewhere),
                 log,
-                Path(job.checkpoints) if job.checkpoints and first else None,
+                Path(job.checkpoints or folder),
                 team=team,
             )
     except UserError as error:

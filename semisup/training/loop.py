@@ -104,8 +104,8 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     up to it once more. An epoch's record comes before its checkpoint.
 
     The processes of a `team` make the same calls with the same arguments, each with its own `model` of the same weights
-    on its own device, and get the same result; `on_epoch`, `on_resume` and `checkpoints` are those of the first.
-    Another number of processes changes what floating point and dropout change, no more.
+    on its own device, and get the same result; the first one reads and writes the `checkpoints`. Another number of
+    processes changes what floating point and dropout change, no more.
 
     Raises:
         UserError: the training loss is no longer finite.
@@ -143,7 +143,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _flushed_denormals():
         # Dropout knows no generator but the global ones; on a CPU, those of idle GPUs are left alone.
         _seed_dropout(device, seed, team)
-        if saved := team.from_first(checkpoints.latest(device.type) if checkpoints else None):
+        if saved := team.from_first(checkpoints.latest(device.type) if checkpoints and team.rank == 0 else None):
             so_far.restore(saved)
             if team.rank:
                 _seed_dropout(device, seed, team, epoch=len(so_far.history))  # the first one's generator was restored

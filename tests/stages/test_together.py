@@ -122,6 +122,17 @@ def test_everything_that_the_first_process_says_is_heard_once(stage, together):
     assert sum("kept epoch" in line for line in log.infos) == 1
 
 
+def test_two_processes_share_the_pass_over_unlabelled_images(stage_folders, tmp_path):
+    inputs = {"split": stage_folders["split"], "teacher": stage_folders["baseline"]}
+    load_stage("pseudo_label")(config_of(2), inputs, tmp_path, Silence())
+    files = {path.name for path in stage_folders["pseudo_label"].iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == files
+    ours, theirs = (
+        pd.read_parquet(folder / "pseudo_labels.parquet") for folder in (tmp_path, stage_folders["pseudo_label"])
+    )
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_a_mistake_in_the_processes_is_the_one_line_that_it_is_in_one(stage_folders, tmp_path):
     far = {"optimizer": {"name": "sgd", "lr": 1e30, "momentum": 0.0}}
     with pytest.raises(UserError, match=r"^optimizer.lr=1e\+30: the loss is .* training diverged"):
