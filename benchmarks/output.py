@@ -13,10 +13,19 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
+NOTE = "medians over the turns of one run; goals are shown and never asserted"
 
 
 def publish(name: str, rows: Sequence[Mapping[str, Any]], note: str) -> None:
-    """Print rows as a table, a dash where one lacks a key, and write them to `results/NAME.json`."""
+    """Show rows, and write them to `results/NAME.json`."""
+    show(name, rows, note)
+    RESULTS.mkdir(exist_ok=True)
+    document = {"benchmark": name, "note": note, "machine": machine(), "rows": list(rows)}
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def show(name: str, rows: Sequence[Mapping[str, Any]], note: str) -> None:
+    """Print rows as a table, a dash where one lacks a key."""
     table = Table(title=name, caption=note, title_justify="left", caption_justify="left")
     columns = {key: value for row in reversed(rows) for key, value in row.items()}
     for key, value in columns.items():
@@ -25,9 +34,6 @@ def publish(name: str, rows: Sequence[Mapping[str, Any]], note: str) -> None:
         cells = (row.get(key, "–") for key in columns)
         table.add_row(*(f"{cell:,.3f}" if isinstance(cell, float) else str(cell) for cell in cells))
     Console(width=160).print(table)
-    RESULTS.mkdir(exist_ok=True)
-    document = {"benchmark": name, "note": note, "machine": machine(), "rows": list(rows)}
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def kept_rows(name: str, key: str, order: Sequence[str]) -> list[dict[str, Any]]:
@@ -48,8 +54,8 @@ def machine() -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """Two sides that took turns: the median over the turns, and how far it scattered."""
+class Figure:
+    """What was measured several times, beside a goal: the median over the turns, and how far it scattered."""
 
     what: str
     goal: str
@@ -60,10 +66,14 @@ class Ratio:
     turns: int
 
     @classmethod
-    def of(cls, what: str, ours: Sequence[float], theirs: Sequence[float], goal: str) -> "Ratio":
-        """Turn by turn, the first number through the second."""
-        values = [one / other for one, other in zip(ours, theirs, strict=True)]
+    def of(cls, what: str, values: Sequence[float], goal: str) -> "Figure":
+        """One value for each turn."""
         return cls(what, goal, statistics.median(values), min(values), max(values), len(values))
+
+    @classmethod
+    def ratio(cls, what: str, ours: Sequence[float], theirs: Sequence[float], goal: str) -> "Figure":
+        """Of two sides that took turns: the first number through the second, turn by turn."""
+        return cls.of(what, [one / other for one, other in zip(ours, theirs, strict=True)], goal)
 
     @property
     def met(self) -> bool:
@@ -83,20 +93,28 @@ def in_turns(sides: Mapping[str, Callable[[], float]], turns: int) -> dict[str, 
     return times
 
 
-def publish_ratios(name: str, ratios: Sequence[Ratio], note: str = "") -> None:
-    """Print them beside their goals and the figures of before, and keep them as `results/NAME.json`."""
-    before = {row["what"]: row["median"] for row in kept_rows(name, "what", [ratio.what for ratio in ratios])}
-    rows = [
+def publish_figures(name: str, figures: Sequence[Figure]) -> None:
+    """Show them, and keep them as `results/NAME.json`."""
+    publish(name, _beside_goals(name, figures), NOTE)
+
+
+def show_figures(name: str, figures: Sequence[Figure]) -> None:
+    """Print them beside their goals and the kept figures of before."""
+    show(name, _beside_goals(name, figures), NOTE)
+
+
+def _beside_goals(name: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
+    before = {row["what"]: row["median"] for row in kept_rows(name, "what", [figure.what for figure in figures])}
+    return [
         {
-            "what": ratio.what,
-            "goal": ratio.goal,
-            "median": ratio.median,
-            "lowest": ratio.lowest,
-            "highest": ratio.highest,
-            "turns": ratio.turns,
-            "goal met": "yes" if ratio.met else "NO",
-            "median before": before.get(ratio.what, "–"),
+            "what": figure.what,
+            "goal": figure.goal,
+            "median": figure.median,
+            "lowest": figure.lowest,
+            "highest": figure.highest,
+            "turns": figure.turns,
+            "goal met": "yes" if figure.met else "NO",
+            "median before": before.get(figure.what, "–"),
         }
-        for ratio in ratios
+        for figure in figures
     ]
-    publish(name, rows, note or "ratios turn by turn in one run")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from benchmarks.output import Ratio, publish_ratios
+from benchmarks.output import Figure, publish_figures
 from semisup.config import AugmentConfig, EarlyStoppingConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from semisup.models import build_model
 from semisup.training.loop import Examples, train
@@ -27,11 +27,11 @@ SIDES = ("one thread", "two threads", "side by side", "together")
 
 
 def main() -> None:
-    """Print and save the ratios; `--quick` takes fewer turns."""
-    publish_ratios("processes", measure(quick="--quick" in sys.argv))
+    """Print and save the ratios; `quick` takes fewer turns."""
+    publish_figures("processes", measure(quick="--quick" in sys.argv))
 
 
-def measure(*, quick: bool) -> list[Ratio]:
+def measure(*, quick: bool) -> list[Figure]:
     """Both ratios."""
     turns = 3 if quick else 9
     context = multiprocessing.get_context("spawn")
@@ -46,14 +46,18 @@ def measure(*, quick: bool) -> list[Ratio]:
     light, heavy = seconds["small_cnn"], seconds["seed_cnn"]
     both = [2 * one for one in light["two threads"]]  # side by side, two networks are trained in that time
     return [
-        Ratio.of(
+        Figure.ratio(
             "two processes of one thread / one of two threads, images/s, small_cnn",
             both,
             light["side by side"],
             "≥ 1.3",
         ),
-        Ratio.of("two processes together / one, images/s, seed_cnn", heavy["one thread"], heavy["together"], "≥ 1.6"),
-        Ratio.of("two processes together / one, images/s, small_cnn", light["one thread"], light["together"], "≥ 1"),
+        Figure.ratio(
+            "two processes together / one, images/s, seed_cnn", heavy["one thread"], heavy["together"], "≥ 1.6"
+        ),
+        Figure.ratio(
+            "two processes together / one, images/s, small_cnn", light["one thread"], light["together"], "≥ 1"
+        ),
     ]
 
 

@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from benchmarks.output import Ratio, in_turns, publish_ratios
+from benchmarks.output import Figure, in_turns, publish_figures
 from semisup.config import AugmentConfig, EarlyStoppingConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from semisup.models import build_model
 from semisup.pseudo_labels.fixmatch import FixMatch
@@ -41,11 +41,11 @@ NO_AUGMENT = AugmentConfig()
 
 
 def main() -> None:
-    """Print and save the ratios; `--quick` takes fewer turns of the light net alone."""
-    publish_ratios("step_overhead", measure(quick="--quick" in sys.argv))
+    """Print and save the ratios; `quick` takes fewer turns of the light net alone."""
+    publish_figures("step_overhead", measure(quick="--quick" in sys.argv))
 
 
-def measure(*, quick: bool) -> list[Ratio]:
+def measure(*, quick: bool) -> list[Figure]:
     """Every ratio of this module."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -58,7 +58,7 @@ def measure(*, quick: bool) -> list[Ratio]:
         torch.set_num_threads(threads)
 
 
-def _of_net(name: str, turns: int) -> list[Ratio]:
+def _of_net(name: str, turns: int) -> list[Figure]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 1, 28, 28), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 10, (IMAGES,), generator=generator)
@@ -79,13 +79,13 @@ def _of_net(name: str, turns: int) -> list[Ratio]:
         sides["PIL"] = lambda: by_pil(model(), images, labels, steps)
     times = in_turns(sides, turns)
     found = [
-        Ratio.of(f"our step / bare step, {name}", times["plain"], times["bare"], "≤ 1.03"),
-        Ratio.of(f"… with augmentation, {name}", times["augmented"], times["bare"], "≤ 1.10"),
-        Ratio.of(f"… with an EMA teacher, {name}", times["taught"], times["bare with a teacher"], "≤ 1.12"),
+        Figure.ratio(f"our step / bare step, {name}", times["plain"], times["bare"], "≤ 1.03"),
+        Figure.ratio(f"… with augmentation, {name}", times["augmented"], times["bare"], "≤ 1.10"),
+        Figure.ratio(f"… with an EMA teacher, {name}", times["taught"], times["bare with a teacher"], "≤ 1.12"),
     ]
     if light:
         found.append(
-            Ratio.of(f"PIL in a DataLoader / ours, augmented, {name}", times["PIL"], times["augmented"], "≥ 2.5")
+            Figure.ratio(f"PIL in a DataLoader / ours, augmented, {name}", times["PIL"], times["augmented"], "≥ 2.5")
         )
     return found
 

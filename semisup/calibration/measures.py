@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
@@ -55,8 +56,9 @@ def temper(log_probabilities: Floats, temperature: float) -> NDArray[np.float32]
     """
     if not temperature > 0:
         raise ValueError(f"temperature={temperature} is not above 0; 1 changes nothing")
-    scaled = _finite_logits(log_probabilities) / temperature
-    probabilities: NDArray[np.float32] = np.exp(scaled - logsumexp(scaled, axis=1, keepdims=True)).astype(np.float32)
+    # Rows are short: torch reduces them several times as fast as numpy.
+    scaled = torch.from_numpy(_finite_logits(log_probabilities)) / temperature
+    probabilities: NDArray[np.float32] = scaled.softmax(dim=1).float().numpy()
     labels = log_probabilities.argmax(axis=1)
     # Rounding may draw level what was a hair apart; the label must not turn on that.
     level = np.flatnonzero(probabilities.argmax(axis=1) != labels)
@@ -68,8 +70,8 @@ def _finite_logits(log_probabilities: Floats) -> NDArray[np.float64]:
     """float64 with the largest of each row 0 and none below that of LOWEST_PROBABILITY."""
     if np.isnan(log_probabilities).any():
         raise ValueError("log_probabilities holds NaN; the model's weights are broken")
-    logits = log_probabilities.astype(np.float64)
-    finite: NDArray[np.float64] = np.maximum(logits - logits.max(axis=1, keepdims=True), log(LOWEST_PROBABILITY))
+    logits = torch.from_numpy(np.asarray(log_probabilities, dtype=np.float64))
+    finite: NDArray[np.float64] = (logits - logits.amax(dim=1, keepdim=True)).clamp(min=log(LOWEST_PROBABILITY)).numpy()
     return finite
 
 

@@ -1,0 +1,42 @@
+"""All figures of speed beside their goals: `make bench`, and the quick ones in under three minutes: `make bench-quick`.
+
+    python -m benchmarks.suite [--quick] [NAME …]
+
+Each part is a module of its own that can be run alone. Nothing else should run on the machine: parts that can measure
+time on the processor, and the others time on the wall, side against side in turns. `results/` keeps the figures, and
+the table shows them beside those kept before; the quick ones are shown and not kept.
+"""
+
+import sys
+
+from benchmarks import processes, pseudo_label_pass, start_up, step_overhead
+from benchmarks.output import Figure, publish_figures, show_figures
+
+PARTS = {
+    "step_overhead": step_overhead.measure,
+    "pseudo_label_pass": pseudo_label_pass.measure,
+    "processes": processes.measure,
+    "start_up": start_up.measure,
+}
+
+
+def main() -> None:
+    """Measure every part, or those that are named."""
+    quick = "--quick" in sys.argv
+    names = [name for name in sys.argv[1:] if name != "--quick"]
+    if unknown := set(names) - PARTS.keys():
+        sys.exit(f"no part {unknown.pop()!r}; there are {', '.join(PARTS)}")
+    figures: dict[str, list[Figure]] = {}
+    for name, measure in PARTS.items():
+        if (names and name not in names) or (quick and name == "start_up" and not names):
+            continue
+        figures[name] = measure(quick=quick)
+        (show_figures if quick else publish_figures)(name, figures[name])
+    missed = [figure.what for of_part in figures.values() for figure in of_part if not figure.met]
+    print(
+        f"{len(missed)} of {sum(map(len, figures.values()))} goals missed" + "".join(f"\n  {what}" for what in missed)
+    )
+
+
+if __name__ == "__main__":
+    main()
