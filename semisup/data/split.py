@@ -90,8 +90,8 @@ def too_few_labels(class_name: str, labeled: int | None, validation: int, images
 def calibration_takes_all(images: int, left: int) -> UserError:
     """As many images, or more, are to calibrate as the other picks leave."""
     return UserError(
-        f"split.calibration_images={images} takes all {left} images that the others leave; use at most {left - 1}, or "
-        "there is nothing to pseudo-label"
+        f"split.calibration_images={images} takes all {left} images with a label that the others leave; use at most "
+        f"{left - 1}, or nothing is left to learn from or to pseudo-label"
     )
 
 

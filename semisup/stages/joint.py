@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -40,6 +41,9 @@ from semisup.stages.training import EpochReporter, open_checkpoints, save_traini
 from semisup.training.loop import UnlabeledTerm, train
 from semisup.training.team import ALONE, Team
 
+LEARNT_FROM = ["index", "label", "confidence", "accepted", "round"]
+"""What of the ledger a student needs."""
+
 
 def run(
     config: PipelineConfig,
@@ -57,7 +61,8 @@ def run(
     """
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    ledger = pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet")
+    columns = LEARNT_FROM + (["negative"] if joint.method == "ups" else [])
+    ledger = pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet", columns=columns)
     round_number = int(ledger["round"].iloc[0])
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
     indices, policy = unlabeled_part(
@@ -145,8 +150,8 @@ def unlabeled_part(
 
     A student that starts with its teacher's weights knows what the ledger says, and gets no share of it in its targets.
     """
-    unlabeled = split.table.loc[split.table["role"] == "unlabeled", "id"]
-    assert ledger["id"].isin(unlabeled).all(), "an image with another role was pseudo-labelled"
+    unlabeled = split.indices("unlabeled").numpy()
+    assert np.isin(ledger["index"].to_numpy(), unlabeled).all(), "an image with another role was pseudo-labelled"
     rows = ledger
     if config.method == "threshold":
         rows = ledger[ledger["accepted"]]

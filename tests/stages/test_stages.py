@@ -22,6 +22,7 @@ from semisup.config import PipelineConfig
 from semisup.config_files import to_yaml
 from semisup.data import datasets
 from semisup.data.datasets import UNLABELED, ImageSet, load_pool, load_test
+from semisup.data.split import Split
 from semisup.errors import UserError
 from semisup.stages import STAGES, Silence, files, load_stage, plan
 from semisup.stages.files import ALL_THREADS, pick_device
@@ -275,7 +276,8 @@ def test_the_ledgers_index_and_id_name_the_same_image(stage_folders):
 
 def test_a_ledger_with_a_validation_image_is_refused_by_the_joint_stage(tiny_config, stage_folders, tmp_path):
     ledger = ledger_of(stage_folders)
-    ledger.loc[ledger["accepted"].idxmax(), "id"] = min(ids_of(stage_folders, "validation"))
+    validation = Split.read(stage_folders["split"] / "split.parquet").indices("validation")
+    ledger.loc[ledger["accepted"].idxmax(), "index"] = int(validation[0])
     ledger.to_parquet(tmp_path / "pseudo_labels.parquet")
     inputs = stage_folders | {"pseudo_label": tmp_path}
     with pytest.raises(AssertionError, match="pseudo-labelled"):
