@@ -107,7 +107,7 @@ def _ours(model: nn.Module, images: Tensor, count: int) -> tuple[float, float]:
     indices = torch.arange(count) % len(images)
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
-        shards = Shards.of(Path(folder) / "shards", count, processes=1)
+        shards = Shards(Path(folder) / "shards", count)
         shards.fill(
             lambda number, rows: {
                 "log_probabilities": predict_log_probabilities(model, Rows(images, indices[rows]), BATCH)

@@ -26,8 +26,9 @@ from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.lineage import Lineage, lineage_of
 from semisup.memory import give_back
+from semisup.pretrained import promise_weights
 from semisup.stages import SECTIONS, UNREAD, Step, load_stage
-from semisup.stages.files import load_model, pool_of
+from semisup.stages.files import load_model, pool_of, weights_file
 from semisup.stages.preflight import DataDigests
 from semisup.tracking.failures import store_failures
 from semisup.tracking.model import log_model
@@ -220,6 +221,8 @@ class _Work:
         out_dir.mkdir()
         stage = load_stage(self.step.stage, self._checkpoints, self.step.number)
         give_back()  # what the stage before needed
+        if self.digests.weights:  # another process may have checked them: a member's is one of its own
+            promise_weights(weights_file(self.config), self.digests.weights)
         stage(self.config, inputs, out_dir, recorder)
         return out_dir
 

@@ -104,26 +104,29 @@ class StepClock:
 
 
 class TimeClock:
-    """Reads the time, from the moment when it is made; `now` tells seconds."""
+    """Reads the time at every tick, from the moment when it is made; `now` tells seconds."""
 
     total = TICKS
 
     def __init__(self, seconds: float, now: Callable[[], float]) -> None:
         self.seconds, self.now = seconds, now
         self.started = now()
+        self.spent = 0.0
 
     @property
     def position(self) -> float:
-        """Ticks."""
-        return TICKS * (self.now() - self.started) / self.seconds
+        """Ticks, when the last step ended."""
+        return TICKS * self.spent / self.seconds
 
     def tick(self) -> None:
-        """Time passes by itself."""
+        """Look at the time: once a step, for several processes have to agree on it."""
+        self.spent = self.now() - self.started
 
     def state(self) -> dict[str, Any]:
         """The seconds spent."""
-        return {"spent": self.now() - self.started}
+        return {"spent": self.spent}
 
     def restore(self, state: dict[str, Any]) -> None:
         """So many were spent before."""
-        self.started = self.now() - state["spent"]
+        self.spent = state["spent"]
+        self.started = self.now() - self.spent

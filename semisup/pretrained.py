@@ -62,6 +62,26 @@ def expect_weights(file: Path) -> str:
     return _expected[file.resolve()]
 
 
+def promise_weights(file: Path, digest: str) -> None:
+    """From now on this process reads no other weights from there than those of this digest."""
+    _expected[file.resolve()] = digest
+
+
+def promised_weights(file: Path) -> str:
+    """The digest that this process expects of the file; "" where it expects none."""
+    return _expected.get(file.resolve(), "")
+
+
+def own_normalization(file: Path) -> tuple[Sequence[float], Sequence[float]] | None:
+    """(mean, standard deviation) of each channel, where the file is of one of this project's runs, which keep them."""
+    state = _read(file)
+    figures = [state.get(f"preprocess.{name}") for name in ("mean", "std")]
+    if figures[0] is None or figures[1] is None:
+        return None
+    mean, std = ([float(value) for value in figure.flatten()] for figure in figures if figure is not None)
+    return mean, std
+
+
 def weights_digest(file: Path) -> str:
     """SHA-256 of the file in hex."""
     with file.open("rb") as opened:
@@ -137,7 +157,7 @@ def _read(file: Path) -> dict[str, Any]:
             return safetensors.torch.load(content)
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # what is wrong with a file is no finite list, and none of it is a bug of ours
-        words = " ".join(str(error).split()).partition(". ")[0][:120] or type(error).__name__
+        words = f"{type(error).__name__}: {' '.join(str(error).split()).partition('. ')[0][:120]}"
         raise UserError(
             f"model.weights={str(file)!r} cannot be read as numbers alone ({words}); save model.state_dict() with "
             "torch.save or safetensors, and name that file"

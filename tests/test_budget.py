@@ -103,6 +103,8 @@ def test_a_time_budget_reads_the_processors_time_or_that_on_the_wall(text, sourc
     monkeypatch.setattr(budget, "time", SimpleNamespace(**watches))
     clock = Budget.parse(text).clock()
     watches[source].seconds = 5.0
+    assert clock.position == 0  # time is looked at when a step ends
+    clock.tick()
     assert clock.position == clock.total / 2
     assert Budget.parse("10 steps").clock() == StepClock(10)
 
@@ -144,10 +146,12 @@ def test_a_restored_time_clock_goes_on_with_what_was_spent_and_a_pause_costs_not
     watch = Watch(1000.0)
     first = TimeClock(60.0, watch)
     watch.seconds += 12
+    first.tick()
     state = first.state()
     watch = Watch(3.0) if another_watch else watch  # another process has counted from its own start
     watch.seconds += pause
     second = TimeClock(60.0, watch)
     second.restore(state)
     watch.seconds += 3
+    second.tick()
     assert second.position == pytest.approx(TICKS * 15 / 60)

@@ -32,8 +32,9 @@ class ModelConfig(Section):
     """`all`: fine-tune the whole network. `head`: the last layer alone (a linear probe); all below it stays as it is in
     `weights`, and without augmentation its features are computed once and kept in `data.cache`."""
     normalize: Literal["data", "imagenet"] | None = None
-    """Mean and deviation that images are normalised by: those of the data set, or of ImageNet. Unset: ImageNet's where
-    there are `weights`. Both show networks with weights a grey image as three equal channels."""
+    """Mean and deviation that images are normalised by: those of the data set, or of ImageNet. Unset: where there are
+    `weights`, those that an earlier run trained them with, else ImageNet's. Networks with weights see a grey image as
+    three equal channels, unless the weights are of an earlier run on grey ones."""
 
     @model_validator(mode="after")
     def _only_one_network_whitens(self) -> "ModelConfig":

@@ -41,7 +41,11 @@ def read_labels(file: Path) -> list[Row]:
         rows = _labelstudio(file) if file.suffix.lower() == ".json" else _table(file)
     except FileNotFoundError:
         raise UserError(f"--import {file} does not exist; name the CSV file that the page saved") from None
-    except (OSError, ValueError) as error:  # pandas', JSON's and Unicode's own are ValueErrors
+    except UserError:
+        raise
+    except pd.errors.EmptyDataError:
+        raise UserError(f"--import {file} is empty; name the CSV file that the page saved") from None
+    except (OSError, ValueError, RecursionError) as error:  # pandas', JSON's and Unicode's own are ValueErrors
         raise UserError(f"--import {file} cannot be read: {' '.join(str(error).split())}; mend it") from None
     if not rows:
         raise UserError(f"--import {file} holds no answers; label some images first")
@@ -53,7 +57,12 @@ def _table(file: Path) -> list[Row]:
     key = next((name for name in ("id", "path") if name in table), None)
     if key is None or "label" not in table:
         lacks = "'label'" if key else "'id' or 'path'"
-        raise UserError(f"--import {file} has no column {lacks}, only {', '.join(map(repr, table))}; name it so")
+        only = f"--import {file} has no column {lacks}, only {', '.join(map(repr, table))}"
+        if len(table.columns) == 1 and any(mark in table.columns[0] for mark in ";\t"):
+            raise UserError(f"{only}; save it with commas between the columns")
+        raise UserError(f"{only}; name it so")
+    if twice := [name for name in ("id", "path", "label", "answer") if f"{name}.1" in table]:
+        raise UserError(f"--import {file} has two columns {twice[0]!r}; keep one")
     answers = table["answer"] if "answer" in table else ["label"] * len(table)
     found = zip(table[key], answers, table["label"], strict=True)
     return [Row(f"{file}, row {number}", name, answer, label) for number, (name, answer, label) in enumerate(found, 1)]

@@ -18,7 +18,13 @@ from semisup.data.own_images import own_images
 from semisup.ensembles import Combination, Ensemble
 from semisup.errors import UserError
 from semisup.models import Classifier, build_model
-from semisup.pretrained import begin_with, find_weights, imagenet_normalization, weights_digest
+from semisup.pretrained import (
+    begin_with,
+    find_weights,
+    imagenet_normalization,
+    own_normalization,
+    weights_digest,
+)
 from semisup.randomness import derive_seed
 
 WEIGHTS = "weights.safetensors"
@@ -141,7 +147,16 @@ def weights_file(config: PipelineConfig) -> Path:
 def _normalization(
     config: PipelineConfig, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[Sequence[float], Sequence[float]]:
-    """By what images are normalised, given the figures of the data set; three channels where grey ones become three."""
+    """By what images are normalised, given the figures of the data set; three channels where grey ones become three.
+
+    Weights of an earlier run bring their own figures, and as many channels as they were trained on.
+    """
+    own = own_normalization(weights_file(config)) if config.model.weights is not None else None
+    if own is not None and len(own[0]) >= len(mean):
+        if config.model.normalize is None:
+            return own
+        if config.model.normalize == "data" and len(own[0]) == len(mean):
+            return mean, std
     if config.model.imagenet:
         return imagenet_normalization(config.model.name)
     if config.model.weights is not None and len(mean) == 1:

@@ -27,8 +27,9 @@ from semisup.stages.features import looked_at
 from semisup.training.predict import predict_views
 from semisup.training.team import ALONE, Team
 
-SHARD = 65_536
-"""Images whose tables are computed, written and read at a time: a kill costs one shard, and memory holds one."""
+SHARD = 16_384
+"""Images whose tables are computed, written and read at a time: a kill costs one shard, and memory holds one. It never
+varies, for the draws of views and dropout are those of a shard, whichever process asks for it."""
 Tables = Mapping[str, Tensor]
 
 
@@ -67,12 +68,7 @@ class Shards:
 
     folder: Path
     count: int
-    size: int
-
-    @classmethod
-    def of(cls, folder: Path, count: int, processes: int) -> "Shards":
-        """As large as can be, but at least one for each process."""
-        return cls(folder, count, max(min(SHARD, -(-count // processes)), 1))
+    size: int = SHARD
 
     def slices(self) -> list[slice]:
         """The images of each shard."""
@@ -90,7 +86,7 @@ class Shards:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for number, rows in enumerate(self.slices()):
-            if number % team.size == team.rank and not self._is_there(number, rows):
+            if number % team.size == team.rank and not self._is_there(number):
                 file = self._file(number)
                 written = file.with_suffix(".tmp")
                 tables = {name: table.contiguous() for name, table in compute(number, rows).items()}
@@ -108,13 +104,12 @@ class Shards:
     def _file(self, number: int) -> Path:
         return self.folder / f"shard-{number:05d}.safetensors"
 
-    def _is_there(self, number: int, rows: slice) -> bool:
-        """Also of these images? Shards of a few images depend on the number of processes."""
+    def _is_there(self, number: int) -> bool:
         try:
-            tables = self.read(number)
+            self.read(number)
         except (FileNotFoundError, SafetensorError):
             return False
-        return all(len(table) == rows.stop - rows.start for table in tables.values())
+        return True
 
 
 @dataclass(frozen=True)

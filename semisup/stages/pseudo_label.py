@@ -61,7 +61,7 @@ def run(
         counts = torch.bincount(split.labels("labeled"), minlength=facts.num_classes)
         class_shares = counts / counts.sum()
     with TemporaryDirectory(dir=out_dir) as elsewhere:
-        shards = Shards.of((checkpoints or Path(elsewhere)) / "shards", len(indices), team.size)
+        shards = Shards((checkpoints or Path(elsewhere)) / "shards", len(indices))
         model = load_model(inputs["teacher"]).to(device)
         ask(model, pool, indices, shards, config=config, log=log, team=team)
         if team.rank:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NoReturn
@@ -28,6 +29,7 @@ from semisup.stages import Silence, StageLog
 SharedStage = Literal["baseline", "pseudo_label", "joint"]
 MODULE, WORK = "semisup.stages.together", "--work"
 JOB, NEWS, OUTPUT = "job.json", "news.jsonl", "output.txt"
+KILLS = (signal.SIGKILL, signal.SIGTERM)
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_END = 10.0
 """For processes that have been asked to end; then they are killed."""
@@ -44,6 +46,8 @@ class Job:
     checkpoints: str | None
     asked_by: Mapping[str, Any]
     """machine, pid and start of the process that waits for the stage: without it, nobody needs the result."""
+    weights: str = ""
+    """Digest of the pretrained weights that the run has been promised to begin with; "": none."""
 
     def write(self, folder: Path) -> None:
         """Leave it where the processes look."""
@@ -70,6 +74,9 @@ def run_together(
         UserError: that of the stage, or a process was killed.
         RuntimeError: a process failed in another way; the end of what it wrote is in the message.
     """
+    from semisup.pretrained import promised_weights
+    from semisup.stages.files import weights_file
+
     with _folder_for(checkpoints) as folder:
         pid = os.getpid()
         job = Job(
@@ -79,6 +86,7 @@ def run_together(
             str(out_dir.resolve()),
             str(checkpoints.resolve()) if checkpoints else None,
             {"machine": machine(), "pid": pid, "started": started(pid)},
+            promised_weights(weights_file(config)) if config.model.weights is not None else "",
         )
         for name in (NEWS, OUTPUT):
             (folder / name).unlink(missing_ok=True)
@@ -92,7 +100,8 @@ def run_together(
                 time.sleep(SECONDS_BETWEEN_LOOKS)
             news.pass_on()
         if launcher.returncode:
-            _fail(config.runtime.processes, news.failure, (folder / OUTPUT).read_text(errors="replace"))
+            output_text = (folder / OUTPUT).read_text(errors="replace")
+            _fail(config.runtime.processes, news.failure, launcher.returncode, output_text)
 
 
 @contextmanager
@@ -177,16 +186,19 @@ class _News:
                     self.failure = {"process": said[0], "status": said[1]} | self.failure
 
 
-def _fail(processes: int, failure: Mapping[str, Any], output: str) -> NoReturn:
+def _fail(processes: int, failure: Mapping[str, Any], launcher_status: int, output: str) -> NoReturn:
     if "mistake" in failure:
         raise UserError(failure["mistake"])
-    if failure.get("status", 0) < 0:
-        name = signal.Signals(-failure["status"]).name
+    who = f"process {failure['process']}" if failure else "the launcher"
+    number = -failure.get("status", launcher_status)
+    if number in KILLS:
         raise UserError(
-            f"runtime.processes={processes}: process {failure['process']} was killed ({name}), perhaps for want of "
-            "memory; run again, and training goes on from its checkpoint"
+            f"runtime.processes={processes}: {who} was killed ({signal.Signals(number).name}), perhaps for want of "
+            "memory; run again, and training goes on from its last checkpoint"
         )
-    raise RuntimeError(f"a stage in {processes} processes failed; the end of what they wrote:\n{output[-4000:]}")
+    raise RuntimeError(
+        f"a stage in {processes} processes failed, {who} first; the end of what they wrote:\n{output[-4000:]}"
+    )
 
 
 # --- in the launcher --------------------------------------------------------------------------------------------------
@@ -217,7 +229,9 @@ def work(folder: Path) -> int:
     import torch
     from torch import distributed
 
+    from semisup.pretrained import promise_weights
     from semisup.stages import baseline, joint, pseudo_label
+    from semisup.stages.files import weights_file
     from semisup.training.team import Processes
 
     job = Job.read(folder)
@@ -227,7 +241,11 @@ def work(folder: Path) -> int:
     if config.runtime.device != "cpu" and torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if job.weights and config.model.weights is not None:
+        promise_weights(weights_file(config), job.weights)
+    # One process may wait for another as long as a stage may take.
+    patience = timedelta(seconds=config.runtime.stage_timeout)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     team = Processes.of_the_group(device)
     first = team.rank == 0
     log = _Relay(folder / NEWS) if first else Silence()
@@ -242,8 +260,7 @@ def work(folder: Path) -> int:
                 team=team,
             )
     except UserError as error:
-        if isinstance(log, _Relay):
-            log.tell("mistake", str(error))
+        _Relay(folder / NEWS).tell("mistake", str(error))  # it may be one of this machine alone
         return 2
     finally:
         distributed.destroy_process_group()
@@ -279,8 +296,11 @@ class _Relay:
 
 
 def _end_with(asked_by: Mapping[str, Any]) -> None:
-    """Whoever waits for the stage may be killed; then nobody would tell this process to end."""
+    """Whoever waits for the stage may be killed, or the launcher; then nobody would tell this process to end."""
+    launcher = os.getppid()
     while asked_by["machine"] != machine() or runs_here(asked_by["pid"], asked_by["started"]):
+        if os.getppid() != launcher:
+            break
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGKILL)
 

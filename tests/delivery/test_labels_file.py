@@ -50,7 +50,9 @@ def test_the_role_without_answers_and_what_is_discarded_are_kept(tmp_path):
         ("id,other\nc.png@3c,dog", "no column 'label'"),
         ("label\ndog", "no column 'id' or 'path'"),
         ("id,label\n", "holds no answers"),
-        ("", "cannot be read"),
+        ("", "is empty"),
+        ("id;label\nc.png@3c;dog", "save it with commas"),
+        ("id,id,label\na,c.png@3c,dog", "two columns 'id'"),
     ],
 )
 def test_a_wrong_row_is_named_in_one_line(tmp_path, text, why):
@@ -84,6 +86,7 @@ def test_label_studios_last_annotation_counts_and_open_tasks_are_passed_over(tmp
         (json.dumps([task("c.png@3c")]), "has no label"),
         (json.dumps([{"image": "x"}]), "task 1: it is no task of ours"),
         ("{", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
     ],
 )
 def test_a_wrong_task_is_named(tmp_path, text, why):

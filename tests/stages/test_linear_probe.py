@@ -149,3 +149,22 @@ def test_views_that_cannot_be_kept_are_a_warning(config):
     warnings = config_warnings(PipelineConfig.model_validate(values), 10)
     assert [line for line in warnings if "model.train='head'" in line and "joint learns from augmented" in line]
     assert not [line for line in config_warnings(config, 10) if "model.train" in line]
+
+
+def test_weights_of_an_earlier_run_on_grey_images_serve_grey_images_with_its_own_figures(
+    tiny_config, stage_folders, stage_runner, tmp_path
+):
+    values: dict[str, Any] = tiny_config.model_dump()
+    earlier = stage_folders["baseline"] / "weights.safetensors"
+    values["model"] |= {"weights": str(earlier), "train": "head"}
+    values["data"]["cache"] = tmp_path / "cache"
+    config = PipelineConfig.model_validate(values)
+    check(config)
+    folders = stage_runner(config, tmp_path / "run", ("split", "baseline"))
+    ours, theirs = (load_model(folder["baseline"]) for folder in (folders, stage_folders))
+    assert (ours.preprocess.mean.shape, ours.preprocess.mean) == (theirs.preprocess.mean.shape, theirs.preprocess.mean)
+    images = pool_of(config).images[:20]
+    torch.testing.assert_close(ours.features(images), theirs.features(images))
+    # Asked for, the data set's figures are taken; here they are those of the same images.
+    values["model"]["normalize"] = "data"
+    check(PipelineConfig.model_validate(values))

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from semisup.config import PipelineConfig
 from semisup.pseudo_labels.ledger import build_ledger
@@ -40,7 +43,7 @@ def label(config: PipelineConfig, folders: dict[str, Path], out: Path, checkpoin
 @pytest.fixture
 def small_shards(monkeypatch):
     """Eleven shards, the last of which is smaller."""
-    monkeypatch.setattr(pseudo_label.Shards, "of", lambda folder, count, processes: Shards(folder, count, SIZE))
+    monkeypatch.setattr(pseudo_label, "Shards", partial(Shards, size=SIZE))
 
 
 @pytest.mark.parametrize("keys", KEYS.values(), ids=KEYS)
@@ -98,8 +101,34 @@ def test_a_pass_that_was_cut_off_asks_again_only_for_what_is_missing_or_damaged(
     assert said == [(3, 10), (6, 10), (9, 10), (10, 10)]
     whole = np.concatenate([shards.read(number)["log_probabilities"] for number in range(4)])
     assert whole[:, 0].tolist() == list(range(10))
-    Shards(tmp_path, 10, 4).fill(compute)  # of other images each: all but none can stay
-    assert asked[5:] == [0, 1, 2]
+
+
+class Member:
+    """One of several processes, as a pass sees them."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+
+    def summed(self, value: float) -> float:
+        return value
+
+
+@given(count=st.integers(1, 40), processes=st.integers(1, 5))
+def test_processes_share_the_shards_and_another_number_of_them_finds_all_of_them_done(count, processes):
+    with TemporaryDirectory() as folder:
+        shards, asked = Shards(Path(folder), count, 3), []
+
+        def compute(number: int, rows: slice):
+            asked.append(number)
+            return {"log_probabilities": torch.arange(rows.start, rows.stop).float()[:, None]}
+
+        for rank in range(processes):
+            shards.fill(compute, team=Member(rank, processes))
+        assert sorted(asked) == list(range(-(-count // 3)))
+        shards.fill(compute, team=Member(0, 1))
+        assert len(asked) == -(-count // 3)
+        whole = np.concatenate([shards.read(number)["log_probabilities"] for number in range(len(asked))])
+        assert whole[:, 0].tolist() == list(range(count))
 
 
 def test_the_stage_goes_on_where_it_was_cut_off_and_leaves_the_same_bytes(

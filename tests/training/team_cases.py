@@ -166,7 +166,10 @@ def main(rank: int, size: int, folder: Path) -> None:
     result, weights = fit("everything", team, Always(folder / "cut alone") if rank == 0 else None)
     results["resumed"] = {"weights": weights, "best": result.weights, "history": result.history}
     for unit in ("s", "s wall"):
-        result, weights = fit("everything", team, budget=f"0.4{unit}")
+        kept = Always(folder / f"budget {unit}") if rank == 0 else None
+        with suppress(CutError):
+            fit("everything", team, kept, cut_after=2, budget=f"1{unit}")
+        result, weights = fit("everything", team, kept, budget=f"1{unit}")
         results[unit] = {"weights": weights, "best": result.weights, "history": result.history}
     torch.save(results, folder / f"{rank}.pt")
     distributed.destroy_process_group()

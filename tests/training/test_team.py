@@ -101,10 +101,11 @@ def test_training_goes_on_with_another_number_of_processes(size, together, alone
 
 
 @pytest.mark.parametrize("unit", ["s", "s wall"])
-def test_a_budget_of_time_ends_in_all_processes_at_the_same_step(unit, together):
+def test_a_budget_of_time_ends_in_all_processes_at_the_same_step_also_after_an_interruption(unit, together):
     for size in SIZES:
         steps = [[record["steps"] for record in result[unit]["history"]] for result in together[size][1]]
         assert all(other == steps[0] for other in steps)
+        assert len(steps[0]) == team_cases.EPOCHS
 
 
 @given(count=st.integers(0, 50), size=st.integers(1, 9))
