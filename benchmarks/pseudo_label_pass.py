@@ -23,7 +23,7 @@ from benchmarks.output import Figure, in_turns, publish, publish_figures
 from semisup.config import PseudoLabelConfig
 from semisup.data.rows import Rows
 from semisup.models import build_model
-from semisup.pseudo_labels.ledger import Selection, write_ledger
+from semisup.pseudo_labels.ledger import LEDGER, Selection, write_ledger
 from semisup.stages.opinions import Opinions, Shards
 from semisup.stages.pseudo_label import ledger_parts
 from semisup.training.predict import predict_log_probabilities
@@ -123,7 +123,7 @@ def _ours(model: nn.Module, images: Tensor, count: int) -> tuple[float, float]:
             previous=None,
             config=PseudoLabelConfig(),
         )
-        write_ledger(Path(folder) / "pseudo_labels.parquet", parts)
+        write_ledger(Path(folder) / LEDGER, parts)
         ended = time.process_time()
     return ended - started, ended - passed
 

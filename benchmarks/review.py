@@ -31,6 +31,7 @@ from semisup.data.growing import contents_of
 from semisup.data.rows import Rows
 from semisup.data.split import Split
 from semisup.delivery.candidates import Material, to_label
+from semisup.pseudo_labels.ledger import LEDGER
 from semisup.randomness import numpy_generator
 from semisup.stages import Silence, load_stage, plan
 from semisup.stages.files import DatasetFacts, images_for_test, load_model, pool_of
@@ -133,7 +134,7 @@ def measure_seed(setting: str, seed: int, methods: list[str], root: Path | None)
             config,
             DatasetFacts.read(folders["split"]),
             split,
-            [pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")],
+            [pd.read_parquet(folders["pseudo_label"] / LEDGER)],
             load_model(folders["joint"]),
             None,
         )

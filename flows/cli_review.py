@@ -72,6 +72,8 @@ def _write(run_id: str, out: Path, *, budget: int, suspects: int, data_root: Pat
     from semisup.delivery.export import check_folder
     from semisup.delivery.review import write_review
     from semisup.delivery.tables import check_out
+    from semisup.models import Classifier
+    from semisup.pseudo_labels.ledger import LEDGER
     from semisup.stages.files import DatasetFacts, load_model, pick_device
 
     check_out(out, force=force)
@@ -80,9 +82,10 @@ def _write(run_id: str, out: Path, *, budget: int, suspects: int, data_root: Pat
         config = with_root(found.config, data_root)
         facts = DatasetFacts.read(found.split)
         check_folder(out, Sources(config, facts).root, force=force)
-        ledgers = [pd.read_parquet(folder / "pseudo_labels.parquet") for folder in found.ledgers]
+        ledgers = [pd.read_parquet(folder / LEDGER) for folder in found.ledgers]
         split = Split.read(found.split / "split.parquet")
         student = load_model(found.model.folder).to(pick_device(config))
+        assert isinstance(student, Classifier), "a pipeline keeps one network"
         material = Material(config, facts, split, ledgers, student, found.model.temperature)
         screen.begin("review")
         return write_review(

@@ -7,19 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import nn
 
 from semisup.calibration import temper
 from semisup.config import PipelineConfig
 from semisup.data.rows import Rows
 from semisup.data.split import Split
 from semisup.errors import UserError
+from semisup.models import Classifier
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.review.acquisition import LARGEST_DEVIATION, Floats, Method, Signals, choose_batch, doubt
 from semisup.review.confident_learning import FEWEST_PER_CLASS, out_of_sample_probabilities, suspected_labels
 from semisup.stages.files import DatasetFacts, pool_of
-from semisup.training.features import predict_with_features
-from semisup.training.predict import predict_log_probabilities
+from semisup.training.predict import predict_features, predict_log_probabilities
 
 MOST_COMPARED = 20_000
 """So many of the worthiest images are compared with each other: their features have to fit into memory."""
@@ -42,7 +41,7 @@ class Material:
     facts: DatasetFacts
     split: Split
     ledgers: Sequence[pd.DataFrame]
-    student: nn.Module
+    student: Classifier
     temperature: float | None
 
 
@@ -69,7 +68,7 @@ def to_label(
     teacher, signals = _signals(material, probabilities)
     worth = signals.worth
     compared = np.sort(np.argsort(-worth, kind="stable")[:MOST_COMPARED])
-    _, features = predict_with_features(material.student, Rows(pool.images, indices[compared]), len(names))
+    features = predict_features(material.student, Rows(pool.images, indices[compared]))
     rng = numpy_generator(material.config.seed, "review")
     picked = choose_batch(worth[compared], features.numpy(), probabilities[compared], budget, rng=rng, method=method)
     rows = compared[picked]
@@ -91,7 +90,7 @@ def to_check(material: Material, most: int) -> pd.DataFrame | None:
     split, names = material.split, material.facts.class_names
     indices, labels = split.indices("labeled"), split.labels("labeled").numpy()
     images = Rows(pool_of(material.config, material.facts).images, indices)
-    _, features = predict_with_features(material.student, images, len(names))
+    features = predict_features(material.student, images)
     seed = derive_seed(material.config.seed, "review folds")
     probabilities = out_of_sample_probabilities(features.numpy(), labels, len(names), seed)
     if probabilities is None:

@@ -18,6 +18,7 @@ from semisup.data.own_images.listing import base_folder
 from semisup.data.split import Split
 from semisup.delivery.names import safe_name
 from semisup.errors import UserError
+from semisup.pseudo_labels.ledger import LEDGER
 from semisup.stages.files import DatasetFacts, pool_of
 
 PSEUDO, LABELED = "pseudo_label", "labeled"
@@ -38,7 +39,7 @@ def choose(
         UserError: nothing is left.
     """
     facts = DatasetFacts.read(split_folder)
-    ledger = pd.read_parquet(ledger_folder / "pseudo_labels.parquet")
+    ledger = pd.read_parquet(ledger_folder / LEDGER)
     kept = ledger[ledger["accepted"] & (ledger["confidence"] >= min_confidence)]
     parts = [kept[["id", "index", "label", "confidence", "teacher"]].assign(source=PSEUDO)]
     if with_labeled:

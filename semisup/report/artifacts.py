@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semisup import plots
+from semisup.pseudo_labels.ledger import LEDGER
 
 STAGES = ("split", "baseline", "pseudo_label", "joint", "evaluate")
 MODELS = {"baseline": "Baseline", "student": "Student"}
@@ -83,7 +84,7 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
         FileNotFoundError: a folder lacks one of its files.
     """
     pseudo_label, evaluate = folders["pseudo_label"], folders["evaluate"]
-    ledger = pd.read_parquet(pseudo_label / "pseudo_labels.parquet")
+    ledger = pd.read_parquet(pseudo_label / LEDGER)
     with np.load(pseudo_label / "examples.npz", allow_pickle=False) as arrays:
         images = arrays["images"]
     roles = pd.read_parquet(folders["split"] / "split.parquet", columns=["role"])["role"].value_counts()

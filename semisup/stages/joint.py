@@ -19,6 +19,7 @@ from semisup.pseudo_labels.fixed import FixedLabels
 from semisup.pseudo_labels.fixmatch import FixMatch
 from semisup.pseudo_labels.flexmatch import FlexMatch
 from semisup.pseudo_labels.freematch import FreeMatch
+from semisup.pseudo_labels.ledger import LEDGER
 from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
 from semisup.pseudo_labels.online import OnlineArgmax
 from semisup.pseudo_labels.soft import SoftLabels
@@ -62,7 +63,7 @@ def run(
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     columns = LEARNT_FROM + (["negative"] if joint.method == "ups" else [])
-    ledger = pd.read_parquet(inputs["pseudo_label"] / "pseudo_labels.parquet", columns=columns)
+    ledger = pd.read_parquet(inputs["pseudo_label"] / LEDGER, columns=columns)
     round_number = int(ledger["round"].iloc[0])
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
     indices, policy = unlabeled_part(

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ class Opinion:
     deviations: NDArray[np.float32] | None = None
     """(n, C), over the passes of Monte Carlo dropout."""
 
-    @property
+    @cached_property
     def labels(self) -> NDArray[np.int64]:
         """(n,)."""
         labels: NDArray[np.int64] = self.probabilities.argmax(axis=1)

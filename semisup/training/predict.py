@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from semisup.config import ViewsConfig
 from semisup.data.rows import Images
-from semisup.models import deskewed_once
+from semisup.models import Classifier, deskewed_once
 from semisup.randomness import torch_generator
 from semisup.training.batches import augmented
 from semisup.training.team import ALONE, Team
@@ -22,6 +22,26 @@ def predict_probabilities(
 ) -> Tensor:
     """Softmax probabilities, float32 (N, C) on the CPU; arguments as in :func:`predict_log_probabilities`."""
     return predict_log_probabilities(model, images, batch_size, on_batch).exp()
+
+
+@torch.inference_mode()
+def predict_features(model: Classifier, images: Images, batch_size: int = 1024) -> Tensor:
+    """What the last layer gets, float32 (N, D) on the CPU, of uint8 images (N, ...), in eval mode.
+
+    Where that is a map of features, (B, D, H, W), the mean over the map.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    table: Tensor | None = None
+    for start in range(0, len(images), batch_size):
+        features = model.features(images[start : start + batch_size].to(device, non_blocking=True))
+        if features.dim() == 4:
+            features = features.mean(dim=(2, 3))
+        if table is None:
+            table = torch.empty(len(images), features.shape[1])
+        table[start : start + len(features)] = features
+    assert table is not None, "no images to predict"
+    return table
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from semisup.models import build_model
-from semisup.training.predict import predict_probabilities, validate
+from semisup.training.predict import predict_features, predict_log_probabilities, predict_probabilities, validate
 
 
 def generator(seed: int) -> torch.Generator:
@@ -70,3 +70,23 @@ def test_validation_is_mean_cross_entropy_and_accuracy_of_one_big_forward(model,
     logits = one_big_forward(model)
     assert loss == pytest.approx(F.cross_entropy(logits, LABELS).item(), rel=1e-5)
     assert accuracy == (logits.argmax(dim=1) == LABELS).sum().item() / 23
+
+
+@pytest.mark.parametrize("name", ["seed_cnn", "small_cnn", "pooled_cnn", "resnet18_small"])
+def test_the_last_layer_makes_the_logits_of_the_features(name):
+    model = build_model(name, (3, 16, 16), 4, mean=[0.5] * 3, std=[0.2] * 3, seed=1)
+    images = torch.randint(0, 256, (10, 3, 16, 16), dtype=torch.uint8, generator=generator(2))
+    features = predict_features(model, images, batch_size=4)
+    with torch.inference_mode():
+        torch.testing.assert_close(model.head(features).log_softmax(dim=1), predict_log_probabilities(model, images))
+
+
+def test_maps_of_features_are_averaged():
+    model = build_model("torchvision:squeezenet1_1", (3, 32, 32), 4, mean=[0.5] * 3, std=[0.2] * 3, seed=1)
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=generator(3))
+    features = predict_features(model, images)
+    with torch.inference_mode():
+        logits = model.head(features[:, :, None, None])
+        maps = model.head(model.eval().features(images))
+    assert features.shape == (3, 512)
+    torch.testing.assert_close(logits[:, :, 0, 0], maps.mean(dim=(2, 3)))
