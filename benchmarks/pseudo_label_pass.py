@@ -23,7 +23,8 @@ from benchmarks.output import Figure, in_turns, publish, publish_figures
 from semisup.config import PseudoLabelConfig
 from semisup.data.rows import Rows
 from semisup.models import build_model
-from semisup.pseudo_labels.ledger import LEDGER, Selection, write_ledger
+from semisup.pseudo_labels import LEDGER
+from semisup.pseudo_labels.ledger import Selection, write_ledger
 from semisup.stages.opinions import Opinions, Shards
 from semisup.stages.pseudo_label import ledger_parts
 from semisup.training.predict import predict_log_probabilities

@@ -31,7 +31,7 @@ from semisup.data.growing import contents_of
 from semisup.data.rows import Rows
 from semisup.data.split import Split
 from semisup.delivery.candidates import Material, to_label
-from semisup.pseudo_labels.ledger import LEDGER
+from semisup.pseudo_labels import LEDGER
 from semisup.randomness import numpy_generator
 from semisup.stages import Silence, load_stage, plan
 from semisup.stages.files import DatasetFacts, images_for_test, load_model, pool_of

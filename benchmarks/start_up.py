@@ -1,8 +1,8 @@
 """How long a person waits before anything happens, and what the records cost, in a folder of its own on digits.
 
-Seconds on the wall, so the machine must have nothing else to do. "Until the first epoch" is from the command's start to
-the first line of the baseline; Prefect's server begins with the command. Peak memory is that of the process and those
-that it began, as MLflow and Prefect are: the whole pipeline on as many images as MNIST has is in `benchmarks.million`.
+Seconds on the wall, so the machine must have nothing else to do. "First epoch" is from the command's start to the first
+line of the baseline's progress, which comes with its first epoch; Prefect's server begins with the command. Peak memory
+is that of the command's process in a run on MNIST's files, if `SEMISUP_DATA_ROOT` has them.
 """
 
 import json

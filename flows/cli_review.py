@@ -73,7 +73,7 @@ def _write(run_id: str, out: Path, *, budget: int, suspects: int, data_root: Pat
     from semisup.delivery.review import write_review
     from semisup.delivery.tables import check_out
     from semisup.models import Classifier
-    from semisup.pseudo_labels.ledger import LEDGER
+    from semisup.pseudo_labels import LEDGER
     from semisup.stages.files import DatasetFacts, load_model, pick_device
 
     check_out(out, force=force)

@@ -1,5 +1,6 @@
 """What a person sees while a pipeline runs: a live bar on a terminal, plain lines elsewhere. Always on stderr."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,11 +51,11 @@ class Plain:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.stage = ""
-        self.last_line = 0.0
+        self.last_line = -math.inf
 
     def begin(self, stage: str) -> None:
         """Remember the stage's name; its lines begin with it."""
-        self.stage, self.last_line = stage, time.monotonic()
+        self.stage, self.last_line = stage, -math.inf
 
     def line(self, text: str, *, warning: bool = False) -> None:
         """One line, at once."""
@@ -63,9 +64,10 @@ class Plain:
         self.console.print(f"{name}{mark}{text}", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def progress(self, done: int, total: int, note: str) -> None:
-        """A line now and then."""
+        """The first news at once, unless all is done by then, and a line now and then."""
         now = time.monotonic()
-        if now - self.last_line >= SECONDS_BETWEEN_PLAIN_LINES:
+        news = self.last_line > -math.inf or done < total
+        if news and now - self.last_line >= SECONDS_BETWEEN_PLAIN_LINES:
             self.last_line = now
             self.line(f"{done}/{total} {note}")
 

@@ -18,7 +18,7 @@ from semisup.data.own_images.listing import base_folder
 from semisup.data.split import Split
 from semisup.delivery.names import safe_name
 from semisup.errors import UserError
-from semisup.pseudo_labels.ledger import LEDGER
+from semisup.pseudo_labels import LEDGER
 from semisup.stages.files import DatasetFacts, pool_of
 
 PSEUDO, LABELED = "pseudo_label", "labeled"

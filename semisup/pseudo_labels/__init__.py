@@ -9,6 +9,8 @@ from typing import Protocol
 from torch import Tensor
 
 State = dict[str, Tensor]
+LEDGER = "pseudo_labels.parquet"
+"""Name of the table of pseudo-labels, wherever it lies."""
 
 
 class Policy(Protocol):

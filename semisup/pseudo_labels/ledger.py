@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from semisup.pseudo_labels.curriculum import percentile_threshold
 from semisup.randomness import numpy_generator
 
-LEDGER = "pseudo_labels.parquet"
 COLUMNS: dict[str, pa.DataType] = {
     "id": pa.string(),
     "index": pa.int64(),

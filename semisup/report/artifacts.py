@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semisup import plots
-from semisup.pseudo_labels.ledger import LEDGER
 
 STAGES = ("split", "baseline", "pseudo_label", "joint", "evaluate")
 MODELS = {"baseline": "Baseline", "student": "Student"}
@@ -84,7 +83,7 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
         FileNotFoundError: a folder lacks one of its files.
     """
     pseudo_label, evaluate = folders["pseudo_label"], folders["evaluate"]
-    ledger = pd.read_parquet(pseudo_label / LEDGER)
+    ledger = pd.read_parquet(pseudo_label / "pseudo_labels.parquet")
     with np.load(pseudo_label / "examples.npz", allow_pickle=False) as arrays:
         images = arrays["images"]
     roles = pd.read_parquet(folders["split"] / "split.parquet", columns=["role"])["role"].value_counts()

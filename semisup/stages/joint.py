@@ -14,12 +14,11 @@ from semisup.config import JointConfig, PipelineConfig
 from semisup.data.split import Split
 from semisup.errors import UserError
 from semisup.memory import give_back
-from semisup.pseudo_labels import Policy
+from semisup.pseudo_labels import LEDGER, Policy
 from semisup.pseudo_labels.fixed import FixedLabels
 from semisup.pseudo_labels.fixmatch import FixMatch
 from semisup.pseudo_labels.flexmatch import FlexMatch
 from semisup.pseudo_labels.freematch import FreeMatch
-from semisup.pseudo_labels.ledger import LEDGER
 from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
 from semisup.pseudo_labels.online import OnlineArgmax
 from semisup.pseudo_labels.soft import SoftLabels

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from semisup.config import CertifiedThreshold, PipelineConfig, PseudoLabelConfig
 from semisup.data.split import Split
 from semisup.memory import give_back
-from semisup.pseudo_labels.ledger import LEDGER, Selection, build_ledger, in_order_of, write_ledger
+from semisup.pseudo_labels import LEDGER
+from semisup.pseudo_labels.ledger import Selection, build_ledger, in_order_of, write_ledger
 from semisup.pseudo_labels.ups import select
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json

@@ -19,7 +19,8 @@ from semisup.data.split import Split
 from semisup.drift import Drift, measure_drift
 from semisup.evaluation import accuracy_interval
 from semisup.plots import answer_drift, confidence_histogram, picture_grid, save_png
-from semisup.pseudo_labels.ledger import LEDGER, pick_examples
+from semisup.pseudo_labels import LEDGER
+from semisup.pseudo_labels.ledger import pick_examples
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, read_json, write_json
 from semisup.stages.opinions import Opinions

@@ -102,6 +102,7 @@ class _Planned(NamedTuple):
 
 
 def _plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: Mapping[str, Role]) -> _Planned:
+    """What a person answered goes before the draw's labels, and what would leak into a test image goes out last."""
     answers, contents = read_answers(config.data.answers), contents_of(pool.ids)
     drawn = _draw(config, pool, before_answers(before, answers) if before else before)
     labels, drawn, applied = apply_answers(answers, contents, pool.labels.numpy(), drawn, pool.class_names)

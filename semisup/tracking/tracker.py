@@ -10,32 +10,22 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import mlflow
-from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from semisup.errors import NO_SPACE, StoreUnavailableError, UserError
+from semisup.errors import NO_SPACE, UserError
 from semisup.lineage import Lineage, damage
 from semisup.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, machine, process_tags
 from semisup.signals import undisturbed
+from semisup.tracking.connect import connect
 from semisup.tracking.failures import NO_ANSWER, first_line
 from semisup.tracking.provenance import provenance
 from semisup.tracking.quiet import quiet
 from semisup.tracking.run import LINEAGE, Heart, Run
-from semisup.tracking.store import (
-    DEFAULT_ARTIFACTS,
-    SQLITE,
-    check_reachable,
-    check_writable,
-    is_server,
-    redacted,
-    sqlite_path,
-    store_uri,
-    without_secrets,
-)
+from semisup.tracking.store import is_server, redacted, sqlite_path, store_uri, without_secrets
 from semisup.tracking.stored import StoredRun, beginning, stored_run, written_here
 
 UI_PORT = 5000
@@ -44,7 +34,6 @@ SHORTEST_WAIT, LONGEST_WAIT = 1.0, 30.0
 T = TypeVar("T")
 DEFAULT_EXPERIMENT = "Default"
 """MLflow makes it with every store."""
-NO_LOGIN = ("error code 401", "error code 403")
 ERROR = "error"
 """Tag: in one line, why a run failed."""
 
@@ -71,18 +60,7 @@ class Tracker:
             StoreUnavailableError: the store does not answer.
             UserError: it cannot be used.
         """
-        uri = store_uri(folder)
-        database = sqlite_path(uri)
-        if is_server(uri):
-            return cls._connect(uri, experiment, artifacts=None)
-        if database is None:
-            check_reachable(uri)
-            return cls._connect(uri, experiment, artifacts=(folder.resolve() / DEFAULT_ARTIFACTS).as_uri())
-        check_writable(database)
-        with FileLock(database.with_name(database.name + ".lock")):
-            _make(database)
-            # Said explicitly: otherwise artifacts land in whatever folder the process happens to stand in.
-            return cls._connect(uri, experiment, artifacts=(database.parent / DEFAULT_ARTIFACTS).as_uri())
+        return cls(*connect(experiment, folder))
 
     @classmethod
     def existing(cls, folder: Path) -> "Tracker":
@@ -95,36 +73,6 @@ class Tracker:
         if database is not None and not database.exists():
             raise UserError(f"there is no MLflow store at {str(database)!r}; run `semisup run digits` there first")
         return cls.open(DEFAULT_EXPERIMENT, folder)
-
-    @classmethod
-    def _connect(cls, uri: str, experiment: str, artifacts: str | None) -> "Tracker":
-        with quiet("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
-            try:
-                client = MlflowClient(tracking_uri=uri)
-                found = client.get_experiment_by_name(experiment)
-                if found is not None and found.lifecycle_stage == "deleted":
-                    raise UserError(
-                        f"tracking.experiment={experiment!r} was deleted in this store; restore it, or name another"
-                    )
-                if found is not None:
-                    return cls(client, uri, found.experiment_id)
-                return cls(client, uri, _new_experiment(client, experiment, artifacts))
-            except ImportError as error:
-                raise UserError(
-                    f"MLFLOW_TRACKING_URI={without_secrets(uri)!r} needs a driver that is not installed ({error}); "
-                    "for PostgreSQL: pip install 'semisup[postgres]'"
-                ) from None
-            except (MlflowException, SQLAlchemyError, RequestException) as error:
-                reason = first_line(redacted(str(error), uri), error)
-                if any(sign in reason for sign in NO_LOGIN):
-                    raise UserError(
-                        f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the server refuses this login; "
-                        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-                    ) from None
-                raise StoreUnavailableError(
-                    f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the store does not answer ({reason}); "
-                    "start its server, mend the address, or unset it to use a file in this folder"
-                ) from None
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -372,24 +320,3 @@ class Tracker:
         """Address of a run's page: on the MLflow server, or for a file store where `semisup ui` serves it."""
         server = self.uri.rstrip("/") if is_server(self.uri) else f"http://127.0.0.1:{UI_PORT}"
         return f"{without_secrets(server)}/#/experiments/{experiment_id or self.experiment_id}/runs/{run_id}"
-
-
-def _make(database: Path) -> None:
-    """A fresh SQLite store, whole or not at all: a kill in MLflow's migrations leaves half a schema for ever."""
-    if database.exists():
-        return
-    unfinished = database.with_name(f"{database.name}.new")
-    unfinished.unlink(missing_ok=True)
-    with quiet("alembic", "mlflow.store.db.utils"), undisturbed():
-        MlflowClient(tracking_uri=f"{SQLITE}{unfinished}").search_experiments()
-        unfinished.replace(database)
-
-
-def _new_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
-    try:
-        return str(client.create_experiment(name, artifacts))
-    except MlflowException:
-        found = client.get_experiment_by_name(name)  # another process on a server's store was faster
-        if found is None:
-            raise
-        return str(found.experiment_id)

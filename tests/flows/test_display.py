@@ -67,7 +67,7 @@ def test_a_plain_display_names_the_stage_only_while_it_runs():
     assert file.getvalue().splitlines() == ["before", "baseline: within", "baseline: done in 1.2 s", "after"]
 
 
-def test_plain_progress_speaks_now_and_then_and_not_at_every_step(monkeypatch):
+def test_plain_progress_speaks_at_once_then_now_and_then_and_not_at_every_step(monkeypatch):
     clock = {"now": 100.0}
     monkeypatch.setattr(display.time, "monotonic", lambda: clock["now"])
     shown, file = plain()
@@ -75,7 +75,14 @@ def test_plain_progress_speaks_now_and_then_and_not_at_every_step(monkeypatch):
     for epoch in range(1, 21):  # one epoch a second, a line at most every five
         clock["now"] += 1.0
         shown.progress(epoch, 20, "loss 0.5")
-    assert file.getvalue().splitlines() == [f"joint: {epoch}/20 loss 0.5" for epoch in (5, 10, 15, 20)]
+    assert file.getvalue().splitlines() == [f"joint: {epoch}/20 loss 0.5" for epoch in (1, 6, 11, 16)]
+
+
+def test_plain_progress_is_silent_where_the_first_news_is_that_all_is_done():
+    shown, file = plain()
+    shown.begin("pseudo_label")
+    shown.progress(1_097, 1_097, "images")
+    assert file.getvalue() == ""
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS)

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -521,22 +522,19 @@ def test_a_process_killed_while_it_makes_the_store_ruins_nothing(seconds, tmp_pa
 
 def test_work_that_must_be_alone_is_never_done_by_two_at_once(store):
     """As many as like may ask; each is served, one after the other, and no run is left of it."""
-    import threading
 
     tracker, inside, most, done = open_here(), [], [], []
 
     def work() -> None:
         inside.append(1)
         most.append(len(inside))
-        time.sleep(0.05)
+        tracker.search("")  # takes long enough for another one to come in, if it could
         inside.pop()
         done.append(1)
 
-    threads = [threading.Thread(target=tracker.exclusively, args=("crown:x", work)) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
+    with ThreadPoolExecutor(3) as threads:
+        for future in [threads.submit(tracker.exclusively, "crown:x", work) for _ in range(3)]:
+            future.result(timeout=120)
     assert len(done) == 3
     assert max(most) == 1
     assert tracker.search("") == []

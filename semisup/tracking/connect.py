@@ -1,0 +1,102 @@
+"""The store, opened: MLflow's client and the experiment, made where they are not there yet."""
+
+from pathlib import Path
+from typing import TypeAlias
+
+from filelock import FileLock
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from requests.exceptions import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from semisup.errors import StoreUnavailableError, UserError
+from semisup.signals import undisturbed
+from semisup.tracking.failures import first_line
+from semisup.tracking.quiet import quiet
+from semisup.tracking.store import (
+    DEFAULT_ARTIFACTS,
+    SQLITE,
+    check_reachable,
+    check_writable,
+    is_server,
+    redacted,
+    sqlite_path,
+    store_uri,
+    without_secrets,
+)
+
+NO_LOGIN = ("error code 401", "error code 403")
+Connection: TypeAlias = tuple[MlflowClient, str, str]
+"""The client, the store's address, and the experiment's id."""
+
+
+def connect(experiment: str, folder: Path) -> Connection:
+    """The store that MLFLOW_TRACKING_URI names, or else one in `folder`, with this experiment in it.
+
+    Raises:
+        StoreUnavailableError: the store does not answer.
+        UserError: it cannot be used.
+    """
+    uri = store_uri(folder)
+    database = sqlite_path(uri)
+    if is_server(uri):
+        return _connection(uri, experiment, artifacts=None)
+    if database is None:
+        check_reachable(uri)
+        return _connection(uri, experiment, artifacts=(folder.resolve() / DEFAULT_ARTIFACTS).as_uri())
+    check_writable(database)
+    with FileLock(database.with_name(database.name + ".lock")):
+        _make(database)
+        # Said explicitly: otherwise artifacts land in whatever folder the process happens to stand in.
+        return _connection(uri, experiment, artifacts=(database.parent / DEFAULT_ARTIFACTS).as_uri())
+
+
+def _connection(uri: str, experiment: str, artifacts: str | None) -> Connection:
+    with quiet("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+        try:
+            client = MlflowClient(tracking_uri=uri)
+            found = client.get_experiment_by_name(experiment)
+            if found is not None and found.lifecycle_stage == "deleted":
+                raise UserError(
+                    f"tracking.experiment={experiment!r} was deleted in this store; restore it, or name another"
+                )
+            if found is not None:
+                return client, uri, str(found.experiment_id)
+            return client, uri, _new_experiment(client, experiment, artifacts)
+        except ImportError as error:
+            raise UserError(
+                f"MLFLOW_TRACKING_URI={without_secrets(uri)!r} needs a driver that is not installed ({error}); "
+                "for PostgreSQL: pip install 'semisup[postgres]'"
+            ) from None
+        except (MlflowException, SQLAlchemyError, RequestException) as error:
+            reason = first_line(redacted(str(error), uri), error)
+            if any(sign in reason for sign in NO_LOGIN):
+                raise UserError(
+                    f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the server refuses this login; "
+                    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+                ) from None
+            raise StoreUnavailableError(
+                f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the store does not answer ({reason}); "
+                "start its server, mend the address, or unset it to use a file in this folder"
+            ) from None
+
+
+def _make(database: Path) -> None:
+    """A fresh SQLite store, whole or not at all: a kill in MLflow's migrations leaves half a schema for ever."""
+    if database.exists():
+        return
+    unfinished = database.with_name(f"{database.name}.new")
+    unfinished.unlink(missing_ok=True)
+    with quiet("alembic", "mlflow.store.db.utils"), undisturbed():
+        MlflowClient(tracking_uri=f"{SQLITE}{unfinished}").search_experiments()
+        unfinished.replace(database)
+
+
+def _new_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    try:
+        return str(client.create_experiment(name, artifacts))
+    except MlflowException:
+        found = client.get_experiment_by_name(name)  # another process on a server's store was faster
+        if found is None:
+            raise
+        return str(found.experiment_id)
