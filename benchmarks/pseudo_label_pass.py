@@ -55,14 +55,14 @@ def measure(*, quick: bool) -> list[Figure]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    images = _images(MNIST_UNLABELED, 28)
+    images, ids = _images(MNIST_UNLABELED, 28), list(_Names(MNIST_UNLABELED))  # as the split has them
     ratios = []
     for name in ("small_cnn",) if quick else NETS:
         model = _model(name, 28)
         ledgers: list[float] = []
 
         def ours(model: nn.Module = model, ledgers: list[float] = ledgers) -> float:
-            whole, ledger = _ours(model, images, MNIST_UNLABELED)
+            whole, ledger = _ours(model, images, ids)
             ledgers.append(ledger / whole)
             return whole
 
@@ -80,7 +80,7 @@ def _measure_growth(size: int) -> tuple[float, float]:
     torch.set_flush_denormal(True)
     images, model = _images(DIFFERENT, 32), _model("small_cnn", 32)
     started = time.perf_counter()
-    _ours(model, images, size)
+    _ours(model, images, _Names(size))
     return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -103,8 +103,9 @@ def _bare(model: nn.Module, images: Tensor) -> float:
     return time.process_time() - started
 
 
-def _ours(model: nn.Module, images: Tensor, count: int) -> tuple[float, float]:
-    """CPU seconds of (the whole, of it selection and ledger)."""
+def _ours(model: nn.Module, images: Tensor, ids: Sequence[str]) -> tuple[float, float]:
+    """CPU seconds of (the whole, of it selection and ledger) of as many images as ids, the same ones in turn."""
+    count = len(ids)
     indices = torch.arange(count) % len(images)
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
@@ -117,7 +118,7 @@ def _ours(model: nn.Module, images: Tensor, count: int) -> tuple[float, float]:
         passed = time.process_time()
         parts = ledger_parts(
             Opinions.of(shards, 1.0, None),
-            _Names(count),
+            ids,
             np.arange(count),
             selection=Selection(0.95),
             teacher="benchmark",

@@ -48,6 +48,11 @@ class Selection:
     share_per_round: float | None = None
     """In round r this share times r of all images, the most confident ones."""
 
+    @property
+    def compares_images(self) -> bool:
+        """Does what is accepted depend on the other images?"""
+        return self.top_share is not None or self.share_per_round is not None
+
     def reasons(
         self,
         labels: NDArray[np.int64],
@@ -132,8 +137,8 @@ def build_ledger(
             "confidence": confidence,
             "raw_confidence": confidence if raw_confidence is None else raw_confidence,
             "margin": confidence - second,
-            "disagreement": pd.array([pd.NA] * len(rows) if disagreement is None else disagreement, dtype="Float32"),
-            "uncertainty": pd.array([pd.NA] * len(rows) if uncertainty is None else uncertainty, dtype="Float32"),
+            "disagreement": _or_null(disagreement, len(rows)),
+            "uncertainty": _or_null(uncertainty, len(rows)),
             "accepted": accepted,
             "reason": reasons,
             "teacher": teacher,
@@ -141,6 +146,14 @@ def build_ledger(
             "accepted_round": accepted_round.mask(accepted & accepted_round.isna().to_numpy(), round_number),
             "flipped": flipped,
         }
+    )
+
+
+def _or_null(values: NDArray[np.float32] | None, count: int) -> pd.arrays.FloatingArray:
+    """As pandas makes it of a list with pd.NA, which takes longer than all other columns together."""
+    missing = values is None
+    return pd.arrays.FloatingArray(
+        np.zeros(count, np.float32) if values is None else values.astype(np.float32), np.full(count, missing)
     )
 
 

@@ -102,12 +102,14 @@ def ledger_parts(
 ) -> Iterator[pd.DataFrame]:
     """The ledger of N images with `ids` at `indices` (N,) of the pool, shard by shard.
 
-    What is accepted may depend on all of them (a share of each class, of each round): so their labels, confidences and
+    Where what is accepted depends on all of them (a share of each class, of each round), their labels, confidences and
     the like are collected first, a few bytes an image.
     """
     if previous is not None:
         previous = in_order_of(previous, ids)
-    reasons = _reasons(opinions, selection, 1 if previous is None else int(previous["round"].iloc[0]) + 1)
+    reasons = None
+    if selection.compares_images:
+        reasons = _reasons(opinions, selection, 1 if previous is None else int(previous["round"].iloc[0]) + 1)
     for opinion in opinions:
         rows = opinion.rows
         part = build_ledger(
@@ -120,7 +122,7 @@ def ledger_parts(
             disagreement=opinion.disagreement,
             uncertainty=opinion.uncertainty,
             previous=None if previous is None else previous.iloc[rows].reset_index(drop=True),
-            reasons=reasons[rows],
+            reasons=None if reasons is None else reasons[rows],
         )
         if opinion.deviations is not None:
             negative = _negative_classes(opinion.probabilities, opinion.deviations, config)
