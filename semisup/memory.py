@@ -1,8 +1,28 @@
 """Memory that a process has let go of, and that the system still counts as its own."""
 
 import ctypes
+from functools import cache
 
 import pyarrow as pa
+
+LARGEST_KEPT = 32 * 2**20
+"""Bytes; glibc takes no larger threshold."""
+MOST_KEPT = 512 * 2**20
+"""Bytes; far more than the activations of a step."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+@cache
+def keep_for_reuse() -> None:
+    """From now on this process keeps tensors' memory that is let go of, for the next tensors: a setting of glibc.
+
+    Left to itself, glibc returns a step's activations to the system, and the next step gets them back page by page,
+    each zeroed first: 4 to 9 % of a light network's step. What was kept goes back by :func:`give_back`.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(M_MMAP_THRESHOLD, LARGEST_KEPT)
+        set_option(M_TRIM_THRESHOLD, MOST_KEPT)
 
 
 def give_back() -> None:

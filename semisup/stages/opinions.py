@@ -20,6 +20,7 @@ from semisup.data.datasets import ImageSet
 from semisup.data.rows import Rows
 from semisup.ensembles import Ensemble, predict_with_disagreement
 from semisup.errors import UserError
+from semisup.memory import keep_for_reuse
 from semisup.pseudo_labels.modifiers import align
 from semisup.pseudo_labels.ups import drops_out, mc_dropout
 from semisup.randomness import derive_seed
@@ -159,6 +160,7 @@ def ask(
     Raises:
         UserError: it shall be asked with dropout, and has none.
     """
+    keep_for_reuse()
     settings = config.pseudo_label
     size, passes, views = settings.batch_size, settings.uncertainty.passes, settings.test_time.views
     if passes and not drops_out(model):

@@ -36,7 +36,7 @@ class LabeledTargets:
     def __call__(self, indices: Tensor) -> Tensor:
         """The targets of one batch."""
         if not self.config.disturb_label:
-            return self.undisturbed[indices]
+            return self.undisturbed.index_select(0, indices)
         labels = disturb(self.labels[indices], self.num_classes, self.config.disturb_label, self.generator)
         return self._targets(one_hot(labels, self.num_classes), indices)
 

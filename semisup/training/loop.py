@@ -15,6 +15,7 @@ from semisup.budget import Budget, Clock, StepClock
 from semisup.config import AugmentConfig, TrainConfig
 from semisup.data.rows import Images
 from semisup.errors import UserError
+from semisup.memory import keep_for_reuse
 from semisup.pseudo_labels import Policy, State
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.targets import Mixing, draw_mixing, smooth
@@ -110,6 +111,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     Raises:
         UserError: the training loss is no longer finite.
     """
+    keep_for_reuse()
     device = labeled.images.device
     model, forward = team.prepare(model)
     optimizer = build_optimizer(model, config.optimizer, fused=device.type in {"cpu", "cuda"})
@@ -159,7 +161,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             alpha = 0.0
             if unlabeled:
                 alpha = alpha_ramp(epoch, unlabeled.ramp_start, unlabeled.ramp_end, unlabeled.alpha_final)
-            sums = torch.zeros(len(FIGURES), device=device)  # on the device: no step waits for a figure
+            sums: Tensor | None = None  # on the device: no step waits for a figure
             steps = 0
             forward.train()
 
@@ -211,7 +213,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 optimizer.step()
                 if ema:
                     ema.update_parameters(model)
-                sums += figures.stacked()
+                sums = figures.stacked() if sums is None else sums.add_(figures.stacked())
                 clock.tick()
                 steps += 1
                 so_far.steps += 1
@@ -219,7 +221,8 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             kept = ema.module if ema else model
             with precision:
                 validation_loss, validation_accuracy = validate(kept, validation.images, validation.labels, team=team)
-            means = dict(zip(FIGURES, (sums / steps).tolist(), strict=True))
+            assert sums is not None
+            means = dict(zip(FIGURES, (sums / steps).tolist(), strict=False))  # supervised steps have two figures
             loss = means["loss"]
             if not math.isfinite(loss + validation_loss):
                 raise UserError(
@@ -239,10 +242,10 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             if unlabeled:
                 record |= {
                     "alpha": alpha,
-                    "supervised_loss": means["supervised"],
-                    "unsupervised_loss": means["unsupervised"],
-                    "mask_rate": means["mask_rate"],
-                    "unlabeled_share": means["unlabeled_share"],
+                    "supervised_loss": means.get("supervised", loss),
+                    "unsupervised_loss": means.get("unsupervised", 0.0),
+                    "mask_rate": means.get("mask_rate", 0.0),
+                    "unlabeled_share": means.get("unlabeled_share", 0.0),
                 }
             so_far.history.append(record)
             on_epoch(record)

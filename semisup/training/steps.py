@@ -23,16 +23,18 @@ class StepFigures:
 
     loss: Tensor
     accuracy: Tensor
-    supervised: Tensor
-    unsupervised: Tensor
-    mask_rate: Tensor
+    supervised: Tensor | None = None
+    """This and what follows: of a joint step."""
+    unsupervised: Tensor | None = None
+    mask_rate: Tensor | None = None
     """Share of the unlabelled batch that carries weight."""
-    unlabeled_share: Tensor
+    unlabeled_share: Tensor | None = None
     """Share of the unlabelled loss in the gradient, by its absolute sum at the logits."""
 
     def stacked(self) -> Tensor:
-        """The figures as one detached vector, in the order of the fields."""
-        return torch.stack([getattr(self, name) for name in FIGURES]).detach()
+        """The figures as one detached vector, in the order of `FIGURES`; a supervised step has the first two."""
+        values = (getattr(self, name) for name in FIGURES)
+        return torch.stack([value for value in values if value is not None]).detach()
 
 
 FIGURES = tuple(field.name for field in fields(StepFigures))
@@ -45,8 +47,7 @@ def supervised_step(model: nn.Module, images: Tensor, targets: Tensor, team: Tea
     """
     logits = team.gather(model(images).float(), len(targets))
     loss = soft_cross_entropy(logits, targets).mean()
-    none = torch.zeros((), device=loss.device)
-    return StepFigures(loss, soft_accuracy(logits, targets), loss, none, none, none)
+    return StepFigures(loss, soft_accuracy(logits, targets))
 
 
 def joint_step(
