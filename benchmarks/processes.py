@@ -15,12 +15,10 @@ import torch
 from torch import distributed
 
 from benchmarks.output import Figure, publish_figures
-from semisup.config import AugmentConfig, EarlyStoppingConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from benchmarks.step_overhead import AUGMENT, IMAGES, MEAN, STD, ours
 from semisup.models import build_model
-from semisup.training.loop import Examples, train
 from semisup.training.team import ALONE, Processes, Team
 
-BATCH = 128
 NETS = {"small_cnn": 60, "seed_cnn": 5}
 """Name → steps per turn."""
 SIDES = ("one thread", "two threads", "side by side", "together")
@@ -86,31 +84,11 @@ def _work(rank: int, folder: str, turns: int, answers: Any) -> None:
 
 
 def _seconds(net: str, steps: int, team: Team) -> float:
-    """The second of two epochs."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (2_000, 1, 28, 28), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, 10, (2_000,), generator=generator)
-    config = TrainConfig(
-        epochs=2,
-        batch_size=BATCH,
-        optimizer=OptimizerConfig(),
-        schedule=ScheduleConfig(),
-        early_stopping=EarlyStoppingConfig(),
-        augment=AugmentConfig(rotation=15, shift=0.07),
-    )
-    ends: list[float] = []
-    train(
-        build_model(net, (1, 28, 28), 10, mean=[0.13], std=[0.31], width=1.0, seed=0),
-        config,
-        Examples(images, labels),
-        Examples(images[:2], labels[:2]),
-        num_classes=10,
-        steps_per_epoch=steps,
-        seed=0,
-        on_epoch=lambda record: ends.append(time.perf_counter()),
-        team=team,
-    )
-    return ends[1] - ends[0]
+    images = torch.randint(0, 256, (IMAGES, 1, 28, 28), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 10, (IMAGES,), generator=generator)
+    model = build_model(net, (1, 28, 28), 10, mean=MEAN, std=STD, width=1.0, seed=0)
+    return ours(model, images, labels, steps, AUGMENT, clock=time.perf_counter, team=team)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def run(
         from flows.preparation import known_stages, prepare
 
         forced = known_stages(force or [])
-        resolved, _ = prepare(config, overrides or [])
+        resolved, _ = prepare(config, overrides or [], own_server=True)
         from flows import display
         from flows.pipeline import pipeline
         from flows.reaper import marked

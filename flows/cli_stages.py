@@ -39,7 +39,7 @@ def stage(
         named = _pairs(upstream or [])
         from flows.preparation import prepare
 
-        resolved, digests = prepare(config, overrides or [])
+        resolved, digests = prepare(config, overrides or [], own_server=True)
         from flows import display
         from flows.reaper import marked
         from flows.server import ensure_prefect_api
@@ -87,7 +87,7 @@ def reap(config: ConfigName, overrides: Overrides = None) -> None:
         from semisup.tracking.tracker import Tracker
 
         Tracker.existing(Path.cwd())
-        resolved, _ = prepare(config, overrides or [])
+        resolved, _ = prepare(config, overrides or [], own_server=True)
         from flows.reaper import marked, reaper
         from flows.server import ensure_prefect_api
 

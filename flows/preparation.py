@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from semisup.stages.preflight import DataDigests
 
 
-def prepare(name: str, overrides: Sequence[str], *, only_looks: bool = False) -> "tuple[PipelineConfig, DataDigests]":
+def prepare(
+    name: str, overrides: Sequence[str], *, only_looks: bool = False, own_server: bool = False
+) -> "tuple[PipelineConfig, DataDigests]":
     """The config of a command line, known to run, and what its data set is.
 
     A mistake shall not have to wait for Prefect's server to start.
 
-    A command that `only_looks` needs no Prefect, and makes no store.
+    A command that `only_looks` needs no Prefect, and makes no store. One that will need an `own_server` of Prefect, a
+    silent one on a free port, lets it start meanwhile.
 
     Raises:
         UserError: there is a mistake in config or data, or a store or server does not answer.
@@ -35,9 +38,11 @@ def prepare(name: str, overrides: Sequence[str], *, only_looks: bool = False) ->
     config = load_config(find_config(name), overrides)
     if not only_looks:
         keep_prefect_off_the_screen()
-        from flows.server import check_configured_api
+        from flows.server import begin_prefect_api, check_configured_api
 
         check_configured_api()
+        if own_server:
+            begin_prefect_api()
     from semisup.stages.preflight import check
     from semisup.tracking.tracker import Tracker
 

@@ -6,12 +6,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import IO
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from semisup.errors import UserError
@@ -59,6 +62,20 @@ def check_port(port: int) -> None:
             raise UserError(f"--port {port} cannot be used ({error.strerror}); choose another one{hint}") from None
 
 
+def begin_prefect_api() -> None:
+    """Let our own server start while this process imports what it needs; :func:`ensure_prefect_api` then waits for it.
+
+    Only where Prefect has a database already: a mistake found meanwhile ends the server, and must not do so in the
+    migrations of a new one.
+    """
+    global _begun  # noqa: PLW0603 -- a process has one server
+    if PREFECT_API_URL.value() or not (PREFECT_HOME.value() / "prefect.db").exists():
+        return
+    _reach_loopback_without_proxy()
+    with suppress(UserError, Timeout):  # `ensure_prefect_api` says what is wrong, or waits for another's start
+        _begun = _begin(_free_port(), SILENT, seconds_for_lock=0)
+
+
 def ensure_prefect_api(port: int | None = None) -> None:
     """Point this process to the Prefect server that is configured, or else to one of our own.
 
@@ -76,8 +93,9 @@ def ensure_prefect_api(port: int | None = None) -> None:
     if port is not None:
         check_port(port)
     _reach_loopback_without_proxy()
-    url = _start(_free_port(), SILENT) if port is None else _start(port, ["--ui"])
-    settings = temporary_settings({PREFECT_API_URL: url})
+    starting = _begin(port, ["--ui"]) if port is not None else _begun or _begin(_free_port(), SILENT)
+    starting.wait()
+    settings = temporary_settings({PREFECT_API_URL: starting.url})
     settings.__enter__()  # for the rest of the process
     atexit.register(settings.__exit__, None, None, None)
 
@@ -92,22 +110,67 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.kill()
 
 
-def _start(port: int, options: list[str]) -> str:
-    """The address of a server that answers. One at a time: several would race in the migrations of a new database."""
+@dataclass
+class _Starting:
+    """A server that was launched. Others wait with theirs until it answers, whatever we do meanwhile."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+    log: IO[bytes]
+    lock: FileLock
+
+    def __post_init__(self) -> None:
+        self._over, self._failure = threading.Event(), ""
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def wait(self) -> None:
+        """Until it answers.
+
+        Raises:
+            UserError: it does not.
+        """
+        self._over.wait()
+        if self._failure:
+            raise UserError(self._failure)
+
+    def _watch(self) -> None:
+        deadline = time.monotonic() + SECONDS_TO_START
+        while not answers(self.url):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                self._failure = (
+                    f"Prefect's server did not start ({self._last_words()}); set PREFECT_API_URL to a running one, or "
+                    "try again"
+                )
+                break
+            time.sleep(0.1)
+        self.log.close()  # the server holds it as long as it runs
+        self.lock.release()
+        self._over.set()
+
+    def _last_words(self) -> str:
+        self.log.seek(0)
+        said = self.log.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        return next((line for line in reversed(said) if "Error" in line), said[-1]).strip()
+
+
+_begun: _Starting | None = None
+
+
+def _begin(port: int, options: list[str], seconds_for_lock: float = -1) -> _Starting:
+    """Launch a server. One at a time: several would race in the migrations of a new database."""
     home = PREFECT_HOME.value()
-    lock = FileLock(home / "semisup-server.lock")
+    lock = FileLock(home / "semisup-server.lock", thread_local=False)  # another thread lets it go
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock.acquire(seconds_for_lock)
     except OSError as error:
+        if isinstance(error, Timeout):
+            raise
         raise UserError(f"PREFECT_HOME={str(home)!r} cannot be used ({error.strerror}); name another folder") from None
-    try:
-        with tempfile.TemporaryFile() as log:  # the server holds it as long as it runs
-            url = f"http://{HOST}:{port}/api"
-            _wait_for(url, _launch(url, port, options, log), log)
-    finally:
-        lock.release()
-    return url
+    log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed once the server answers
+    url = f"http://{HOST}:{port}/api"
+    return _Starting(url, _launch(url, port, options, log), log, lock)
 
 
 def _launch(url: str, port: int, options: list[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
@@ -124,20 +187,6 @@ def _launch(url: str, port: int, options: list[str], log: IO[bytes]) -> "subproc
         )
         atexit.register(_stop, process)
     return process
-
-
-def _wait_for(url: str, process: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:
-    deadline = time.monotonic() + SECONDS_TO_START
-    while not answers(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            log.seek(0)
-            said = log.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
-            last = next((line for line in reversed(said) if "Error" in line), said[-1]).strip()
-            raise UserError(
-                f"Prefect's server did not start ({last}); set PREFECT_API_URL to a running one, or try again"
-            )
-        time.sleep(0.1)
 
 
 def _free_port() -> int:

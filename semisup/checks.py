@@ -5,7 +5,6 @@ from math import ceil
 from typing import Any
 
 import numpy as np
-from scipy.stats import chisquare
 
 from semisup.calibration import fewest_accepted
 from semisup.config import CertifiedThreshold, PipelineConfig
@@ -138,7 +137,11 @@ def _drift(summary: Mapping[str, Any]) -> list[str]:
     shares, expected = predicted / predicted.sum(), picked / picked.sum()
     distance = np.abs(shares - expected).sum() / 2
     known = picked > 0  # the teacher has never seen an image of the others
-    if distance < WIDE or chisquare(predicted[known], (expected * predicted[known].sum())[known]).pvalue > SURPRISE:
+    if distance < WIDE:
+        return []
+    from scipy.stats import chisquare  # a second of a command's start that hardly any needs
+
+    if chisquare(predicted[known], (expected * predicted[known].sum())[known]).pvalue > SURPRISE:
         return []
     worst = int(np.abs(shares - expected).argmax())
     return [

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import exp, isnan, log, sqrt
 from statistics import mean, stdev
 
-from scipy.stats import t as student_t
+from scipy.special import stdtr, stdtrit
 
 from semisup.evaluation import CONFIDENCE_LEVEL
 
@@ -127,7 +127,7 @@ def _saved(labels: Sequence[int], supervised: Sequence[float], student: Sequence
 def _t_interval(values: Sequence[float], level: float) -> tuple[float, float] | tuple[None, None]:
     if len(values) < 2:
         return None, None
-    half_width = float(student_t.ppf((1 + level) / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    half_width = float(stdtrit(len(values) - 1, (1 + level) / 2)) * stdev(values) / sqrt(len(values))
     return mean(values) - half_width, mean(values) + half_width
 
 
@@ -137,7 +137,7 @@ def _t_test(differences: Sequence[float]) -> float | None:
     error = stdev(differences) / sqrt(len(differences))
     if error == 0:
         return 1.0 if mean(differences) == 0 else 0.0
-    return float(2 * student_t.sf(abs(mean(differences)) / error, len(differences) - 1))
+    return float(2 * stdtr(len(differences) - 1, -abs(mean(differences)) / error))
 
 
 def _check(first: Sequence[float], second: Sequence[float]) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2_contingency, ks_2samp
 
 FEWEST = 20
 """Images on either side; fewer show no drift that one could tell from chance."""
@@ -57,6 +56,8 @@ def measure_drift(tables: Iterable[NDArray[np.floating[Any]]], new: NDArray[np.b
     confidence, labels = np.concatenate(confidences), np.concatenate(classes)
     counts = np.stack([np.bincount(labels[side], minlength=probabilities.shape[1]) for side in (new, ~new)])
     shares = counts / counts.sum(axis=1, keepdims=True)
+    from scipy.stats import chi2_contingency, ks_2samp
+
     of_confidence = ks_2samp(confidence[new], confidence[~new], method="asymp")
     seen = counts[:, counts.sum(axis=0) > 0]
     of_classes = float(chi2_contingency(seen).pvalue) if seen.shape[1] > 1 else 1.0

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
+from scipy.special import ndtri
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 Labels: TypeAlias = NDArray[np.integer[Any]]
@@ -59,6 +59,8 @@ def accuracy_interval(correct: int, total: int, level: float = CONFIDENCE_LEVEL)
     if not 0 <= correct <= total:
         raise ValueError(f"correct={correct} is outside [0, total={total}]")
     _check_level(level)
+    from scipy.stats import binomtest
+
     interval = binomtest(int(correct), int(total)).proportion_ci(confidence_level=level, method="exact")
     return Interval(correct / total, float(interval.low), float(interval.high))
 
@@ -111,6 +113,8 @@ def mcnemar(truth: Labels, first: Labels, second: Labels) -> McNemar:
     """
     only_first, only_second, _ = _discordant(truth, first, second)
     discordant = only_first + only_second
+    from scipy.stats import binomtest
+
     p_value = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
     return McNemar(only_first, only_second, p_value)
 
@@ -134,7 +138,7 @@ def paired_difference(truth: Labels, first: Labels, second: Labels, level: float
     padded_total = total + 2
     centre = (only_second - only_first) / padded_total
     variance = ((only_first + only_second + 1) / padded_total - centre**2) / padded_total
-    half_width = float(norm.ppf((1 + level) / 2)) * sqrt(variance)
+    half_width = float(ndtri((1 + level) / 2)) * sqrt(variance)
     estimate = (only_second - only_first) / total
     return Interval(estimate, max(-1.0, centre - half_width), min(1.0, centre + half_width))
 

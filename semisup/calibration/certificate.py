@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from math import ceil, log
 
 import numpy as np
-from scipy.stats import binom
 
 from semisup.calibration.measures import Bools, Floats, error_bound
 
@@ -129,6 +128,8 @@ def _chance(images: int, shares: Floats, error_rates: Floats, target_precision: 
 
     How many are accepted is random, too: twenty quantiles of that number stand for its distribution.
     """
+    from scipy.stats import binom
+
     accepted = binom.ppf((np.arange(20) + 0.5) / 20, images, shares[:, None])
     totals, place = np.unique(accepted, return_inverse=True)
     allowed = binom.ppf(1 - level, totals, 1 - target_precision)

@@ -7,9 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
-from scipy.stats import beta, rankdata
+from scipy.special import betaincinv, logsumexp
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Labels: TypeAlias = NDArray[np.integer[Any]]
@@ -39,6 +37,8 @@ def fit_temperature(log_probabilities: Floats, labels: Labels) -> float:
     def cross_entropy(log_temperature: float) -> float:
         scaled = logits / exp(log_temperature)
         return float((logsumexp(scaled, axis=1) - scaled[rows, labels]).mean())
+
+    from scipy.optimize import minimize_scalar
 
     low, high = log(LOWEST_TEMPERATURE), log(HIGHEST_TEMPERATURE)
     found = minimize_scalar(cross_entropy, bounds=(low, high), method="bounded", options={"xatol": 1e-7})
@@ -88,6 +88,8 @@ def adaptive_calibration_error(confidence: Floats, correct: Bools, bins: int = 1
 
     Source: Nixon et al. 2019, section 3.2, for the top label.
     """
+    from scipy.stats import rankdata
+
     rank = rankdata(confidence, method="min").astype(np.int64) - 1
     return _mean_gap(confidence, correct, rank * bins // len(confidence), bins)
 
@@ -173,7 +175,7 @@ def error_bound(errors: Any, accepted: Any, level: float) -> Floats:
     1 where nothing is accepted. Source: Clopper & Pearson 1934.
     """
     errors, right = np.asarray(errors), np.asarray(accepted) - np.asarray(errors)
-    bound: Floats = np.where(right > 0, beta.ppf(level, errors + 1, np.maximum(right, 1)), 1.0)
+    bound: Floats = np.where(right > 0, betaincinv(errors + 1, np.maximum(right, 1), level), 1.0)
     return bound
 
 

@@ -129,3 +129,45 @@ def test_a_server_that_is_still_starting_ends_with_a_killed_command(tmp_path):
         kill_all(servers)
         process.kill()
         process.wait()
+
+
+BEGUN_EARLY = """
+import sys
+from flows.server import begin_prefect_api, ensure_prefect_api
+from prefect.settings import PREFECT_API_URL
+
+begin_prefect_api()
+print("begun", flush=True)
+sys.stdin.readline()
+ensure_prefect_api()
+print(PREFECT_API_URL.value(), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_server_begins_early_where_prefect_has_a_database_and_is_the_one_that_is_waited_for(tmp_path):
+    """In a new home nothing begins: the migrations of its database must not be cut off by a mistake in a config."""
+    addresses, early = [], []
+    for _ in range(2):
+        with subprocess.Popen(
+            [sys.executable, "-c", BEGUN_EARLY],
+            env=environment(tmp_path),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            early.append([child.pid for child in psutil.Process(process.pid).children()])
+            process.stdin.write("\n")
+            process.stdin.flush()
+            addresses.append(process.stdout.readline().strip())
+            servers = psutil.Process(process.pid).children()
+            assert len(servers) == 1
+            process.communicate("\n", timeout=SECONDS_AT_MOST)
+        assert process.returncode == 0
+        assert not any(server.is_running() for server in servers)
+    assert all(address.startswith("http://127.0.0.1:") for address in addresses)
+    assert early[0] == []
+    assert early[1] == [servers[0].pid]
