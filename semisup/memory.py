@@ -7,8 +7,8 @@ import pyarrow as pa
 
 LARGEST_KEPT = 32 * 2**20
 """Bytes; glibc takes no larger threshold."""
-MOST_KEPT = 512 * 2**20
-"""Bytes; far more than the activations of a step."""
+MOST_KEPT = 128 * 2**20
+"""Bytes; more than a step of the usual networks lets go of."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
