@@ -112,11 +112,8 @@ def _tell_written(written: "Written", out: Path, as_json: bool) -> None:
         f"{written.to_label:,} images to label, {written.to_check:,} labels to check: open {out / 'review.html'}"
     )
     typer.echo("in a browser, save its CSV, and type  semisup review --import labels.csv CONFIG")
-    typer.echo("(candidates.csv is the same as a table; tasks.json and labels.xml are for Label Studio, started with")
-    typer.echo(
-        "  LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true "
-        f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={written.document_root})"
-    )
+    typer.echo("(candidates.csv is the same as a table; tasks.json and labels.xml are for Label Studio: type")
+    typer.echo(f"{written.served.advice})")
 
 
 def _tell_imported(imported: "Imported", name: str, overrides: list[str], as_json: bool) -> None:
