@@ -1,5 +1,6 @@
 """A folder to review: a page to label with, the same as a table, and as tasks for Label Studio."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from semisup.delivery.page import build_page
 from semisup.errors import UserError
 
 PAGE, TABLE = "review.html", "candidates.csv"
+FILES = (PAGE, TABLE, "tasks.json", "labels.xml")
+SIGNALS = ("worth", "doubt", "disagreement", "flips")
+"""Columns of numbers that say how much the images to label are worth a look."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Written:
     """Paths of files that are no more what they were."""
     notes: tuple[str, ...]
     served: Served
+    means: Mapping[str, float]
+    """Of SIGNALS, over the images to label; empty where there are none."""
 
 
 def write_review(
@@ -76,4 +82,9 @@ def write_review(
         tuple(sources.gone),
         tuple(notes),
         served_images(sources.root, out),
+        _means(there[there["section"] == LABEL]),
     )
+
+
+def _means(asked: pd.DataFrame) -> dict[str, float]:
+    return {name: float(asked[name].mean()) for name in SIGNALS} if len(asked) else {}
