@@ -103,7 +103,7 @@ def with_compound(folders: dict[str, Path], channels: int = 1) -> dict[str, Path
 
 
 def with_left_out(folders: dict[str, Path], names: tuple[str, ...] = NAMES, files: int = 23) -> dict[str, Path]:
-    """Also broken files, three copies of held-out images, and answers of people; files are named after classes."""
+    """Also broken files, four copies of held-out images, and answers of people; files are named after classes."""
     folder = folders["split"]
     broken = {
         "path": [f"{names[n % 3]} {n}.png" for n in range(files)],
@@ -113,6 +113,7 @@ def with_left_out(folders: dict[str, Path], names: tuple[str, ...] = NAMES, file
     copies = [
         (f"{names[0]}/a.png@0", "labeled", f"{names[1]}/b.png@1", role) for role in ("test", "test", "validation")
     ]
+    copies.append((f"{names[1]}/c.png@2", "removed", f"{names[1]}/b.png@1", "test"))
     pd.DataFrame(copies, columns=["id", "role", "copy_of", "copy_of_role"]).to_csv(
         folder / "duplicates.csv", index=False
     )
@@ -582,10 +583,11 @@ def test_files_left_out_are_counted_by_reason_and_ten_of_them_named_with_where_a
         assert "23 files cannot be used: 22 damaged, 1 empty." in text
         assert "… and 13 more; all are in broken_files.csv among the artifacts of the split." in text
         assert [n for n in range(23) if f"{NAMES[n % 3]} {n}.png" in text] == list(range(10))
-        assert "3 images are copies or near duplicates of held-out images (2 of test images, 1 of validation" in text
+        assert "4 images are copies or near duplicates of held-out images (3 of test images, 1 of validation" in text
         assert "Nothing is learnt from them (data.duplicates)" in text
         assert "All are in duplicates.csv among the artifacts of the split." in text
     assert "| cat/a.png (labelled) | dog/b.png (validation) |" in markdown
+    assert "| dog/c.png (none) | dog/b.png (test) |" in markdown  # held out before, it has no role to lose
 
 
 @pytest.mark.usefixtures("undrawn")

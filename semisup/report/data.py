@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from semisup import plots
+from semisup.data.split import REMOVED
 from semisup.report.artifacts import Artifacts, LeftOut
 from semisup.report.text import UNKNOWN
 
@@ -18,7 +19,8 @@ ANSWERS = {
     "held_out": "Not used: held out, or left out",
     "missing": "Not used: test image, or gone",
 }
-ROLE_NAMES = {role: name.lower() for role, name in plots.ROLES.items()}
+ROLE_NAMES = {role: name.lower() for role, name in plots.ROLES.items()} | {REMOVED: "none"}
+"""An image that was held out by an earlier run and lies now where it would be learnt from has no role."""
 
 
 def context(artifacts: Artifacts) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def _answers(applied: Mapping[str, int]) -> dict[str, Any] | None:
     total = sum(applied.values())
     return {
         "sentence": f"People have answered about {_number(total, 'image')} (data.answers); "
-        f"{_number(applied['corrected'], 'answer')} corrected a label.",
+        f"{_number(applied['corrected'], 'answer') if applied['corrected'] else 'no answer'} corrected a label.",
         "table": [[words, f"{applied[key]:,}"] for key, words in ANSWERS.items() if applied[key]],
     }
 
