@@ -8,7 +8,6 @@ from pathlib import Path
 
 from flows.config_names import find_config
 from flows.preparation import decoding_line
-from flows.promotion import split_before
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.data.answers import before_answers, read_answers, write_answers
@@ -19,7 +18,6 @@ from semisup.stages.files import images_for_test, pool_of
 from semisup.stages.preflight import DataDigests, check
 from semisup.stages.split import plan
 from semisup.tracking.store import sqlite_path, store_uri
-from semisup.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,9 @@ def known_before(config: PipelineConfig, digests: DataDigests) -> dict[str, Role
     database = sqlite_path(store_uri(Path.cwd()))
     if config.data.name != "folder" or (database is not None and not database.exists()):
         return {}
+    from flows.promotion import split_before  # MLflow takes seconds, and only images of one's own have a past
+    from semisup.tracking.tracker import Tracker
+
     tracker = Tracker.open(config.tracking.experiment, Path.cwd())
     before = split_before(tracker, config, digests)
     if before is None:

@@ -116,11 +116,8 @@ def _export(run_id: str, wanted: _Wanted, data_root: Path | None) -> "tuple[Repo
             report = exporting.export_labelstudio(
                 chosen, sources, wanted.out, facts.class_names, force=wanted.force, about=about
             )
-            base = (sources.root or wanted.out).resolve()
-            note = (
-                f": labels.xml is the labelling interface, tasks.json to be imported; start Label Studio with\n"
-                f"  LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={base}"
-            )
+            advice = exporting.served_images(sources.root, wanted.out).advice
+            note = f": labels.xml is the labelling interface, tasks.json to be imported; type\n{advice}"
     return report, sources.gone, note
 
 

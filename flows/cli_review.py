@@ -47,7 +47,7 @@ def review(
                 raise UserError(f"--set {overrides[0]}, but a run has its config; it goes with --import and a CONFIG")
             named = out if out is not None else Path(f"review-{name[:8]}")
             _tell_written(
-                _write(name, named, budget=budget, suspects=suspects, data_root=data_root, force=force), named, as_json
+                *_write(name, named, budget=budget, suspects=suspects, data_root=data_root, force=force), named, as_json
             )
         else:
             if out is not None or data_root is not None:
@@ -58,16 +58,21 @@ def review(
             _tell_imported(take_in(labels, name, overrides or []), name, overrides or [], as_json)
 
 
-def _write(run_id: str, out: Path, *, budget: int, suspects: int, data_root: Path | None, force: bool) -> "Written":
+def _write(
+    run_id: str, out: Path, *, budget: int, suspects: int, data_root: Path | None, force: bool
+) -> "tuple[Written, str]":
+    """What was written, and the id of the MLflow run that says so."""
     import tempfile
+    import time
 
     import pandas as pd
 
     from flows.cli_export import with_root
     from flows.display import shown
+    from flows.review_run import record_review
     from flows.reviewable import find_review
     from semisup.data.split import Split
-    from semisup.delivery.candidates import Material
+    from semisup.delivery.candidates import STRATEGY, Material
     from semisup.delivery.chosen import Sources
     from semisup.delivery.export import check_folder
     from semisup.delivery.review import write_review
@@ -77,6 +82,7 @@ def _write(run_id: str, out: Path, *, budget: int, suspects: int, data_root: Pat
     from semisup.stages.files import DatasetFacts, load_model, pick_device
 
     check_out(out, force=force)
+    started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="semisup-") as scratch, shown() as screen:
         found = find_review(run_id, Path(scratch))
         config = with_root(found.config, data_root)
@@ -88,18 +94,21 @@ def _write(run_id: str, out: Path, *, budget: int, suspects: int, data_root: Pat
         assert isinstance(student, Classifier), "a pipeline keeps one network"
         material = Material(config, facts, split, ledgers, student, found.model.temperature)
         screen.begin("review")
-        return write_review(
+        written = write_review(
             material,
             out,
-            run_id=found.run_id,
+            run_id=found.run.id,
             budget=budget,
             suspects=suspects,
             force=force,
             on_batch=lambda done, total: screen.progress(done, total, "images"),
         )
+        asked = {"budget": budget, "suspects": suspects, "strategy": STRATEGY}
+        seconds = time.perf_counter() - started
+        return written, record_review(found, written, out, asked=asked, seconds=seconds)
 
 
-def _tell_written(written: "Written", out: Path, as_json: bool) -> None:
+def _tell_written(written: "Written", recorded: str, out: Path, as_json: bool) -> None:
     for note in written.notes:
         typer.secho(note, fg="yellow", err=True)
     if written.gone:
@@ -109,17 +118,15 @@ def _tell_written(written: "Written", out: Path, as_json: bool) -> None:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     if as_json:
         values = {"out": str(out), "to_label": written.to_label, "to_check": written.to_check}
-        typer.echo(json.dumps(values | {"left_out": len(written.gone)}))
+        typer.echo(json.dumps(values | {"left_out": len(written.gone), "run_id": recorded}))
         return
     typer.echo(
         f"{written.to_label:,} images to label, {written.to_check:,} labels to check: open {out / 'review.html'}"
     )
     typer.echo("in a browser, save its CSV, and type  semisup review --import labels.csv CONFIG")
-    typer.echo("(candidates.csv is the same as a table; tasks.json and labels.xml are for Label Studio, started with")
-    typer.echo(
-        "  LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true "
-        f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={written.document_root})"
-    )
+    typer.echo("(candidates.csv is the same as a table; tasks.json and labels.xml are for Label Studio: type")
+    typer.echo(f"{written.served.advice})")
+    typer.echo(f"MLflow keeps all of it as run {recorded}")
 
 
 def _tell_imported(imported: "Imported", name: str, overrides: list[str], as_json: bool) -> None:

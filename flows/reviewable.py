@@ -7,6 +7,7 @@ from flows.exportable import STEP, config_of, round_of, whole
 from flows.served import ServedModel, find_model
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
+from semisup.tracking.stored import StoredRun
 from semisup.tracking.tracker import Tracker
 
 
@@ -14,12 +15,14 @@ from semisup.tracking.tracker import Tracker
 class FoundReview:
     """Where the artifacts of the stages are, and what they were made with."""
 
-    run_id: str
+    run: StoredRun
+    """The pipeline's."""
     split: Path
     ledgers: tuple[Path, ...]
     """Of the rounds, in their order."""
     model: ServedModel
     config: PipelineConfig
+    """Of the last ledger; where that was reused, another pipeline may have made it, under another name."""
 
 
 def find_review(run_id: str, scratch: Path) -> FoundReview:
@@ -40,4 +43,4 @@ def find_review(run_id: str, scratch: Path) -> FoundReview:
     split = whole(tracker, tracker.get(run.tags["step.split"]), scratch)
     ledgers = tuple(whole(tracker, ledger, scratch) for ledger in rounds)
     model = find_model(run.id, scratch)
-    return FoundReview(run.id, split, ledgers, model, config_of(tracker, rounds[-1], scratch))
+    return FoundReview(run, split, ledgers, model, config_of(tracker, rounds[-1], scratch))

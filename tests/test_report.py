@@ -102,6 +102,26 @@ def with_compound(folders: dict[str, Path], channels: int = 1) -> dict[str, Path
     return folders
 
 
+def with_left_out(folders: dict[str, Path], names: tuple[str, ...] = NAMES, files: int = 23) -> dict[str, Path]:
+    """Also broken files, four copies of held-out images, and answers of people; files are named after classes."""
+    folder = folders["split"]
+    broken = {
+        "path": [f"{names[n % 3]} {n}.png" for n in range(files)],
+        "reason": ["empty", *["damaged: x"] * files][:files],
+    }
+    pd.DataFrame(broken).to_csv(folder / "broken_files.csv", index=False)
+    copies = [
+        (f"{names[0]}/a.png@0", "labeled", f"{names[1]}/b.png@1", role) for role in ("test", "test", "validation")
+    ]
+    copies.append((f"{names[1]}/c.png@2", "removed", f"{names[1]}/b.png@1", "test"))
+    pd.DataFrame(copies, columns=["id", "role", "copy_of", "copy_of_role"]).to_csv(
+        folder / "duplicates.csv", index=False
+    )
+    applied = {"joined": 1_200, "corrected": 3, "confirmed": 4, "discarded": 0, "held_out": 0, "missing": 2}
+    write(folder / "answers_applied.json", applied)
+    return folders
+
+
 def write(path: Path, values: Any) -> None:
     path.write_text(json.dumps(values), encoding="utf-8")
 
@@ -164,7 +184,7 @@ def plain(text: str) -> str:
 
 def everything(root: Path, names: tuple[str, ...] = NAMES) -> dict[str, Path]:
     """A run with all that a report can show."""
-    folders = write_folders(root, names, audit=True)
+    folders = with_left_out(write_folders(root, names, audit=True), names)
     change_summary(folders, threshold_kind="certified", reasons={"below_threshold": 25, "disagreement": 5})
     return with_compound(with_calibration(root, folders))
 
@@ -254,7 +274,7 @@ def test_markdown_shows_exactly_the_pictures_that_are_there(tmp_path: Path) -> N
 def test_markdown_tables_have_as_many_cells_in_every_row_as_in_their_head(tmp_path: Path) -> None:
     _, markdown = build(everything(tmp_path / "in", HOSTILE), tmp_path / "out", title="a | b")
     tables = re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE)
-    assert len(tables) == 9
+    assert len(tables) == 12
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
 
@@ -554,3 +574,41 @@ def test_percentages_have_the_decimals_that_their_interval_justifies() -> None:
     assert interval_digits(0.95, 0.97) == 1
     assert plain(percent(0.98765, 2)) == "98.77 %"
     assert percent(None) == "–"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_files_left_out_are_counted_by_reason_and_ten_of_them_named_with_where_all_are(tmp_path: Path) -> None:
+    page, markdown = build(with_left_out(write_folders(tmp_path / "in")), tmp_path / "out")
+    for text in (plain(parse(page).text), plain(markdown).replace("\\", "")):
+        assert "23 files cannot be used: 22 damaged, 1 empty." in text
+        assert "… and 13 more; all are in broken_files.csv among the artifacts of the split." in text
+        assert [n for n in range(23) if f"{NAMES[n % 3]} {n}.png" in text] == list(range(10))
+        assert "4 images are copies or near duplicates of held-out images (3 of test images, 1 of validation" in text
+        assert "Nothing is learnt from them (data.duplicates)" in text
+        assert "All are in duplicates.csv among the artifacts of the split." in text
+    assert "| cat/a.png (labelled) | dog/b.png (validation) |" in markdown
+    assert "| dog/c.png (none) | dog/b.png (test) |" in markdown  # held out before, it has no role to lose
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_copies_that_have_a_role_are_said_to_be_used(tmp_path: Path) -> None:
+    folders = with_left_out(write_folders(tmp_path / "in"))
+    copies = pd.read_csv(folders["split"] / "duplicates.csv")
+    copies.assign(id="toy/3").to_csv(folders["split"] / "duplicates.csv", index=False)
+    _, markdown = build(folders, tmp_path / "out")
+    assert "They are used all the same, and flatter figures (data.duplicates)." in markdown
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_answers_of_people_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
+    page, markdown = build(with_left_out(write_folders(tmp_path / "in")), tmp_path / "out")
+    for text in (plain(parse(page).text), plain(markdown)):
+        assert "People have answered about 1,209 images (data.answers); 3 answers corrected a label." in text
+    assert "| Unlabelled images labelled | 1,200 |\n| Labels corrected | 3 |\n| Labels confirmed | 4 |" in markdown
+    assert "left out of training" not in markdown  # there was none
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_where_nothing_was_left_out_or_answered_nothing_is_said_of_it(tmp_path: Path) -> None:
+    page, _ = build(write_folders(tmp_path / "in"), tmp_path / "out")
+    assert not {"Copies", "Files that cannot be used", "Answers of people"} & set(parse(page).text.splitlines())

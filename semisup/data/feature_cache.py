@@ -12,12 +12,12 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from semisup.data.own_images.cache import Cache, disk_errors
-from semisup.data.own_images.pack import LOCK
+from semisup.data.own_images.cache import FEATURES, Cache, builders_lock, disk_errors
+from semisup.data.own_images.pack import BUILDING, LOCK
 from semisup.data.rows import map_images
 from semisup.errors import UserError
 
-FOLDER, FILE = "features", "features.f32"
+FILE = "features.f32"
 BLOCK = 512
 """Images in one forward pass. Blocks are always the same, whichever stage asks first: so are the bits."""
 
@@ -38,7 +38,7 @@ def kept_features(
     Raises:
         UserError: they are more than the cache may hold, or it cannot be written, or the disk is full.
     """
-    (count, width), folder = shape, cache.folder / FOLDER / key
+    (count, width), folder = shape, cache.folder / FEATURES / key
     with disk_errors(cache.folder):
         found = _opened(folder, count, width)
         if found is not None:
@@ -50,11 +50,13 @@ def kept_features(
                 f"{needed / 1e9:.3g} GB; raise it, or use model.train: all"
             )
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f"{key}.building"):  # whoever waited for it may find them made
+        aside = folder.with_name(f"{BUILDING}{key}")
+        with FileLock(builders_lock(aside)):  # whoever waited for it may find them made
             found = _opened(folder, count, width)
             if found is None:
-                cache.make_room(needed)
-                _build(folder, count, width, compute, say)
+                there = (aside / FILE).stat().st_size if (aside / FILE).exists() else 0
+                cache.make_room(max(needed - there, 0))
+                _build(aside, folder, shape, compute, say)
                 found = _opened(folder, count, width)
         assert found is not None, "it was built a moment ago"
         return found
@@ -84,9 +86,13 @@ def _opened(folder: Path, count: int, width: int) -> Tensor | None:
 
 
 def _build(
-    folder: Path, count: int, width: int, compute: Callable[[slice], Tensor], say: Callable[[int, int], None]
+    aside: Path,
+    folder: Path,
+    shape: tuple[int, int],
+    compute: Callable[[slice], Tensor],
+    say: Callable[[int, int], None],
 ) -> None:
-    aside = folder.with_name(f"building-{folder.name}")
+    count, width = shape
     aside.mkdir(exist_ok=True)
     row, block = 4 * width, 4 * width * BLOCK
     with (aside / FILE).open("ab") as file:

@@ -23,6 +23,8 @@ from semisup.training.predict import predict_features, predict_log_probabilities
 MOST_COMPARED = 20_000
 """So many of the worthiest images are compared with each other: their features have to fit into memory."""
 SHOWN_CLASSES = 3
+STRATEGY: Method = "clusters"
+"""How the images to label are chosen among the worthiest: see :func:`choose_batch`."""
 LABEL, CHECK = "label", "check"
 Progress = Callable[[int, int], None]
 
@@ -48,7 +50,7 @@ class Material:
 def to_label(
     material: Material,
     budget: int,
-    method: Method = "clusters",
+    method: Method = STRATEGY,
     on_batch: Progress | None = None,
 ) -> pd.DataFrame:
     """At most `budget` unlabelled images, a row each.

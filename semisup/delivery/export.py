@@ -3,13 +3,14 @@
 import errno
 import json
 import os
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
@@ -24,6 +25,8 @@ MARK = "semisup-export.json"
 """Says that a folder was written here, and may be written over."""
 NOT_LINKABLE = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES})
 IMAGES = "images"
+CONTROL = "label"
+"""What Label Studio calls the choice, and the column of its CSV export, which `review --import` takes."""
 
 
 @dataclass
@@ -82,27 +85,53 @@ def export_labelstudio(
     """A folder with `tasks.json` to be imported into Label Studio, and `labels.xml`, the project's labelling interface.
 
     Pseudo-labels are predictions with score and model version, labelled images annotations. Addresses are those of
-    Label Studio's local files: its LOCAL_FILES_DOCUMENT_ROOT has to be the root of one's own images, or this folder
-    where the images are in no files of their own and are written here.
+    Label Studio's local files, which serves them as :func:`served_images` says.
     """
     with folder_written(out, sources.root, force=force, about=about) as aside:
-        return write_labelstudio(chosen, sources(chosen), aside, class_names)
+        return write_labelstudio(chosen, sources(chosen), aside, class_names, sources.root)
 
 
-def write_labelstudio(chosen: pd.DataFrame, images: Iterable[Sent], folder: Path, class_names: Sequence[str]) -> Report:
+class Served(NamedTuple):
+    """What Label Studio has to be told so that its tasks have pictures."""
+
+    document_root: Path
+    """Its LOCAL_FILES_DOCUMENT_ROOT, which addresses are relative to."""
+    storage: Path
+    """Of a storage of the project, of type Local Files: what is in none is not served, and the document root itself can
+    be none."""
+
+    @property
+    def advice(self) -> str:
+        """What to type and click, in two lines."""
+        root = shlex.quote(f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={self.document_root}")
+        return (
+            f"  env LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true {root} label-studio\n"
+            f"  and give its project, below Settings, Cloud Storage, the Local Files storage {self.storage}"
+        )
+
+
+def served_images(root: Path | None, out: Path) -> Served:
+    """Where the pictures of an export to `out` are: below the root of one's own images, or written there."""
+    storage = root.resolve() if root is not None else out.resolve() / IMAGES
+    return Served(storage.parent, storage)
+
+
+def write_labelstudio(
+    chosen: pd.DataFrame, images: Iterable[Sent], folder: Path, class_names: Sequence[str], root: Path | None
+) -> Report:
     """The two files of :func:`export_labelstudio`, and what images are in no file of their own, into a folder."""
-    report = Report()
+    report, storage = Report(), served_images(root, folder).storage
     (folder / "labels.xml").write_text(labeling_interface(class_names), encoding="utf-8")
     with (folder / "tasks.json").open("w", encoding="utf-8") as file:
         for sent in images:
             row = chosen.iloc[sent.row]
             path = row["path"]
             if sent.file is None:
-                (folder / IMAGES).mkdir(exist_ok=True)
-                path = f"{IMAGES}/{_free(folder / IMAGES, sent.name).name}"
-                (folder / path).write_bytes(sent.content)
+                storage.mkdir(exist_ok=True)
+                path = _free(storage, sent.name).name
+                (storage / path).write_bytes(sent.content)
             file.write(",\n" if report.images else "[\n")
-            json.dump(labelstudio_task(path, row), file, ensure_ascii=False, allow_nan=False)
+            json.dump(labelstudio_task(f"{storage.name}/{path}", row), file, ensure_ascii=False, allow_nan=False)
             report.images += 1
             report.classes[row["label"]] += 1
         file.write("\n]\n")
@@ -110,9 +139,12 @@ def write_labelstudio(chosen: pd.DataFrame, images: Iterable[Sent], folder: Path
 
 
 def labelstudio_task(path: str, row: "pd.Series[Any]") -> dict[str, Any]:
-    """One task, as Label Studio imports it, of a row of :func:`semisup.delivery.chosen.choose`."""
+    """One task, as Label Studio imports it, of a row of :func:`semisup.delivery.chosen.choose`.
+
+    `path` is relative to the document root of :class:`Served`.
+    """
     answer: dict[str, Any] = {
-        "from_name": "class",
+        "from_name": CONTROL,
         "to_name": "image",
         "type": "choices",
         "value": {"choices": [row["label"]]},
@@ -128,7 +160,8 @@ def labeling_interface(class_names: Sequence[str]) -> str:
     """Label Studio's interface of a project: one class for each image."""
     choices = "".join(f"    <Choice value={quoteattr(name)}/>\n" for name in class_names)
     return (
-        '<View>\n  <Image name="image" value="$image"/>\n  <Choices name="class" toName="image" choice="single">\n'
+        '<View>\n  <Image name="image" value="$image" maxWidth="480px"/>\n'  # classes are in sight below it
+        f'  <Choices name="{CONTROL}" toName="image" choice="single" showInline="true">\n'
         f"{choices}  </Choices>\n</View>\n"
     )
 

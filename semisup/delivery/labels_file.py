@@ -31,8 +31,8 @@ class Row(NamedTuple):
 def read_labels(file: Path) -> list[Row]:
     """The rows of a CSV table that the labelling page saves, or of Label Studio's JSON export.
 
-    A table has the columns id or path, label, and perhaps answer ("label" or "discard"). Of Label Studio's tasks those
-    without an annotation are passed over; of several annotations the last one counts.
+    A table has the columns id or path, label, and perhaps answer ("label" or "discard"); so has Label Studio's CSV. Of
+    its tasks in JSON those without an annotation are passed over; of several annotations the last one counts.
 
     Raises:
         UserError: it cannot be read, lacks a column, or holds nothing.
@@ -79,7 +79,7 @@ def _labelstudio(file: Path) -> list[Row]:
                 continue
             choices = [choice for result in done[-1]["result"] for choice in result["value"]["choices"]]
         except (KeyError, TypeError, AttributeError):
-            raise UserError(f"{where}: it is no task of ours with choices; export the project as JSON") from None
+            raise UserError(f"{where}: it is no task of ours with choices; export the project as JSON or CSV") from None
         if len(choices) > 1:
             raise UserError(f"{where}: it has {len(choices)} classes, {', '.join(map(repr, choices))}; choose one")
         rows.append(Row(where, key, "label", choices[0] if choices else ""))

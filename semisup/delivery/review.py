@@ -1,5 +1,6 @@
 """A folder to review: a page to label with, the same as a table, and as tasks for Label Studio."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,14 @@ import pandas as pd
 
 from semisup.delivery.candidates import CHECK, LABEL, Material, Progress, to_check, to_label, too_few_to_check
 from semisup.delivery.chosen import PSEUDO, Sources
-from semisup.delivery.export import folder_written, write_labelstudio
+from semisup.delivery.export import Served, folder_written, served_images, write_labelstudio
 from semisup.delivery.page import build_page
 from semisup.errors import UserError
 
 PAGE, TABLE = "review.html", "candidates.csv"
+FILES = (PAGE, TABLE, "tasks.json", "labels.xml")
+SIGNALS = ("worth", "doubt", "disagreement", "flips")
+"""Columns of numbers that say how much the images to label are worth a look."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,9 @@ class Written:
     gone: tuple[str, ...]
     """Paths of files that are no more what they were."""
     notes: tuple[str, ...]
-    document_root: Path
-    """What Label Studio has to serve for its tasks to have pictures."""
+    served: Served
+    means: Mapping[str, float]
+    """Of SIGNALS, over the images to label; empty where there are none."""
 
 
 def write_review(
@@ -69,12 +74,17 @@ def write_review(
         (aside / PAGE).write_text(page, encoding="utf-8")
         there.drop(columns="index").to_csv(aside / TABLE, index=False, float_format="%.6g")
         tasks = rows.assign(label=rows["label_1"], confidence=rows["probability_1"], source=PSEUDO, teacher=run_id[:8])
-        write_labelstudio(tasks, sent, aside, material.facts.class_names)
+        write_labelstudio(tasks, sent, aside, material.facts.class_names, sources.root)
     counts = there["section"].value_counts()
     return Written(
         int(counts.get(LABEL, 0)),
         int(counts.get(CHECK, 0)),
         tuple(sources.gone),
         tuple(notes),
-        (sources.root or out).resolve(),
+        served_images(sources.root, out),
+        _means(there[there["section"] == LABEL]),
     )
+
+
+def _means(asked: pd.DataFrame) -> dict[str, float]:
+    return {name: float(asked[name].mean()) for name in SIGNALS} if len(asked) else {}

@@ -30,7 +30,8 @@ def learning_curves(
         axes.axvline(stopped_epoch, color=GREY, linewidth=1.3, linestyle=":", label=end)
         axes.set_xlabel("Epoch")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    # On the left, for a phone shows the left part first.
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=4)
     return figure
 
 

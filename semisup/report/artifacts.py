@@ -34,12 +34,27 @@ class CompoundExamples:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """What the data set holds and nothing is learnt from; of others than one's own images, nothing."""
+
+    broken: pd.DataFrame
+    """path, reason."""
+    copies: pd.DataFrame
+    """Leaking copies: id, role, copy_of, copy_of_role."""
+    copies_removed: bool
+    """Or are they used all the same?"""
+
+
+@dataclass(frozen=True)
 class Artifacts:
     """What the stages left."""
 
     dataset: Mapping[str, Any]
     roles: Mapping[str, int]
     """Role → number of images."""
+    left_out: LeftOut
+    answers: Mapping[str, int]
+    """What answers of people came to, in images; empty where there are none."""
     training: Mapping[str, Mapping[str, Any]]
     """Stage → its `training.json`, and the `seconds` of its `timings.json`."""
     history: Mapping[str, pd.DataFrame]
@@ -86,10 +101,13 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
     ledger = pd.read_parquet(pseudo_label / "pseudo_labels.parquet")
     with np.load(pseudo_label / "examples.npz", allow_pickle=False) as arrays:
         images = arrays["images"]
-    roles = pd.read_parquet(folders["split"] / "split.parquet", columns=["role"])["role"].value_counts()
+    split = pd.read_parquet(folders["split"] / "split.parquet", columns=["id", "role"])
+    roles = split["role"].value_counts()
     return Artifacts(
         dataset=_json(folders["split"] / "dataset.json"),
         roles={role: int(roles.get(role, 0)) for role in plots.ROLES},
+        left_out=_left_out(folders["split"], split["id"]),
+        answers=_if_there(folders["split"] / "answers_applied.json"),
         training={stage: _training(folders[stage]) for stage in ("baseline", "joint")},
         history={stage: pd.read_parquet(folders[stage] / "history.parquet") for stage in ("baseline", "joint")},
         calibration=_calibration(folders.get("calibrate")),
@@ -106,6 +124,23 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
 
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _if_there(path: Path) -> Any:
+    return _json(path) if path.exists() else {}
+
+
+def _left_out(folder: Path, ids: "pd.Series[str]") -> LeftOut:
+    """`ids` are those of all images with a role."""
+    broken = _table(folder / "broken_files.csv", ["path", "reason"])
+    copies = _table(folder / "duplicates.csv", ["id", "role", "copy_of", "copy_of_role"])
+    return LeftOut(broken, copies, copies_removed=not copies["id"].isin(ids).any())
+
+
+def _table(path: Path, columns: list[str]) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame(columns=columns, dtype=str)
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def _training(folder: Path) -> dict[str, Any]:

@@ -1,10 +1,26 @@
-"""The section about the data: which images there are, in which roles."""
+"""The section about the data: which images there are, in which roles, what was left out, what people answered."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from semisup import plots
-from semisup.report.artifacts import Artifacts
+from semisup.data.split import REMOVED
+from semisup.report.artifacts import Artifacts, LeftOut
 from semisup.report.text import UNKNOWN
+
+MOST_SHOWN = 10
+"""Files in a list; a page is no table."""
+ANSWERS = {
+    "joined": "Unlabelled images labelled",
+    "corrected": "Labels corrected",
+    "confirmed": "Labels confirmed",
+    "discarded": "Images left out of training",
+    "held_out": "Not used: held out, or left out",
+    "missing": "Not used: test image, or gone",
+}
+ROLE_NAMES = {role: name.lower() for role, name in plots.ROLES.items()} | {REMOVED: "none"}
+"""An image that was held out by an earlier run and lies now where it would be learnt from has no role."""
 
 
 def context(artifacts: Artifacts) -> dict[str, Any]:
@@ -13,6 +29,9 @@ def context(artifacts: Artifacts) -> dict[str, Any]:
         "data": _sentence(artifacts),
         "counts_heads": [plots.ROLES[role] for role in artifacts.class_counts()],
         "counts_table": _counts_table(artifacts),
+        "broken": _broken(artifacts.left_out),
+        "copies": _copies(artifacts.left_out),
+        "answers": _answers(artifacts.answers),
     }
 
 
@@ -33,3 +52,65 @@ def _counts_table(artifacts: Artifacts) -> list[list[str]]:
         for index, name in enumerate(artifacts.class_names)
     ]
     return [*rows, ["All", *(f"{artifacts.roles[role]:,}" for role in counts)]]
+
+
+def _broken(left_out: LeftOut) -> dict[str, Any] | None:
+    """Files that cannot be used, the first ones by name; None where there are none."""
+    files = left_out.broken
+    if files.empty:
+        return None
+    kinds = _counted(reason.partition(":")[0] for reason in files["reason"])
+    shown = files.head(MOST_SHOWN)
+    return {
+        "sentence": f"{_number(len(files), 'file')} cannot be used: {kinds}. Nothing is learnt from them.",
+        "table": shown[["path", "reason"]].to_numpy().tolist(),
+        "more": _more(len(files) - len(shown), "broken_files.csv"),
+    }
+
+
+def _copies(left_out: LeftOut) -> dict[str, Any] | None:
+    """Images that are copies of held-out ones, the first ones by name; None where there are none."""
+    copies = left_out.copies
+    if copies.empty:
+        return None
+    kinds = _counted(f"of {ROLE_NAMES[role]} images" for role in copies["copy_of_role"])
+    are = "is a copy or near duplicate" if len(copies) == 1 else "are copies or near duplicates"
+    fate = (
+        "Nothing is learnt from them" if left_out.copies_removed else "They are used all the same, and flatter figures"
+    )
+    shown = copies.head(MOST_SHOWN)
+    rows = zip(shown["id"], shown["role"], shown["copy_of"], shown["copy_of_role"], strict=True)
+    return {
+        "sentence": f"{_number(len(copies), 'image')} {are} of held-out images ({kinds}). {fate} (data.duplicates).",
+        "table": [[_named(image, role), _named(other, of)] for image, role, other, of in rows],
+        "more": _more(len(copies) - len(shown), "duplicates.csv"),
+    }
+
+
+def _answers(applied: Mapping[str, int]) -> dict[str, Any] | None:
+    """What became of the answers in `data.answers`; None where there are none."""
+    if not applied:
+        return None
+    total = sum(applied.values())
+    return {
+        "sentence": f"People have answered about {_number(total, 'image')} (data.answers); "
+        f"{_number(applied['corrected'], 'answer') if applied['corrected'] else 'no answer'} corrected a label.",
+        "table": [[words, f"{applied[key]:,}"] for key, words in ANSWERS.items() if applied[key]],
+    }
+
+
+def _counted(names: Iterable[str]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in Counter(names).most_common())
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _more(count: int, file: str) -> str:
+    """What is not shown, and where all are."""
+    return f"{f'… and {count:,} more; all' if count else 'All'} are in {file} among the artifacts of the split."
+
+
+def _named(image: str, role: str) -> str:
+    return f"{image.rpartition('@')[0]} ({ROLE_NAMES[role]})"

@@ -1,19 +1,22 @@
 """Stage `promote`: does the new model become the champion? It opens no image, only what `evaluate` predicted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from semisup.config import PipelineConfig
+from semisup.data.datasets import UNLABELED
 from semisup.errors import UserError
 from semisup.evaluation import SIGNIFICANCE_LEVEL, Interval, Labels, accuracy_interval, mcnemar, paired_difference
 from semisup.stages import CHAMPION, StageLog
 from semisup.stages.files import read_json, write_json
 
 Model: TypeAlias = Literal["student", "baseline"]
+CLASSES = "classes.json"
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,43 @@ class Decision:
     """Accuracy of the challenger minus that of whom it was compared with."""
 
 
+@dataclass(frozen=True, eq=False)
+class Champion:
+    """How the champion did on the test images of its time."""
+
+    predictions: pd.DataFrame
+    """id, truth, label, in any order."""
+    classes: Sequence[str]
+    """The names of these labels; where a class was added since, the same numbers mean others now."""
+
+    @classmethod
+    def read(cls, folder: Path, classes: Sequence[str]) -> "Champion":
+        """Of a `promote` run's folder; one that does not name its classes had these."""
+        file = folder / CLASSES
+        named = read_json(file) if file.exists() else classes
+        return cls(pd.read_parquet(folder / "predictions.parquet"), named)
+
+    def write(self, folder: Path) -> None:
+        """Save for the next one that is judged against it."""
+        self.predictions.to_parquet(folder / "predictions.parquet", index=False)
+        write_json(folder / CLASSES, list(self.classes))
+
+    def numbered_as(self, classes: Sequence[str]) -> pd.DataFrame | None:
+        """Its predictions with the numbers of these classes, UNLABELED for one that is not among them.
+
+        None where both have classes that the other has not: they answered different questions.
+        """
+        if not (set(self.classes) <= set(classes) or set(classes) <= set(self.classes)):
+            return None
+        place = {name: number for number, name in enumerate(classes)}
+        now = np.array([place.get(name, UNLABELED) for name in self.classes], dtype=np.int64)
+        truth, label = (now[self.predictions[column].to_numpy()] for column in ("truth", "label"))
+        return self.predictions.assign(truth=truth, label=label)
+
+
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
-    """Leaves `decision.json`, and `predictions.parquet` (id, truth, label) of the model that is now the best.
+    """Leaves `decision.json`, and of the model that is now the best `predictions.parquet` (id, truth, label) and
+    `classes.json`, the names of its labels.
 
     `champion` among the inputs is the folder of the `promote` run that made the present champion.
 
@@ -52,31 +90,34 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     a winner, so it is optimistic. A figure to quote needs test images that have decided nothing.
     """
     tested = pd.read_parquet(inputs["evaluate"] / "predictions.parquet")
-    kept = read_json(inputs["evaluate"] / "metrics.json").get("kept")
-    if kept is None:
+    metrics = read_json(inputs["evaluate"] / "metrics.json")
+    if (kept := metrics.get("kept")) is None:
         raise UserError(
             "that evaluation is of before the model to keep was chosen on validation images; run `evaluate` again"
         )
-    champion = pd.read_parquet(inputs[CHAMPION] / "predictions.parquet") if CHAMPION in inputs else None
-    decision = decide(tested, champion, kept["model"], registered=config.promote.model or config.name)
+    names = [row["name"] for row in metrics["student"]["per_class"]]
+    champion = Champion.read(inputs[CHAMPION], names) if CHAMPION in inputs else None
+    decision = decide(tested, names, champion, kept["model"], registered=config.promote.model or config.name)
     if decision.promoted:
-        best = tested[["id", "truth"]].assign(label=tested[f"{decision.model}_label"])
+        best = Champion(tested[["id", "truth"]].assign(label=tested[f"{decision.model}_label"]), names)
     else:
         assert champion is not None, "without a champion somebody is promoted"
         best = champion
     write_json(out_dir / "decision.json", asdict(decision))
-    best.to_parquet(out_dir / "predictions.parquet", index=False)
+    best.write(out_dir)
     log.metrics(_figures(decision))
     log.info(decision.reason)
 
 
-def decide(tested: pd.DataFrame, champion: pd.DataFrame | None, kept: Model, *, registered: str) -> Decision:
+def decide(
+    tested: pd.DataFrame, classes: Sequence[str], champion: Champion | None, kept: Model, *, registered: str
+) -> Decision:
     """The challenger becomes the champion where there is none, or where the paired test shows it to be better.
 
     Args:
         tested: id, truth, baseline_label, student_label of the test images.
-        champion: id, truth, label of the images that the champion was tested on, in any order; None: there is none. The
-            two are compared on the images that are in both tables.
+        classes: the names of their labels.
+        champion: None: there is none. The two are compared on the images that both were tested on.
         kept: the challenger, as validation images chose it. Chosen on the test images it would be the winner of two,
             and its test accuracy optimistic.
         registered: Name of the registered model, for the reason.
@@ -93,17 +134,19 @@ def decide(tested: pd.DataFrame, champion: pd.DataFrame | None, kept: Model, *, 
     if champion is None:
         decision = _compare(decision, other, truth, models[other], labels)
         return replace(decision, promoted=True, model=challenger, reason=f"there is no champion yet; {decision.reason}")
-    common = _in_common(tested, champion)
+    then = champion.numbered_as(classes)
+    common = _in_common(tested, then) if then is not None else None
     if common is None:
+        what = "was tested on other images" if then is not None else "knows other classes"
         return replace(
             decision,
-            reason=f"promote.model={registered!r}: its champion was tested on other images, so the figures cannot be "
-            "compared and the champion stays; choose another promote.model for these images",
+            reason=f"promote.model={registered!r}: its champion {what}, so the figures cannot be compared and the "
+            "champion stays; choose another promote.model for these images",
         )
     truth, incumbent = common["truth"].to_numpy(), common["label"].to_numpy()
     labels = common[f"{challenger}_label"].to_numpy()
     decision = _compare(replace(decision, compared_images=len(common)), "champion", truth, incumbent, labels)
-    if len(common) < max(len(tested), len(champion)):
+    if len(common) < max(len(tested), len(champion.predictions)):
         decision = replace(decision, reason=f"{decision.reason}, on the {len(common):,} test images that both had")
     test = mcnemar(truth, incumbent, labels)
     decision = replace(

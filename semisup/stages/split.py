@@ -30,7 +30,7 @@ from semisup.data.split import (
 from semisup.errors import UserError
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, ids_for_test, pool_of
+from semisup.stages.files import DatasetFacts, ids_for_test, pool_of, write_json
 
 MOST_PATCHES = 2**20
 """From so many a covariance of a dozen numbers is known; large images hold that many in a few."""
@@ -45,7 +45,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
 
     Of one's own images also `broken_files.csv` and `duplicates.csv`: what was left out, and why; and, where `before`
     among the inputs is the folder of an earlier split of these images, whose roles they keep, `changes.md`. Where
-    people have answered, `answers.csv`.
+    people have answered, `answers.csv`, and in `answers_applied.json` what became of them.
     """
     from semisup.plots import class_counts, save_png  # only now: `semisup status` looks at splits and draws nothing
 
@@ -63,6 +63,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         _tell_what_is_left_out(config, duplicates_table(pool.ids, test_ids, drawn, leaks), out_dir, log)
     if config.data.answers is not None:
         write_answers(read_answers(config.data.answers).values(), out_dir / "answers.csv")
+        write_json(out_dir / "answers_applied.json", vars(applied))
         _tell_what_was_answered(applied, log)
     if before:
         write_memory(known, split, out_dir)

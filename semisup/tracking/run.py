@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,14 +33,26 @@ class Run:
     @undisturbed()
     def log_config(self, config: PipelineConfig, sections: Collection[str] | None = None) -> None:
         """The resolved config as parameters, all of it or some top-level sections, and whole as `config.yaml`."""
-        params = [
-            Param(key, str(value))
+        chosen = {
+            key: value
             for key, value in flatten(config).items()
             if sections is None or key.partition(".")[0] in sections
-        ]
+        }
+        self.log_params(chosen)
+        self.client.log_text(self.id, to_yaml(config), CONFIG)
+
+    @undisturbed()
+    def log_params(self, values: Mapping[str, object]) -> None:
+        """Parameters, as text."""
+        params = [Param(key, str(value)) for key, value in values.items()]
         for start in range(0, len(params), MOST_PARAMS_PER_CALL):
             self.client.log_batch(self.id, params=params[start : start + MOST_PARAMS_PER_CALL])
-        self.client.log_text(self.id, to_yaml(config), CONFIG)
+
+    @undisturbed()
+    def log_files(self, files: Iterable[Path]) -> None:
+        """Some files as artifacts, under their own names."""
+        for file in files:
+            self.client.log_artifact(self.id, str(file))
 
     @undisturbed()
     def log_lineage(self, lineage: Lineage) -> None:

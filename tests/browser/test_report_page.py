@@ -3,6 +3,7 @@
 import pytest
 
 from tests.browser.conftest import PHONE
+from tests.test_report import build, everything
 
 pytestmark = pytest.mark.browser
 
@@ -34,3 +35,13 @@ def test_on_a_phone_the_report_is_no_wider_than_the_window(report, open_page):
 def test_in_the_dark_the_report_is_dark(report, open_page):
     assert min(open_page(report).background()) > 200
     assert max(open_page(report, scheme="dark").background()) < 60
+
+
+def test_long_names_of_files_and_classes_make_the_page_of_a_phone_no_wider(tmp_path, open_page):
+    build(everything(tmp_path / "in", ("w" * 90, "v" * 90, "u" * 90)), tmp_path / "out")
+    opened = open_page(tmp_path / "out" / "report.html", PHONE)
+    assert opened.overflow() == 0
+    tables = opened.page.locator("table.files")
+    assert tables.count() == 2
+    for table in tables.all():  # to be read without moving it sideways
+        assert table.bounding_box()["width"] <= PHONE["width"]

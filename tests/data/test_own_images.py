@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 
 from semisup.config import DataConfig
 from semisup.data.datasets import UNLABELED, digest
@@ -307,6 +308,27 @@ def test_a_building_that_was_killed_goes_on_where_it_was(tmp_path, open_folder, 
     fresh = open_folder(cache=tmp_path / "another cache")
     assert digest(own.pool) == digest(fresh.pool)
     assert torch.equal(own.pool.images, fresh.pool.images)
+
+
+def test_what_a_killed_building_left_makes_room_for_others_of_other_settings(tmp_path, open_folder, monkeypatch):
+    root = three_colours(tmp_path / "photos")
+    monkeypatch.setattr(building, "FILES_PER_TASK", 4)
+    monkeypatch.setattr(building, "FILES_PER_PART", 8)
+
+    def kill(done, of, note):
+        if done >= of // 2:
+            raise KilledError
+
+    forget()
+    with pytest.raises(KilledError):
+        own_images(DataConfig(name="folder", root=root, size=(16, 16), cache=tmp_path / "cache"), kill)
+    each = len(list(root.rglob("*.png"))) * 16 * 17 * 3
+    (left,) = (tmp_path / "cache").glob("*/building-*/")
+    with FileLock(left.parent / "building.lock"):  # as the process has that builds there
+        open_folder(size=[16, 17], cache_limit=f"{1.1 * each / 1000} kB")
+        assert left.exists()
+    open_folder(size=[17, 16], cache_limit=f"{1.1 * each / 1000} kB")
+    assert not left.exists()
 
 
 def test_images_lie_in_a_mapping_of_a_file(tmp_path, open_folder):

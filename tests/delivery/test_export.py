@@ -21,7 +21,7 @@ from semisup.data.own_images.listing import FOLDERS, list_images
 from semisup.data.split import Split
 from semisup.delivery import export as exporting
 from semisup.delivery.chosen import Sources, choose
-from semisup.delivery.export import MARK, export_imagefolder, export_labelstudio, export_table
+from semisup.delivery.export import MARK, export_imagefolder, export_labelstudio, export_table, served_images
 from semisup.delivery.names import MOST_BYTES, safe_name
 from semisup.errors import UserError
 from semisup.pseudo_labels.ledger import Selection, build_ledger
@@ -174,7 +174,10 @@ def test_images_in_no_files_are_written_as_their_pixels(stage_folders, tiny_conf
 def test_label_studio_gets_predictions_with_their_score_and_labels_as_annotations(found, tmp_path):
     config, split, ledger = found
     chosen, facts = choose(split, ledger, with_labeled=True), DatasetFacts.read(split)
-    export_labelstudio(chosen, Sources(config, facts), tmp_path / "ls", facts.class_names, force=False, about={})
+    sources = Sources(config, facts)
+    export_labelstudio(chosen, sources, tmp_path / "ls", facts.class_names, force=False, about={})
+    served = served_images(sources.root, tmp_path / "ls")
+    assert served.storage.parent == served.document_root  # Label Studio takes no storage that is its root
     tasks = json.loads((tmp_path / "ls" / "tasks.json").read_text(encoding="utf-8"))
     interface = xml.etree.ElementTree.parse(tmp_path / "ls" / "labels.xml").getroot()
     image, choices = interface.find("Image"), interface.find("Choices")
@@ -183,8 +186,10 @@ def test_label_studio_gets_predictions_with_their_score_and_labels_as_annotation
     for task, row in zip(tasks, chosen.itertuples(), strict=True):
         address = urlsplit(task["data"][image.get("value").removeprefix("$")])
         assert address.path == "/data/local-files/"
-        assert parse_qs(address.query)["d"] == [row.path]
-        assert (config.data.root / row.path).is_file()
+        file = served.document_root / parse_qs(address.query)["d"][0]
+        assert file == config.data.root.resolve() / row.path
+        assert file.is_relative_to(served.storage)
+        assert file.is_file()
         (answer,) = task["predictions" if row.source == "pseudo_label" else "annotations"]
         (result,) = answer["result"]
         assert (result["from_name"], result["to_name"]) == (choices.get("name"), image.get("name"))

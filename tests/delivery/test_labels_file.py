@@ -1,12 +1,14 @@
 """Answers that a person hands in: every row is right, or one line says which is not."""
 
 import json
+import xml.etree.ElementTree
 
 import numpy as np
 import pytest
 
 from semisup.data.answers import Answer
 from semisup.data.split import Split
+from semisup.delivery.export import labeling_interface
 from semisup.delivery.labels_file import Known, check_rows, merged, read_labels
 from semisup.errors import UserError
 
@@ -77,6 +79,20 @@ def test_label_studios_last_annotation_counts_and_open_tasks_are_passed_over(tmp
     tasks = [second, {"data": {"id": "d.png@4d"}, "annotations": []}]
     found = answers_in(tmp_path, json.dumps(tasks), "export.json")
     assert {content: answer.label for content, answer in found.items()} == {"3c": "dog"}
+
+
+LABELSTUDIO_CSV = """"annotation_id","annotator","created_at","id","image","label","lead_time","updated_at"
+215,"1","2026-11-21T21:49:00Z","c.png@3c","/data/local-files/?d=photos/c.png","dog","","2026-11-21T21:49:00Z"
+213,"1","2026-11-21T21:47:19Z","d.png@4d","/data/local-files/?d=photos/d.png","cat",11.42,"2026-11-21T21:47:19Z"
+"""
+"""As Label Studio 1.23.2 exports a project with our interface."""
+
+
+def test_label_studios_csv_export_is_taken_as_well(tmp_path):
+    found = answers_in(tmp_path, LABELSTUDIO_CSV)
+    assert {content: answer.label for content, answer in found.items()} == {"3c": "dog", "4d": "cat"}
+    choices = xml.etree.ElementTree.fromstring(labeling_interface(NAMES)).find("Choices")
+    assert f'"{choices.get("name")}"' in LABELSTUDIO_CSV.splitlines()[0]  # which names the column by it
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,11 @@ def test_a_review_leaves_page_table_and_tasks_or_nothing(material, tmp_path, mon
     table = pd.read_csv(out / "candidates.csv")
     assert written.to_label == (table["section"] == LABEL).sum() == 12
     assert written.to_check == (table["section"] == CHECK).sum() <= 3
-    assert [task["data"]["id"] for task in json.loads((out / "tasks.json").read_text())] == table["id"].tolist()
+    tasks = json.loads((out / "tasks.json").read_text())
+    assert [task["data"]["id"] for task in tasks] == table["id"].tolist()
+    assert written.served.storage == (out / "images").resolve()
+    for task in tasks:  # the digits are in no files of their own
+        assert (written.served.document_root / parse_qs(urlsplit(task["data"]["image"]).query)["d"][0]).is_file()
     with pytest.raises(UserError, match="is there already"):
         write_review(material, out, run_id="0123456789", budget=12, suspects=0, force=False)
     monkeypatch.setattr("semisup.delivery.review.write_labelstudio", lambda *_: (_ for _ in ()).throw(OSError("full")))

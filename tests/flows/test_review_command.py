@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -50,6 +51,42 @@ def test_a_review_of_a_pipeline_is_a_folder_with_its_page_and_names_the_next_ste
     assert again.exit_code == 2
     assert "is there already" in again.stderr
     assert json.loads(invoke(run_id, "--budget", 3, "--force", "--json").stdout)["to_label"] == 3
+
+
+def test_a_review_is_an_mlflow_run_beside_the_pipelines_that_disturbs_none(rerunnable, finished_run, config):
+    run_id = finished_run.result["run_id"]
+    listed = CliRunner().invoke(app, ["runs", "--json"]).stdout
+    told = json.loads(invoke(run_id, "--budget", 5, "--suspects", 0, "--out", "page", "--json").stdout)
+    client = MlflowClient(f"sqlite:///{rerunnable / 'mlflow.db'}")
+    review, reviewed = client.get_run(told["run_id"]), client.get_run(run_id)
+    assert review.info.status == "FINISHED"
+    assert review.info.experiment_id == reviewed.info.experiment_id
+    for tag in ("config", "seed", "semisup.version"):
+        assert review.data.tags[tag] == reviewed.data.tags[tag]
+    assert review.data.tags["mlflow.parentRunId"] == review.data.tags["reviewed"] == run_id
+    assert review.data.params == {"budget": "5", "suspects": "0", "strategy": "clusters"}
+    table = pd.read_csv(rerunnable / "page" / "candidates.csv")
+    assert review.data.metrics["images_to_label"] == 5
+    assert review.data.metrics["labels_to_check"] == 0
+    assert review.data.metrics["mean_worth"] == pytest.approx(table["worth"].mean(), rel=1e-4)
+    artifacts = Tracker.existing(rerunnable).artifacts(told["run_id"], rerunnable)
+    for name in ("review.html", "candidates.csv", "tasks.json", "labels.xml"):
+        assert (artifacts / name).read_bytes() == (rerunnable / "page" / name).read_bytes()
+
+    assert CliRunner().invoke(app, ["runs", "--json"]).stdout == listed
+    shown = CliRunner().invoke(app, ["show", told["run_id"][:8], "--json"])
+    assert json.loads(shown.stdout)["stage"] == "review"
+    resolved = load_config(config)
+    states = survey(resolved, check(resolved).digests, rerunnable)
+    assert {state.standing for state in states.values()} == {"fresh"}
+
+
+def test_a_mistake_in_a_review_leaves_no_run(rerunnable, finished_run):
+    before = len(Tracker.existing(rerunnable).search("tags.semisup.version LIKE '%'"))
+    said = invoke(finished_run.result["run_id"], "--budget", 0, "--suspects", 0)
+    assert said.exit_code == 2
+    assert "no image to ask about" in said.stderr
+    assert len(Tracker.existing(rerunnable).search("tags.semisup.version LIKE '%'")) == before
 
 
 @pytest.mark.parametrize("what", ["joint", "split"])

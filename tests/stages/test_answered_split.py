@@ -9,6 +9,7 @@ from semisup.data.datasets import load_pool
 from semisup.errors import UserError
 from semisup.lineage import effective_config, lineage_of
 from semisup.stages import SECTIONS
+from semisup.stages.files import read_json
 from semisup.stages.preflight import DataDigests, check
 from tests.data.corpus import put_photos
 from tests.stages.test_growing_folder import split
@@ -47,6 +48,9 @@ def test_roles_and_labels_are_the_same_but_for_the_answered_images(tiny_config, 
     pd.testing.assert_frame_equal(now, expected)
     assert {name: log.figures[f"answers.{name}"] for name in ("joined", "corrected", "discarded", "held_out")} == {
         "joined": 1, "corrected": 1, "discarded": 1, "held_out": 1,
+    }  # fmt: skip
+    assert read_json(tmp_path / "out" / "answers_applied.json") == {
+        "joined": 1, "corrected": 1, "confirmed": 0, "discarded": 1, "held_out": 1, "missing": 0,
     }  # fmt: skip
     assert any("not used" in line for line in log.warnings)
     assert read_answers(tmp_path / "out" / "answers.csv") == read_answers(tmp_path / "answers.csv")

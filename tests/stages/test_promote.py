@@ -12,8 +12,9 @@ from scipy.stats import binomtest
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.stages import Silence
-from semisup.stages.promote import Decision, decide, run
+from semisup.stages.promote import Champion, Decision, decide, run
 
+CLASSES = ("cat", "dog", "emu")
 IMAGES = 40
 IDS = [f"toy/{number:02d}" for number in range(IMAGES)]
 TRUTH = np.arange(IMAGES) % 3
@@ -39,7 +40,9 @@ def champion_with(labels: np.ndarray) -> pd.DataFrame:
 def decided(
     predictions: pd.DataFrame, champion: pd.DataFrame | None = None, *, kept: Literal["student", "baseline"] = "student"
 ) -> Decision:
-    return decide(predictions, champion, kept, registered="toys")
+    return decide(
+        predictions, CLASSES, None if champion is None else Champion(champion, CLASSES), kept, registered="toys"
+    )
 
 
 def p_of(only_one: int, only_other: int) -> Any:
@@ -227,12 +230,15 @@ def promoted_in(
     predictions: pd.DataFrame,
     champion: Path | None = None,
     config: PipelineConfig | None = None,
+    *,
     kept: str = "student",
+    classes: tuple[str, ...] = CLASSES,
 ) -> tuple[dict[str, Any], pd.DataFrame, Ear]:
     """(decision, predictions, what was said) of the stage, run in a folder of its own."""
     (folder / "evaluate").mkdir(parents=True)
     predictions.to_parquet(folder / "evaluate" / "predictions.parquet")
-    (folder / "evaluate" / "metrics.json").write_text(json.dumps({"kept": {"model": kept}}), encoding="utf-8")
+    metrics = {"kept": {"model": kept}, "student": {"per_class": [{"name": name} for name in classes]}}
+    (folder / "evaluate" / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     out, ear = folder / "promote", Ear()
     out.mkdir()
     inputs = {"evaluate": folder / "evaluate"} | ({"champion": champion} if champion else {})
@@ -263,6 +269,53 @@ def test_a_reign_of_three_pipelines(tmp_path):
     assert (third["promoted"], third["only_challenger_right"], third["only_champion_right"]) == (True, 10, 1)
     assert ear.figures["test_accuracy_difference"] == pytest.approx(9 / 40)
     pd.testing.assert_frame_equal(predictions, champion_with(GOOD))
+
+
+def renumbered(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """The same answers about the same images, where the classes stand in another order."""
+    place = np.array([classes.index(name) for name in CLASSES])
+    numbers = [name for name in predictions if name.endswith("label") or name == "truth"]
+    return predictions.assign(**{name: place[predictions[name]] for name in numbers})
+
+
+@pytest.mark.parametrize("classes", [("emu", "dog", "cat"), ("ant", "cat", "cow", "dog", "emu")])
+def test_a_champion_is_compared_by_the_names_of_classes_whose_numbers_have_shifted(tmp_path, classes):
+    new = evaluated(student=GOOD, baseline=FAIR)
+    plain, _, _ = promoted_in(tmp_path / "1", evaluated(student=BAD, baseline=BAD))
+    before, _, _ = promoted_in(tmp_path / "2", new, tmp_path / "1" / "promote")
+    after, _, _ = promoted_in(tmp_path / "3", renumbered(new, classes), tmp_path / "1" / "promote", classes=classes)
+    assert plain["promoted"]
+    assert after == before
+    assert (after["promoted"], after["only_challenger_right"], after["only_champion_right"]) == (True, 10, 1)
+    # And back again, where a class is gone that the champion may have named.
+    back, _, _ = promoted_in(tmp_path / "4", evaluated(student=GOOD, baseline=FAIR), tmp_path / "3" / "promote")
+    assert "give every test image the same label" in back["reason"]
+
+
+def test_a_label_of_a_class_that_is_gone_is_wrong_and_no_other_class(tmp_path):
+    of_five = champion_with(np.where(np.arange(IMAGES) < 10, 4, TRUTH))  # calls ten images what is no class any more
+    new, classes = evaluated(student=TRUTH, baseline=TRUTH), ("cat", "dog", "emu", "fox", "gnu")
+    decision = decide(new, CLASSES, Champion(of_five, classes), "student", registered="toys")
+    assert (decision.only_challenger_right, decision.only_champion_right) == (10, 0)
+
+
+def test_a_champion_of_classes_of_which_each_side_lacks_some_cannot_be_compared():
+    new = evaluated(student=GOOD, baseline=FAIR)
+    decision = decide(new, CLASSES, Champion(champion_with(BAD), ("cat", "dog", "fox")), "student", registered="toys")
+    assert not decision.promoted
+    assert (
+        "promote.model='toys': its champion knows other classes, so the figures cannot be compared" in decision.reason
+    )
+
+
+def test_the_champion_that_stays_keeps_the_names_of_its_own_labels(tmp_path):
+    classes = ("ant", *CLASSES)
+    promoted_in(tmp_path / "1", evaluated(student=GOOD, baseline=BAD))
+    new = renumbered(evaluated(student=BAD, baseline=BAD), classes)
+    decision, predictions, _ = promoted_in(tmp_path / "2", new, tmp_path / "1" / "promote", classes=classes)
+    assert not decision["promoted"]
+    pd.testing.assert_frame_equal(predictions, champion_with(GOOD))
+    assert json.loads((tmp_path / "2" / "promote" / "classes.json").read_text()) == list(CLASSES)
 
 
 def test_the_predictions_of_a_promoted_baseline_are_the_baselines(tmp_path):

@@ -647,7 +647,7 @@ def test_early_stopping_of_the_student_never_comes_before_the_ramp_is_complete(
             },
         ),
         ("evaluate", {"predictions.parquet", "metrics.json", "report.html", "report.md"}),
-        ("promote", {"decision.json", "predictions.parquet"}),
+        ("promote", {"decision.json", "predictions.parquet", "classes.json"}),
     ],
 )
 def test_every_stage_leaves_its_files(stage, expected, stage_folders):

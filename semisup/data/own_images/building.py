@@ -22,7 +22,7 @@ from torch import Tensor
 
 from semisup.data.own_images.decode import BrokenImageError, Target, decode
 from semisup.data.own_images.listing import Listing
-from semisup.data.own_images.pack import COLUMNS, FILES, LOCK, POOL, TEST, InTest, is_test, mapped, pack_name
+from semisup.data.own_images.pack import BUILDING, COLUMNS, FILES, LOCK, POOL, TEST, InTest, is_test, mapped, pack_name
 from semisup.data.own_images.seen import PARTS, ROOT, read_parts, remember
 from semisup.data.own_images.threads import worked_ahead
 
@@ -114,8 +114,8 @@ def build(
     settings: Path, listing: Listing, known: NDArray[np.bytes_], target: Target, in_test: InTest, *, say: Progress
 ) -> str:
     """Make the pack of a listing, whose contents may be `known` (N,); its name. One process at a time may do so."""
-    sources, unfinished = Sources.within(settings, target), list(settings.glob("building-*/"))
-    folder = settings / f"building-{os.getpid()}-{time.time_ns()}"
+    sources, unfinished = Sources.within(settings, target), list(settings.glob(f"{BUILDING}*/"))
+    folder = settings / f"{BUILDING}{os.getpid()}-{time.time_ns()}"
     folder.mkdir()
     (folder / ROOT).write_text(os.path.realpath(listing.root), encoding="utf-8")
     began = time.time()

@@ -7,6 +7,7 @@ of the new files'.
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +20,14 @@ from numpy.typing import NDArray
 from semisup.data.own_images.building import Progress, build, read_hash
 from semisup.data.own_images.decode import Target
 from semisup.data.own_images.listing import Listing
-from semisup.data.own_images.pack import LOCK, InTest, Pack, pack_name, settings_key
+from semisup.data.own_images.pack import BUILDING, LOCK, InTest, Pack, pack_name, settings_key
 from semisup.data.own_images.seen import known_hashes
 from semisup.errors import NO_SPACE, UserError
+
+FEATURES = "features"
+"""Where features lie, beside the folders of packs."""
+ABANDONED_AFTER = 7 * 24 * 3600
+"""Seconds after which nobody is expected to go on with what a killed process began."""
 
 
 def cache_folder(configured: Path | None) -> Path:
@@ -52,7 +58,7 @@ class Cache:
                 return found
             self._check_room(listing, target)
             settings.mkdir(parents=True, exist_ok=True)
-            with FileLock(settings / "building.lock"):  # whoever waited for it may find the pack made
+            with FileLock(builders_lock(settings / BUILDING)):  # whoever waited for it may find the pack made
                 found = self._find(settings, listing, target, in_test)
                 if found is None:
                     self.make_room(len(listing) * int(np.prod(target.shape)))
@@ -79,20 +85,69 @@ class Cache:
             )
 
     def make_room(self, needed: int) -> None:
-        """Delete packs and features until there is room for so many bytes: the longest unused first, none in use."""
-        packs = [lock.parent for lock in self.folder.glob(f"*/*/{LOCK}")]
-        sizes = {pack: sum(file.stat().st_size for file in pack.iterdir()) for pack in packs}
-        total = sum(sizes.values())
-        for pack in sorted(packs, key=lambda pack: (pack / LOCK).stat().st_mtime):
-            if total + needed <= self.limit:
-                return
-            with (pack / LOCK).open("rb") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    continue  # somebody has it open
-                shutil.rmtree(pack, ignore_errors=True)
-                total -= sizes[pack]
+        """Delete packs and features until there is room for so many bytes: the longest unused first, none in use.
+
+        What a killed process began to build counts as well, for it may be gone on with; where nobody has done so for
+        ABANDONED_AFTER it is deleted though there is room.
+        """
+        whole = [Part.of(lock.parent, lock) for lock in self.folder.glob(f"*/*/{LOCK}") if not _is_begun(lock.parent)]
+        begun = [Part.of(folder, builders_lock(folder)) for folder in self.folder.glob(f"*/{BUILDING}*/")]
+        parts = [part for part in (*whole, *begun) if part is not None]
+        total = sum(part.size for part in parts)
+        abandoned = time.time() - ABANDONED_AFTER
+        for part in sorted(parts, key=lambda part: part.used):
+            forgotten = _is_begun(part.folder) and part.used < abandoned
+            if (forgotten or total + needed > self.limit) and part.delete():
+                total -= part.size
+
+
+@dataclass(frozen=True)
+class Part:
+    """A folder of the cache: a pack, features, or what there is of them."""
+
+    folder: Path
+    lock: Path
+    """Locked by whoever uses the folder or builds it."""
+    used: float
+    """When it was last used or written to, in seconds since 1970."""
+    size: int
+    """In bytes."""
+
+    @classmethod
+    def of(cls, folder: Path, lock: Path) -> "Part | None":
+        """As it is at this moment; None: somebody deletes it."""
+        try:
+            files = [file.stat() for file in folder.iterdir()]
+            used = max(file.st_mtime for file in (folder.stat(), *files)) if _is_begun(folder) else lock.stat().st_mtime
+        except FileNotFoundError:
+            return None
+        return cls(folder, lock, used, sum(file.st_size for file in files))
+
+    def delete(self) -> bool:
+        """Unless somebody has it open."""
+        try:
+            lock = os.open(self.lock, os.O_RDONLY | (os.O_CREAT if _is_begun(self.folder) else 0))
+        except FileNotFoundError:
+            return True  # somebody else has deleted it
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(self.folder, ignore_errors=True)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(lock)
+        return True
+
+
+def builders_lock(folder: Path) -> Path:
+    """What the process has locked that builds features in a folder, or any pack beside it."""
+    if folder.parent.name == FEATURES:
+        return folder.with_name(f"{folder.name.removeprefix(BUILDING)}.building")
+    return folder.with_name("building.lock")
+
+
+def _is_begun(folder: Path) -> bool:
+    return folder.name.startswith(BUILDING)
 
 
 def _hashes(settings: Path, listing: Listing) -> NDArray[np.bytes_] | None:

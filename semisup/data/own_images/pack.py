@@ -27,6 +27,8 @@ from semisup.data.rows import map_images
 DECODER = 1
 """Raised when `decode` gives other pixels for the same bytes, or a pack holds other things."""
 POOL, TEST, FILES, LOCK = "pool.u8", "test.u8", "files.parquet", "lock"
+BUILDING = "building-"
+"""Begins the name of a folder that is not whole."""
 COLUMNS = ("path", "size", "changed", "sha", "test", "row", "width", "height", "mode", "animated", "reason")
 InTest = Callable[[str], bool]
 """Tells a test image by the hash of its content, where no place tells it."""
