@@ -98,7 +98,7 @@ def fingerprints(**sections: object) -> dict[str, str]:
         ({"data": {"name": "mnist"}}, set(STAGES) - {"promote"}),
         ({"data": {"root": "/elsewhere", "download": True}}, set()),
         ({"pseudo_label": {"batch_size": 7}}, set()),
-        ({"runtime": {"threads": 3, "device": "cpu", "state": "/x", "stage_timeout": 5}}, set()),
+        ({"runtime": {"threads": 3, "device": "cpu", "state": "/x", "stage_timeout": 5, "dask": "tcp://a:1"}}, set()),
         ({"tracking": {"experiment": "other", "system_metrics": False}}, set()),
     ],
 )

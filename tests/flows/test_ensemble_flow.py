@@ -23,7 +23,7 @@ from flows.results import StageResult
 from flows.single import stage
 from flows.steps import Reference, lineage_for
 from flows.survey import survey
-from semisup.config import PipelineConfig
+from semisup.config import PipelineConfig, RuntimeConfig
 from semisup.config_files import to_yaml
 from semisup.errors import UserError
 from semisup.stages import Silence, ensemble_plan, load_stage
@@ -197,7 +197,7 @@ def fail_or_wait(seconds: float) -> StageResult:
 def test_the_first_failure_is_raised_and_ends_the_others(store):
     @flow
     def members() -> list[StageResult]:
-        return run_at_once([(fail_or_wait, {"seconds": 3600}), (fail_or_wait, {"seconds": 0})], 2)
+        return run_at_once([(fail_or_wait, {"seconds": 3600}), (fail_or_wait, {"seconds": 0})], RuntimeConfig())
 
     with pytest.raises(UserError, match="this member diverged"):
         members()
