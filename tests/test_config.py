@@ -418,7 +418,7 @@ def test_keys_that_do_not_go_together_are_answered_with_both_and_the_way_out(com
         "pseudo_label: {teacher: champion, uncertainty: {passes: 2}}",
         "pseudo_label: {share_per_round: 0.2, threshold: 0}\nrounds: 5",
         "joint: {start: teacher}\nrounds: 3",
-        "runtime: {channels_last: true, dask: 'tcp://scheduler.example:8786'}",
+        "runtime: {channels_last: true, compile: true, dask: 'tcp://scheduler.example:8786'}",
     ],
 )
 def test_keys_that_go_together_do(load, text):

@@ -28,6 +28,9 @@ class RuntimeConfig(Section):
     the result is that of one process."""
     channels_last: bool = False
     """Keep each pixel's channels together in memory: convolutions are then faster on most processors and GPUs."""
+    compile: bool = False
+    """Have torch compile the network that is trained, which takes up to a minute for each stage and changes rounding.
+    Needs a C++ compiler, on a GPU also Triton."""
     parallel_members: PositiveInt = 2
     """Members of a bagging ensemble that are trained at the same time, each in a process with one CPU thread. A process
     takes ten seconds to begin: for members that are trained in less, 1 is faster."""
