@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from prefect import flow, task
+from prefect.settings import PREFECT_API_URL
 
 from flows.ensemble import ensemble
 from flows.members import check_cluster, run_at_once
@@ -37,6 +38,8 @@ pytestmark = [
 ]
 LONG = 300
 """Seconds after which a test gives up."""
+PYTHONPATH = {"PYTHONPATH": os.pathsep.join([str(PROJECT), str(Path(__file__).parent)])}
+"""Where other processes find the tasks below."""
 MEMBERS = ("member-1", "member-2", "member-3")
 
 
@@ -51,7 +54,6 @@ def wait_until(happened: Callable[[], bool]) -> None:
 def cluster(folder: Path, *options: str) -> Iterator[tuple[str, list["subprocess.Popen[bytes]"]]]:
     """(the scheduler's address, the processes of two workers)."""
     file = folder / "scheduler.json"
-    path = os.pathsep.join([str(PROJECT), str(Path(__file__).parent)])  # where the tasks below are found
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(*command: str) -> None:
@@ -59,7 +61,7 @@ def cluster(folder: Path, *options: str) -> Iterator[tuple[str, list["subprocess
             subprocess.Popen(
                 [sys.executable, "-m", "dask", *command, "--no-dashboard", "--scheduler-file", str(file)],
                 cwd=folder,
-                env=os.environ | {"PYTHONPATH": path},
+                env=os.environ | PYTHONPATH,
                 stderr=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
@@ -143,6 +145,22 @@ def is_there(pid: int) -> bool:
 def test_the_first_failure_is_raised_and_ends_the_others(address, store, notes):
     with pytest.raises(UserError, match="this member diverged"):
         members(["waits", "fails"], str(notes), RuntimeConfig(dask=address))
+    pid, _ = json.loads((notes / "waits").read_text(encoding="utf-8"))
+    wait_until(lambda: not is_there(pid))
+
+
+def test_members_end_when_the_command_is_killed(address, store, notes):
+    script = (
+        "import sys, flows, test_dask_members as tests\n"
+        "from semisup.config import RuntimeConfig\n"
+        "tests.members(['waits'], sys.argv[1], RuntimeConfig(dask=sys.argv[2]))\n"
+    )
+    environment = os.environ | PYTHONPATH | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    with subprocess.Popen([sys.executable, "-c", script, str(notes), address], env=environment) as process:
+        try:
+            wait_until((notes / "waits").exists)
+        finally:
+            process.kill()
     pid, _ = json.loads((notes / "waits").read_text(encoding="utf-8"))
     wait_until(lambda: not is_there(pid))
 
