@@ -11,7 +11,13 @@ ENV PIP_NO_CACHE_DIR=1 \
 # Dependencies before code: this layer is rebuilt only when a pin moves.
 WORKDIR /app
 COPY pyproject.toml constraints.txt ./
-RUN python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["postgres"], sep="\n")' > requirements.txt \
+# PyPI's torch brings CUDA (5 GB) and runs without a GPU, too. TORCH_INDEX names an index with another build of the same
+# version, such as that for CPUs alone (docs/deploy.md); it is installed first, and so meets the pin.
+ARG TORCH_INDEX=
+RUN if [ -n "$TORCH_INDEX" ]; then \
+        python -m pip install --index-url "$TORCH_INDEX" --no-deps --constraint constraints.txt torch torchvision; \
+    fi
+RUN python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; e = p["optional-dependencies"]; print(*p["dependencies"], *e["postgres"], *e["dask"], sep="\n")' > requirements.txt \
     && python -m pip install --constraint constraints.txt --requirement requirements.txt
 
 COPY README.md LICENSE ./

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
+WORSE = "WORSE"
 NOTE = "medians over the turns of one run; goals are shown and never asserted"
 
 
@@ -78,8 +79,21 @@ class Figure:
     @property
     def met(self) -> bool:
         """Is the median as the goal says?"""
-        sign, limit = self.goal.split()
-        return self.median <= float(limit) if sign == "≤" else self.median >= float(limit)
+        limit = float(self.goal.split()[1])
+        return self.median <= limit if self.is_better_low else self.median >= limit
+
+    @property
+    def is_better_low(self) -> bool:
+        """Is a smaller number a better one?"""
+        return self.goal.startswith("≤")
+
+    def against(self, before: Mapping[str, Any] | None) -> str:
+        """ "WORSE" or "better" where the median lies beyond all turns of the kept row of before, else "as before"."""
+        if before is None:
+            return "–"
+        if before["lowest"] <= self.median <= before["highest"]:
+            return "as before"
+        return "better" if (self.median < before["lowest"]) == self.is_better_low else WORSE
 
 
 def in_turns(sides: Mapping[str, Callable[[], float]], turns: int) -> dict[str, list[float]]:
@@ -103,8 +117,18 @@ def show_figures(name: str, figures: Sequence[Figure]) -> None:
     show(name, _beside_goals(name, figures), NOTE)
 
 
+def worse_than_before(name: str, figures: Sequence[Figure]) -> list[str]:
+    """Which figures are worse than every turn of those kept."""
+    before = _kept(name, figures)
+    return [figure.what for figure in figures if figure.against(before.get(figure.what)) == WORSE]
+
+
+def _kept(name: str, figures: Sequence[Figure]) -> dict[str, dict[str, Any]]:
+    return {row["what"]: row for row in kept_rows(name, "what", [figure.what for figure in figures])}
+
+
 def _beside_goals(name: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
-    before = {row["what"]: row["median"] for row in kept_rows(name, "what", [figure.what for figure in figures])}
+    before = _kept(name, figures)
     return [
         {
             "what": figure.what,
@@ -114,7 +138,8 @@ def _beside_goals(name: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
             "highest": figure.highest,
             "turns": figure.turns,
             "goal met": "yes" if figure.met else "NO",
-            "median before": before.get(figure.what, "–"),
+            "median before": before.get(figure.what, {}).get("median", "–"),
+            "against before": figure.against(before.get(figure.what)),
         }
         for figure in figures
     ]

@@ -4,13 +4,14 @@
 
 Each part is a module of its own that can be run alone. Nothing else should run on the machine: parts that can measure
 time on the processor, and the others time on the wall, side against side in turns. `results/` keeps the figures, and
-the table shows them beside those kept before; the quick ones are shown and not kept.
+the table shows them beside those kept before and marks what is worse than every turn of those; the quick ones are
+shown and not kept.
 """
 
 import sys
 
 from benchmarks import processes, pseudo_label_pass, start_up, step_overhead
-from benchmarks.output import Figure, publish_figures, show_figures
+from benchmarks.output import Figure, publish_figures, show_figures, worse_than_before
 
 PARTS = {
     "step_overhead": step_overhead.measure,
@@ -27,15 +28,17 @@ def main() -> None:
     if unknown := set(names) - PARTS.keys():
         sys.exit(f"no part {unknown.pop()!r}; there are {', '.join(PARTS)}")
     figures: dict[str, list[Figure]] = {}
+    worse: list[str] = []
     for name, measure in PARTS.items():
         if (names and name not in names) or (quick and name == "start_up" and not names):
             continue
         figures[name] = measure(quick=quick)
+        worse += worse_than_before(name, figures[name])
         (show_figures if quick else publish_figures)(name, figures[name])
     missed = [figure.what for of_part in figures.values() for figure in of_part if not figure.met]
-    print(
-        f"{len(missed)} of {sum(map(len, figures.values()))} goals missed" + "".join(f"\n  {what}" for what in missed)
-    )
+    count = sum(map(len, figures.values()))
+    for found, what in ((missed, "goals missed"), (worse, "worse than every turn kept before")):
+        print(f"{len(found)} of {count} {what}" + "".join(f"\n  {name}" for name in found))
 
 
 if __name__ == "__main__":

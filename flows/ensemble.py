@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from flows.members import check_cluster
 from flows.pipeline import checked_config, open_store, run_steps, verdict_of
 from flows.publish import publish_markdown
 from flows.reaper import mark_flow_run, reap_at_start
@@ -56,12 +57,14 @@ def ensemble(config: PipelineConfig, force: list[StageName] | None = None) -> di
         reap_at_start(tracker, config, get_run_logger())
         with scratch_folder(config):  # looked at before a run is written: a mistake leaves none
             pass
+        steps = ensemble_plan(config)
+        check_cluster(config.runtime, steps)
         tags = {"config": config.name, "seed": str(config.seed), "stage": FLOW, "step": FLOW}
         tags |= {"prefect.flow_run_id": str(flow_run.id or "")}
         with tracker.run(f"{config.name}-seed{config.seed}-ensemble", tags) as run:
             run.log_config(config)
             run.log_dataset(config, checked.digests.version)
-            stages = run_steps(tracker, config, checked.digests, ensemble_plan(config), run, force=force or [])
+            stages = run_steps(tracker, config, checked.digests, steps, run, force=force or [])
             verdict = verdict_of(tracker, stages["evaluate_ensemble"])
             result = _Result(config, run.id, time.perf_counter() - started, stages, verdict, tracker.link(run.id))
             run.log_metrics(result.figures())

@@ -1,205 +1,73 @@
-"""Tasks that run at the same time, each in a process of its own: the members of a bagging ensemble.
+"""The members of a bagging ensemble, several at the same time: in processes here, or on a Dask cluster.
 
 Threads would not do: dropout draws from torch's global generator, and members in one process would draw from each
-other's numbers. The processes are Prefect's (`ProcessPoolTaskRunner`): spawned, not forked, since MLflow and torch have
-threads. What is added here is how they end (Ctrl-C, SIGTERM, a parent that is killed) and what a person sees of them.
+other's numbers.
 """
 
-import contextvars
-import multiprocessing
-import os
-import queue
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NoReturn, Self
-
-from prefect import Task
-from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import ProcessPoolTaskRunner
+from typing import Any
 
 from flows import display
-from flows.commands import TERMINATED
+from flows.member_processes import Call, Hear, ProcessKilledError, run_in_processes
 from flows.results import StageResult
+from semisup.config import RuntimeConfig
 from semisup.errors import UserError
-
-SECONDS_TO_END = 10.0
-"""For a process that has been asked to end; then it is killed."""
-SECONDS_BETWEEN_LOOKS = 0.2
-Call = tuple["Task[..., StageResult]", Mapping[str, Any]]
-"""A task and its parameters."""
+from semisup.stages import Step
 
 
-def run_at_once(calls: Sequence[Call], processes: int) -> list[StageResult]:
-    """The results of the tasks, in their order; at most so many of them run at a time.
-
-    The first failure ends the others, which go on from their checkpoints another time.
+def check_cluster(runtime: RuntimeConfig, steps: Sequence[Step]) -> None:
+    """Make sure that a cluster on which some of the steps are to run is there.
 
     Raises:
-        UserError: a process was killed; or whatever a task raises.
+        UserError: it does not answer or has no workers, or what talks to it is not installed.
     """
-    before = set(multiprocessing.active_children())
-    news: Any = multiprocessing.get_context("spawn").Queue()
-    with (
-        _shown(news, len(calls)),
-        _Processes(max_workers=processes, initializer=_begin_process, initargs=(news,)) as runner,
-    ):
-        try:
-            return _results(runner, calls, processes)
-        except BaseException as error:  # while a task is under way, the runner would wait for its end, however long
-            for process in set(multiprocessing.active_children()) - before:
-                process.terminate()
-            if isinstance(error, BrokenProcessPool):
-                raise UserError(
-                    f"runtime.parallel_members={processes}: a member's process was killed, perhaps for want of memory; "
-                    "use fewer at a time and run again"
-                ) from None
-            raise
-
-
-class _Processes(ProcessPoolTaskRunner):
-    """Prefect's runner, whose thread that passes on logs and events knows which server this process talks to.
-
-    That is a setting of the context, which threads do not inherit: Prefect would start a second server for them.
-    """
-
-    def __enter__(self) -> Self:
-        self._context = contextvars.copy_context()
-        return super().__enter__()
-
-    def _forward_subprocess_messages(self) -> None:
-        self._context.run(super()._forward_subprocess_messages)
-
-    def _stop_message_forwarding(self) -> None:
-        """A process that was ended while it wrote to the queue holds its lock for ever; our end shall not wait."""
-        if self._subprocess_message_queue is not None:
-            self._subprocess_message_queue.cancel_join_thread()
-        super()._stop_message_forwarding()
-
-
-def _results(runner: ProcessPoolTaskRunner, calls: Sequence[Call], processes: int) -> list[StageResult]:
-    """Never more tasks are handed over than there are processes: one that is asked to end shall not begin another."""
-    waiting = list(enumerate(calls))
-    running: dict[PrefectFuture[StageResult], int] = {}
-    results: dict[int, StageResult] = {}
-    while waiting or running:
-        while waiting and len(running) < processes:
-            number, (task, parameters) = waiting.pop(0)
-            with _ctrl_c_is_for_the_parent():
-                running[runner.submit(task, dict(parameters))] = number
-        future = next(iter(as_completed(list(running))))
-        results[running.pop(future)] = future.result()
-    return [results[number] for number in range(len(calls))]
-
-
-@contextmanager
-def _ctrl_c_is_for_the_parent() -> Iterator[None]:
-    """A terminal sends SIGINT to every process; those that begin here never see it, and their parent ends them.
-
-    It is blocked rather than ignored: the thread that starts them inherits the mask and hands it on, and this process
-    loses no Ctrl-C.
-    """
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if runtime.dask is None or all(step.stage != "member" for step in steps):
+        return
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        from flows import dask_members
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"runtime.dask={runtime.dask!r} needs packages that are not installed ({error}); "
+            "pip install 'semisup[dask]', or leave the key out"
+        ) from None
+    dask_members.check_cluster(runtime.dask)
 
 
-# --- in a member's process --------------------------------------------------------------------------------------------
+def at_once(members: int, runtime: RuntimeConfig) -> int:
+    """How many of so many members are trained at the same time; a cluster knows itself how many it has room for."""
+    return members if runtime.dask else min(members, runtime.parallel_members)
 
 
-def _begin_process(news: Any) -> None:
-    display.replace(_Relay(news))
-    signal.signal(signal.SIGTERM, partial(_terminated, news))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def run_at_once(calls: Sequence[Call], runtime: RuntimeConfig) -> list[StageResult]:
+    """The results of the tasks, in their order. The first failure ends the others.
 
-
-class _Terminated(SystemExit):
-    """Ends the task in order, so that MLflow hears of it, and then the process.
-
-    A pool's process sends the parent whatever a task raises and asks for another one; the parent's pool falls silent
-    when that is a SystemExit. So the process ends at the moment of sending: a pool knows what to do when one dies.
+    Raises:
+        UserError: a process was killed, or the cluster cannot be used; or whatever a task raises.
     """
+    with _shown(len(calls)) as hear:
+        if runtime.dask:
+            from flows.dask_members import run_on_dask
 
-    def __reduce__(self) -> NoReturn:
-        os._exit(TERMINATED)
-
-
-def _terminated(news: Any, *_: object) -> NoReturn:
-    news.cancel_join_thread()  # a parent that reads no more must not hold up the end
-    threading.Thread(target=_kill_if_it_hangs, daemon=True).start()
-    raise _Terminated(TERMINATED)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _kill_if_it_hangs() -> None:
-    time.sleep(SECONDS_TO_END)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@dataclass
-class _Relay:
-    """A display that tells the parent's process."""
-
-    news: Any
-    stage: str = ""
-
-    def begin(self, stage: str) -> None:
-        """Remember whose news it is."""
-        self.stage = stage
-
-    def line(self, text: str, *, warning: bool = False) -> None:
-        """Pass on."""
-        self.news.put((self.stage, "line", text, warning))
-
-    def progress(self, done: int, total: int, note: str) -> None:
-        """Pass on."""
-        self.news.put((self.stage, "progress", done, total, note))
-
-    def end(self, stage: str, seconds: float, *, reused: str = "") -> None:
-        """Pass on."""
-        self.news.put((stage, "end", seconds, reused))
-
-
-# --- in the parent's --------------------------------------------------------------------------------------------------
+            return run_on_dask(calls, runtime.dask, hear)
+        try:
+            return run_in_processes(calls, at_once(len(calls), runtime), hear)
+        except ProcessKilledError:
+            raise UserError(
+                f"runtime.parallel_members={runtime.parallel_members}: a member's process was killed, perhaps for want "
+                "of memory; use fewer at a time and run again"
+            ) from None
 
 
 @contextmanager
-def _shown(news: Any, members: int) -> Iterator[None]:
-    """What the members say is shown until the block ends, their progress as that of one stage."""
-    stopped, started, together = threading.Event(), time.perf_counter(), _Together(members)
-    listener = threading.Thread(target=_listen, args=(news, together, stopped), daemon=True)
+def _shown(members: int) -> Iterator[Hear]:
+    """Shows what the members say, their progress as that of one stage."""
+    started = time.perf_counter()
     display.current().begin("members")
-    listener.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        listener.join()
-        news.close()
+    yield _Together(members).hear
     display.current().end("members", time.perf_counter() - started)
-
-
-def _listen(news: Any, together: "_Together", stopped: threading.Event) -> None:
-    while True:
-        last_look = stopped.is_set()
-        try:
-            together.hear(*news.get(timeout=SECONDS_BETWEEN_LOOKS))
-        except queue.Empty:
-            if last_look:
-                return
 
 
 @dataclass

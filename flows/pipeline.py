@@ -13,7 +13,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows import display
-from flows.members import run_at_once
+from flows.members import at_once, check_cluster, run_at_once
 from flows.promotion import apply_decision, current_champion, references, warn_of_other_splits
 from flows.publish import publish_markdown
 from flows.reaper import mark_flow_run, reap_at_start
@@ -66,12 +66,13 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
             config
         ):  # this and the champion are looked at before a run is written: a mistake leaves none
             reigning = current_champion(tracker, config)
+        steps = plan(config, champion=reigning is not None)
+        check_cluster(config.runtime, steps)
         tags = {"config": config.name, "seed": str(config.seed), "stage": "pipeline"}
         tags |= {"prefect.flow_run_id": str(flow_run.id or "")}
         with tracker.run(f"{config.name}-seed{config.seed}", tags) as run:
             run.log_config(config)
             run.log_dataset(config, checked.digests.version)
-            steps = plan(config, champion=reigning is not None)
             stages = run_steps(tracker, config, checked.digests, steps, run, reigning=reigning, force=force)
             decision = _decide(tracker, config, stages)
             verdict = verdict_of(tracker, stages["evaluate"])
@@ -118,10 +119,9 @@ def _run_group(tracker: Tracker, config: PipelineConfig, calls: Sequence[dict[st
     """The results of steps that need not wait for each other; what has to be done is done at the same time."""
     tasks = [(task_for(call["step"], config), call) for call in calls]
     missing = [] if len(tasks) == 1 else [pair for pair in tasks if not _is_there(tracker, config, pair[1])]
-    at_once = min(len(missing), config.runtime.parallel_members)
     done: dict[str, StageResult] = {}
-    if at_once > 1:
-        results = run_at_once(missing, at_once)
+    if at_once(len(missing), config.runtime) > 1:
+        results = run_at_once(missing, config.runtime)
         done = {call["step"].name: result for (_, call), result in zip(missing, results, strict=True)}
     return [done.get(call["step"].name) or step_task(**call) for step_task, call in tasks]
 

@@ -42,7 +42,7 @@ WITHOUT_EFFECT = (
 """Keys and sections that cannot change a result beyond floating point: paths, speed, records. The teacher itself is an
 input with a digest; which way it was found does not matter. Nor does the path of weights, whose digest counts
 instead."""
-SPEED = {"runtime.device", "runtime.threads", "runtime.processes", "runtime.channels_last"}
+SPEED = {"runtime.device", "runtime.threads", "runtime.processes", "runtime.channels_last", "runtime.compile"}
 """Keys that decide how many steps a second holds."""
 VIEWS = ("semisup.plots", "semisup.report", "semisup.checks", "semisup.unheeded")
 """Modules that only draw and describe: a new colour shall not retrain a model. `evaluate`, whose report they make, is

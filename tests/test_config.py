@@ -270,6 +270,7 @@ def test_a_key_unlike_any_other_is_answered_with_where_to_find_them(complaint):
         ("data.download=perhaps", ["data.download='perhaps'", "boolean"]),
         ("data.root=5", ["data.root=5", "path"]),
         ("name=7", ["name=7", "string"]),
+        ("runtime.dask=scheduler", ["runtime.dask is 'scheduler'", "tcp://host:8786"]),
         # out of range
         ("seed=-1", ["seed=-1", "greater than or equal to 0"]),
         ("seed=2147483648", ["seed=2147483648", "less than 2147483648"]),
@@ -417,7 +418,7 @@ def test_keys_that_do_not_go_together_are_answered_with_both_and_the_way_out(com
         "pseudo_label: {teacher: champion, uncertainty: {passes: 2}}",
         "pseudo_label: {share_per_round: 0.2, threshold: 0}\nrounds: 5",
         "joint: {start: teacher}\nrounds: 3",
-        "runtime: {channels_last: true}",
+        "runtime: {channels_last: true, compile: true, dask: 'tcp://scheduler.example:8786'}",
     ],
 )
 def test_keys_that_go_together_do(load, text):

@@ -98,7 +98,7 @@ def fingerprints(**sections: object) -> dict[str, str]:
         ({"data": {"name": "mnist"}}, set(STAGES) - {"promote"}),
         ({"data": {"root": "/elsewhere", "download": True}}, set()),
         ({"pseudo_label": {"batch_size": 7}}, set()),
-        ({"runtime": {"threads": 3, "device": "cpu", "state": "/x", "stage_timeout": 5}}, set()),
+        ({"runtime": {"threads": 3, "device": "cpu", "state": "/x", "stage_timeout": 5, "dask": "tcp://a:1"}}, set()),
         ({"tracking": {"experiment": "other", "system_metrics": False}}, set()),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_stage_is_stale_by_itself_exactly_when_a_key_that_it_looks_at_can_chan
 @pytest.mark.parametrize(
     ("budget", "counts"), [(None, False), ("50 steps", False), ("60s", True), ("5 min", True), ("60s wall", True)]
 )
-@pytest.mark.parametrize("speed", [{"threads": 3}, {"device": "cpu"}, {"channels_last": True}])
+@pytest.mark.parametrize("speed", [{"threads": 3}, {"device": "cpu"}, {"channels_last": True}, {"compile": True}])
 def test_what_makes_a_machine_fast_counts_where_the_budget_is_time(budget, counts, speed):
     joint = {"epochs": 5, "budget": budget}
     before, after = fingerprints(joint=joint), fingerprints(joint=joint, runtime=speed)

@@ -103,11 +103,26 @@ def test_every_service_of_ours_runs_the_one_image_without_telemetry_and_says_whe
     assert all("healthcheck" in service for service in compose["services"].values())
 
 
-def test_the_image_gets_the_driver_for_postgresql() -> None:
+def test_the_image_gets_the_driver_for_postgresql_and_what_talks_to_dask() -> None:
     (line,) = re.findall(r"^RUN (python -c '.*') > requirements\.txt", dockerfile(), re.MULTILINE)
     command = [sys.executable, *shlex.split(line)[1:]]
     printed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert {"mlflow==3.17.2", "psycopg2-binary>=2.9"} <= set(printed.splitlines())
+    assert {"mlflow==3.17.2", "psycopg2-binary>=2.9", "prefect-dask>=0.3.6"} <= set(printed.splitlines())
+
+
+def test_another_build_of_torch_is_still_the_pinned_version_and_none_is_asked_for_by_default() -> None:
+    assert re.findall(r"^ARG (.*)", dockerfile(), re.MULTILINE) == ["TORCH_INDEX="]
+    installs = re.findall(r"pip install (.*)", dockerfile())
+    assert len(installs) == 3
+    assert all(
+        "--constraint constraints.txt" in install for install in installs if not install.startswith("--no-deps .")
+    )
+
+
+def test_the_gpu_file_changes_nothing_but_what_the_worker_may_use() -> None:
+    (name,) = gpu = read_yaml("compose.gpu.yaml")["services"]
+    assert name == "worker"
+    assert set(gpu[name]) == {"shm_size", "deploy"}
 
 
 def dockerfile() -> str:

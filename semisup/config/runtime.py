@@ -1,11 +1,18 @@
 """Where and how fast, and where the records go; nothing here is meant to change a result."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from semisup.config.base import PositiveInt, Section
+
+
+def _an_address(text: str) -> str:
+    if not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+", text):
+        raise ValueError(f"is {text!r}; use the address of a Dask scheduler, such as tcp://host:8786")
+    return text
 
 
 class RuntimeConfig(Section):
@@ -21,9 +28,15 @@ class RuntimeConfig(Section):
     the result is that of one process."""
     channels_last: bool = False
     """Keep each pixel's channels together in memory: convolutions are then faster on most processors and GPUs."""
+    compile: bool = False
+    """Have torch compile the network that is trained, which takes up to a minute for each stage and changes rounding.
+    Needs a C++ compiler, on a GPU also Triton."""
     parallel_members: PositiveInt = 2
     """Members of a bagging ensemble that are trained at the same time, each in a process with one CPU thread. A process
     takes ten seconds to begin: for members that are trained in less, 1 is faster."""
+    dask: Annotated[str, AfterValidator(_an_address)] | None = None
+    """Address of a Dask scheduler, such as `tcp://host:8786`: several members of a bagging ensemble are then trained at
+    the same time by its workers, which must see the same folder and store (docs/scale.md). Unset: in processes here."""
     state: Path = Path(".semisup")
     """Folder for checkpoints and unfinished work, kept across crashes; relative to the working folder."""
     stage_timeout: PositiveInt = 86_400

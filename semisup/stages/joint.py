@@ -111,6 +111,7 @@ def run(
         checkpoints=open_checkpoints(checkpoints, device, log),
         on_resume=reporter.on_resume,
         team=team,
+        compiles=config.runtime.compile,
     )
     if team.rank:
         return  # the first process has the same weights

@@ -66,6 +66,7 @@ def run(
         on_epoch=reporter.on_epoch,
         checkpoints=open_checkpoints(checkpoints, device, log),
         on_resume=reporter.on_resume,
+        compiles=config.runtime.compile,
     )
     save_model(config, facts, learns.weights(result.weights), out_dir, stage="member")
     save_training(result, config.baseline, out_dir, log, f"Member {number} ({config.ensemble.method})")

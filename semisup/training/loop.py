@@ -21,6 +21,7 @@ from semisup.randomness import derive_seed, numpy_generator
 from semisup.targets import Mixing, draw_mixing, smooth
 from semisup.training.batches import ImageStream, View, balancing_weights
 from semisup.training.checkpoints import Checkpoints
+from semisup.training.compilation import compiled, compiler_mistakes
 from semisup.training.early_stopping import EarlyStopping
 from semisup.training.labels import LabeledTargets
 from semisup.training.precision import computing_in
@@ -76,6 +77,7 @@ class TrainingResult:
     stopped_early: bool
 
 
+@compiler_mistakes()
 def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is clearer than its pieces
     model: nn.Module,
     config: TrainConfig,
@@ -90,6 +92,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     checkpoints: Checkpoints | None = None,
     on_resume: Callable[[int], None] = lambda epoch: None,
     team: Team = ALONE,
+    compiles: bool = False,
 ) -> TrainingResult:
     """Train `model` in place on the device that holds it and the data; return the weights of its best epoch.
 
@@ -108,12 +111,16 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     on its own device, and get the same result; the first one reads and writes the `checkpoints`. Another number of
     processes changes what floating point and dropout change, no more.
 
+    `compiles` has torch compile the forward pass of training; that changes what floating point changes.
+
     Raises:
-        UserError: the training loss is no longer finite.
+        UserError: the training loss is no longer finite, or torch cannot compile.
     """
     keep_for_reuse()
     device = labeled.images.device
     model, forward = team.prepare(model)
+    if compiles:
+        forward = compiled(forward)
     optimizer = build_optimizer(model, config.optimizer, fused=device.type in {"cpu", "cuda"})
     clock: Clock = StepClock(config.epochs * steps_per_epoch)
     if config.budget:

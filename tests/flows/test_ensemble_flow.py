@@ -15,15 +15,16 @@ import pytest
 from prefect import flow, task
 from typer.testing import CliRunner
 
+import flows
 from flows.cli import app
 from flows.deployments import deployments
 from flows.ensemble import ensemble
-from flows.members import run_at_once
+from flows.members import check_cluster, run_at_once
 from flows.results import StageResult
 from flows.single import stage
 from flows.steps import Reference, lineage_for
 from flows.survey import survey
-from semisup.config import PipelineConfig
+from semisup.config import PipelineConfig, RuntimeConfig
 from semisup.config_files import to_yaml
 from semisup.errors import UserError
 from semisup.stages import Silence, ensemble_plan, load_stage
@@ -80,6 +81,14 @@ def test_members_are_kept_when_their_number_or_combination_changes_and_not_when_
 ):
     before, after = fingerprints(three), fingerprints(changed(three, **sections))
     assert {before[name] == after[name] for name in MEMBERS} == {kept}
+
+
+def test_a_cluster_without_the_extra_for_it_is_one_line(three, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "flows.dask_members", raising=False)
+    monkeypatch.delattr(flows, "dask_members", raising=False)
+    with pytest.raises(UserError, match=r"^runtime.dask='tcp://a:1' needs packages .*pip install 'semisup\[dask\]'"):
+        check_cluster(RuntimeConfig(dask="tcp://a:1"), ensemble_plan(three))
 
 
 # --- the flow ---------------------------------------------------------------------------------------------------------
@@ -197,7 +206,7 @@ def fail_or_wait(seconds: float) -> StageResult:
 def test_the_first_failure_is_raised_and_ends_the_others(store):
     @flow
     def members() -> list[StageResult]:
-        return run_at_once([(fail_or_wait, {"seconds": 3600}), (fail_or_wait, {"seconds": 0})], 2)
+        return run_at_once([(fail_or_wait, {"seconds": 3600}), (fail_or_wait, {"seconds": 0})], RuntimeConfig())
 
     with pytest.raises(UserError, match="this member diverged"):
         members()

@@ -152,7 +152,7 @@ class Always(Checkpoints):
 
 
 def main(rank: int, size: int, folder: Path) -> None:
-    """All cases; one that is cut off; one that goes on where a training alone was cut off; two budgets of time."""
+    """All cases; one cut off; one that goes on where a training alone was cut off; two budgets of time; bfloat16."""
     warnings.simplefilter("error")
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
@@ -171,6 +171,8 @@ def main(rank: int, size: int, folder: Path) -> None:
             fit("everything", team, kept, cut_after=2, budget=f"1{unit}")
         result, weights = fit("everything", team, kept, budget=f"1{unit}")
         results[unit] = {"weights": weights, "best": result.weights, "history": result.history}
+    result, weights = fit("supervised", team, precision="bfloat16")
+    results["bfloat16"] = {"weights": weights, "best": result.weights, "history": result.history}
     torch.save(results, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 

@@ -523,6 +523,7 @@ TRAININGS = {
             augment=AugmentConfig(reflect=True, shift=0.2, randaugment=2, cutout=0.3),
         ),
     ),
+    "fixed labels, adamw, in bfloat16": (COSINE_ADAMW | {"precision": "bfloat16"}, term(**RAMPED)),
     "the last epoch of a budget of steps": (
         COSINE_ADAMW | {"budget": "17 steps", "early_stopping": {"keep": "last", "patience": 1}},
         None,

@@ -1,14 +1,21 @@
 """Training in bfloat16: the network computes in it, and everything around it stays in float32."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisup.config import TrainConfig
+from semisup.data.datasets import load_test
 from semisup.models import build_model
+from semisup.stages import Silence, load_stage
+from semisup.stages.files import load_model
 from semisup.training.loop import Examples, UnlabeledTerm, train
 from semisup.training.precision import computing_in, has_bfloat16
+from semisup.training.predict import predict_log_probabilities
+from tests.variants import changed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSES = 3
@@ -88,6 +95,31 @@ def test_the_first_loss_is_that_of_a_network_rounded_to_bfloat16():
             rounded = F.cross_entropy(model.network(LABELED.images).float(), LABELED.labels).item()
     assert abs(rounded - exact) > 1e-4  # or the two could not be told apart
     assert result.history[0]["train_loss"] == pytest.approx(rounded, abs=abs(rounded - exact) / 4)
+
+
+def test_digits_learnt_in_bfloat16_are_told_apart_as_well_and_all_that_is_kept_and_predicted_is_float32(
+    tiny_config, stage_folders, tmp_path
+):
+    test = load_test("digits")
+    images, labels = test.images, test.labels
+    accuracies = {}
+    for precision in ("float32", "bfloat16"):
+        config = changed(tiny_config, baseline={"precision": precision})
+        (out_dir := tmp_path / precision).mkdir()
+        load_stage("baseline")(config, {"split": stage_folders["split"]}, out_dir, Silence())
+        model = load_model(out_dir)
+        history = pd.read_parquet(out_dir / "history.parquet")
+        assert np.isfinite(history[["train_loss", "validation_loss"]]).all(axis=None)
+        assert {value.dtype for value in model.parameters()} == {torch.float32}
+        predicted = predict_log_probabilities(model, images)
+        assert predicted.dtype == torch.float32
+        with torch.no_grad():
+            torch.testing.assert_close(predicted, model(images).log_softmax(dim=1))
+        accuracies[precision] = (predicted.argmax(dim=1) == labels).float().mean().item()
+    assert accuracies["float32"] > 0.8
+    assert accuracies["bfloat16"] == pytest.approx(accuracies["float32"], abs=0.05)
+    kept = stage_folders["baseline"] / "weights.safetensors"  # made by a config that says nothing of precision
+    assert kept.read_bytes() == (tmp_path / "float32" / "weights.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,22 @@ def test_processes_together_come_to_the_weights_and_figures_of_one(name, size, t
             assert record[key] == pytest.approx(ours[key], abs=CLOSE), key
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_in_bfloat16_processes_together_come_as_near_to_one_as_its_rounding_allows(size, together):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    _, rounded = fit("supervised", ALONE, precision="bfloat16")
+    _, exact = fit("supervised", ALONE)
+    torch.set_num_threads(before)
+    theirs = together[size][1][0]["bfloat16"]["weights"]
+
+    def distance(weights: dict[str, torch.Tensor]) -> float:
+        return max((value - rounded[name]).abs().max().item() for name, value in weights.items())
+
+    assert distance(theirs) <= distance(exact)
+    assert {value.dtype for name, value in theirs.items() if "num_batches" not in name} == {torch.float32}
+
+
 def test_the_cases_can_tell_policies_apart(alone):
     ends = [weights["body.4.weight"] for _, weights in alone.values()]
     for place, one in enumerate(ends):
