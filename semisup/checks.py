@@ -20,16 +20,20 @@ LEAST_SHARE = 0.01
 """Of the unlabelled loss in the gradient."""
 
 
-def config_warnings(config: PipelineConfig, num_classes: int) -> list[str]:
-    """What a config says that cannot work well, one line each."""
+def config_warnings(config: PipelineConfig, num_classes: int, validation_images: int | None = None) -> list[str]:
+    """What a config says that cannot work well, one line each.
+
+    `validation_images` is how many there are, where that is not validation_per_class of each class: an own folder may
+    hold them, and copies among them go out.
+    """
     warnings = []
     warnings += _starvation(config, num_classes)
-    validation = config.split.validation_per_class * num_classes
+    validation = validation_images or config.split.validation_per_class * num_classes
     if FEWEST_DISCORDANT / validation > WIDE:
         warnings.append(
-            f"split.validation_per_class={config.split.validation_per_class} makes {validation} validation images, too "
-            f"few to tell apart two models that differ by less than {FEWEST_DISCORDANT / validation:.0%}; use more, or "
-            "read differences in validation accuracy as ties"
+            f"split.validation_per_class={config.split.validation_per_class}: there are {validation} validation "
+            f"images, too few to tell apart two models that differ by less than {FEWEST_DISCORDANT / validation:.0%}; "
+            "use more, or read differences in validation accuracy as ties"
         )
     for stage, train in (("baseline", config.baseline), ("joint", config.joint)):
         if train.sampling == "balanced" and train.class_weights != "none":

@@ -233,7 +233,7 @@ def test_every_key_figure_stands_in_both_reports(tmp_path: Path) -> None:
         assert "The student is better: 98.0 % against 88.0 % of the test images right" in text
         assert "+10.0 percentage points" in text
         assert "McNemar p = 0.0063" in text  # 2 · (1 + 12) / 2^12
-        assert "11 are right with the student only and 1 with the baseline only" in text
+        assert "the student alone is right in 11 and the baseline alone in 1" in text
         assert "25.0 %" in text  # coverage
         assert "10 of 40 unlabelled images" in text
         assert "90.0 %" in text  # precision

@@ -39,8 +39,8 @@ def context(artifacts: Artifacts) -> dict[str, Any]:
 def _discordant_sentence(metrics: Mapping[str, Any]) -> str:
     test = metrics["mcnemar"]
     return (
-        f"Of {metrics['total']:,} test images, {test['only_student_right']:,} are right with the student only and "
-        f"{test['only_baseline_right']:,} with the baseline only; McNemar's exact test asks whether a fair coin would "
+        f"Of {metrics['total']:,} test images, the student alone is right in {test['only_student_right']:,} and the "
+        f"baseline alone in {test['only_baseline_right']:,}; McNemar's exact test asks whether a fair coin would "
         f"split them so unevenly ({p_value(test['p_value'])})."
     )
 

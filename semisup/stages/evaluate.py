@@ -201,7 +201,7 @@ def _warnings(config: PipelineConfig, inputs: Mapping[str, Path], facts: Dataset
         calibration_warnings(read_json(inputs["calibrate"] / "calibration.json")) if "calibrate" in inputs else []
     )
     return [
-        *config_warnings(config, facts.num_classes),
+        *config_warnings(config, facts.num_classes, sum(facts.class_counts["validation"])),
         *calibration,
         *pseudo_label_warnings(read_json(inputs["pseudo_label"] / "summary.json")),
         *training_warnings(read_json(inputs["joint"] / "training.json"), config.joint.alpha_final),

@@ -72,7 +72,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
         forget()  # files may have come since an earlier run of this process
         own_images(config.data, say)
     pool, test = pool_of(config), images_for_test(config)
-    plan(config, pool, test.ids)
+    validation = len(plan(config, pool, test.ids).ids("validation"))
     give_back()
     wanted = config.pseudo_label.threshold
     if (
@@ -98,7 +98,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     _check_processes(config)
     answers = answers_digest(read_answers(config.data.answers))
     digests = DataDigests(digest(pool), digest(test), weights, answers)
-    return Checked(config_warnings(config, pool.num_classes), digests)
+    return Checked(config_warnings(config, pool.num_classes, validation), digests)
 
 
 def _check_processes(config: PipelineConfig) -> None:

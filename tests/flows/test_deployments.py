@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 import psutil
@@ -39,6 +40,7 @@ from semisup.config import PipelineConfig
 from semisup.config_files import load_config, to_yaml, validate
 from semisup.errors import StoreUnavailableError, UserError
 from semisup.tracking.tracker import Tracker
+from tests.flows.test_growing_pipeline import Drawer, config_of, roles_of
 from tests.variants import STEPS
 
 # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
@@ -260,29 +262,34 @@ class Served:
         return [run for run in runs_in(self.folder) if run.data.tags["stage"] == "pipeline"]
 
 
+@contextmanager
+def serving(config: PipelineConfig, server: str, store_template: Path, folder: Path) -> Iterator[Served]:
+    """A pipeline every ten seconds: the sixth field of a cron expression are seconds."""
+    work, log = folder / "work", folder / "log"
+    work.mkdir()
+    shutil.copy(store_template, work / "mlflow.db")
+    (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    environment = os.environ | {"PREFECT_API_URL": server, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    environment |= {"PREFECT_HOME": str(folder / "prefect-home")}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = [*COMMAND, str(folder / "config.yaml"), "--cron", "* * * * * */10"]
+    with log.open("w") as output, loopback_without_proxy():
+        process = subprocess.Popen(
+            command, cwd=work, env=environment, stdout=output, stderr=output, text=True, start_new_session=True
+        )
+        try:
+            wait_until(lambda: "Ctrl-C" in log.read_text(encoding="utf-8"), process, log)
+            yield Served(process, work, log)
+        finally:
+            end(process)
+
+
 @pytest.fixture(scope="module")
 def tiny_served(
     server: str, store_template: Path, tiny_config: PipelineConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
-    """The tiny pipeline every ten seconds: the sixth field of a cron expression are seconds."""
-    folder = tmp_path_factory.mktemp("served")
-    shutil.copy(store_template, folder / "mlflow.db")
-    config = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    config.write_text(to_yaml(tiny_config), encoding="utf-8")
-    environment = os.environ | {"PREFECT_API_URL": server, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-    environment |= {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect-home"))}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    command = [*COMMAND, str(config), "--cron", "* * * * * */10"]
-    log = folder.parent / f"{folder.name}.log"
-    with log.open("w") as output, loopback_without_proxy():
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=output, stderr=output, text=True, start_new_session=True
-        )
-        try:
-            wait_until(lambda: "Ctrl-C" in log.read_text(encoding="utf-8"), process, log)
-            yield Served(process, folder, log)
-        finally:
-            end(process)
+    with serving(tiny_config, server, store_template, tmp_path_factory.mktemp("served")) as served:
+        yield served
 
 
 @pytest.mark.slow
@@ -328,6 +335,41 @@ def test_a_run_that_would_overlap_is_cancelled_and_says_why_and_a_signal_ends_al
     ended = {"pipeline": "KILLED", "baseline": "KILLED"}  # the split is that of the runs before
     assert status_of_each(tiny_served.folder, "endless") == ended
     assert "Traceback" not in log.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_a_folder_that_grows_between_scheduled_runs_keeps_the_roles_of_what_was_there(server, store_template, tmp_path):
+    photos, digits = tmp_path / "photos", Drawer()
+    for label in range(10):
+        digits.put(photos / "labeled" / str(label), 10, label)
+        digits.put(photos / "test" / str(label), 5, label)
+    digits.put(photos / "unlabeled", 60)
+    short = {"epochs": 2, "batch_size": 25}
+    changes = {"baseline": short, "joint": short | {"unlabeled_batch_size": 25, "ramp_start": 0, "ramp_end": 1}}
+    config = validate(config_of(photos).model_dump(mode="json") | {"name": "grown"} | changes, source="test")
+
+    with serving(config, server, store_template, tmp_path) as served:
+        client = MlflowClient(tracking_uri=f"sqlite:///{served.folder}/mlflow.db")
+
+        def splits() -> list[str]:
+            """Of the complete pipelines so far, the different ones in their order."""
+            done = [run for run in served.runs() if run.data.tags.get("complete") == "true"]
+            return list(dict.fromkeys(run.data.tags["step.split"] for run in done))
+
+        def roles(split: str) -> dict[str, str]:
+            return roles_of(Path(unquote(urlsplit(client.get_run(split).info.artifact_uri).path)))
+
+        wait_until(lambda: len(splits()) == 1, served.process, served.log)
+        digits.put(photos / "unlabeled" / "tuesday", 40)
+        shutil.copy(next((photos / "test" / "3").iterdir()), photos / "unlabeled" / "seen before.png")
+        wait_until(lambda: len(splits()) == 2, served.process, served.log)
+        before, after = (roles(split) for split in splits())
+        assert {content: after[content] for content in before} == before
+        assert sorted(after[content] for content in after.keys() - before.keys()) == ["unlabeled"] * 40
+    with api() as prefect:
+        assert all(run.auto_scheduled for run in flow_runs("grown"))
+        assert prefect.read_deployment_by_name("semisup-pipeline/grown").paused
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------------
