@@ -79,7 +79,7 @@ def _write(
     from semisup.delivery.tables import check_out
     from semisup.models import Classifier
     from semisup.pseudo_labels import LEDGER
-    from semisup.stages.files import DatasetFacts, load_model, pick_device
+    from semisup.stages.files import DatasetFacts, load_placed
 
     check_out(out, force=force)
     started = time.perf_counter()
@@ -90,7 +90,7 @@ def _write(
         check_folder(out, Sources(config, facts).root, force=force)
         ledgers = [pd.read_parquet(folder / LEDGER) for folder in found.ledgers]
         split = Split.read(found.split / "split.parquet")
-        student = load_model(found.model.folder).to(pick_device(config))
+        student = load_placed(found.model.folder, config)
         assert isinstance(student, Classifier), "a pipeline keeps one network"
         material = Material(config, facts, split, ledgers, student, found.model.temperature)
         screen.begin("review")

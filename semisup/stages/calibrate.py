@@ -31,7 +31,7 @@ from semisup.plots import certificate_walk, reliability_diagram, save_png
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.stages import StageLog
 from semisup.stages.features import looked_at
-from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json, write_json
+from semisup.stages.files import DatasetFacts, load_placed, pool_of, read_json, write_json
 from semisup.stages.teachers import name_teacher
 from semisup.training.predict import predict_views
 
@@ -121,7 +121,7 @@ def _predict(
         rng = numpy_generator(config.seed, "calibration pool")
         pool = pool[np.sort(rng.choice(len(pool), LARGEST_POOL, replace=False))]
     views, images = config.pseudo_label.test_time, pool_of(config, facts)
-    model, shown = load_model(teacher).to(pick_device(config)), images.images
+    model, shown = load_placed(teacher, config), images.images
     if views.views == 1:
         model, shown = looked_at(config, model, images, "pool", log)
     table = predict_views(

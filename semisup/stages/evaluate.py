@@ -26,7 +26,7 @@ from semisup.randomness import derive_seed, numpy_generator
 from semisup.report import build_report
 from semisup.stages import StageLog
 from semisup.stages.features import Part, looked_at
-from semisup.stages.files import DatasetFacts, images_for_test, load_model, pick_device, pool_of, read_json, write_json
+from semisup.stages.files import DatasetFacts, images_for_test, load_placed, pool_of, read_json, write_json
 from semisup.training.predict import predict_log_probabilities, predict_views
 
 MODELS = {"baseline": "baseline", "student": "joint"}
@@ -45,8 +45,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     """
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     test = images_for_test(config, split.ids("test"))
-    device = pick_device(config)
-    models = {name: load_model(inputs[stage]).to(device) for name, stage in MODELS.items()}
+    models = {name: load_placed(inputs[stage], config) for name, stage in MODELS.items()}
     metrics = _score_single_images(models, test, config, out_dir, log)
     if config.evaluate.compound:
         metrics["compound"] = _score_compound_images(models, test, config, out_dir)

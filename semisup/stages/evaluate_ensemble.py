@@ -21,7 +21,7 @@ from semisup.evaluation import (
 )
 from semisup.plots import ensemble_comparison, save_png
 from semisup.stages import StageLog
-from semisup.stages.files import images_for_test, load_model, pick_device, read_json, write_json
+from semisup.stages.files import images_for_test, load_placed, read_json, write_json
 from semisup.training.predict import predict_probabilities
 
 
@@ -29,13 +29,12 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     """Leaves `predictions.parquet`, `metrics.json`, `ensemble_comparison.png` and `timings.json`."""
     split = Split.read(inputs["split"] / "split.parquet")
     test = images_for_test(config, split.ids("test"))
-    device = pick_device(config)
-    ensemble = load_model(inputs["ensemble"]).to(device)
+    ensemble = load_placed(inputs["ensemble"], config)
     assert isinstance(ensemble, Ensemble)
     probabilities = predict_members(ensemble, test.images)
     combined = ensemble.cpu().combined(probabilities).exp()
     confidence, label = combined.max(dim=1)
-    baseline = predict_probabilities(load_model(inputs["baseline"]).to(device), test.images).max(dim=1)
+    baseline = predict_probabilities(load_placed(inputs["baseline"], config), test.images).max(dim=1)
     apart = disagreement(probabilities[ensemble.weights > 0], label).numpy()
     predictions = pd.DataFrame(
         {

@@ -226,6 +226,12 @@ def load_model(folder: Path) -> nn.Module:
     return model.eval()
 
 
+def load_placed(folder: Path, config: PipelineConfig) -> nn.Module:
+    """The network as :func:`load_model`, on the configured device and in the configured memory format."""
+    model = load_model(folder).to(pick_device(config))
+    return model.to(memory_format=torch.channels_last) if config.runtime.channels_last else model
+
+
 def _network(description: Mapping[str, Any]) -> Classifier:
     model = build_model(
         description["name"],

@@ -17,7 +17,7 @@ from semisup.pseudo_labels import LEDGER
 from semisup.pseudo_labels.ledger import Selection, build_ledger, in_order_of, write_ledger
 from semisup.pseudo_labels.ups import select
 from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, load_model, pick_device, pool_of, read_json
+from semisup.stages.files import DatasetFacts, load_placed, pool_of, read_json
 from semisup.stages.opinions import Opinions, Shards, ask
 from semisup.stages.pseudo_label_audit import audit_all, look_for_drift
 from semisup.stages.teachers import name_teacher
@@ -50,7 +50,6 @@ def run(
     Raises:
         UserError: the teacher knows other classes or other images.
     """
-    device = pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     teacher = name_teacher(config, inputs["teacher"], facts)
     calibration = read_json(inputs["calibrate"] / "calibration.json") if "calibrate" in inputs else {}
@@ -63,7 +62,7 @@ def run(
         class_shares = counts / counts.sum()
     with TemporaryDirectory(dir=out_dir) as elsewhere:
         shards = Shards((checkpoints or Path(elsewhere)) / "shards", len(indices))
-        model = load_model(inputs["teacher"]).to(device)
+        model = load_placed(inputs["teacher"], config)
         ask(model, pool, indices, shards, config=config, log=log, team=team)
         if team.rank:
             return
