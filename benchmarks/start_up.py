@@ -34,12 +34,20 @@ def measure(*, quick: bool) -> list[Figure]:
             known.append(_until_first_epoch(folder, seed=turn + 100))
             cached.append(_run(folder, seed=turn)["seconds"])
             shares.append(_share_of_records(folder, seed=turn + 200))
+    memory = []
+    if os.environ.get("SEMISUP_DATA_ROOT"):
+        peaks = [(_peak(seconds=10), _peak(seconds=30)) for _ in range(turns)]
+        memory = [
+            Figure.of("peak memory of a run on MNIST, MB", [short for short, _ in peaks], "≤ 900"),
+            Figure.of("… of three times the epochs / that", [long / short for short, long in peaks], "≤ 1.05"),
+        ]
     return [
         Figure.of("semisup --help, s", helped, "≤ 0.3"),
         Figure.of("first epoch, fresh store and no server, s", fresh, "≤ 20"),
         Figure.of("first epoch, known store and no server, s", known, "≤ 20"),
         Figure.of("a run that reuses everything, after start-up, s", cached, "≤ 2"),
         Figure.of("MLflow and Prefect / a pipeline of a minute", shares, "≤ 0.05"),
+        *memory,
     ]
 
 
@@ -67,6 +75,18 @@ def _run(folder: str, seed: int, *changes: str) -> dict[str, float]:
     done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def _peak(seconds: int) -> float:
+    """Resident megabytes of the command's process."""
+    budgets = [f"baseline.budget={seconds}s", f"joint.budget={seconds}s"]
+    command = [SEMISUP, "run", "mnist", *(part for budget in budgets for part in ("--set", budget))]
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss * 1024 / 1e6
 
 
 def _share_of_records(folder: str, seed: int) -> float:
