@@ -84,9 +84,9 @@ def predict(
         predictor = _load(model, device)
         seen = _predict_all(predictor, files, out, batch_size, top)
     for what, count in sorted(files.passed_over.items()):
-        typer.secho(f"passed over {count:,} {what}", fg="yellow", err=True)
+        typer.secho(f"passed over: {count:,} {what}", fg="yellow", err=True)
     if seen.broken:
-        warning = f"warning: {seen.broken:,} of {seen.rows:,} files have no prediction, such as {seen.a_reason}"
+        warning = f"warning: {seen.broken:,} of {seen.rows:,} files have no prediction; one of them: {seen.a_reason}"
         typer.secho(warning, fg="yellow", err=True)
     if as_json:
         typer.echo(json.dumps(_as_json(seen, predictor, out)))

@@ -24,14 +24,15 @@ def check_cluster(runtime: RuntimeConfig, steps: Sequence[Step]) -> None:
     Raises:
         UserError: it does not answer or has no workers, or what talks to it is not installed.
     """
-    if runtime.dask is None or all(step.stage != "member" for step in steps):
-        return
+    members = [step for step in steps if step.stage == "member"]
+    if runtime.dask is None or not members or any("previous" in step.upstream for step in members):
+        return  # each member of a boosting ensemble waits for the one before
     try:
         from flows import dask_members
     except ModuleNotFoundError as error:
         raise UserError(
             f"runtime.dask={runtime.dask!r} needs packages that are not installed ({error}); "
-            "pip install 'semisup[dask]', or leave the key out"
+            "pip install --constraint constraints.txt '.[dask]', or leave the key out"
         ) from None
     dask_members.check_cluster(runtime.dask)
 

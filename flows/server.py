@@ -1,6 +1,7 @@
 """A Prefect API for the length of one command."""
 
 import atexit
+import http.client
 import os
 import socket
 import subprocess
@@ -135,18 +136,20 @@ class _Starting:
 
     def _watch(self) -> None:
         deadline = time.monotonic() + SECONDS_TO_START
-        while not answers(self.url):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.process.kill()
-                self._failure = (
-                    f"Prefect's server did not start ({self._last_words()}); set PREFECT_API_URL to a running one, or "
-                    "try again"
-                )
-                break
-            time.sleep(0.1)
-        self.log.close()  # the server holds it as long as it runs
-        self.lock.release()
-        self._over.set()
+        try:
+            while not answers(self.url):
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.process.kill()
+                    self._failure = (
+                        f"Prefect's server did not start ({self._last_words()}); set PREFECT_API_URL to a running one, "
+                        "or try again"
+                    )
+                    break
+                time.sleep(0.1)
+        finally:  # others wait for the lock, and our own command for the end of this thread
+            self.log.close()  # the server holds it as long as it runs
+            self.lock.release()
+            self._over.set()
 
     def _last_words(self) -> str:
         self.log.seek(0)
@@ -168,9 +171,13 @@ def _begin(port: int, options: list[str], seconds_for_lock: float = -1) -> _Star
         if isinstance(error, Timeout):
             raise
         raise UserError(f"PREFECT_HOME={str(home)!r} cannot be used ({error.strerror}); name another folder") from None
-    log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed once the server answers
     url = f"http://{HOST}:{port}/api"
-    return _Starting(url, _launch(url, port, options, log), log, lock)
+    try:
+        log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed once the server answers
+        return _Starting(url, _launch(url, port, options, log), log, lock)
+    except BaseException:
+        lock.release()
+        raise
 
 
 def _launch(url: str, port: int, options: list[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
@@ -210,5 +217,5 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except urllib.error.HTTPError as error:
         return error.code in {401, 403}  # a server that wants a key is there; Prefect's client brings it
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
+        return False  # perhaps it does not even speak HTTP

@@ -133,7 +133,10 @@ def decide(
 
     if champion is None:
         decision = _compare(decision, other, truth, models[other], labels)
-        return replace(decision, promoted=True, model=challenger, reason=f"there is no champion yet; {decision.reason}")
+        said = decision.reason
+        if _is_better(truth, models[other], labels):
+            said = f"validation images chose the {challenger}, but on the test images {said}; use more to validate with"
+        return replace(decision, promoted=True, model=challenger, reason=f"there is no champion yet; {said}")
     then = champion.numbered_as(classes)
     common = _in_common(tested, then) if then is not None else None
     if common is None:

@@ -1,5 +1,6 @@
 """A network's forward and backward pass as compiled code (torch.compile), where the machine can make it."""
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ def compiled(model: nn.Module) -> nn.Module:
 
     Dropout draws what it would draw without: only rounding tells the two apart.
     """
+    # It looks for a CUDA toolkit, and says so on the screen of whoever has no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     wrapped = torch.compile(model, options={"fallback_random": True})
     assert isinstance(wrapped, nn.Module)
     return wrapped

@@ -420,7 +420,7 @@ def test_neither_prefect_nor_mlflow_speak_on_the_screen_of_a_run(finished_run):
         "promote",
         "semisup ",
         "there is no champion yet",
-        "warning: split.validation_per_class=5 makes 50",  # ours, and true
+        "warning: split.validation_per_class=5: there are 50",  # ours, and true
     )
     assert [line for line in finished_run.stderr.splitlines() if not line.startswith(stages)] == []
 

@@ -3,13 +3,17 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+
+from flows.server import answers
 
 SERVER_OF_OUR_OWN = """
 import sys
@@ -171,3 +175,18 @@ def test_a_server_begins_early_where_prefect_has_a_database_and_is_the_one_that_
     assert all(address.startswith("http://127.0.0.1:") for address in addresses)
     assert early[0] == []
     assert early[1] == [servers[0].pid]
+
+
+def test_a_port_that_does_not_speak_http_is_no_server():
+    """Another program may be there: it is said so, and nobody waits for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def greet() -> None:
+            caller, _ = other.accept()
+            with caller:
+                caller.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        greeter = threading.Thread(target=greet, daemon=True)
+        greeter.start()
+        assert not answers(f"http://127.0.0.1:{other.getsockname()[1]}/api")
+        greeter.join(timeout=10)

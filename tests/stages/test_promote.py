@@ -89,6 +89,13 @@ def test_without_a_champion_a_kept_baseline_is_promoted():
     assert "the baseline is better than the student" in decision.reason
 
 
+def test_a_first_champion_that_the_test_images_speak_against_is_crowned_with_that_word():
+    """Chosen by them, its test accuracy would be that of the winner of two."""
+    decision = decided(evaluated(student=BAD, baseline=GOOD))
+    assert (decision.promoted, decision.model) == (True, "student")
+    assert "validation images chose the student, but on the test images the baseline is better" in decision.reason
+
+
 def test_without_a_champion_nothing_is_counted_for_one():
     decision = decided(evaluated(student=GOOD, baseline=BAD))
     assert (decision.only_champion_right, decision.only_challenger_right) == (None, None)

@@ -20,6 +20,8 @@ LOOKED_AT = 200
 """Files, evenly spaced, that decide the proposed size and channels."""
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
 MOST_LABELED, MOST_VALIDATION = 100, 50
+BUDGETS, MOST_MINUTES = ((2_000, 1), (20_000, 2)), 5
+"""Fewer files than this → minutes of CPU time that are proposed for a training."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def write_config(found: Survey) -> str:
     """A commented config that `semisup run` takes as it is."""
     data = found.data
     smallest = min(count for _, count, _, _ in found.classes())
-    validation = min(max(smallest // 5, 1), MOST_VALIDATION)
+    validation = min(max(round(smallest / 4), 1), MOST_VALIDATION)
+    minutes = next((minutes for files, minutes in BUDGETS if len(found.own.files) < files), MOST_MINUTES)
     if found.unlabeled:
         labeled: int | str = "all"
         why = "every label that is there"
@@ -123,7 +126,7 @@ def write_config(found: Survey) -> str:
         "  dropout: 0.2",
         "baseline: &training",
         "  epochs: 30  # parts of the budget that end with a validation",
-        "  budget: 5 min  # of CPU time; more makes better models",
+        f"  budget: {minutes} min  # of CPU time, for the baseline and for the student each; more makes better models",
         "  batch_size: 32",
         "  ema_decay: 0.98",
         "  early_stopping: {monitor: loss, patience: 10}",
