@@ -55,7 +55,7 @@ def measure(*, quick: bool) -> list[Figure]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    images, ids = _images(MNIST_UNLABELED, 28), list(_Names(MNIST_UNLABELED))  # as the split has them
+    images, ids = _images(MNIST_UNLABELED, 28), _Names(MNIST_UNLABELED)[:]  # as the split has them
     ratios = []
     for name in ("small_cnn",) if quick else NETS:
         model = _model(name, 28)
@@ -147,6 +147,8 @@ class _Names(Sequence[str]):
 
     def __getitem__(self, place: int | slice) -> str | list[str]:
         if isinstance(place, int):
+            if not 0 <= place < self.count:
+                raise IndexError(place)
             return f"train/{place:05d}"
         return [f"train/{row:05d}" for row in range(*place.indices(self.count))]
 
