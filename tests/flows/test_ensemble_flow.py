@@ -87,8 +87,13 @@ def test_a_cluster_without_the_extra_for_it_is_one_line(three, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.delitem(sys.modules, "flows.dask_members", raising=False)
     monkeypatch.delattr(flows, "dask_members", raising=False)
-    with pytest.raises(UserError, match=r"^runtime.dask='tcp://a:1' needs packages .*pip install 'semisup\[dask\]'"):
+    with pytest.raises(UserError, match=r"^runtime.dask='tcp://a:1' needs packages .*pip install .* '\.\[dask\]'"):
         check_cluster(RuntimeConfig(dask="tcp://a:1"), ensemble_plan(three))
+
+
+def test_boosting_asks_for_no_cluster_for_its_members_wait_for_each_other(three):
+    chain = three.model_copy(update={"ensemble": three.ensemble.model_copy(update={"method": "boosting"})})
+    check_cluster(RuntimeConfig(dask="tcp://127.0.0.1:9"), ensemble_plan(chain))  # nobody is there
 
 
 # --- the flow ---------------------------------------------------------------------------------------------------------
