@@ -176,14 +176,15 @@ def _default_store(uri: str) -> Iterator[None]:
 
 
 def _set_default_store(uri: str) -> Iterator[None]:
-    before, environment = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+    environment = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)
-        if environment is None:
-            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        # None: it asks the environment again, into which it has always written what was set.
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        if environment is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = environment
 
 
 class _Probabilities(nn.Module):
