@@ -17,11 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 import flows  # noqa: F401 -- its settings must stand before any test file imports Prefect or MLflow
 from semisup.config import PipelineConfig
 from semisup.stages import StageLog
 
+# No test asserts how long anything takes: a first call may import what it needs.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 PROJECT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
     "name": "tiny",
