@@ -25,6 +25,7 @@ from torchvision.transforms import v2
 
 from benchmarks.output import Figure, in_turns, publish_figures
 from semisup.config import AugmentConfig, EarlyStoppingConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from semisup.data.rows import Rows
 from semisup.models import build_model
 from semisup.pseudo_labels.fixmatch import FixMatch
 from semisup.training.loop import Examples, UnlabeledTerm, train
@@ -148,13 +149,23 @@ def ours(
     term = None
     if taught:
         term = UnlabeledTerm(
-            images, FixMatch(0.5), UNLABELED, 1.0, 0, 0, mix=False, smooth=False, teacher="ema", view="same"
+            Rows(images, torch.arange(len(images))),
+            FixMatch(0.5),
+            UNLABELED,
+            1.0,
+            0,
+            0,
+            mix=False,
+            smooth=False,
+            teacher="ema",
+            view="same",
         )
     ends: list[float] = []
+    rows = Rows(images, torch.arange(len(images)))  # as the stages hand them over
     train(
         model,
         config,
-        Examples(images, labels),
+        Examples(rows, labels),
         Examples(images[:2], labels[:2]),  # an image for each of two processes
         num_classes=10,
         steps_per_epoch=steps,

@@ -121,7 +121,7 @@ class _Starting:
     lock: FileLock
 
     def __post_init__(self) -> None:
-        self._over, self._failure = threading.Event(), ""
+        self._over, self._failure = threading.Event(), "Prefect's server was not waited for to its end; try again"
         threading.Thread(target=self._watch, daemon=True).start()
 
     def wait(self) -> None:
@@ -146,6 +146,8 @@ class _Starting:
                     )
                     break
                 time.sleep(0.1)
+            else:
+                self._failure = ""
         finally:  # others wait for the lock, and our own command for the end of this thread
             self.log.close()  # the server holds it as long as it runs
             self.lock.release()
@@ -167,9 +169,9 @@ def _begin(port: int, options: list[str], seconds_for_lock: float = -1) -> _Star
     try:
         home.mkdir(parents=True, exist_ok=True)
         lock.acquire(seconds_for_lock)
+    except Timeout:  # an OSError as well
+        raise
     except OSError as error:
-        if isinstance(error, Timeout):
-            raise
         raise UserError(f"PREFECT_HOME={str(home)!r} cannot be used ({error.strerror}); name another folder") from None
     url = f"http://{HOST}:{port}/api"
     try:

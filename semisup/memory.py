@@ -3,8 +3,6 @@
 import ctypes
 from functools import cache
 
-import pyarrow as pa
-
 LARGEST_KEPT = 32 * 2**20
 """Bytes; glibc takes no larger threshold."""
 MOST_KEPT = 128 * 2**20
@@ -31,6 +29,8 @@ def give_back() -> None:
     Tables of a million rows leave hundreds of megabytes that are kept for later tables, and a limit of a container, or
     `top`, takes them for used.
     """
+    import pyarrow as pa  # who only trains, as on a machine without it, needs none
+
     pa.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries have none
     if trim is not None:

@@ -10,7 +10,7 @@ from semisup.config import AugmentConfig
 from semisup.data.augment import augment
 from semisup.data.parts import Part
 from semisup.data.randaugment import randaugment, weak
-from semisup.data.rows import Images, gather
+from semisup.data.rows import Images
 from semisup.randomness import torch_generator
 
 
@@ -92,13 +92,10 @@ class View:
         The rows change nothing about how an image looks.
         """
         if rows is None:
-            return augmented(self._at(indices), self.config, self.generator)
+            return augmented(self.images[indices], self.config, self.generator)
         if self.config.paste:  # of another image of the batch, wherever that is needed
-            return augmented(self._at(indices), self.config, self.generator)[rows]
-        return augmented(self._at(indices[rows]), self.config, self.generator, Part(len(indices), rows))
-
-    def _at(self, indices: Tensor) -> Tensor:
-        return gather(self.images, indices) if isinstance(self.images, Tensor) else self.images[indices]
+            return augmented(self.images[indices], self.config, self.generator)[rows]
+        return augmented(self.images[indices[rows]], self.config, self.generator, Part(len(indices), rows))
 
     def state(self) -> dict[str, Any]:
         """What decides every view to come, the images themselves apart."""

@@ -24,27 +24,19 @@ def predict_probabilities(
     return predict_log_probabilities(model, images, batch_size, on_batch).exp()
 
 
-@torch.inference_mode()
 def predict_features(model: Classifier, images: Images, batch_size: int = 1024) -> Tensor:
     """What the last layer gets, float32 (N, D) on the CPU, of uint8 images (N, ...), in eval mode.
 
     Where that is a map of features, (B, D, H, W), the mean over the map.
     """
-    model.eval()
-    device = next(model.parameters()).device
-    table: Tensor | None = None
-    for start in range(0, len(images), batch_size):
-        features = model.features(images[start : start + batch_size].to(device, non_blocking=True))
-        if features.dim() == 4:
-            features = features.mean(dim=(2, 3))
-        if table is None:
-            table = torch.empty(len(images), features.shape[1])
-        table[start : start + len(features)] = features
-    assert table is not None, "no images to predict"
-    return table
+
+    def pooled(batch: Tensor) -> Tensor:
+        features = model.features(batch)
+        return features.mean(dim=(2, 3)) if features.dim() == 4 else features
+
+    return _table(model, images, batch_size, pooled)
 
 
-@torch.inference_mode()
 def predict_log_probabilities(
     model: nn.Module,
     images: Images,
@@ -54,19 +46,32 @@ def predict_log_probabilities(
 ) -> Tensor:
     """Logarithms of the softmax probabilities, float32 (N, C) on the CPU, of uint8 images (N, ...), in eval mode.
 
-    They are the logits but for a constant of each image, so that a temperature may divide them. The table is allocated
-    once and filled: appending batch after batch costs quadratic time. `on_batch(done, total)` is told how many images
-    are done. `see` turns a batch on its device into what the model looks at.
+    They are the logits but for a constant of each image, so that a temperature may divide them. `on_batch(done, total)`
+    is told how many images are done. `see` turns a batch on its device into what the model looks at.
+    """
+    return _table(model, images, batch_size, lambda batch: model(see(batch)).log_softmax(dim=1), on_batch)
+
+
+@torch.inference_mode()
+def _table(
+    model: nn.Module,
+    images: Images,
+    batch_size: int,
+    answer: Callable[[Tensor], Tensor],
+    on_batch: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """A row for each image, on the CPU, of what is made of batches on the model's device.
+
+    It is allocated once and filled: appending batch after batch costs quadratic time.
     """
     model.eval()
     device = next(model.parameters()).device
     table: Tensor | None = None
     for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size].to(device, non_blocking=True)
-        predicted = model(see(batch)).log_softmax(dim=1)
+        rows = answer(images[start : start + batch_size].to(device, non_blocking=True))
         if table is None:
-            table = torch.empty(len(images), predicted.shape[1])
-        table[start : start + len(batch)] = predicted
+            table = torch.empty(len(images), rows.shape[1])
+        table[start : start + len(rows)] = rows
         if on_batch is not None:
             on_batch(min(start + batch_size, len(images)), len(images))
     assert table is not None, "no images to predict"

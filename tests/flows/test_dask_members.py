@@ -22,9 +22,10 @@ from flows.results import StageResult
 from semisup.config import RuntimeConfig
 from semisup.config_files import to_yaml
 from semisup.errors import UserError
-from semisup.stages import Silence, ensemble_plan, load_stage
+from semisup.stages import ensemble_plan
 from semisup.tracking.tracker import Tracker
 from tests.conftest import PROJECT
+from tests.flows.test_ensemble_flow import assert_bits_of_members_trained_here
 from tests.variants import changed
 
 distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
@@ -95,13 +96,7 @@ def test_members_have_the_bits_of_members_trained_in_turn_here(address, store, t
     runs = {name: tracker.get(result["stages"][name]["run_id"]) for name in MEMBERS}
     assert len({run.tags["pid"] for run in runs.values()} - {str(os.getpid())}) == 3  # a process for each
     assert all(run.complete for run in runs.values())
-    split = tracker.artifacts(result["stages"]["split"]["run_id"], tmp_path)
-    for number, name in enumerate(MEMBERS, start=1):
-        out_dir = tmp_path / name
-        out_dir.mkdir()
-        load_stage("member", number=number)(config, {"split": split}, out_dir, Silence())
-        theirs = tracker.artifacts(runs[name].id, tmp_path) / "weights.safetensors"
-        assert theirs.read_bytes() == (out_dir / "weights.safetensors").read_bytes()
+    assert_bits_of_members_trained_here(config, result, tracker, tmp_path)
 
 
 # --- how they end -----------------------------------------------------------------------------------------------------

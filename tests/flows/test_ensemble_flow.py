@@ -126,12 +126,17 @@ def test_members_trained_at_the_same_time_have_the_bits_of_members_trained_in_tu
     tracker = Tracker.existing(folder)
     runs = {name: tracker.get(result["stages"][name]["run_id"]) for name in MEMBERS}
     assert len({run.tags["pid"] for run in runs.values()}) == 2
-    split = tracker.artifacts(result["stages"]["split"]["run_id"], tmp_path)
+    assert_bits_of_members_trained_here(three, result, tracker, tmp_path)
+
+
+def assert_bits_of_members_trained_here(config, result, tracker, scratch):
+    """The members of a flow's result, against the stage called in this process, one member after the other."""
+    split = tracker.artifacts(result["stages"]["split"]["run_id"], scratch)
     for number, name in enumerate(MEMBERS, start=1):
-        out_dir = tmp_path / name
+        out_dir = scratch / name
         out_dir.mkdir()
-        load_stage("member", number=number)(three, {"split": split}, out_dir, Silence())
-        theirs = tracker.artifacts(runs[name].id, tmp_path) / "weights.safetensors"
+        load_stage("member", number=number)(config, {"split": split}, out_dir, Silence())
+        theirs = tracker.artifacts(result["stages"][name]["run_id"], scratch) / "weights.safetensors"
         assert theirs.read_bytes() == (out_dir / "weights.safetensors").read_bytes()
 
 
