@@ -1,8 +1,7 @@
 """How long a person waits before anything happens, and what the records cost, in a folder of its own on digits.
 
 Seconds on the wall, so the machine must have nothing else to do. "First epoch" is from the command's start to the first
-line of the baseline's progress, which comes with its first epoch; Prefect's server begins with the command. Peak memory
-is that of the command's process in a run on MNIST's files, if `SEMISUP_DATA_ROOT` has them.
+line of the baseline's progress, which comes with its first epoch; Prefect's server begins with the command.
 """
 
 import json
@@ -34,20 +33,12 @@ def measure(*, quick: bool) -> list[Figure]:
             known.append(_until_first_epoch(folder, seed=turn + 100))
             cached.append(_run(folder, seed=turn)["seconds"])
             shares.append(_share_of_records(folder, seed=turn + 200))
-    memory = []
-    if os.environ.get("SEMISUP_DATA_ROOT"):
-        peaks = [(_peak(seconds=10), _peak(seconds=30)) for _ in range(turns)]
-        memory = [
-            Figure.of("peak memory of a run on MNIST, MB", [short for short, _ in peaks], "≤ 900"),
-            Figure.of("… of three times the epochs / that", [long / short for short, long in peaks], "≤ 1.05"),
-        ]
     return [
         Figure.of("semisup --help, s", helped, "≤ 0.3"),
         Figure.of("first epoch, fresh store and no server, s", fresh, "≤ 20"),
         Figure.of("first epoch, known store and no server, s", known, "≤ 20"),
         Figure.of("a run that reuses everything, after start-up, s", cached, "≤ 2"),
         Figure.of("MLflow and Prefect / a pipeline of a minute", shares, "≤ 0.05"),
-        *memory,
     ]
 
 
@@ -75,18 +66,6 @@ def _run(folder: str, seed: int, *changes: str) -> dict[str, float]:
     done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
-
-
-def _peak(seconds: int) -> float:
-    """Resident megabytes of the command's process."""
-    budgets = [f"baseline.budget={seconds}s", f"joint.budget={seconds}s"]
-    command = [SEMISUP, "run", "mnist", *(part for budget in budgets for part in ("--set", budget))]
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return usage.ru_maxrss * 1024 / 1e6
 
 
 def _share_of_records(folder: str, seed: int) -> float:

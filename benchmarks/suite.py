@@ -10,7 +10,7 @@ shown and not kept.
 
 import sys
 
-from benchmarks import processes, pseudo_label_pass, start_up, step_overhead
+from benchmarks import peak_memory, processes, pseudo_label_pass, start_up, step_overhead
 from benchmarks.output import Figure, publish_figures, show_figures, worse_than_before
 
 PARTS = {
@@ -18,7 +18,9 @@ PARTS = {
     "pseudo_label_pass": pseudo_label_pass.measure,
     "processes": processes.measure,
     "start_up": start_up.measure,
+    "peak_memory": peak_memory.measure,
 }
+LONG = {"start_up", "peak_memory"}  # no part of the quick ones, unless named
 
 
 def main() -> None:
@@ -30,11 +32,12 @@ def main() -> None:
     figures: dict[str, list[Figure]] = {}
     worse: list[str] = []
     for name, measure in PARTS.items():
-        if (names and name not in names) or (quick and name == "start_up" and not names):
+        if (names and name not in names) or (quick and name in LONG and not names):
             continue
         figures[name] = measure(quick=quick)
         worse += worse_than_before(name, figures[name])
-        (show_figures if quick else publish_figures)(name, figures[name])
+        if figures[name]:
+            (show_figures if quick else publish_figures)(name, figures[name])
     missed = [figure.what for of_part in figures.values() for figure in of_part if not figure.met]
     count = sum(map(len, figures.values()))
     for found, what in ((missed, "goals missed"), (worse, "worse than every turn kept before")):

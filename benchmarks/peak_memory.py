@@ -1,0 +1,48 @@
+"""Resident memory at the peak of `semisup run mnist`, and whether it grows with the epochs.
+
+Of the command's own process; Prefect's server is another. MNIST's files are those below `SEMISUP_DATA_ROOT`; without it
+nothing is measured.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.output import Figure, publish_figures
+
+SEMISUP = str(Path(sys.executable).with_name("semisup"))
+
+
+def main() -> None:
+    """Print and save the figures; `quick` takes one turn."""
+    if figures := measure(quick="--quick" in sys.argv):
+        publish_figures("peak_memory", figures)
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    """Megabytes, and how many times as much three times the seconds of training take."""
+    if not os.environ.get("SEMISUP_DATA_ROOT"):
+        print("peak_memory: SEMISUP_DATA_ROOT does not say where MNIST's files are; not measured", file=sys.stderr)
+        return []
+    peaks = [(_peak(seconds=10), _peak(seconds=30)) for _ in range(1 if quick else 3)]
+    return [
+        Figure.of("peak memory of a run on MNIST, MB", [short for short, _ in peaks], "≤ 900"),
+        Figure.of("… of three times the epochs / that", [long / short for short, long in peaks], "≤ 1.05"),
+    ]
+
+
+def _peak(seconds: int) -> float:
+    budgets = [f"baseline.budget={seconds}s", f"joint.budget={seconds}s"]
+    command = [SEMISUP, "run", "mnist", *(part for budget in budgets for part in ("--set", budget))]
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0, (Path(folder) / "log").read_text()
+    return usage.ru_maxrss * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    main()
