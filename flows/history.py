@@ -1,7 +1,8 @@
 """What earlier pipelines left: lists of them, one of them, two side by side."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 
 from semisup.config import PipelineConfig, flatten
 from semisup.errors import UserError
-from semisup.evaluation import SIGNIFICANCE_LEVEL, mcnemar, paired_difference
+from semisup.evaluation import SIGNIFICANCE_LEVEL, mcnemar, paired_difference, renumbered
 from semisup.tracking.run import CONFIG
 from semisup.tracking.stored import StoredRun
 from semisup.tracking.tracker import ERROR, Tracker
@@ -101,14 +102,32 @@ def compare(tracker: Tracker, first: StoredRun, second: StoredRun, scratch: Path
         "first": summary(first),
         "second": summary(second),
         "config": {key: [configs[0].get(key), configs[1].get(key)] for key in keys},
-        "test": paired_test(*(_predictions(tracker, run, scratch) for run in (first, second))),
+        "test": paired_test(*(_tested(tracker, run, scratch) for run in (first, second))),
     }
 
 
-def paired_test(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any] | None:
-    """The students of two `predictions.parquet` on the same test images, or None where the images are not the same."""
-    both = first.merge(second, on="id", suffixes=("_first", "_second"), validate="one_to_one")
-    if not len(both) == len(first) == len(second) or (both["truth_first"] != both["truth_second"]).any():
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What an evaluation says of its test images."""
+
+    predictions: pd.DataFrame
+    """`predictions.parquet`: id, truth, student_label, in any order."""
+    classes: Sequence[str]
+    """The names of these labels."""
+
+
+def paired_test(first: Evaluated, second: Evaluated) -> dict[str, Any] | None:
+    """The students on the same test images, labels compared by name; None where images or their truth differ."""
+    names = list(dict.fromkeys([*first.classes, *second.classes]))
+    tables = []
+    for tested in (first, second):
+        named = {
+            column: renumbered(tested.predictions[column].to_numpy(), tested.classes, names)
+            for column in ("truth", "student_label")
+        }
+        tables.append(tested.predictions[["id"]].assign(**named))
+    both = tables[0].merge(tables[1], on="id", suffixes=("_first", "_second"), validate="one_to_one")
+    if not len(both) == len(tables[0]) == len(tables[1]) or (both["truth_first"] != both["truth_second"]).any():
         return None
     truth, ours, theirs = (both[n].to_numpy() for n in ("truth_first", "student_label_first", "student_label_second"))
     test = mcnemar(truth, ours, theirs)
@@ -133,12 +152,16 @@ def _config(tracker: Tracker, run: StoredRun, scratch: Path) -> Mapping[str, Any
         return flatten(values)
 
 
-def _predictions(tracker: Tracker, run: StoredRun, scratch: Path) -> pd.DataFrame:
+def _tested(tracker: Tracker, run: StoredRun, scratch: Path) -> Evaluated:
     evaluate = tracker.get(run.tags[f"{STEP}evaluate"])
     problem = tracker.damage(evaluate, scratch)
     if problem:
         raise UserError(f"run {run.id[:8]} cannot be compared: of its evaluation, {problem}; run its config again")
-    return pd.read_parquet(tracker.artifacts(evaluate.id, scratch) / "predictions.parquet")
+    folder = tracker.artifacts(evaluate.id, scratch)
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return Evaluated(
+        pd.read_parquet(folder / "predictions.parquet"), [row["name"] for row in metrics["student"]["per_class"]]
+    )
 
 
 def _plain(text: str) -> str:

@@ -47,6 +47,15 @@ class McNemar:
     p_value: float
 
 
+def renumbered(labels: Labels, classes: Sequence[str], now: Sequence[str]) -> NDArray[np.int64]:
+    """Labels that count `classes` as the same names count in `now`, and −1 where a name is not among those.
+
+    A class that is added to one's own images moves the numbers of those behind it; names stay.
+    """
+    place = {name: number for number, name in enumerate(now)}
+    return np.array([place.get(name, -1) for name in classes], dtype=np.int64)[labels]
+
+
 def accuracy_interval(correct: int, total: int, level: float = CONFIDENCE_LEVEL) -> Interval:
     """correct / total with its exact (Clopper–Pearson) interval, which covers the truth at least `level` of the time.
 

@@ -5,13 +5,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import numpy as np
 import pandas as pd
 
 from semisup.config import PipelineConfig
-from semisup.data.datasets import UNLABELED
 from semisup.errors import UserError
-from semisup.evaluation import SIGNIFICANCE_LEVEL, Interval, Labels, accuracy_interval, mcnemar, paired_difference
+from semisup.evaluation import (
+    SIGNIFICANCE_LEVEL,
+    Interval,
+    Labels,
+    accuracy_interval,
+    mcnemar,
+    paired_difference,
+    renumbered,
+)
 from semisup.stages import CHAMPION, StageLog
 from semisup.stages.files import read_json, write_json
 
@@ -67,15 +73,15 @@ class Champion:
         write_json(folder / CLASSES, list(self.classes))
 
     def numbered_as(self, classes: Sequence[str]) -> pd.DataFrame | None:
-        """Its predictions with the numbers of these classes, UNLABELED for one that is not among them.
+        """Its predictions with the numbers of these classes, −1 for one that is not among them.
 
         None where both have classes that the other has not: they answered different questions.
         """
         if not (set(self.classes) <= set(classes) or set(classes) <= set(self.classes)):
             return None
-        place = {name: number for number, name in enumerate(classes)}
-        now = np.array([place.get(name, UNLABELED) for name in self.classes], dtype=np.int64)
-        truth, label = (now[self.predictions[column].to_numpy()] for column in ("truth", "label"))
+        truth, label = (
+            renumbered(self.predictions[column].to_numpy(), self.classes, classes) for column in ("truth", "label")
+        )
         return self.predictions.assign(truth=truth, label=label)
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.commands import duration
-from flows.history import paired_test
+from flows.history import Evaluated, paired_test
 from semisup.config import PipelineConfig
 from semisup.config_files import to_yaml
 from semisup.tracking.tracker import Tracker
@@ -111,8 +111,8 @@ def test_a_pipeline_compared_with_itself_shows_no_difference(rerunnable, finishe
     assert (found["test"]["mcnemar_p"], found["test"]["difference"]["estimate"]) == (1.0, 0.0)
 
 
-def predictions(ids: list[str], truth: list[int], student: list[int]) -> pd.DataFrame:
-    return pd.DataFrame({"id": ids, "truth": truth, "student_label": student})
+def predictions(ids: list[str], truth: list[int], student: list[int], classes: str = "abc") -> Evaluated:
+    return Evaluated(pd.DataFrame({"id": ids, "truth": truth, "student_label": student}), list(classes))
 
 
 def test_predictions_are_paired_by_the_id_of_the_image_whatever_their_order():
@@ -121,6 +121,15 @@ def test_predictions_are_paired_by_the_id_of_the_image_whatever_their_order():
     found = paired_test(first, second)
     assert found is not None
     assert (found["only_first_right"], found["only_second_right"], found["mcnemar_p"]) == (0, 1, 1.0)
+
+
+def test_labels_are_compared_by_their_names_for_a_new_class_moves_the_numbers():
+    first = predictions(["1", "2", "3"], [0, 1, 1], [0, 1, 0], classes="ac")
+    second = predictions(["1", "2", "3"], [0, 2, 2], [0, 1, 2], classes="abc")
+    found = paired_test(first, second)
+    assert found is not None
+    assert (found["only_first_right"], found["only_second_right"]) == (1, 1)
+    assert paired_test(first, predictions(["1", "2", "3"], [0, 1, 1], [0, 1, 0], classes="ab")) is None
 
 
 @pytest.mark.parametrize(
