@@ -121,7 +121,7 @@ def write_labelstudio(
 ) -> Report:
     """The two files of :func:`export_labelstudio`, and what images are in no file of their own, into a folder."""
     report, storage = Report(), served_images(root, folder).storage
-    (folder / "labels.xml").write_text(labeling_interface(class_names), encoding="utf-8")
+    (folder / "labels.xml").write_text(labeling_interface(class_names, reasons="reason" in chosen), encoding="utf-8")
     with (folder / "tasks.json").open("w", encoding="utf-8") as file:
         for sent in images:
             row = chosen.iloc[sent.row]
@@ -141,7 +141,7 @@ def write_labelstudio(
 def labelstudio_task(path: str, row: "pd.Series[Any]") -> dict[str, Any]:
     """One task, as Label Studio imports it, of a row of :func:`semisup.delivery.chosen.choose`.
 
-    `path` is relative to the document root of :class:`Served`.
+    `path` is relative to the document root of :class:`Served`. A `reason`, why a person is asked, goes with the image.
     """
     answer: dict[str, Any] = {
         "from_name": CONTROL,
@@ -150,17 +150,21 @@ def labelstudio_task(path: str, row: "pd.Series[Any]") -> dict[str, Any]:
         "value": {"choices": [row["label"]]},
     }
     task: dict[str, Any] = {"data": {"image": f"/data/local-files/?d={quote(path)}", "id": row["id"]}}
+    if "reason" in row:
+        task["data"]["reason"] = row["reason"]
     if row["source"] != PSEUDO:
         return task | {"annotations": [{"result": [answer]}]}
     score = float(row["confidence"])
     return task | {"predictions": [{"model_version": row["teacher"], "score": score, "result": [answer]}]}
 
 
-def labeling_interface(class_names: Sequence[str]) -> str:
-    """Label Studio's interface of a project: one class for each image."""
+def labeling_interface(class_names: Sequence[str], *, reasons: bool = False) -> str:
+    """Label Studio's interface of a project: one class for each image, and why it is asked about if tasks say it."""
+    reason = '  <Text name="reason" value="$reason"/>\n' if reasons else ""
     choices = "".join(f"    <Choice value={quoteattr(name)}/>\n" for name in class_names)
     return (
         '<View>\n  <Image name="image" value="$image" maxWidth="480px"/>\n'  # classes are in sight below it
+        f"{reason}"
         f'  <Choices name="{CONTROL}" toName="image" choice="single" showInline="true">\n'
         f"{choices}  </Choices>\n</View>\n"
     )

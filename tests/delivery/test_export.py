@@ -182,6 +182,7 @@ def test_label_studio_gets_predictions_with_their_score_and_labels_as_annotation
     interface = xml.etree.ElementTree.parse(tmp_path / "ls" / "labels.xml").getroot()
     image, choices = interface.find("Image"), interface.find("Choices")
     assert [choice.get("value") for choice in choices] == list(facts.class_names)
+    assert interface.find("Text") is None  # what no task has, Label Studio would refuse them for
     assert len(tasks) == len(chosen)
     for task, row in zip(tasks, chosen.itertuples(), strict=True):
         address = urlsplit(task["data"][image.get("value").removeprefix("$")])

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import xml.etree.ElementTree
 from html.parser import HTMLParser
 from urllib.parse import parse_qs, urlsplit
 
@@ -102,6 +103,9 @@ def test_a_review_leaves_page_table_and_tasks_or_nothing(material, tmp_path, mon
     assert written.to_check == (table["section"] == CHECK).sum() <= 3
     tasks = json.loads((out / "tasks.json").read_text())
     assert [task["data"]["id"] for task in tasks] == table["id"].tolist()
+    interface = xml.etree.ElementTree.parse(out / "labels.xml").getroot()
+    shown = interface.find("Text").get("value").removeprefix("$")
+    assert [task["data"][shown] for task in tasks] == table["reason"].tolist()
     assert written.served.storage == (out / "images").resolve()
     for task in tasks:  # the digits are in no files of their own
         assert (written.served.document_root / parse_qs(urlsplit(task["data"]["image"]).query)["d"][0]).is_file()
