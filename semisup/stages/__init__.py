@@ -75,7 +75,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "pseudo_label": ("seed", "data", "pseudo_label", "runtime"),
     "joint": ("seed", "data", "model", "joint", "runtime"),
     "evaluate": tuple(PipelineConfig.model_fields),  # its report shows the whole config
-    "evaluate_ensemble": ("seed", "data", "runtime"),
+    "evaluate_ensemble": ("seed", "data", "evaluate", "runtime"),
     "promote": ("name", "promote"),
     "regression_fit": ("seed", "data", "split", "model", "train", "runtime"),
     "regression_evaluate": ("seed", "data", "runtime"),

@@ -19,15 +19,16 @@ from semisup.checks import comparison_warnings, config_warnings, pseudo_label_wa
 from semisup.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
 from semisup.config import PipelineConfig, TrainConfig
 from semisup.data.datasets import ImageSet
-from semisup.data.rows import Images, Rows
+from semisup.data.rows import Rows
 from semisup.data.split import Split
 from semisup.evaluation import accuracy_interval, compare_right, evaluate_models
-from semisup.randomness import derive_seed, numpy_generator
+from semisup.randomness import numpy_generator
 from semisup.report import build_report
 from semisup.stages import StageLog
 from semisup.stages.features import Part, looked_at
 from semisup.stages.files import DatasetFacts, images_for_test, load_placed, pool_of, read_json, write_json
-from semisup.training.predict import predict_log_probabilities, predict_views
+from semisup.stages.tested import predict_tested
+from semisup.training.predict import predict_log_probabilities
 
 MODELS = {"baseline": "baseline", "student": "joint"}
 """Name in the tables → stage that left the weights."""
@@ -93,7 +94,7 @@ def _compare_on_validation(
     right = {}
     for name, model in models.items():
         asked, shown = _looked_at(model, pool, "pool", config, log)
-        right[name] = (_predict(asked, Rows(shown, indices), config).argmax(dim=1) == truth).numpy()
+        right[name] = (predict_tested(asked, Rows(shown, indices), config).argmax(dim=1) == truth).numpy()
     return kept_model(right["baseline"], right["student"])
 
 
@@ -128,11 +129,6 @@ def _looked_at(
     return looked_at(config, model, images, part, log)
 
 
-def _predict(model: nn.Module, images: Images, config: PipelineConfig) -> Tensor:
-    """Softmax probabilities (N, C), the mean over `evaluate.test_time.views` views of each image."""
-    return predict_views(model, images, config.evaluate.test_time, seed=derive_seed(config.seed, "test views")).exp()
-
-
 def _score_single_images(
     models: Mapping[str, nn.Module], test: ImageSet, config: PipelineConfig, out_dir: Path, log: StageLog
 ) -> dict[str, Any]:
@@ -145,7 +141,7 @@ def _score_single_images(
     columns: dict[str, Any] = {"id": test.ids, "truth": truth}
     calibration = {}
     for name, model in models.items():
-        probabilities = _predict(*_looked_at(model, test, "test", config, log), config)
+        probabilities = predict_tested(*_looked_at(model, test, "test", config, log), config)
         confidence, label = (values.numpy() for values in probabilities.max(dim=1))
         columns |= {f"{name}_label": label, f"{name}_confidence": confidence}
         calibration[name] = measure(probabilities.numpy(), truth)
@@ -175,7 +171,7 @@ def _score_compound_images(
         columns |= {f"{side}_id": ids[position], f"{side}_truth": labels[position]}
     right, overlap = {}, {}
     for name, model in models.items():
-        probabilities = _predict(model, images, config).numpy()
+        probabilities = predict_tested(model, images, config).numpy()
         likeliest = two_likeliest(probabilities)
         columns |= {f"{name}_first": likeliest[:, 0], f"{name}_second": likeliest[:, 1]}
         right[name] = top2_right(probabilities, labels[pairs])

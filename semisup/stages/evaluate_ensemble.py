@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from semisup.config import PipelineConfig
 from semisup.data.split import Split
-from semisup.ensembles import Ensemble, disagreement, predict_members
+from semisup.ensembles import Ensemble, disagreement
 from semisup.evaluation import (
     CONFIDENCE_LEVEL,
     SIGNIFICANCE_LEVEL,
@@ -22,7 +23,7 @@ from semisup.evaluation import (
 from semisup.plots import ensemble_comparison, save_png
 from semisup.stages import StageLog
 from semisup.stages.files import images_for_test, load_placed, read_json, write_json
-from semisup.training.predict import predict_probabilities
+from semisup.stages.tested import predict_tested
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -31,10 +32,10 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     test = images_for_test(config, split.ids("test"))
     ensemble = load_placed(inputs["ensemble"], config)
     assert isinstance(ensemble, Ensemble)
-    probabilities = predict_members(ensemble, test.images)
+    probabilities = torch.stack([predict_tested(member, test.images, config) for member in ensemble.members])
     combined = ensemble.cpu().combined(probabilities).exp()
     confidence, label = combined.max(dim=1)
-    baseline = predict_probabilities(load_placed(inputs["baseline"], config), test.images).max(dim=1)
+    baseline = predict_tested(load_placed(inputs["baseline"], config), test.images, config).max(dim=1)
     apart = disagreement(probabilities[ensemble.weights > 0], label).numpy()
     predictions = pd.DataFrame(
         {

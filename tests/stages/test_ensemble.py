@@ -21,7 +21,8 @@ from semisup.ensembles import Ensemble
 from semisup.lineage import manifest_of, output_digest
 from semisup.randomness import derive_seed
 from semisup.stages import SECTIONS, STAGES, Silence, StageLog, ensemble_plan, independent, load_stage, plan
-from semisup.stages.files import load_model
+from semisup.stages.files import load_model, load_placed
+from semisup.training.predict import predict_views
 from tests.variants import changed
 
 MEMBERS = 3
@@ -304,6 +305,28 @@ def test_the_test_figures_are_confirmed_by_scikit_learn_and_scipy(bagged):
     assert (metrics["verdict"] == "no difference shown") == (metrics["mcnemar"]["p_value"] >= 0.05)
     right = table["ensemble_label"] == truth
     assert metrics["disagreement"]["wrong"] == pytest.approx(table.loc[~right, "disagreement"].mean(), rel=1e-5)
+
+
+def test_test_time_views_are_those_of_every_member_and_of_the_baseline(bagged, bagging_config, tmp_path):
+    views = {"views": 3, "augment": {"rotation": 20, "shift": 0.1}}
+    config = changed(bagging_config, evaluate={"test_time": views})
+    others = {other: folder for other, folder in bagged.items() if other != "evaluate_ensemble"}
+    folder = run_plan(config, tmp_path, others)["evaluate_ensemble"]
+    table = pd.read_parquet(folder / "predictions.parquet")
+    test, ensemble = load_test("digits", None, False), load_placed(bagged["ensemble"], config)
+    models = {"baseline": load_placed(bagged["baseline"], config)}
+    models |= {f"member_{k}": member for k, member in enumerate(ensemble.members, start=1)}
+    seed = derive_seed(config.seed, "test views")
+    said = {
+        name: predict_views(model, test.images, config.evaluate.test_time, seed=seed).exp()
+        for name, model in models.items()
+    }
+    for name, probabilities in said.items():
+        assert (table[f"{name}_label"] == probabilities.argmax(dim=1).numpy()).all()
+    together = torch.stack([said[f"member_{k}"] for k in range(1, MEMBERS + 1)]).mean(dim=0)
+    assert table["ensemble_confidence"].to_numpy() == pytest.approx(together.max(dim=1).values.numpy(), abs=1e-5)
+    once = pd.read_parquet(bagged["evaluate_ensemble"] / "predictions.parquet")
+    assert (table["ensemble_confidence"] != once["ensemble_confidence"]).mean() > 0.9
 
 
 @pytest.mark.parametrize("name", ["member-1", "ensemble", "evaluate_ensemble"])
