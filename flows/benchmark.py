@@ -15,6 +15,7 @@ from flows import display
 from flows.benchmark_plan import BenchmarkPlan, Job
 from flows.benchmark_report import MODELS, Row, metrics, metrics_by_labels, points, report_of
 from flows.benchmark_tables import markdown
+from flows.cluster import Cluster
 from flows.results import CPU_SECONDS, PipelineResult, StageResult
 from flows.seed_runs import run_jobs
 from flows.survey import Surveyor
@@ -36,8 +37,10 @@ FIGURES = (
 )
 
 
-def benchmark(plan: BenchmarkPlan, parallel: int) -> dict[str, Any]:
-    """Run what is missing, `parallel` processes at a time, and keep what all runs say; the report as plain JSON values.
+def benchmark(plan: BenchmarkPlan, parallel: int, cluster: Cluster | None = None) -> dict[str, Any]:
+    """Run what is missing, and keep what all runs say; the report as plain JSON values.
+
+    `parallel` processes run at a time, or as many as the cluster has room for.
 
     Raises:
         UserError: a run failed (its message names config and seed), or store or server do not answer.
@@ -49,7 +52,7 @@ def benchmark(plan: BenchmarkPlan, parallel: int) -> dict[str, Any]:
         tags["labels"] = " ".join(str(variant.labels) for variant in plan.by_labels)
         with tracker.run(f"{plan.main.name}-benchmark", tags) as run:
             run.log_config(plan.main.config)
-            rows = _rows(tracker, plan, parallel)
+            rows = _rows(tracker, plan, parallel, cluster)
             report = report_of(plan, rows)
             run.log_metrics(metrics(report))
             for point in points(report):
@@ -76,7 +79,7 @@ def _open_stores(plan: BenchmarkPlan) -> Tracker:
     return Tracker.open(plan.main.config.tracking.experiment, Path.cwd())
 
 
-def _rows(tracker: Tracker, plan: BenchmarkPlan, parallel: int) -> list[Row]:
+def _rows(tracker: Tracker, plan: BenchmarkPlan, parallel: int, cluster: Cluster | None) -> list[Row]:
     """A row for every job, in the plan's order; equal ones are run once."""
     jobs = plan.all_jobs()
     different = {_key(job): job for job in reversed(jobs)}  # of equal ones the first
@@ -94,7 +97,12 @@ def _rows(tracker: Tracker, plan: BenchmarkPlan, parallel: int) -> list[Row]:
                 missing.append(job)
             else:
                 ended(job, result)
-    if missing:
+    if missing and cluster:
+        environment = _environment()  # before the next line: Prefect reads its settings when it is imported
+        from flows.dask_seeds import run_jobs_on_dask
+
+        run_jobs_on_dask(missing, cluster, environment, ended)
+    elif missing:
         run_jobs(missing, parallel, _environment(), ended)
     return [_row(tracker, job, results) for job in plan.jobs()]
 

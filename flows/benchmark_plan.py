@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import typer
 
+from flows.cluster import Cluster
 from flows.config_names import find_config
 from flows.equal_time import overrides_for, training_seconds
 from flows.preparation import keep_prefect_off_the_screen
@@ -23,6 +24,7 @@ OURS = {
 }
 """Keys that a benchmark sets itself, and why."""
 FIXED = ("runtime.threads=1", "runtime.parallel_members=1", "promote.enabled=false")
+ON_A_CLUSTER = "runtime.dask=null"  # a run that a worker has would wait for its members, and they for a worker
 LABELS_KEY = "split.labeled_per_class"
 
 
@@ -110,8 +112,9 @@ def planned(
     overrides: Sequence[str],
     *,
     equal_time: bool = False,
+    cluster: Cluster | None = None,
 ) -> BenchmarkPlan:
-    """The plan of a command line; warnings are printed once each.
+    """The plan of a command line; warnings are printed once each. A cluster is asked whether it is there.
 
     Raises:
         UserError: there is a mistake in it, in a config or in the data, or a configured server does not answer.
@@ -124,12 +127,15 @@ def planned(
     keep_prefect_off_the_screen()
     from flows.server import check_configured_api
 
-    asked = _Asked(tuple(overrides), seeds, equal_time)
+    own = (*overrides, ON_A_CLUSTER) if cluster else tuple(overrides)
+    asked = _Asked(own, seeds, equal_time)
     main = _variant(config, asked)
     others = [_compared(name, main, asked) for name in compare]
     _check_names([main, *others])
     by_labels = [_with_labels(number, main, asked) for number in numbers]
     check_configured_api()
+    if cluster:
+        cluster.check()
     for warning in asked.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     return BenchmarkPlan(main, tuple(others), tuple(by_labels), tuple(overrides), equal_time)

@@ -39,6 +39,12 @@ def benchmark(
     ] = False,
     overrides: Overrides = None,
     parallel: Annotated[int, typer.Option(metavar="N", help="Processes at a time, of one thread each.")] = 2,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Run them on the Dask cluster of this scheduler, such as tcp://host:8786."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a config over seeds: mean and spread, student against baseline, config against config, labels saved.
@@ -49,15 +55,18 @@ def benchmark(
         if parallel < 1:
             raise UserError(f"--parallel {parallel}: at least one process has to work")
         from flows.benchmark_plan import planned
+        from flows.cluster import Cluster
 
-        plan = planned(config, compare or [], seeds, labels, overrides or [], equal_time=equal_time)
+        cluster = Cluster.of_option(dask) if dask is not None else None
+        plan = planned(config, compare or [], seeds, labels, overrides or [], equal_time=equal_time, cluster=cluster)
         from flows import display
         from flows.benchmark import benchmark as run
 
         end_orderly_on_sigterm()
+        where = f"on the cluster {dask}" if dask else f"{parallel} processes at a time"
         with display.shown() as screen:
-            screen.line(f"semisup {__version__}: benchmark of {plan.main.name}, {parallel} processes at a time")
-            report = run(plan, parallel)
+            screen.line(f"semisup {__version__}: benchmark of {plan.main.name}, {where}")
+            report = run(plan, parallel, cluster)
     if as_json:
         typer.echo(json.dumps(report))
         return

@@ -1,4 +1,4 @@
-"""Members of an ensemble on a Dask cluster: tasks of Prefect's `DaskTaskRunner`, each in a process of its own there.
+"""Tasks on a Dask cluster by Prefect's `DaskTaskRunner`, each in a process of its own there.
 
 The process is the worker's child: Dask cannot end a thread that computes, and a worker may have several of them. It
 ends when Dask gives its task up, which it does when this process is gone.
@@ -6,7 +6,7 @@ ends when Dask gives its task up, which it does when this process is gone.
 
 import multiprocessing
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect_dask.task_runners import DaskTaskRunner
 
+from flows.cluster import Cluster
 from flows.member_processes import Call, Hear, ProcessKilledError, run_in_processes
-from flows.results import StageResult
 from semisup.errors import UserError
 from semisup.tracking.store import store_uri, without_secrets
 
@@ -28,67 +28,72 @@ NOT_UNDERSTOOD = "Error during deserialization of the task graph"
 """How Dask's own message begins."""
 
 
-def check_cluster(address: str) -> None:
+def check(cluster: Cluster) -> None:
     """Make sure that a scheduler answers and has workers.
 
     Raises:
         UserError: it does not, or has none.
     """
     try:
-        with distributed.Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False) as client:
+        with distributed.Client(cluster.address, timeout=SECONDS_TO_ANSWER, set_as_default=False) as client:
             workers = client.scheduler_info(n_workers=-1)["workers"]
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"runtime.dask={address!r} cannot be used ({_first_line(error)}); start `dask scheduler` there, or leave "
-            "the key out: members are then trained in processes of this machine"
+            f"{cluster.named} cannot be used ({_first_line(error)}); start `dask scheduler` there, or leave it out: "
+            f"{cluster.what}s are then done in processes of this machine"
         ) from None
     if not workers:
-        raise UserError(f"runtime.dask={address!r} has no workers; start some: dask worker {address} --no-nanny")
+        raise UserError(f"{cluster.named} has no workers; start some: dask worker {cluster.address} --no-nanny")
 
 
-def run_on_dask(calls: Sequence[Call], address: str, hear: Hear) -> list[StageResult]:
+def run_on_dask(
+    calls: Sequence[Call], cluster: Cluster, hear: Hear, ended: Callable[[int, Any], None] = lambda *_: None
+) -> list[Any]:
     """The results of the tasks, in their order. The first failure, or the end of this process, ends the others.
+
+    `ended` is told of each result as soon as it is there, with its place.
 
     Raises:
         UserError: the cluster cannot be used, or was lost; or whatever a task raises.
     """
-    check_cluster(address)
+    check(cluster)
     topic = f"semisup-{uuid.uuid4()}"
     place = {"folder": str(Path.cwd()), "store": without_secrets(store_uri(Path.cwd())), "topic": topic}
-    with DaskTaskRunner(address=address, client_kwargs={"timeout": SECONDS_TO_ANSWER}) as runner:
+    with DaskTaskRunner(address=cluster.address, client_kwargs={"timeout": SECONDS_TO_ANSWER}) as runner:
         runner.client.subscribe_topic(topic, lambda event: hear(*event[1]))
         futures = [runner.submit(_elsewhere(call), {"call": call, **place}) for call in calls]
-        by_key = {future.wrapped_future.key: future for future in futures}
+        place_of = {future.wrapped_future.key: number for number, future in enumerate(futures)}
         try:
-            for ended in distributed.as_completed(
+            for done in distributed.as_completed(
                 [future.wrapped_future for future in futures], loop=runner.client.loop
             ):
-                by_key[ended.key].result()
+                number = place_of[done.key]
+                ended(number, futures[number].result())
         except (distributed.KilledWorker, CancelledError) as error:
             raise UserError(
-                f"runtime.dask={address!r}: a member was lost with the workers that had it ({_first_line(error)}); see "
+                f"{cluster.named}: a {cluster.what} was lost with the workers that had it ({_first_line(error)}); see "
                 "to them and run again: training goes on from its checkpoint"
             ) from None
         except RuntimeError as error:
             if NOT_UNDERSTOOD not in str(error):
                 raise
             raise UserError(
-                f"runtime.dask={address!r} does not understand the members' tasks; install the same semisup, Python "
+                f"{cluster.named} does not understand the {cluster.what}s' tasks; install the same semisup, Python "
                 "and packages for its scheduler and workers as here (constraints.txt)"
             ) from None
         return [future.result() for future in futures]
 
 
 def _elsewhere(call: Call) -> Any:
-    return member_elsewhere.with_options(name=f"{call[0].name} on Dask")
+    return elsewhere.with_options(name=f"{call[0].name} on Dask")
 
 
 # --- on a worker ------------------------------------------------------------------------------------------------------
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def member_elsewhere(*, call: Call, folder: str, store: str, topic: str) -> StageResult:
-    """Run a member's task in a child of this worker.
+def elsewhere(*, call: Call, folder: str, store: str, topic: str) -> Any:
+    """Run a task in a child of this worker.
 
     Raises:
         UserError: the worker cannot do that, or sees another folder or store than who asks; or whatever it raises.
@@ -100,8 +105,8 @@ def member_elsewhere(*, call: Call, folder: str, store: str, topic: str) -> Stag
         return run_in_processes([call], 1, partial(_tell, worker, topic), folder=Path(folder), wanted=wanted)[0]
     except ProcessKilledError:
         raise UserError(
-            f"worker {worker.address}: the process of a member was killed, perhaps for want of memory; start the "
-            "worker with fewer threads, one for each member at a time, and run again"
+            f"worker {worker.address}: the process of a task was killed, perhaps for want of memory; start the "
+            "worker with fewer threads, one for each task at a time, and run again"
         ) from None
 
 

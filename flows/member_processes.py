@@ -26,12 +26,11 @@ from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows import display
 from flows.commands import TERMINATED
-from flows.results import StageResult
 
 SECONDS_TO_END = 10.0
 """For a process that has been asked to end; then it is killed."""
 SECONDS_BETWEEN_LOOKS = 0.2
-Call = tuple["Task[..., StageResult]", Mapping[str, Any]]
+Call = tuple["Task[..., Any]", Mapping[str, Any]]
 """A task and its parameters."""
 Hear = Callable[..., None]
 """Is told (stage, what kind of news, and the news)."""
@@ -48,7 +47,7 @@ def run_in_processes(
     *,
     folder: Path | None = None,
     wanted: Callable[[], bool] = lambda: True,
-) -> list[StageResult]:
+) -> list[Any]:
     """The results of the tasks, in their order; at most so many of them run at a time, in this folder or the current.
 
     The first failure ends the others, which go on from their checkpoints another time; so does `wanted`, once it says
@@ -120,11 +119,11 @@ class _Processes(ProcessPoolTaskRunner):
         super()._stop_message_forwarding()
 
 
-def _results(runner: ProcessPoolTaskRunner, calls: Sequence[Call], processes: int) -> list[StageResult]:
+def _results(runner: ProcessPoolTaskRunner, calls: Sequence[Call], processes: int) -> list[Any]:
     """Never more tasks are handed over than there are processes: one that is asked to end shall not begin another."""
     waiting = list(enumerate(calls))
-    running: dict[PrefectFuture[StageResult], int] = {}
-    results: dict[int, StageResult] = {}
+    running: dict[PrefectFuture[Any], int] = {}
+    results: dict[int, Any] = {}
     while waiting or running:
         while waiting and len(running) < processes:
             number, (task, parameters) = waiting.pop(0)

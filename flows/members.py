@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows import display
+from flows.cluster import Cluster
 from flows.member_processes import Call, Hear, ProcessKilledError, run_in_processes
 from flows.results import StageResult
 from semisup.config import RuntimeConfig
@@ -22,19 +23,16 @@ def check_cluster(runtime: RuntimeConfig, steps: Sequence[Step]) -> None:
     """Make sure that a cluster on which some of the steps are to run is there.
 
     Raises:
-        UserError: it does not answer or has no workers, or what talks to it is not installed.
+        UserError: as in :meth:`flows.cluster.Cluster.check`.
     """
     members = [step for step in steps if step.stage == "member"]
     if runtime.dask is None or not members or any("previous" in step.upstream for step in members):
         return  # each member of a boosting ensemble waits for the one before
-    try:
-        from flows import dask_members
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"runtime.dask={runtime.dask!r} needs packages that are not installed ({error}); "
-            "pip install --constraint constraints.txt '.[dask]', or leave the key out"
-        ) from None
-    dask_members.check_cluster(runtime.dask)
+    _cluster(runtime.dask).check()
+
+
+def _cluster(address: str) -> Cluster:
+    return Cluster(address, f"runtime.dask={address!r}", "member")
 
 
 def at_once(members: int, runtime: RuntimeConfig) -> int:
@@ -50,9 +48,9 @@ def run_at_once(calls: Sequence[Call], runtime: RuntimeConfig) -> list[StageResu
     """
     with _shown(len(calls)) as hear:
         if runtime.dask:
-            from flows.dask_members import run_on_dask
+            from flows.dask_tasks import run_on_dask
 
-            return run_on_dask(calls, runtime.dask, hear)
+            return run_on_dask(calls, _cluster(runtime.dask), hear)
         try:
             return run_in_processes(calls, at_once(len(calls), runtime), hear)
         except ProcessKilledError:

@@ -9,7 +9,12 @@ from pydantic import AfterValidator, Field
 from semisup.config.base import PositiveInt, Section
 
 
-def _an_address(text: str) -> str:
+def dask_address(text: str) -> str:
+    """The text, if it is the address of a Dask scheduler.
+
+    Raises:
+        ValueError: it is not.
+    """
     if not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+", text):
         raise ValueError(f"is {text!r}; use the address of a Dask scheduler, such as tcp://host:8786")
     return text
@@ -34,7 +39,7 @@ class RuntimeConfig(Section):
     parallel_members: PositiveInt = 2
     """Members of a bagging ensemble that are trained at the same time, each in a process with one CPU thread. A process
     takes ten seconds to begin: for members that are trained in less, 1 is faster."""
-    dask: Annotated[str, AfterValidator(_an_address)] | None = None
+    dask: Annotated[str, AfterValidator(dask_address)] | None = None
     """Address of a Dask scheduler, such as `tcp://host:8786`: several members of a bagging ensemble are then trained at
     the same time by its workers, which must see the same folder and store (docs/scale.md). Unset: in processes here."""
     state: Path = Path(".semisup")

@@ -7,8 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,9 @@ from semisup.config_files import to_yaml
 from semisup.errors import UserError
 from semisup.stages import ensemble_plan
 from semisup.tracking.tracker import Tracker
-from tests.conftest import PROJECT
+from tests.flows.dask_clusters import LONG, PYTHONPATH, cluster, wait_until
 from tests.flows.test_ensemble_flow import assert_bits_of_members_trained_here
 from tests.variants import changed
-
-distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed")
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,50 +33,7 @@ pytestmark = [
     # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
-LONG = 300
-"""Seconds after which a test gives up."""
-PYTHONPATH = {"PYTHONPATH": os.pathsep.join([str(PROJECT), str(Path(__file__).parent)])}
-"""Where other processes find the tasks below."""
 MEMBERS = ("member-1", "member-2", "member-3")
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LONG
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
-@contextmanager
-def cluster(folder: Path, *options: str) -> Iterator[tuple[str, list["subprocess.Popen[bytes]"]]]:
-    """(the scheduler's address, the processes of two workers)."""
-    file = folder / "scheduler.json"
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def start(*command: str) -> None:
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "dask", *command, "--no-dashboard", "--scheduler-file", str(file)],
-                cwd=folder,
-                env=os.environ | PYTHONPATH,
-                stderr=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )
-        )
-
-    try:
-        start("scheduler", "--host", "127.0.0.1", "--port", "0")
-        wait_until(file.exists)
-        for _ in range(2):
-            start("worker", "--nthreads", "1", *options)
-        address = json.loads(file.read_text(encoding="utf-8"))["address"]
-        with distributed.Client(address, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=LONG)
-        yield address, processes[1:]
-    finally:
-        for process in reversed(processes):
-            process.kill()  # asked to end, a worker of Dask's now and then waits for ever
-            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +160,7 @@ def test_ctrl_c_ends_the_members_and_leaves_all_runs_killed(address, store, tiny
 
 def test_an_address_where_no_scheduler_is_is_one_line(tiny_config):
     config = changed(tiny_config, ensemble={"members": 2}, runtime={"dask": "tcp://127.0.0.1:9"})
-    with pytest.raises(UserError, match=r"^runtime.dask='tcp://127.0.0.1:9' cannot be used .*leave the key out"):
+    with pytest.raises(UserError, match=r"^runtime.dask='tcp://127.0.0.1:9' cannot be used .*leave it out"):
         check_cluster(config.runtime, ensemble_plan(config))
 
 

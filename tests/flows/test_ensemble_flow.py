@@ -85,8 +85,8 @@ def test_members_are_kept_when_their_number_or_combination_changes_and_not_when_
 
 def test_a_cluster_without_the_extra_for_it_is_one_line(three, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "flows.dask_members", raising=False)
-    monkeypatch.delattr(flows, "dask_members", raising=False)
+    monkeypatch.delitem(sys.modules, "flows.dask_tasks", raising=False)
+    monkeypatch.delattr(flows, "dask_tasks", raising=False)
     with pytest.raises(UserError, match=r"^runtime.dask='tcp://a:1' needs packages .*pip install .* '\.\[dask\]'"):
         check_cluster(RuntimeConfig(dask="tcp://a:1"), ensemble_plan(three))
 
