@@ -36,9 +36,10 @@ from semisup.comparison import paired_over_seeds, spread
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.data.datasets import UNLABELED
+from semisup.data.geometry import upright
 from semisup.data.split import Split
 from semisup.stages import Silence, split
-from semisup.stages.files import images_for_test, pool_of, training_images
+from semisup.stages.files import images_for_test, pool_of
 
 PEER_IMAGES = 10_000
 """Unlabelled images that the peers get: with all of them an SVC trained anew in every round would take hours."""
@@ -164,7 +165,9 @@ def _run_peer(make: Callable[[], Any], config: PipelineConfig, seed: int) -> tup
 
 
 def _flat(config: PipelineConfig, images: Tensor) -> NDArray[np.float32]:
-    flat: NDArray[np.float32] = (training_images(config, images)[:].flatten(1).float() / 255).numpy()
+    if config.model.deskew:
+        images = torch.cat([upright(part) for part in images.split(4096)])
+    flat: NDArray[np.float32] = (images.flatten(1).float() / 255).numpy()
     return flat
 
 

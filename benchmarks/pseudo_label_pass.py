@@ -67,8 +67,11 @@ def measure(*, quick: bool) -> list[Figure]:
             ledgers.append(ledger / whole)
             return whole
 
+        def bare(model: nn.Module = model) -> float:
+            return _bare(model, images)
+
         turns = 3 if quick or name == "seed_cnn" else 7
-        times = in_turns({"bare": lambda model=model: _bare(model, images), "ours": ours}, turns)
+        times = in_turns({"bare": bare, "ours": ours}, turns)
         ratios += [
             Figure.ratio(f"throughput of the pass / bare forward, {name}", times["bare"], times["ours"], "≥ 0.97"),
             Figure.of(f"selection and ledger / all of it, {name}", ledgers[1:], "≤ 0.02"),
@@ -134,11 +137,11 @@ def _ours(model: nn.Module, images: Tensor, ids: Sequence[str]) -> tuple[float, 
 class _Names(Sequence[str]):
     """Ids that are made when they are asked for: ten million of them would be most of the memory."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, total: int) -> None:
+        self.total = total
 
     def __len__(self) -> int:
-        return self.count
+        return self.total
 
     @overload
     def __getitem__(self, place: int) -> str: ...
@@ -148,10 +151,10 @@ class _Names(Sequence[str]):
 
     def __getitem__(self, place: int | slice) -> str | list[str]:
         if isinstance(place, int):
-            if not 0 <= place < self.count:
+            if not 0 <= place < self.total:
                 raise IndexError(place)
             return f"train/{place:05d}"
-        return [f"train/{row:05d}" for row in range(*place.indices(self.count))]
+        return [f"train/{row:05d}" for row in range(*place.indices(self.total))]
 
 
 if __name__ == "__main__":

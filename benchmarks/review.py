@@ -31,6 +31,7 @@ from semisup.data.growing import contents_of
 from semisup.data.rows import Rows
 from semisup.data.split import Split
 from semisup.delivery.candidates import Material, to_label
+from semisup.models import Classifier
 from semisup.pseudo_labels import LEDGER
 from semisup.randomness import numpy_generator
 from semisup.stages import Silence, load_stage, plan
@@ -130,12 +131,14 @@ def measure_seed(setting: str, seed: int, methods: list[str], root: Path | None)
         unlabeled = split.indices("unlabeled").numpy()
         rng = numpy_generator(seed, "random review")
         held = rng.permutation(unlabeled)[: HELD[setting]]
+        student = load_model(folders["joint"])
+        assert isinstance(student, Classifier)
         material = Material(
             config,
             DatasetFacts.read(folders["split"]),
             split,
             [pd.read_parquet(folders["pseudo_label"] / LEDGER)],
-            load_model(folders["joint"]),
+            student,
             None,
         )
         asked = {"random": rng.permutation(np.setdiff1d(unlabeled, held))[:BUDGET]}
@@ -187,7 +190,8 @@ def predicted(material: Material, indices: np.ndarray) -> np.ndarray:
     """The first student's labels of some images."""
     with torch.inference_mode():
         images = pool_of(material.config).images[torch.from_numpy(indices.astype(np.int64))]
-        return material.student(images).argmax(dim=1).numpy()
+        labels: np.ndarray = material.student(images).argmax(dim=1).numpy()
+    return labels
 
 
 def row_of(
@@ -216,7 +220,8 @@ def summaries(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for what in ("held", "test"):
                 line[what] = f"{100 * statistics.mean(row[what] for row in own):.2f}"
                 if asked not in {"none", "random"} and len(own) > 1:
-                    paired = paired_over_seeds(*([100 * r[what] for r in way] for way in (random, own)))
+                    before, after = ([100 * r[what] for r in way] for way in (random, own))
+                    paired = paired_over_seeds(before, after)
                     line[f"{what} − random"] = f"{paired.mean:+.2f} ({paired.low:+.2f} … {paired.high:+.2f})"
             lines.append(line)
     return lines

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from benchmarks.studies.study import Study
 from benchmarks.studies.workbench import DIGITS, MNIST, Bench, Figures, Setup, accuracy, fit
 from semisup.compound import draw_pairs, superpose, top2_right
@@ -43,7 +45,8 @@ def _compound(setup: Setup, changes: Mapping[str, Any]) -> Figures:
     trained, held = fit(setup, changes), setup.examples("held")
     labels = held.labels.numpy()
     pairs = draw_pairs(labels, numpy_generator(setup.seed, "study compound"))
-    images = superpose(held.images[pairs[:, 0]], held.images[pairs[:, 1]])
+    first, second = (held.images[torch.from_numpy(rows)] for rows in pairs.T)
+    images = superpose(first, second)
     right = top2_right(predict_probabilities(trained.model, images).numpy(), labels[pairs])
     single = accuracy(setup, trained)
     return {"compound": 100 * float(right.mean()), "single": single["accuracy"], "CPU s": single["CPU s"]}
