@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -124,6 +124,17 @@ def bars(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
     )
+
+
+@contextmanager
+def looking(what: str) -> Iterator[Callable[[], None]]:
+    """On a terminal a moving line until the block ends, or what it yields is called; elsewhere nothing."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    with console.status(Text(what, "dim")) as status:
+        yield status.stop
 
 
 _current: Display = Hidden()

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from flows.config_names import find_config
+from flows.display import looking
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.errors import UserError
@@ -34,30 +35,34 @@ def prepare(
     Raises:
         UserError: there is a mistake in config or data, or a store or server does not answer.
     """
-    pin_code_versions()
-    config = load_config(find_config(name), overrides)
-    if not only_looks:
-        keep_prefect_off_the_screen()
-        from flows.server import begin_prefect_api, check_configured_api
+    with looking(f"{name}: looking at config and data") as look_away:
+        pin_code_versions()
+        config = load_config(find_config(name), overrides)
+        if not only_looks:
+            keep_prefect_off_the_screen()
+            from flows.server import begin_prefect_api, check_configured_api
 
-        check_configured_api()
-        if own_server:
-            begin_prefect_api()
-    from semisup.stages.preflight import check
-    from semisup.tracking.tracker import Tracker
+            check_configured_api()
+            if own_server:
+                begin_prefect_api()
+        from semisup.stages.preflight import check
+        from semisup.tracking.tracker import Tracker
 
-    with decoding_line() as say:
-        checked = check(config, say)
+        with decoding_line(before=look_away) as say:
+            checked = check(config, say)
+        if not only_looks:
+            Tracker.open(config.tracking.experiment, Path.cwd())
     for warning in checked.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
-    if not only_looks:
-        Tracker.open(config.tracking.experiment, Path.cwd())
     return config, checked.digests
 
 
 @contextmanager
-def decoding_line() -> "Iterator[Progress]":
-    """Says how far the decoding of images is, on stderr, where there is any to do that takes more than a moment."""
+def decoding_line(before: Callable[[], None] = lambda: None) -> "Iterator[Progress]":
+    """Says how far the decoding of images is, on stderr, where there is any to do that takes more than a moment.
+
+    `before` is called before the first word.
+    """
     from flows.display import shown
 
     with ExitStack() as stack:
@@ -66,6 +71,7 @@ def decoding_line() -> "Iterator[Progress]":
         def say(done: int, total: int, note: str) -> None:
             nonlocal screen
             if screen is None:
+                before()
                 screen = stack.enter_context(shown())
                 screen.begin("images")
             screen.progress(done, total, note)

@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 
 import pytest
 from rich.console import Console
@@ -149,3 +150,15 @@ def test_on_a_terminal_bars_are_shown_on_stderr_and_gone_after_an_error(capsys, 
     assert out == ""
     assert "half" in err
     assert err.count("\x1b[?25l") == err.count("\x1b[?25h")  # a cursor that was hidden is shown again
+
+
+def test_what_is_looked_at_stands_on_a_terminal_until_it_is_done_and_nowhere_else(capsys, monkeypatch):
+    with display.looking("digits"):
+        pass
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    with display.looking("[digits]") as look_away:
+        look_away()
+        assert "[digits]" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+        sys.stderr.write("after\n")
+    assert capsys.readouterr().err == "after\n"
