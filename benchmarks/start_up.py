@@ -6,13 +6,18 @@ line of the baseline's progress, which comes with its first epoch; Prefect's ser
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks.output import Figure, publish_figures
+from flows.server import answers
 
 SEMISUP = str(Path(sys.executable).with_name("semisup"))
 
@@ -26,17 +31,20 @@ def measure(*, quick: bool) -> list[Figure]:
     """Help, the first epoch in a fresh store and in a known one, a run that reuses everything, and the records."""
     turns = 1 if quick else 3
     helped = [_seconds([SEMISUP, "--help"]) for _ in range(5 * turns + 1)][1:]
-    fresh, known, cached, shares = [], [], [], []
+    fresh, known, served, cached, shares = [], [], [], [], []
     for turn in range(turns):
         with tempfile.TemporaryDirectory() as folder:
             fresh.append(_until_first_epoch(folder, seed=turn))
             known.append(_until_first_epoch(folder, seed=turn + 100))
+            with _server() as url:
+                served.append(_until_first_epoch(folder, seed=turn + 300, PREFECT_API_URL=url))
             cached.append(_run(folder, seed=turn)["seconds"])
             shares.append(_share_of_records(folder, seed=turn + 200))
     return [
         Figure.of("semisup --help, s", helped, "≤ 0.3"),
         Figure.of("first epoch, fresh store and no server, s", fresh, "≤ 20"),
         Figure.of("first epoch, known store and no server, s", known, "≤ 20"),
+        Figure.of("first epoch, known store and a server that runs, s", served, "≤ 8"),
         Figure.of("a run that reuses everything, after start-up, s", cached, "≤ 2"),
         Figure.of("MLflow and Prefect / a pipeline of a minute", shares, "≤ 0.05"),
     ]
@@ -48,11 +56,29 @@ def _seconds(command: list[str]) -> float:
     return time.perf_counter() - started
 
 
-def _until_first_epoch(folder: str, seed: int) -> float:
+@contextmanager
+def _server() -> Iterator[str]:
+    """The address of a Prefect server that runs until the block ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    command = [str(Path(sys.executable).with_name("prefect")), "server", "start", "--port", str(port), "--no-ui"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while not answers(url):
+                time.sleep(0.2)
+            yield url
+        finally:
+            process.terminate()
+
+
+def _until_first_epoch(folder: str, seed: int, **environment: str) -> float:
     """The run goes on to its end: a run that is cut off would leave work for the next."""
     started = time.perf_counter()
     command = [SEMISUP, "run", "digits", "--set", f"seed={seed}"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=folder, env=os.environ | environment, **pipes) as process:
         assert process.stdout is not None
         seconds = next(time.perf_counter() - started for line in process.stdout if line.startswith("baseline: 1/"))
         process.stdout.read()

@@ -14,7 +14,7 @@ import time
 import tokenize
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -135,7 +135,7 @@ def effective_config(config: PipelineConfig, sections: tuple[str, ...]) -> dict[
     }
 
 
-@lru_cache
+@cache
 def code_version(stage: str, package: Path = PACKAGE) -> str:
     """16 hexadecimal digits over the source of a stage's module and of all modules of this package that it imports.
 
@@ -155,6 +155,7 @@ def pin_code_versions() -> None:
         code_version(path.stem)
 
 
+@cache  # of every stage's modules most are the others' too
 def canonical_source(source: str) -> str:
     """Python source without comments, docstrings and blank lines.
 
@@ -252,17 +253,22 @@ def _imported_by(module: str, package: Path, views: tuple[str, ...]) -> set[str]
         if name in found or uncounted or name in views or name.rpartition(".")[0] in views:
             continue
         found.add(name)
-        tree = _parse(_path(name, package).read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                candidates = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{name} imports relatively; write the whole name"
-                candidates = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-            else:
-                continue
-            waiting += [c for c in candidates if c.split(".")[0] == "semisup" and _path(c, package).exists()]
+        candidates = _imports(_path(name, package).read_text(encoding="utf-8"))
+        waiting += [candidate for candidate in candidates if _path(candidate, package).exists()]
     return found
+
+
+@cache
+def _imports(source: str) -> tuple[str, ...]:
+    """What of this package a source imports: modules, and names that may be modules."""
+    names: list[str] = []
+    for node in ast.walk(_parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"a relative import of {node.module!r}; write the whole name"
+            names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(name for name in names if name.split(".")[0] == "semisup")
 
 
 def _parse(source: str) -> ast.Module:

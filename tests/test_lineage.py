@@ -93,6 +93,7 @@ def fingerprints(**sections: object) -> dict[str, str]:
         ({"baseline": {"epochs": 99}}, {"baseline", "member", "evaluate"}),
         ({"ensemble": {"method": "boosting"}}, {"member", "ensemble", "evaluate"}),
         ({"evaluate": {"compound": True}}, {"evaluate"}),
+        ({"evaluate": {"test_time": {"views": 2}}}, {"evaluate", "evaluate_ensemble"}),
         ({"pseudo_label": {"threshold": 0.7}}, {"calibrate", "pseudo_label", "evaluate"}),
         ({"joint": {"alpha_final": 0.5}}, {"joint", "evaluate"}),
         ({"data": {"name": "mnist"}}, set(STAGES) - {"promote"}),

@@ -82,7 +82,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 }
 """Which parts of the config each stage looks at: its parameters."""
 
-UNREAD: dict[str, tuple[str, ...]] = {"member": ("ensemble.members", "ensemble.combine")}
+UNREAD: dict[str, tuple[str, ...]] = {
+    "member": ("ensemble.members", "ensemble.combine"),
+    "evaluate_ensemble": ("evaluate.compound",),
+}
 """Keys in these parts that a stage does not look at all the same: an ensemble that grows keeps the members it has."""
 
 
