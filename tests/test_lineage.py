@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import semisup
+from flows.steps import lineage_for
 from semisup.config import PipelineConfig
 from semisup.lineage import (
     MANIFEST,
@@ -24,10 +25,12 @@ from semisup.lineage import (
     manifest_of,
     output_digest,
 )
-from semisup.stages import SECTIONS, STAGES
+from semisup.stages import SECTIONS, STAGES, Step
+from semisup.stages.preflight import DataDigests
 
 PACKAGE = Path(semisup.__file__).parent
 TRAINED = ("baseline", "joint")
+VIEWS = {"views": 2, "augment": {"shift": 0.1}}
 LINEAGE = Lineage("joint", "c0de", {"seed": 1, "joint.epochs": 5}, {"split": "aa", "pseudo_label": "bb"}, "dd")
 
 
@@ -79,7 +82,8 @@ def test_a_fingerprint_is_the_same_in_another_process():
 
 def fingerprints(**sections: object) -> dict[str, str]:
     config = PipelineConfig.model_validate(sections)
-    return {stage: lineage_of(stage, config, SECTIONS[stage], {}, "dd").fingerprint for stage in STAGES}
+    digests = DataDigests("dd", "dd")
+    return {stage: lineage_for(Step(stage, stage, {}), config, {}, digests).fingerprint for stage in STAGES}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +97,7 @@ def fingerprints(**sections: object) -> dict[str, str]:
         ({"baseline": {"epochs": 99}}, {"baseline", "member", "evaluate"}),
         ({"ensemble": {"method": "boosting"}}, {"member", "ensemble", "evaluate"}),
         ({"evaluate": {"compound": True}}, {"evaluate"}),
-        ({"evaluate": {"test_time": {"views": 2}}}, {"evaluate", "evaluate_ensemble"}),
+        ({"evaluate": {"test_time": VIEWS}}, {"evaluate", "evaluate_ensemble"}),
         ({"pseudo_label": {"threshold": 0.7}}, {"calibrate", "pseudo_label", "evaluate"}),
         ({"joint": {"alpha_final": 0.5}}, {"joint", "evaluate"}),
         ({"data": {"name": "mnist"}}, set(STAGES) - {"promote"}),
