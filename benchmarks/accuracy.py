@@ -89,7 +89,10 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, help="folder of the data files")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 … n-1")
     parser.add_argument(
-        "--peers", choices=("too", "only", "none"), default="too", help="scikit-learn: only it adds to the lines kept"
+        "--peers",
+        choices=("with", "only", "without"),
+        default="with",
+        help="scikit-learn; `only` adds it to lines kept",
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.settings) - set(names):
@@ -102,7 +105,7 @@ def main() -> None:
                 row = kept[0] if kept else {"setting": setting.name, "goal": f"{setting.goal:.1f}"}
             else:
                 row = measure(setting, arguments.seeds, root)
-            if arguments.peers != "none":
+            if arguments.peers != "without":
                 row |= measure_peers(setting, arguments.seeds, root)
             others = kept_rows("accuracy", "setting", [other.name for other in SETTINGS if other is not setting])
             rows = sorted([*others, row], key=lambda row: names.index(row["setting"]))
@@ -140,7 +143,7 @@ PEERS: Mapping[str, Callable[[], Any]] = {
 
 def measure_peers(setting: Setting, seeds: int, root: Path | None) -> Row:
     """What scikit-learn's classifiers add to that line."""
-    row: Row = {}
+    row: Row = {"seeds of scikit-learn": seeds}
     for name, peer in PEERS.items():
         row |= _peer_columns(name, [_run_peer(peer, setting.ours(root), seed) for seed in range(seeds)])
     return row

@@ -67,6 +67,7 @@ def _server() -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             while not answers(url):
+                assert process.poll() is None, "Prefect's server did not start"
                 time.sleep(0.2)
             yield url
         finally:

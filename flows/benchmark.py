@@ -98,10 +98,9 @@ def _rows(tracker: Tracker, plan: BenchmarkPlan, parallel: int, cluster: Cluster
             else:
                 ended(job, result)
     if missing and cluster:
-        environment = _environment()  # before the next line: Prefect reads its settings when it is imported
         from flows.dask_seeds import run_jobs_on_dask
 
-        run_jobs_on_dask(missing, cluster, environment, ended)
+        run_jobs_on_dask(missing, cluster, _environment(), ended)
     elif missing:
         run_jobs(missing, parallel, _environment(), ended)
     return [_row(tracker, job, results) for job in plan.jobs()]

@@ -1,6 +1,6 @@
 """What a benchmark has to run, known to be possible before anything is started or written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import typer
@@ -19,7 +19,7 @@ from semisup.stages.preflight import DataDigests, check
 OURS = {
     "seed": "--seeds says how many",
     "runtime.threads": "every run has one thread",
-    "runtime.parallel_members": "--parallel says how many processes work at a time",
+    "runtime.parallel_members": "it is runs that work at the same time, not the members of one",
     "promote.enabled": "the best of several seeds on the test images is no champion",
 }
 """Keys that a benchmark sets itself, and why."""
@@ -122,11 +122,14 @@ def planned(
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: at least one seed is needed; 5 is a good number")
     numbers = _numbers(labels) if labels is not None else []
-    _check_overrides(overrides, ours=[*OURS, *([LABELS_KEY] if numbers else [])])
+    ours = {**OURS, **({LABELS_KEY: "--labels says how many"} if numbers else {})}
+    _check_overrides(overrides, ours | ({"runtime.dask": "--dask says where"} if cluster else {}))
     pin_code_versions()
     keep_prefect_off_the_screen()
     from flows.server import check_configured_api
 
+    if cluster:
+        cluster.check()  # before data is looked at, which can take minutes
     own = (*overrides, ON_A_CLUSTER) if cluster else tuple(overrides)
     asked = _Asked(own, seeds, equal_time)
     main = _variant(config, asked)
@@ -134,8 +137,6 @@ def planned(
     _check_names([main, *others])
     by_labels = [_with_labels(number, main, asked) for number in numbers]
     check_configured_api()
-    if cluster:
-        cluster.check()
     for warning in asked.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     return BenchmarkPlan(main, tuple(others), tuple(by_labels), tuple(overrides), equal_time)
@@ -206,12 +207,11 @@ def _numbers(labels: str) -> list[int]:
         raise UserError(f"--labels {labels!r}: write whole numbers with commas, such as 50,100,500") from None
 
 
-def _check_overrides(overrides: Sequence[str], ours: Sequence[str]) -> None:
+def _check_overrides(overrides: Sequence[str], ours: Mapping[str, str]) -> None:
     for override in overrides:
         key = override.partition("=")[0].strip()
         if key in ours:
-            reason = OURS.get(key, "--labels says how many")
-            raise UserError(f"--set {override}: a benchmark sets {key!r} itself ({reason}); leave it out")
+            raise UserError(f"--set {override}: a benchmark sets {key!r} itself ({ours[key]}); leave it out")
 
 
 def _check_names(variants: Sequence[Variant]) -> None:

@@ -27,7 +27,6 @@ from flows.commands import (
     ConfigName,
     Overrides,
     duration,
-    end_orderly_on_sigterm,
     print_page,
     print_table,
     user_mistakes_in_one_line,
@@ -87,7 +86,6 @@ def run(
         from flows.reaper import marked
         from flows.server import ensure_prefect_api
 
-        end_orderly_on_sigterm()
         with display.shown() as screen:
             screen.line(f"semisup {__version__}: {resolved.name}, seed {resolved.seed}; starting Prefect")
             ensure_prefect_api()

@@ -18,6 +18,8 @@ from flows.commands import (
 from semisup import __version__
 from semisup.errors import UserError
 
+PARALLEL = 2
+
 
 def benchmark(
     config: ConfigName,
@@ -38,7 +40,9 @@ def benchmark(
         ),
     ] = False,
     overrides: Overrides = None,
-    parallel: Annotated[int, typer.Option(metavar="N", help="Processes at a time, of one thread each.")] = 2,
+    parallel: Annotated[
+        int | None, typer.Option(metavar="N", help=f"Processes at a time, of one thread each; unset: {PARALLEL}.")
+    ] = None,
     dask: Annotated[
         str | None,
         typer.Option(
@@ -52,21 +56,31 @@ def benchmark(
     Runs that are in the store already are read, not repeated; after an interruption, the same command goes on.
     """
     with user_mistakes_in_one_line():
-        if parallel < 1:
+        if parallel is not None and parallel < 1:
             raise UserError(f"--parallel {parallel}: at least one process has to work")
+        if parallel is not None and dask is not None:
+            raise UserError(
+                f"--parallel {parallel}: with --dask, the workers' threads say how many runs work at a time; "
+                "leave it out"
+            )
         from flows.benchmark_plan import planned
         from flows.cluster import Cluster
+        from flows.display import looking
 
+        end_orderly_on_sigterm()
         cluster = Cluster.of_option(dask) if dask is not None else None
-        plan = planned(config, compare or [], seeds, labels, overrides or [], equal_time=equal_time, cluster=cluster)
+        with looking(f"{config}: looking at configs and data"):
+            plan = planned(
+                config, compare or [], seeds, labels, overrides or [], equal_time=equal_time, cluster=cluster
+            )
         from flows import display
         from flows.benchmark import benchmark as run
 
-        end_orderly_on_sigterm()
-        where = f"on the cluster {dask}" if dask else f"{parallel} processes at a time"
+        at_once = parallel or PARALLEL
+        where = f"on the cluster {dask}" if dask else f"{at_once} processes at a time"
         with display.shown() as screen:
             screen.line(f"semisup {__version__}: benchmark of {plan.main.name}, {where}")
-            report = run(plan, parallel, cluster)
+            report = run(plan, at_once, cluster)
     if as_json:
         typer.echo(json.dumps(report))
         return

@@ -10,7 +10,6 @@ from flows.commands import (
     ConfigName,
     Overrides,
     duration,
-    end_orderly_on_sigterm,
     print_page,
     print_table,
     user_mistakes_in_one_line,
@@ -42,7 +41,6 @@ def ensemble(
         from flows.reaper import marked
         from flows.server import ensure_prefect_api
 
-        end_orderly_on_sigterm()
         with display.shown() as screen:
             screen.line(f"semisup {__version__}: ensemble of {resolved.name}, seed {resolved.seed}; starting Prefect")
             ensure_prefect_api()

@@ -115,9 +115,11 @@ def _print_comparison(found: Mapping[str, Any]) -> None:
     if test is None:
         typer.echo("The students were tested on other images; their figures cannot be paired.")
         return
+    every = all(test["test_images"] == images for images in test["test_images_of_each"])
+    which = "the same" if every else "those that both had of their"
     low, high = test["difference"]["low"], test["difference"]["high"]
     typer.echo(
-        f"Students on the same {test['test_images']:,} test images: second − first "
+        f"Students on {which} {test['test_images']:,} test images: second − first "
         f"{test['difference']['estimate']:+.2%} (95 % interval {low:+.2%} … {high:+.2%}); right only in the first "
         f"{test['only_first_right']}, only in the second {test['only_second_right']}; "
         f"McNemar p = {test['mcnemar_p']:.3g}: {test['verdict']}"

@@ -13,7 +13,6 @@ from flows.commands import (
     Overrides,
     TimeZone,
     end,
-    end_orderly_on_sigterm,
     user_mistakes_in_one_line,
 )
 
@@ -57,7 +56,6 @@ def serve(
         schedule = cron_schedule(cron, timezone) if cron is not None else None
         check_port(port)
         resolved, _ = prepare(config, overrides or [])
-        end_orderly_on_sigterm()
         typer.echo("starting Prefect")
         ensure_prefect_api(port)
         # A run that was killed would hold its pipeline's only slot, and all that come after it would be cancelled.

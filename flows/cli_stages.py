@@ -12,7 +12,6 @@ from flows.commands import (
     ConfigName,
     Overrides,
     duration,
-    end_orderly_on_sigterm,
     print_table,
     user_mistakes_in_one_line,
 )
@@ -47,7 +46,6 @@ def stage(
         from flows.single import stage as flow
 
         look_up(resolved, digests, name, named)
-        end_orderly_on_sigterm()
         with display.shown():
             ensure_prefect_api()
             with marked():
@@ -91,7 +89,6 @@ def reap(config: ConfigName, overrides: Overrides = None) -> None:
         from flows.reaper import marked, reaper
         from flows.server import ensure_prefect_api
 
-        end_orderly_on_sigterm()
         ensure_prefect_api()
         with marked():
             closed = reaper(resolved)

@@ -1,16 +1,17 @@
 """The runs of a benchmark on a Dask cluster: each is a `semisup run` that a worker begins."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows import display
 from flows.benchmark_plan import Job
 from flows.cluster import Cluster
 from flows.dask_tasks import run_on_dask
-from flows.seed_runs import run_jobs
+from flows.seed_runs import SECONDS_TO_END, run_jobs
+from semisup.data.datasets import ROOT_VARIABLE
 
 
 def run_jobs_on_dask(
@@ -24,15 +25,17 @@ def run_jobs_on_dask(
     Raises:
         UserError: a run failed (the message names it), or the cluster cannot be used or was lost.
     """
-    calls = [(seed_run.with_options(name=job.words), {"job": job, "environment": environment}) for job in jobs]
-    run_on_dask(calls, cluster, _hear, lambda number, result: ended(jobs[number], result))
-
-
-def _hear(stage: str, kind: str, *said: Any) -> None:
-    """Runs print nothing but their result; a warning of a worker's process is passed on."""
-    if kind == "line":
-        text, warning = said
-        display.current().line(f"{stage}: {text}" if stage else text, warning=warning)
+    told = dict(environment)
+    if root := os.environ.get(ROOT_VARIABLE):
+        told[ROOT_VARIABLE] = root
+    calls = [(seed_run.with_options(name=job.words), {"job": job, "environment": told}) for job in jobs]
+    run_on_dask(
+        calls,
+        cluster,
+        lambda *_: None,  # a run says nothing but its result
+        ended=lambda number, result: ended(jobs[number], result),
+        seconds_to_end=SECONDS_TO_END + 10,  # its own `semisup run` has fewer
+    )
 
 
 # --- in a process of a worker -----------------------------------------------------------------------------------------
@@ -46,5 +49,6 @@ def seed_run(job: Job, environment: Mapping[str, str]) -> dict[str, Any]:
         UserError: it failed.
     """
     results: list[dict[str, Any]] = []
-    run_jobs([job], 1, environment, lambda _, result: results.append(result))
+    advice = "start the worker with fewer threads, one for each run at a time, and run again"
+    run_jobs([job], 1, environment, lambda _, result: results.append(result), if_killed=advice)
     return results[0]

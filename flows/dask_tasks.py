@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect_dask.task_runners import DaskTaskRunner
 
 from flows.cluster import Cluster
-from flows.member_processes import Call, Hear, ProcessKilledError, run_in_processes
+from flows.member_processes import SECONDS_TO_END, Call, Hear, ProcessKilledError, run_in_processes
 from semisup.errors import UserError
 from semisup.tracking.store import store_uri, without_secrets
 
@@ -34,6 +34,11 @@ def check(cluster: Cluster) -> None:
     Raises:
         UserError: it does not, or has none.
     """
+    if cluster.address.startswith("tls:") and not distributed.Security().get_connection_args("client")["ssl_context"]:
+        raise UserError(
+            f"{cluster.named} needs certificates; name them in Dask's configuration (distributed.comm.tls.ca-file and "
+            "client.cert, or DASK_DISTRIBUTED__COMM__TLS__CA_FILE and …__CLIENT__CERT)"
+        )
     try:
         with distributed.Client(cluster.address, timeout=SECONDS_TO_ANSWER, set_as_default=False) as client:
             workers = client.scheduler_info(n_workers=-1)["workers"]
@@ -47,18 +52,25 @@ def check(cluster: Cluster) -> None:
 
 
 def run_on_dask(
-    calls: Sequence[Call], cluster: Cluster, hear: Hear, ended: Callable[[int, Any], None] = lambda *_: None
+    calls: Sequence[Call],
+    cluster: Cluster,
+    hear: Hear,
+    *,
+    ended: Callable[[int, Any], None] = lambda *_: None,
+    seconds_to_end: float = SECONDS_TO_END,
 ) -> list[Any]:
     """The results of the tasks, in their order. The first failure, or the end of this process, ends the others.
 
-    `ended` is told of each result as soon as it is there, with its place.
+    `ended` is told of each result as soon as it is there, with its place. A task that is ended has so many seconds for
+    it.
 
     Raises:
         UserError: the cluster cannot be used, or was lost; or whatever a task raises.
     """
     check(cluster)
     topic = f"semisup-{uuid.uuid4()}"
-    place = {"folder": str(Path.cwd()), "store": without_secrets(store_uri(Path.cwd())), "topic": topic}
+    place: dict[str, Any] = {"folder": str(Path.cwd()), "store": without_secrets(store_uri(Path.cwd())), "topic": topic}
+    place |= {"seconds_to_end": seconds_to_end}
     with DaskTaskRunner(address=cluster.address, client_kwargs={"timeout": SECONDS_TO_ANSWER}) as runner:
         runner.client.subscribe_topic(topic, lambda event: hear(*event[1]))
         futures = [runner.submit(_elsewhere(call), {"call": call, **place}) for call in calls]
@@ -92,7 +104,7 @@ def _elsewhere(call: Call) -> Any:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def elsewhere(*, call: Call, folder: str, store: str, topic: str) -> Any:
+def elsewhere(*, call: Call, folder: str, store: str, topic: str, seconds_to_end: float) -> Any:
     """Run a task in a child of this worker.
 
     Raises:
@@ -102,7 +114,8 @@ def elsewhere(*, call: Call, folder: str, store: str, topic: str) -> Any:
     _check_place(worker.address, folder, store)
     wanted = partial(_is_wanted, worker, worker.get_current_task())
     try:
-        return run_in_processes([call], 1, partial(_tell, worker, topic), folder=Path(folder), wanted=wanted)[0]
+        tell = partial(_tell, worker, topic)
+        return run_in_processes([call], 1, tell, folder=Path(folder), wanted=wanted, seconds_to_end=seconds_to_end)[0]
     except ProcessKilledError:
         raise UserError(
             f"worker {worker.address}: the process of a task was killed, perhaps for want of memory; start the "

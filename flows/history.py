@@ -117,7 +117,10 @@ class Evaluated:
 
 
 def paired_test(first: Evaluated, second: Evaluated) -> dict[str, Any] | None:
-    """The students on the same test images, labels compared by name; None where images or their truth differ."""
+    """The students on the test images that both had, labels compared by name.
+
+    None where these are fewer than half of either's, or the truth of one differs.
+    """
     names = list(dict.fromkeys([*first.classes, *second.classes]))
     tables = []
     for tested in (first, second):
@@ -127,7 +130,7 @@ def paired_test(first: Evaluated, second: Evaluated) -> dict[str, Any] | None:
         }
         tables.append(tested.predictions[["id"]].assign(**named))
     both = tables[0].merge(tables[1], on="id", suffixes=("_first", "_second"), validate="one_to_one")
-    if not len(both) == len(tables[0]) == len(tables[1]) or (both["truth_first"] != both["truth_second"]).any():
+    if 2 * len(both) < max(map(len, tables)) or (both["truth_first"] != both["truth_second"]).any():
         return None
     truth, ours, theirs = (both[n].to_numpy() for n in ("truth_first", "student_label_first", "student_label_second"))
     test = mcnemar(truth, ours, theirs)
@@ -136,6 +139,7 @@ def paired_test(first: Evaluated, second: Evaluated) -> dict[str, Any] | None:
         verdict = "second better" if test.only_second_right > test.only_first_right else "first better"
     return {
         "test_images": len(both),
+        "test_images_of_each": [len(table) for table in tables],
         "difference": asdict(paired_difference(truth, ours, theirs)),
         "only_first_right": test.only_first_right,
         "only_second_right": test.only_second_right,

@@ -1,4 +1,4 @@
-"""Members of an ensemble in processes of this machine: how they begin, what they say, and how they end.
+"""Tasks in processes of this machine, mostly members of an ensemble: how they begin, what they say, and how they end.
 
 The processes are Prefect's (`ProcessPoolTaskRunner`): spawned, not forked, since MLflow and torch have threads. What is
 added here is how they end: with Ctrl-C, SIGTERM, a parent that is killed, or when nobody wants their result any more.
@@ -47,6 +47,7 @@ def run_in_processes(
     *,
     folder: Path | None = None,
     wanted: Callable[[], bool] = lambda: True,
+    seconds_to_end: float = SECONDS_TO_END,
 ) -> list[Any]:
     """The results of the tasks, in their order; at most so many of them run at a time, in this folder or the current.
 
@@ -58,7 +59,7 @@ def run_in_processes(
     """
     spawning: Any = multiprocessing.get_context("spawn")
     news, (end, wish) = spawning.Queue(), spawning.Pipe(duplex=False)
-    initial = (news, end, folder or Path.cwd())
+    initial = (news, end, folder or Path.cwd(), seconds_to_end)
     with (
         _passed_on(news, hear, wish, wanted),
         _Processes(max_workers=processes, initializer=_begin_process, initargs=initial) as runner,
@@ -148,13 +149,13 @@ def _ctrl_c_is_for_the_parent() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-# --- in a member's process --------------------------------------------------------------------------------------------
+# --- in such a process ------------------------------------------------------------------------------------------------
 
 
-def _begin_process(news: Any, end: Connection, folder: Path) -> None:
+def _begin_process(news: Any, end: Connection, folder: Path, seconds_to_end: float) -> None:
     os.chdir(folder)  # a worker of a cluster stands elsewhere
     display.replace(_Relay(news))
-    signal.signal(signal.SIGTERM, partial(_terminated, news))
+    signal.signal(signal.SIGTERM, partial(_terminated, news, seconds_to_end))
     threading.Thread(target=_end_with_wish, args=(end,), daemon=True).start()
 
 
@@ -169,9 +170,9 @@ class _Terminated(SystemExit):
         os._exit(TERMINATED)
 
 
-def _terminated(news: Any, *_: object) -> NoReturn:
+def _terminated(news: Any, seconds_to_end: float, *_: object) -> NoReturn:
     news.cancel_join_thread()  # a parent that reads no more must not hold up the end
-    threading.Thread(target=_kill_if_it_hangs, daemon=True).start()
+    threading.Thread(target=_kill_if_it_hangs, args=(seconds_to_end,), daemon=True).start()
     raise _Terminated(TERMINATED)
 
 
@@ -182,8 +183,8 @@ def _end_with_wish(end: Connection) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _kill_if_it_hangs() -> None:
-    time.sleep(SECONDS_TO_END)
+def _kill_if_it_hangs(seconds_to_end: float) -> None:
+    time.sleep(seconds_to_end)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

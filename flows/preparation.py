@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from flows.commands import end_orderly_on_sigterm
 from flows.config_names import find_config
 from flows.display import looking
 from semisup.config import PipelineConfig
@@ -27,7 +28,7 @@ def prepare(
 ) -> "tuple[PipelineConfig, DataDigests]":
     """The config of a command line, known to run, and what its data set is.
 
-    A mistake shall not have to wait for Prefect's server to start.
+    A mistake shall not have to wait for Prefect's server to start. From now on SIGTERM ends the command in order.
 
     A command that `only_looks` needs no Prefect, and makes no store. One that will need an `own_server` of Prefect, a
     silent one on a free port, lets it start meanwhile.
@@ -35,6 +36,7 @@ def prepare(
     Raises:
         UserError: there is a mistake in config or data, or a store or server does not answer.
     """
+    end_orderly_on_sigterm()
     with looking(f"{name}: looking at config and data") as look_away:
         pin_code_versions()
         config = load_config(find_config(name), overrides)

@@ -30,8 +30,11 @@ def run_jobs(
     parallel: int,
     environment: Mapping[str, str],
     ended: Callable[[Job, dict[str, Any]], None],
+    if_killed: str = "use --parallel 1 and run again",
 ) -> None:
     """Run every job as `semisup run … --json`; `ended` is told of each result as soon as it is there.
+
+    `if_killed` is what to do where a run's process was killed.
 
     Whatever ends this early (Ctrl-C, SIGTERM, a run that fails) ends the others in order: their checkpoints are kept.
 
@@ -47,7 +50,7 @@ def run_jobs(
                     running.append(_Child.start(waiting.popleft(), environment, folder))
             for child in [child for child in running if child.process.poll() is not None]:
                 running.remove(child)
-                ended(child.job, child.result())
+                ended(child.job, child.result(if_killed))
             time.sleep(SECONDS_BETWEEN_LOOKS)
     finally:
         _end(running)
@@ -77,7 +80,7 @@ class _Child:
             )
         return cls(job, process, out, err)
 
-    def result(self) -> dict[str, Any]:
+    def result(self, if_killed: str) -> dict[str, Any]:
         """What it printed.
 
         Raises:
@@ -91,9 +94,7 @@ class _Child:
         if status == USER_MISTAKE and mistakes:
             raise UserError(f"{self.job.words}: {mistakes[-1]}")
         if status == -signal.SIGKILL:
-            raise UserError(
-                f"{self.job.words}: its process was killed, perhaps for want of memory; use --parallel 1 and run again"
-            )
+            raise UserError(f"{self.job.words}: its process was killed, perhaps for want of memory; {if_killed}")
         again = shlex.join(["semisup", *self.job.command])
         raise UserError(
             f"{self.job.words}: its run ended with status {status} ({said[-1] if said else 'it said nothing'}); "

@@ -121,7 +121,10 @@ class _Starting:
     lock: FileLock
 
     def __post_init__(self) -> None:
-        self._over, self._failure = threading.Event(), "Prefect's server was not waited for to its end; try again"
+        self._over, self._failure = (
+            threading.Event(),
+            "Prefect's server could not be watched while it started; try again",
+        )
         threading.Thread(target=self._watch, daemon=True).start()
 
     def wait(self) -> None:

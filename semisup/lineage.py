@@ -266,7 +266,7 @@ def _imports(source: str) -> tuple[str, ...]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"a relative import of {node.module!r}; write the whole name"
+            assert node.level == 0, f"from {'.' * node.level}{node.module or ''} import …: write the whole name"
             names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
     return tuple(name for name in names if name.split(".")[0] == "semisup")
 

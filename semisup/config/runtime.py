@@ -15,7 +15,8 @@ def dask_address(text: str) -> str:
     Raises:
         ValueError: it is not.
     """
-    if not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+", text):
+    host = r"(\w([\w.-]*\w)?|\[[0-9a-fA-F:.]+\])"
+    if not re.fullmatch(rf"(tcp|tls)://{host}:\d{{1,5}}", text):
         raise ValueError(f"is {text!r}; use the address of a Dask scheduler, such as tcp://host:8786")
     return text
 

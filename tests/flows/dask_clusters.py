@@ -19,7 +19,7 @@ pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed")
 LONG = 300
 """Seconds after which a test gives up."""
 PYTHONPATH = {"PYTHONPATH": os.pathsep.join([str(PROJECT), str(Path(__file__).parent)])}
-"""Where other processes find the tasks below."""
+"""Where other processes find tasks that are defined in tests."""
 
 
 def wait_until(happened: Callable[[], bool]) -> None:

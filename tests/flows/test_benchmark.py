@@ -22,10 +22,11 @@ from flows.benchmark_plan import BenchmarkPlan, Job, Variant, planned
 from flows.benchmark_report import report_of
 from flows.benchmark_tables import markdown, reuse, saved_words, tables
 from flows.cli import app
+from flows.cluster import Cluster
 from flows.seed_runs import run_jobs
 from semisup.budget import Budget
 from semisup.config import PipelineConfig
-from semisup.config_files import to_yaml
+from semisup.config_files import load_config, to_yaml
 from semisup.errors import UserError
 from semisup.stages.preflight import DataDigests
 from semisup.tracking.tracker import Tracker
@@ -163,6 +164,15 @@ def the_mistake(*arguments: str) -> str:
         pytest.param(["digits", "--labels", "50,5000"], ["--labels 5000", "class '0'"], id="more than images"),
         pytest.param(["digits", "--compare", "digits"], ["--compare digits", "'digits'", "name"], id="equal names"),
         pytest.param(["digits", "--set", "seed=3"], ["seed=3", "--seeds"], id="seed"),
+        pytest.param(["digits", "--dask", "host:8786"], ["--dask", "'host:8786'", "tcp://host:8786"], id="no address"),
+        pytest.param(["digits", "--dask", ""], ["--dask", "''", "tcp://host:8786"], id="an empty address"),
+        pytest.param(["digits", "--dask", "tcp://h:1:2"], ["--dask", "'tcp://h:1:2'"], id="two ports"),
+        pytest.param(["digits", "--dask", "tcp://h:1", "--parallel", "2"], ["--parallel 2", "--dask"], id="two ways"),
+        pytest.param(
+            ["digits", "--dask", "tcp://h:1", "--set", "runtime.dask=tcp://h:2"],
+            ["runtime.dask=tcp://h:2", "--dask"],
+            id="two clusters",
+        ),
         pytest.param(["digits", "--set", "promote.enabled=true"], ["promote.enabled"], id="promotion"),
         pytest.param(["digits", "--set", "joint.alpha_finl=3"], ["joint.alpha_final"], id="misspelt key"),
         pytest.param(
@@ -204,6 +214,23 @@ def test_with_equal_time_every_run_has_a_supervised_one_that_trains_for_as_long(
         assert theirs.baseline.augment == ours.baseline.augment
         assert (theirs.seed, theirs.split, theirs.model) == (ours.seed, ours.split, ours.model)
         assert "supervised for as long" in job.supervised.words
+
+
+def test_a_run_on_a_cluster_trains_its_members_itself(folder, monkeypatch):
+    """It would hold the worker that its members wait for."""
+    asked: list[Cluster] = []
+
+    def check(cluster: Cluster) -> None:
+        asked.append(cluster)
+
+    monkeypatch.setattr(Cluster, "check", check)
+    (folder / "mine.yaml").write_text("data: {name: digits}\nruntime: {dask: 'tcp://h:1'}\n", encoding="utf-8")
+    cluster = Cluster.of_option("tcp://h:2")
+    for job in planned("mine.yaml", [], 2, None, [], cluster=cluster).jobs():
+        assert job.config.runtime.dask is None
+        assert load_config(Path("mine.yaml"), job.command[3:-1:2]).runtime.dask is None  # as its process reads it
+    assert asked == [cluster]
+    assert planned("mine.yaml", [], 1, None, []).jobs()[0].config.runtime.dask == "tcp://h:1"
 
 
 def test_what_was_supervised_for_as_long_is_said(plan):

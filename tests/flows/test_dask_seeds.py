@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -42,7 +43,17 @@ def config(tiny_config, store) -> str:
     return "tiny.yaml"
 
 
-def test_runs_on_a_cluster_are_those_of_this_machine(address, store, config):
+@pytest.fixture
+def not_here(monkeypatch) -> None:
+    """This process runs no job; those of the cluster's are not patched."""
+
+    def here(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("flows.benchmark.run_jobs", here)
+
+
+def test_runs_on_a_cluster_are_those_of_this_machine(address, store, config, not_here):
     outcome = benchmark(config, "--seeds", "2", "--dask", address, "--json")
     assert outcome.exit_code == 0, outcome.output
     report = json.loads(outcome.stdout.splitlines()[-1])
@@ -66,7 +77,7 @@ def test_runs_on_a_cluster_are_those_of_this_machine(address, store, config):
     assert tracker.get(result["stages"]["joint"]["run_id"]).tags["output_digest"] == bits["0"]
 
 
-def test_a_run_that_fails_there_ends_the_benchmark_in_one_line(address, store, config):
+def test_a_run_that_fails_there_ends_the_benchmark_in_one_line(address, store, config, not_here):
     endless = ["--set", "baseline.epochs=1000000", "--set", "baseline.early_stopping.patience=1000000"]
     limit = ["--set", "runtime.stage_timeout=3"]
     outcome = benchmark(config, "--seeds", "2", "--dask", address, *endless, *limit)
@@ -87,6 +98,8 @@ def test_ctrl_c_ends_the_runs_and_leaves_them_killed(address, store, tiny_config
         tracker = Tracker.existing(store)
         try:
             wait_until(lambda: sum("train_loss" in r.metrics for r in tracker.search("tags.stage = 'baseline'")) == 2)
+            own = {child.name() + " ".join(child.cmdline()) for child in psutil.Process(process.pid).children(True)}
+            assert not any("flows.run_process" in command for command in own)  # they are the workers'
             os.killpg(process.pid, signal.SIGINT)
             _, stderr = process.communicate(timeout=LONG)
         finally:
@@ -102,11 +115,11 @@ def test_ctrl_c_ends_the_runs_and_leaves_them_killed(address, store, tiny_config
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        ("host:8786", "error: --dask is 'host:8786'; use the address of a Dask scheduler, such as tcp://host:8786"),
         ("tcp://127.0.0.1:9", "error: --dask tcp://127.0.0.1:9 cannot be used"),
+        ("tls://127.0.0.1:9", "error: --dask tls://127.0.0.1:9 needs certificates"),
     ],
 )
-def test_an_address_that_cannot_be_used_is_one_line_and_nothing_is_written(where, said, tmp_path, monkeypatch):
+def test_a_cluster_that_cannot_be_used_is_one_line_and_nothing_is_written(where, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outcome = benchmark("digits", "--dask", where)
     assert (outcome.exit_code, outcome.stdout) == (2, "")

@@ -135,13 +135,22 @@ def test_labels_are_compared_by_their_names_for_a_new_class_moves_the_numbers():
 @pytest.mark.parametrize(
     "other",
     [
-        predictions(["a", "b", "x"], [0, 1, 2], [0, 0, 2]),
-        predictions(["a", "b"], [0, 1], [0, 0]),
+        predictions(["a", "x", "y"], [0, 1, 2], [0, 0, 2]),
+        predictions(["a"], [0], [0]),
         predictions(["a", "b", "c"], [0, 1, 1], [0, 0, 2]),
     ],
 )
 def test_students_tested_on_other_images_are_not_paired(other):
     assert paired_test(predictions(["a", "b", "c"], [0, 1, 2], [0, 0, 2]), other) is None
+
+
+def test_images_that_only_one_had_are_left_out_and_counted():
+    first = predictions(["a", "b", "c"], [0, 1, 2], [0, 0, 2])
+    second = predictions(["b", "c", "d", "e"], [1, 2, 3, 0], [1, 2, 3, 0], classes="abcd")
+    found = paired_test(first, second)
+    assert found is not None
+    assert (found["test_images"], found["test_images_of_each"]) == (2, [3, 4])
+    assert (found["only_first_right"], found["only_second_right"]) == (0, 1)
 
 
 def test_of_two_students_the_one_that_is_clearly_better_is_named():
