@@ -36,7 +36,7 @@ from semisup.comparison import paired_over_seeds, spread
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.data.datasets import UNLABELED
-from semisup.data.geometry import upright
+from semisup.data.geometry import all_upright
 from semisup.data.split import Split
 from semisup.stages import Silence, split
 from semisup.stages.files import images_for_test, pool_of
@@ -169,7 +169,7 @@ def _run_peer(make: Callable[[], Any], config: PipelineConfig, seed: int) -> tup
 
 def _flat(config: PipelineConfig, images: Tensor) -> NDArray[np.float32]:
     if config.model.deskew:
-        images = torch.cat([upright(part) for part in images.split(4096)])
+        images = all_upright(images)
     flat: NDArray[np.float32] = (images.flatten(1).float() / 255).numpy()
     return flat
 

@@ -10,7 +10,6 @@ import os
 import queue
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -172,7 +171,9 @@ class _Terminated(SystemExit):
 
 def _terminated(news: Any, seconds_to_end: float, *_: object) -> NoReturn:
     news.cancel_join_thread()  # a parent that reads no more must not hold up the end
-    threading.Thread(target=_kill_if_it_hangs, args=(seconds_to_end,), daemon=True).start()
+    if_it_hangs = threading.Timer(seconds_to_end, os.kill, (os.getpid(), signal.SIGKILL))
+    if_it_hangs.daemon = True
+    if_it_hangs.start()
     raise _Terminated(TERMINATED)
 
 
@@ -181,11 +182,6 @@ def _end_with_wish(end: Connection) -> None:
     with suppress(EOFError):
         end.recv()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _kill_if_it_hangs(seconds_to_end: float) -> None:
-    time.sleep(seconds_to_end)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass

@@ -21,7 +21,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,7 @@ from mlflow.tracking import MlflowClient
 from semisup.config import PipelineConfig
 from semisup.config_files import to_yaml
 from tests.variants import STEPS
+from tests.waiting import wait_until
 
 PROJECT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -307,15 +308,6 @@ def free_ports(count: int) -> list[int]:
         if len(found) == count:
             return found
     raise AssertionError("no free ports")
-
-
-def wait_until(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait for a server, but not for one that has ended."""
-    deadline = time.monotonic() + SECONDS_TO_START
-    while not ready():
-        assert process.poll() is None, f"{log.name} ended:\n{log.read_text(errors='replace')[-4000:]}"
-        assert time.monotonic() < deadline, f"{log.name} did not start:\n{log.read_text(errors='replace')[-4000:]}"
-        time.sleep(0.2)
 
 
 def status(url: str, host: str | None = None) -> int:

@@ -4,6 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semisup.data.rows import Images
+
+DESKEWED_AT_A_TIME = 1024
+"""Images. Their coordinates and products in float32 are dozens of times as large as they are."""
+
 
 def affine_sample(images: Tensor, matrices: Tensor, bend: Tensor | None = None) -> Tensor:
     """Images resampled bilinearly through one affine map each, zeros from outside; float32 (B, C, H, W).
@@ -60,6 +65,15 @@ def deskew(images: Tensor) -> Tensor:
 def upright(images: Tensor) -> Tensor:
     """`deskew` in uint8, so that what was stored once equals what is made on the way."""
     return deskew(images).round().to(torch.uint8)
+
+
+def all_upright(images: Images) -> Tensor:
+    """:func:`upright` of many images (N, C, H, W), part by part into the table that they end in."""
+    table = torch.empty((len(images), *images[:1].shape[1:]), dtype=torch.uint8, device=images.device)
+    for start in range(0, len(images), DESKEWED_AT_A_TIME):
+        part = slice(start, start + DESKEWED_AT_A_TIME)
+        table[part] = upright(images[part])
+    return table
 
 
 def inside_boxes(corners: Tensor, sides: Tensor, height: int, width: int) -> Tensor:

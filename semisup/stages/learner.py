@@ -10,16 +10,13 @@ from torch import Tensor, nn
 from semisup.backbones import head_name
 from semisup.config import PipelineConfig, TrainConfig
 from semisup.data.datasets import ImageSet
-from semisup.data.geometry import upright
+from semisup.data.geometry import all_upright
 from semisup.data.rows import Images, on_device
 from semisup.data.split import Split
 from semisup.models import Classifier
 from semisup.stages import StageLog
 from semisup.stages.features import features_of
 from semisup.training.loop import Examples
-
-DESKEWED_AT_A_TIME = 1024
-"""Images. Their coordinates and products in float32 are dozens of times as large as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +38,7 @@ class Learner:
     def shown(self, indices: Tensor, device: torch.device) -> Images:
         """What the pool's images at indices (n,) are to the network: as they lie there, or deskewed, into memory."""
         images = on_device(self.pool, indices, device)
-        if not self.deskews:
-            return images
-        shown = torch.empty((len(images), *self.pool.shape[1:]), dtype=torch.uint8, device=device)
-        for start in range(0, len(images), DESKEWED_AT_A_TIME):
-            part = slice(start, start + DESKEWED_AT_A_TIME)
-            shown[part] = upright(images[part])
-        return shown
+        return all_upright(images) if self.deskews else images
 
     def examples(self, split: Split, role: Literal["labeled", "validation"], device: torch.device) -> Examples:
         """The images that training learns from, or those that it watches."""

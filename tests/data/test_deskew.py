@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from semisup.config import ViewsConfig
-from semisup.data.geometry import affine_sample, deskew, upright
+from semisup.data.geometry import DESKEWED_AT_A_TIME, affine_sample, all_upright, deskew, upright
+from semisup.data.rows import Rows
 from semisup.models import build_model, deskewed_once
 from semisup.training.predict import predict_views
 
@@ -111,3 +112,13 @@ def models() -> list[nn.Module]:
         build_model("small_cnn", (1, 28, 28), 3, mean=[0.1], std=[0.3], deskew=deskews, seed=1).eval()
         for deskews in (False, True)
     ]
+
+
+@pytest.mark.parametrize("count", [0, 3, DESKEWED_AT_A_TIME + 3])
+def test_many_images_are_made_upright_as_each_of_them_alone(count):
+    images = torch.randint(0, 256, (count + 5, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    chosen = torch.arange(count + 5).flip(0)[:count]
+    found = all_upright(Rows(images, chosen))
+    assert found.shape == (count, 1, 8, 8)
+    for place in {0, count // 2, count - 1} & set(range(count)):
+        assert torch.equal(found[place], upright(images[chosen[place]][None])[0])

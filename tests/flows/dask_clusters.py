@@ -4,29 +4,20 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import PROJECT
+from tests.waiting import LONG, wait_until
 
 distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
 pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed")
 
-LONG = 300
-"""Seconds after which a test gives up."""
 PYTHONPATH = {"PYTHONPATH": os.pathsep.join([str(PROJECT), str(Path(__file__).parent)])}
 """Where other processes find tasks that are defined in tests."""
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LONG
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 @contextmanager

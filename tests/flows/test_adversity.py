@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
+from tests.waiting import wait_until
+
 pytestmark = [pytest.mark.slow, pytest.mark.prefect]
 BIN = Path(sys.executable).parent
 LONG = 300
@@ -164,14 +166,6 @@ def test_a_store_that_goes_away_during_training_is_waited_for(store, tmp_path):
     assert found.pop("pipeline") == ["FINISHED"]
     assert found.pop("baseline") == ["FINISHED", "KILLED"]
     assert all(ends == ["FINISHED"] for ends in found.values())
-
-
-def wait_until(happened, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + LONG
-    while not happened():
-        assert process.poll() is None, "the command ended too early"
-        assert time.monotonic() < deadline, "it never came to pass"
-        time.sleep(0.1)
 
 
 def test_mlflow_serves_the_champion(rerunnable, finished_run, tmp_path):

@@ -23,9 +23,10 @@ from semisup.config_files import to_yaml
 from semisup.errors import UserError
 from semisup.stages import ensemble_plan
 from semisup.tracking.tracker import Tracker
-from tests.flows.dask_clusters import LONG, PYTHONPATH, cluster, wait_until
+from tests.flows.dask_clusters import PYTHONPATH, cluster
 from tests.flows.test_ensemble_flow import assert_bits_of_members_trained_here
 from tests.variants import changed
+from tests.waiting import LONG, wait_until
 
 pytestmark = [
     pytest.mark.slow,

@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 from flows.cli import app
 from semisup.config_files import to_yaml
 from semisup.tracking.tracker import Tracker
-from tests.flows.dask_clusters import LONG, cluster, wait_until
+from tests.flows.dask_clusters import cluster
 from tests.variants import changed
+from tests.waiting import LONG, wait_until
 
 pytestmark = [
     pytest.mark.slow,

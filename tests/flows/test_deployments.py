@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,6 +41,7 @@ from semisup.errors import StoreUnavailableError, UserError
 from semisup.tracking.tracker import Tracker
 from tests.flows.test_growing_pipeline import Drawer, config_of, roles_of
 from tests.variants import STEPS
+from tests.waiting import wait_until
 
 # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
@@ -411,16 +411,6 @@ def flow_runs(deployment: str) -> list[FlowRun]:
 def is_final(client: SyncPrefectClient, run: FlowRun) -> bool:
     state = client.read_flow_run(run.id).state
     return state is not None and state.is_final()
-
-
-def wait_until(true: Callable[[], bool], process: "subprocess.Popen[Any]", log: Path) -> None:
-    """Wait until a process has come so far; it fails with what the process has said."""
-    deadline = time.monotonic() + SECONDS_AT_MOST
-    while not true():
-        said = log.read_text(encoding="utf-8")[-3000:]
-        assert process.poll() is None, said
-        assert time.monotonic() < deadline, said
-        time.sleep(0.3)
 
 
 def end(process: "subprocess.Popen[Any]") -> None:
