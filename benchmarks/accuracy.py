@@ -1,15 +1,15 @@
 """Accuracy for CPU time: our recipes, supervised training for as long, and scikit-learn, on the same splits.
 
     python -m benchmarks.accuracy --data-root data                        # every setting, 5 seeds: hours
-    python -m benchmarks.accuracy "MNIST, 100 labels, 1 min" --data-root data --seeds 2
+    python -m benchmarks.accuracy "MNIST, 100 labels, 1 min" --data-root data --seeds 5-9
     python -m benchmarks.accuracy "MNIST, 100 labels, 1 min" --data-root data --peers only
 
 Ours is a config as `semisup benchmark` runs it, two processes at a time. Supervised is the baseline of the same config
 (net, views, schedule) that trains for all the CPU seconds that ours took, labelling included, and keeps the weights of
 its epoch of least validation loss. CPU seconds are those of the stages that make the model, split and labelling
 included; start-up, evaluation and the report are not among them. The peers get the same labelled images, deskewed where
-ours are, and some of the unlabelled ones; their constants were not tuned. Results are kept for each setting in
-`results/accuracy.json`; runs, in `mlflow.db` of the working folder.
+ours are, and some of the unlabelled ones; their constants were not tuned. Results are kept for each setting and seed in
+`results/accuracy.json`, so that seeds can be added; runs, in `mlflow.db` of the working folder.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from benchmarks.output import kept_rows, publish
 from benchmarks.over_seeds import CONFIGS, Row, mean_std, run_over_seeds
+from flows.benchmark_plan import seeds_of
 from flows.equal_time import overrides_for
 from semisup.comparison import paired_over_seeds, spread
 from semisup.config import PipelineConfig
@@ -38,9 +39,11 @@ from semisup.config_files import load_config
 from semisup.data.datasets import UNLABELED
 from semisup.data.geometry import all_upright
 from semisup.data.split import Split
+from semisup.errors import UserError
 from semisup.stages import Silence, split
 from semisup.stages.files import images_for_test, pool_of
 
+BY_SEED = "by seed"
 PEER_IMAGES = 10_000
 """Unlabelled images that the peers get: with all of them an SVC trained anew in every round would take hours."""
 
@@ -87,7 +90,7 @@ def main() -> None:
     names = [setting.name for setting in SETTINGS]
     parser.add_argument("settings", nargs="*", metavar="SETTING", help=f"which ones; there are {', '.join(names)}")
     parser.add_argument("--data-root", type=Path, help="folder of the data files")
-    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 … n-1")
+    parser.add_argument("--seeds", default="5", metavar="N|N-N", help="seeds 0 … N-1, or a range; others are kept")
     parser.add_argument(
         "--peers",
         choices=("with", "only", "without"),
@@ -97,42 +100,74 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.settings) - set(names):
         parser.error(f"no setting {unknown.pop()!r}; there are {', '.join(names)}")
+    try:
+        seeds = seeds_of(arguments.seeds)
+    except UserError as error:
+        parser.error(str(error))
     root = arguments.data_root.resolve() if arguments.data_root else None
     for setting in SETTINGS:
         if not arguments.settings or setting.name in arguments.settings:
-            if arguments.peers == "only":
-                kept = kept_rows("accuracy", "setting", [setting.name])
-                row = kept[0] if kept else {"setting": setting.name, "goal": f"{setting.goal:.1f}"}
-            else:
-                row = measure(setting, arguments.seeds, root)
+            if arguments.peers != "only":
+                keep(setting, measure(setting, seeds, root))
             if arguments.peers != "without":
-                row |= measure_peers(setting, arguments.seeds, root)
-            others = kept_rows("accuracy", "setting", [other.name for other in SETTINGS if other is not setting])
-            rows = sorted([*others, row], key=lambda row: names.index(row["setting"]))
-            publish("accuracy", rows, "test accuracy in %, mean ± standard deviation")
+                for seed in seeds:
+                    for name in PEERS:
+                        keep(setting, [{"seed": seed} | measure_peer(name, setting.ours(root), seed)])
 
 
-def measure(setting: Setting, seeds: int, root: Path | None) -> Row:
-    """One line of the table: ours, supervised, and the difference seed by seed."""
+def keep(setting: Setting, measured: Sequence[Row]) -> None:
+    """Publish all figures: these beside those of other seeds, in the place of older ones of the same."""
+    names = [other.name for other in SETTINGS]
+    kept = {row["setting"]: row[BY_SEED] for row in kept_rows("accuracy", "setting", names)}
+    of_seed = {row["seed"]: row for row in kept.get(setting.name, [])}
+    for row in measured:
+        of_seed[row["seed"]] = of_seed.get(row["seed"], {}) | row
+    kept[setting.name] = [of_seed[seed] for seed in sorted(of_seed)]
+    rows = [_line(each, kept[each.name]) for each in SETTINGS if each.name in kept]
+    publish("accuracy", rows, "test accuracy in %, mean ± standard deviation")
+
+
+def measure(setting: Setting, seeds: range, root: Path | None) -> list[Row]:
+    """What ours and supervised training reached with each seed."""
     ours = run_over_seeds(setting.ours(root), seeds)
     seconds = statistics.mean(row["cpu_seconds"] for row in ours)
     supervised = run_over_seeds(setting.supervised(root, seconds), seeds)
-    students = [row["student_test_accuracy"] for row in ours]
-    baselines = [row["baseline_test_accuracy"] for row in supervised]
-    difference = paired_over_seeds(baselines, students)
-    ends = "" if difference.low is None else f" ({100 * difference.low:+.2f} … {100 * difference.high:+.2f})"  # type: ignore[operator]
-    worst = spread(students, range(seeds))
-    return {
-        "setting": setting.name,
-        "goal": f"{setting.goal:.1f}",
-        "ours": mean_std(students),
-        "worst seed": f"{100 * worst.worst:.2f} (seed {worst.worst_seed})",
-        "CPU s": f"{seconds:.0f}",
-        "supervised": mean_std(baselines),
-        "its CPU s": f"{statistics.mean(row['cpu_seconds'] for row in supervised):.0f}",
-        "gain": f"{100 * difference.mean:+.2f}{ends}",
-        "seeds": ", ".join(f"{100 * value:.2f}" for value in students),
-    }
+    return [
+        {
+            "seed": seed,
+            "ours": round(our["student_test_accuracy"], 4),
+            "CPU s": round(our["cpu_seconds"]),
+            "supervised": round(their["baseline_test_accuracy"], 4),
+            "its CPU s": round(their["cpu_seconds"]),
+        }
+        for seed, our, their in zip(seeds, ours, supervised, strict=True)
+    ]
+
+
+def _line(setting: Setting, by_seed: Sequence[Row]) -> Row:
+    """One line of the table, each column over the seeds that have it; the difference is of ours to supervised."""
+    line: Row = {"setting": setting.name, "goal": f"{setting.goal:.1f}"}
+    both = [row for row in by_seed if "ours" in row]
+    if both:
+        ours, supervised = ([row[side] for row in both] for side in ("ours", "supervised"))
+        difference = paired_over_seeds(supervised, ours)
+        ends = "" if difference.low is None else f" ({100 * difference.low:+.2f} … {100 * difference.high:+.2f})"  # type: ignore[operator]
+        worst = spread(ours, [row["seed"] for row in both])
+        line |= {
+            "seeds": len(both),
+            "ours": mean_std(ours),
+            "worst seed": f"{100 * worst.worst:.2f} (seed {worst.worst_seed})",
+            "CPU s": f"{statistics.mean(row['CPU s'] for row in both):.0f}",
+            "supervised": mean_std(supervised),
+            "its CPU s": f"{statistics.mean(row['its CPU s'] for row in both):.0f}",
+            "gain": f"{100 * difference.mean:+.2f}{ends}",
+        }
+    for name in PEERS:
+        theirs = [row for row in by_seed if name in row]
+        if theirs:
+            seconds = statistics.mean(row[f"{name}, CPU s"] for row in theirs)
+            line[name] = f"{mean_std([row[name] for row in theirs])} in {seconds:.0f} s, {len(theirs)} seeds"
+    return line | {BY_SEED: list(by_seed)}
 
 
 PEERS: Mapping[str, Callable[[], Any]] = {
@@ -141,16 +176,8 @@ PEERS: Mapping[str, Callable[[], Any]] = {
 }
 
 
-def measure_peers(setting: Setting, seeds: int, root: Path | None) -> Row:
-    """What scikit-learn's classifiers add to that line."""
-    row: Row = {"seeds of scikit-learn": seeds}
-    for name, peer in PEERS.items():
-        row |= _peer_columns(name, [_run_peer(peer, setting.ours(root), seed) for seed in range(seeds)])
-    return row
-
-
-def _run_peer(make: Callable[[], Any], config: PipelineConfig, seed: int) -> tuple[float, float]:
-    """(test accuracy, CPU seconds) of a scikit-learn classifier with the labels of this seed's split."""
+def measure_peer(name: str, config: PipelineConfig, seed: int) -> Row:
+    """Test accuracy and CPU seconds of a scikit-learn classifier with the labels of this seed's split."""
     config = config.model_copy(update={"seed": seed})
     with TemporaryDirectory() as folder:
         split.run(config, {}, Path(folder), Silence())
@@ -161,10 +188,10 @@ def _run_peer(make: Callable[[], Any], config: PipelineConfig, seed: int) -> tup
     images = _flat(config, pool.images[[*labeled.tolist(), *unlabeled.tolist()]])
     labels = np.concatenate([roles.labels("labeled").numpy(), np.full(len(unlabeled), UNLABELED)])
     started = time.process_time()
-    peer = make().fit(images, labels)
+    peer = PEERS[name]().fit(images, labels)
     seconds = time.process_time() - started
     right = peer.predict(_flat(config, test.images)) == test.labels.numpy()
-    return float(right.mean()), seconds
+    return {name: round(float(right.mean()), 4), f"{name}, CPU s": round(seconds)}
 
 
 def _flat(config: PipelineConfig, images: Tensor) -> NDArray[np.float32]:
@@ -172,11 +199,6 @@ def _flat(config: PipelineConfig, images: Tensor) -> NDArray[np.float32]:
         images = all_upright(images)
     flat: NDArray[np.float32] = (images.flatten(1).float() / 255).numpy()
     return flat
-
-
-def _peer_columns(name: str, results: Sequence[tuple[float, float]]) -> Row:
-    seconds = statistics.mean(seconds for _, seconds in results)
-    return {name: f"{mean_std([accuracy for accuracy, _ in results])} in {seconds:.0f} s"}
 
 
 if __name__ == "__main__":

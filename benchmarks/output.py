@@ -26,9 +26,9 @@ def publish(name: str, rows: Sequence[Mapping[str, Any]], note: str) -> None:
 
 
 def show(name: str, rows: Sequence[Mapping[str, Any]], note: str) -> None:
-    """Print rows as a table, a dash where one lacks a key."""
+    """Print rows as a table, a dash where one lacks a key; lists are for the JSON alone."""
     table = Table(title=name, caption=note, title_justify="left", caption_justify="left")
-    columns = {key: value for row in reversed(rows) for key, value in row.items()}
+    columns = {key: value for row in reversed(rows) for key, value in row.items() if not isinstance(value, list)}
     for key, value in columns.items():
         table.add_column(key, justify="left" if isinstance(value, str) else "right")
     for row in rows:

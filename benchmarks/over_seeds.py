@@ -16,15 +16,16 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 Row = dict[str, Any]
 
 
-def run_over_seeds(config: PipelineConfig, seeds: int) -> list[Row]:
-    """A row for each of the seeds 0 … n−1, two processes at a time; runs are kept in the working folder's store."""
+def run_over_seeds(config: PipelineConfig, seeds: range) -> list[Row]:
+    """A row for each of these seeds, two processes at a time; runs are kept in the working folder's store."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"{config.name}.yaml"
         path.write_text(to_yaml(config), encoding="utf-8")
         command = [str(Path(sys.executable).parent / "semisup"), "benchmark", str(path)]
-        print(f"{config.name}: {seeds} seeds", file=sys.stderr)
+        words = f"{seeds[0]}-{seeds[-1]}"
+        print(f"{config.name}: seeds {words}", file=sys.stderr)
         output = subprocess.run(
-            [*command, "--seeds", str(seeds), "--json"], check=True, stdout=subprocess.PIPE, text=True
+            [*command, "--seeds", words, "--json"], check=True, stdout=subprocess.PIPE, text=True
         ).stdout
     rows: list[Row] = json.loads(output.splitlines()[-1])["rows"]
     return rows

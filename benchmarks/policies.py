@@ -79,7 +79,7 @@ def measure(name: str, seeds: int, overrides: Sequence[str]) -> Row:
     """One line of the table."""
     words = "".join(letter if letter.isalnum() else "_" for letter in f"{BASE} {name}")
     config = load_config(CONFIGS / f"{BASE}.yaml", [f"name={words}", *METHODS[name], *overrides])
-    rows = run_over_seeds(config, seeds)
+    rows = run_over_seeds(config, range(seeds))
     students = [row["student_test_accuracy"] for row in rows]
     worst = spread(students, range(seeds))
     return {

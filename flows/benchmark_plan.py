@@ -1,5 +1,6 @@
 """What a benchmark has to run, known to be possible before anything is started or written."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -86,7 +87,7 @@ class BenchmarkPlan:
 
     @property
     def seeds(self) -> list[int]:
-        """0 … n − 1."""
+        """In their order, without a gap."""
         return [job.config.seed for job in self.main.jobs]
 
     def jobs(self) -> list[Job]:
@@ -104,10 +105,25 @@ class BenchmarkPlan:
         yield from self.by_labels
 
 
+def seeds_of(words: str) -> range:
+    """The seeds that `--seeds` names: 0 … n − 1 for a number, both ends included for a range such as "5-9".
+
+    Raises:
+        UserError: it is neither, or names no seed.
+    """
+    ends = re.fullmatch(r"(?:(\d+)-)?(\d+)", words.strip(), re.ASCII)
+    if not ends:
+        raise UserError(f"--seeds {words}: write how many, such as 5 for seeds 0 to 4, or a range, such as 5-9")
+    first, last = (0, int(ends[2]) - 1) if ends[1] is None else (int(ends[1]), int(ends[2]))
+    if last < first:
+        raise UserError(f"--seeds {words}: at least one seed is needed; 5 is a good number")
+    return range(first, last + 1)
+
+
 def planned(
     config: str,
     compare: Sequence[str],
-    seeds: int,
+    seeds: range,
     labels: str | None,
     overrides: Sequence[str],
     *,
@@ -119,8 +135,6 @@ def planned(
     Raises:
         UserError: there is a mistake in it, in a config or in the data, or a configured server does not answer.
     """
-    if seeds < 1:
-        raise UserError(f"--seeds {seeds}: at least one seed is needed; 5 is a good number")
     numbers = _numbers(labels) if labels is not None else []
     ours = {**OURS, **({LABELS_KEY: "--labels says how many"} if numbers else {})}
     _check_overrides(overrides, ours | ({"runtime.dask": "--dask says where"} if cluster else {}))
@@ -147,7 +161,7 @@ class _Asked:
     """What the command line asks of every variant, and the warnings that come up."""
 
     overrides: tuple[str, ...]
-    seeds: int
+    seeds: range
     equal_time: bool
     warnings: dict[str, None] = field(default_factory=dict)
 
@@ -156,7 +170,7 @@ def _variant(argument: str, asked: _Asked, labels: int | None = None, own: tuple
     """Data and split are checked for the first seed: what they can lack does not depend on it."""
     path, jobs = find_config(argument), []
     digests: DataDigests | None = None
-    for seed in range(asked.seeds):
+    for seed in asked.seeds:
         overrides = (*asked.overrides, *own, f"seed={seed}", *FIXED)
         config = load_config(path, overrides)
         if digests is None:

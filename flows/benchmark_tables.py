@@ -22,7 +22,7 @@ class Table:
 def tables(report: Mapping[str, Any]) -> Iterator[Table]:
     """The tables of a report: configs, differences, and numbers of labels where they were asked for."""
     seeds = report["seeds"]
-    over = f"seeds 0–{seeds[-1]}" if len(seeds) > 1 else "seed 0 alone"
+    over = f"seeds {seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]} alone"
     yield Table(
         f"Test accuracy in %, mean ± standard deviation over {over}",
         ["config", _supervised(report), "student", "worst seed", "accepted", "of these right", "CPU minutes"],

@@ -24,7 +24,7 @@ PARALLEL = 2
 def benchmark(
     config: ConfigName,
     *,
-    seeds: Annotated[int, typer.Option(metavar="N", help="Seeds 0 … N−1.")] = 5,
+    seeds: Annotated[str, typer.Option(metavar="N|N-N", help="Seeds 0 … N−1, or a range of them, such as 5-9.")] = "5",
     compare: Annotated[
         list[str] | None,
         typer.Option(metavar="CONFIG", help="Run this config too and compare its students; may be repeated."),
@@ -63,7 +63,7 @@ def benchmark(
                 f"--parallel {parallel}: with --dask, the workers' threads say how many runs work at a time; "
                 "leave it out"
             )
-        from flows.benchmark_plan import planned
+        from flows.benchmark_plan import planned, seeds_of
         from flows.cluster import Cluster
         from flows.display import looking
 
@@ -71,7 +71,7 @@ def benchmark(
         cluster = Cluster.of_option(dask) if dask is not None else None
         with looking(f"{config}: looking at configs and data"):
             plan = planned(
-                config, compare or [], seeds, labels, overrides or [], equal_time=equal_time, cluster=cluster
+                config, compare or [], seeds_of(seeds), labels, overrides or [], equal_time=equal_time, cluster=cluster
             )
         from flows import display
         from flows.benchmark import benchmark as run

@@ -18,7 +18,7 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from flows.benchmark_plan import BenchmarkPlan, Job, Variant, planned
+from flows.benchmark_plan import BenchmarkPlan, Job, Variant, planned, seeds_of
 from flows.benchmark_report import report_of
 from flows.benchmark_tables import markdown, reuse, saved_words, tables
 from flows.cli import app
@@ -157,6 +157,8 @@ def the_mistake(*arguments: str) -> str:
         pytest.param(["nope"], ["'nope'", "digits"], id="unknown config"),
         pytest.param(["digits", "--compare", "nope"], ["--compare nope", "digits"], id="unknown compared config"),
         pytest.param(["digits", "--seeds", "0"], ["--seeds 0", "at least one"], id="no seeds"),
+        pytest.param(["digits", "--seeds", "4-3"], ["--seeds 4-3", "at least one"], id="a range without seeds"),
+        pytest.param(["digits", "--seeds", "1,2"], ["--seeds 1,2", "5-9"], id="no range"),
         pytest.param(["digits", "--parallel", "0"], ["--parallel 0"], id="no processes"),
         pytest.param(["digits", "--labels", "55"], ["--labels 55", "10 classes"], id="not divisible"),
         pytest.param(["digits", "--labels", "0"], ["--labels 0", "10 classes"], id="no labels"),
@@ -193,8 +195,31 @@ def test_a_mistake_is_one_line_and_nothing_is_written(arguments, said, folder):
         assert word in line
 
 
+def test_seeds_are_a_number_of_them_or_a_range_with_both_its_ends():
+    assert [list(seeds_of(words)) for words in ("3", "0-2", "7-7", " 5-9 ")] == [
+        [0, 1, 2],
+        [0, 1, 2],
+        [7],
+        [5, 6, 7, 8, 9],
+    ]
+
+
+def test_a_range_of_seeds_is_run_and_named(folder):
+    plan = planned("digits", [], range(3, 5), None, [])
+    assert plan.seeds == [job.config.seed for job in plan.jobs()] == [3, 4]
+
+
+def test_the_tables_name_the_seeds_that_ran(plan):
+    config = plan.main.jobs[0].config
+    jobs = tuple(replace(plan.main.jobs[0], config=config.model_copy(update={"seed": seed})) for seed in (3, 4))
+    later = replace(plan, main=replace(plan.main, jobs=jobs))
+    text = markdown(report_of(later, [row_ | {"seed": row_["seed"] + 3} for row_ in ROWS]))
+    assert "over seeds 3–4" in text
+    assert "seeds 0" not in text
+
+
 def test_every_run_has_its_seed_one_thread_and_no_promotion(folder):
-    plan = planned("digits", [], 3, "50", ["joint.epochs=20", "joint.ramp_end=10"])
+    plan = planned("digits", [], range(3), "50", ["joint.epochs=20", "joint.ramp_end=10"])
     assert plan.seeds == [0, 1, 2]
     for job in plan.jobs():
         assert (job.config.runtime.threads, job.config.promote.enabled, job.config.joint.epochs) == (1, False, 20)
@@ -204,7 +229,7 @@ def test_every_run_has_its_seed_one_thread_and_no_promotion(folder):
 
 def test_with_equal_time_every_run_has_a_supervised_one_that_trains_for_as_long(folder):
     budgets = ["baseline.budget=2s", "joint.budget=0.1 min", "rounds=2", "joint.ramp_end=3"]
-    plan = planned("digits", [], 2, "50", budgets, equal_time=True)
+    plan = planned("digits", [], range(2), "50", budgets, equal_time=True)
     assert len(plan.all_jobs()) == 2 * len(plan.jobs()) == 8
     for job in plan.jobs():
         assert job.supervised is not None
@@ -226,11 +251,11 @@ def test_a_run_on_a_cluster_trains_its_members_itself(folder, monkeypatch):
     monkeypatch.setattr(Cluster, "check", check)
     (folder / "mine.yaml").write_text("data: {name: digits}\nruntime: {dask: 'tcp://h:1'}\n", encoding="utf-8")
     cluster = Cluster.of_option("tcp://h:2")
-    for job in planned("mine.yaml", [], 2, None, [], cluster=cluster).jobs():
+    for job in planned("mine.yaml", [], range(2), None, [], cluster=cluster).jobs():
         assert job.config.runtime.dask is None
         assert load_config(Path("mine.yaml"), job.command[3:-1:2]).runtime.dask is None  # as its process reads it
     assert asked == [cluster]
-    assert planned("mine.yaml", [], 1, None, []).jobs()[0].config.runtime.dask == "tcp://h:1"
+    assert planned("mine.yaml", [], range(1), None, []).jobs()[0].config.runtime.dask == "tcp://h:1"
 
 
 def test_what_was_supervised_for_as_long_is_said(plan):
