@@ -29,7 +29,7 @@ from semisup.data.rows import Rows
 from semisup.models import build_model
 from semisup.pseudo_labels.fixmatch import FixMatch
 from semisup.training.loop import Examples, UnlabeledTerm, train
-from semisup.training.schedules import build_optimizer
+from semisup.training.optimizers import build_optimizer
 from semisup.training.team import ALONE, Team
 
 BATCH = 128

@@ -18,7 +18,8 @@ from semisup.regression.rows import Rows
 from semisup.regression_config import RegressionTrainConfig
 from semisup.training.batches import ShuffledBatches
 from semisup.training.early_stopping import EarlyStopping
-from semisup.training.schedules import build_optimizer, lr_factor, set_learning_rate
+from semisup.training.optimizers import build_optimizer, set_learning_rate
+from semisup.training.schedules import lr_factor
 
 
 def disturb_values(targets: Tensor, rate: float, noise_std: float, generator: torch.Generator) -> Tensor:

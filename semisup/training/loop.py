@@ -24,9 +24,10 @@ from semisup.training.checkpoints import Checkpoints
 from semisup.training.compilation import compiled, compiler_mistakes
 from semisup.training.early_stopping import EarlyStopping
 from semisup.training.labels import LabeledTargets
+from semisup.training.optimizers import build_optimizer, set_learning_rate
 from semisup.training.precision import computing_in
 from semisup.training.predict import validate
-from semisup.training.schedules import alpha_ramp, build_optimizer, lr_factor, set_learning_rate
+from semisup.training.schedules import alpha_ramp, lr_factor
 from semisup.training.state import Source, TrainingState
 from semisup.training.steps import FIGURES, StepFigures, joint_step, supervised_step
 from semisup.training.team import ALONE, Team

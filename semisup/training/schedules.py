@@ -3,10 +3,7 @@
 import math
 from collections.abc import Callable
 
-from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
-
-from semisup.config import OptimizerConfig, ScheduleConfig
+from semisup.config import ScheduleConfig
 
 
 def alpha_ramp(epoch: int, start: int, end: int, final: float) -> float:
@@ -21,32 +18,6 @@ def alpha_ramp(epoch: int, start: int, end: int, final: float) -> float:
     if epoch >= end:
         return final
     return final * (epoch - start) / (end - start)
-
-
-def build_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool) -> Optimizer:
-    """The configured optimiser; weight decay acts on weight matrices and filters only.
-
-    Decaying a batch-norm scale or a bias regularises nothing that weight decay is meant for.
-    """
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    match config.name:
-        case "sgd":
-            return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=fused)
-        case "adam":
-            return Adam(groups, lr=config.lr, betas=config.betas, fused=fused)
-        case "adamw":
-            return AdamW(groups, lr=config.lr, betas=config.betas, fused=fused)
-
-
-def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """For the steps to come."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def lr_factor(config: ScheduleConfig, position: float, total: float, epochs: int) -> float:
