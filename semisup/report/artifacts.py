@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from semisup import plots
@@ -60,10 +63,13 @@ class Artifacts:
     history: Mapping[str, pd.DataFrame]
     calibration: Calibration | None
     """None where the pipeline has no stage `calibrate`."""
-    ledger: pd.DataFrame
+    confidence: NDArray[np.float32]
+    """(N,) of the pseudo-labels, in the ledger's order."""
+    accepted: NDArray[np.bool_]
+    """(N,): is each learnt from?"""
     summary: Mapping[str, Any]
     correct: NDArray[np.bool_] | None
-    """Is each pseudo-label of the ledger right? None where the truth is not known of all."""
+    """(N,): is each pseudo-label right? None where the truth is not known of all."""
     images: NDArray[np.uint8]
     examples: pd.DataFrame
     metrics: Mapping[str, Any]
@@ -98,20 +104,22 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
         FileNotFoundError: a folder lacks one of its files.
     """
     pseudo_label, evaluate = folders["pseudo_label"], folders["evaluate"]
-    ledger = pd.read_parquet(pseudo_label / "pseudo_labels.parquet")
+    ledger = pseudo_label / "pseudo_labels.parquet"
+    judged = pq.read_table(ledger, columns=["confidence", "accepted"])
     with np.load(pseudo_label / "examples.npz", allow_pickle=False) as arrays:
         images = arrays["images"]
-    split = pd.read_parquet(folders["split"] / "split.parquet", columns=["id", "role"])
-    roles = split["role"].value_counts()
+    split = pq.read_table(folders["split"] / "split.parquet", columns=["id", "role"], read_dictionary=["role"])
+    roles = {count["values"]: count["counts"] for count in split["role"].value_counts().to_pylist()}
     return Artifacts(
         dataset=_json(folders["split"] / "dataset.json"),
-        roles={role: int(roles.get(role, 0)) for role in plots.ROLES},
+        roles={role: roles.get(role, 0) for role in plots.ROLES},
         left_out=_left_out(folders["split"], split["id"]),
         answers=_if_there(folders["split"] / "answers_applied.json"),
         training={stage: _training(folders[stage]) for stage in ("baseline", "joint")},
         history={stage: pd.read_parquet(folders[stage] / "history.parquet") for stage in ("baseline", "joint")},
         calibration=_calibration(folders.get("calibrate")),
-        ledger=ledger,
+        confidence=judged["confidence"].to_numpy(),
+        accepted=judged["accepted"].to_numpy(),
         summary=_json(pseudo_label / "summary.json"),
         correct=_audit(pseudo_label / "audit.parquet", ledger),
         images=images,
@@ -130,11 +138,12 @@ def _if_there(path: Path) -> Any:
     return _json(path) if path.exists() else {}
 
 
-def _left_out(folder: Path, ids: "pd.Series[str]") -> LeftOut:
+def _left_out(folder: Path, ids: pa.ChunkedArray) -> LeftOut:
     """`ids` are those of all images with a role."""
     broken = _table(folder / "broken_files.csv", ["path", "reason"])
     copies = _table(folder / "duplicates.csv", ["id", "role", "copy_of", "copy_of_role"])
-    return LeftOut(broken, copies, copies_removed=not copies["id"].isin(ids).any())
+    kept = pc.any(pc.is_in(pa.array(copies["id"], ids.type), value_set=ids)).as_py() if len(copies) else False
+    return LeftOut(broken, copies, copies_removed=not kept)
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:
@@ -154,11 +163,20 @@ def _calibration(folder: Path | None) -> Calibration | None:
     return Calibration(_json(folder / "calibration.json"), pd.read_parquet(folder / "reliability.parquet"))
 
 
-def _audit(path: Path, ledger: pd.DataFrame) -> NDArray[np.bool_] | None:
-    if not path.exists() or ledger.empty:
+def _audit(path: Path, ledger: Path) -> NDArray[np.bool_] | None:
+    """Nothing is joined where no truth is known, as of most images of one's own: there may be a million."""
+    if not path.exists():
         return None
-    truth = pd.read_parquet(path).set_index("id")["truth"].reindex(ledger["id"]).fillna(-1).to_numpy()
-    return (ledger["label"].to_numpy() == truth) if (truth >= 0).all() else None
+    audit = pq.read_table(path, columns=["id", "truth"])
+    known = audit.filter(pc.greater_equal(audit["truth"], 0))
+    if not len(known):
+        return None
+    labels = pq.read_table(ledger, columns=["id", "label"])
+    rows = pc.index_in(labels["id"].cast(known["id"].type), value_set=known["id"])
+    if not len(labels) or rows.null_count:
+        return None
+    right: NDArray[np.bool_] = labels["label"].to_numpy() == known["truth"].to_numpy()[rows.to_numpy()]
+    return right
 
 
 def _compound(folder: Path) -> CompoundExamples | None:

@@ -58,7 +58,7 @@ def _curves(artifacts: Artifacts, stage: str, title: str) -> Picture:
 
 
 def _pseudo_labels(artifacts: Artifacts) -> list[Picture]:
-    confidence, accepted = artifacts.ledger["confidence"].to_numpy(), artifacts.ledger["accepted"].to_numpy(dtype=bool)
+    confidence, accepted = artifacts.confidence, artifacts.accepted
     threshold, correct, examples = artifacts.summary["threshold"], artifacts.correct, artifacts.examples
     pictures = [
         Picture(
