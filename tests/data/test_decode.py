@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from semisup.data.own_images import decode as decode_module
 from semisup.data.own_images.decode import BrokenImageError, Target, decode
 from tests.data.corpus import broken_files, encoded, photo
 
@@ -28,6 +29,34 @@ def test_a_jpeg_has_the_pixels_that_pillow_reads():
     content = encoded(photo(3), "JPEG")
     with Image.open(io.BytesIO(content)) as image:
         assert np.array_equal(pixels_of(content), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("size", [(48, 48), (1, 1), (33, 70), (250, 9), (190, 190), (191, 400), (192, 192)])
+@pytest.mark.parametrize("target", [SAME, GREY, Target(16, 64, "pad", "rgb")])
+def test_libjpeg_turbo_itself_and_pillow_make_the_same_of_a_jpeg(mode, size, target, monkeypatch):
+    image = Image.fromarray(photo(7, *size)).convert(mode)
+    turned = Image.Exif()
+    turned[274] = 6
+    ways = [
+        {"quality": quality, "subsampling": subsampling, "progressive": progressive}
+        for quality in (20, 95)
+        for subsampling in (0, 1, 2)
+        for progressive in (False, True)
+    ]
+    contents = [encoded(image, "JPEG", **way) for way in (*ways, {"exif": turned})]
+    quick = [decode(content, target) for content in contents]
+    monkeypatch.setattr(decode_module, "simplejpeg", None)
+    for content, ours in zip(contents, quick, strict=True):
+        theirs = decode(content, target)
+        assert np.array_equal(ours.pixels, theirs.pixels)
+        assert ours[1:] == theirs[1:]
+
+
+def test_a_small_jpeg_is_not_left_to_pillow(monkeypatch):
+    content = encoded(photo(3), "JPEG")
+    monkeypatch.setattr(decode_module, "OPENERS", {})
+    assert decode(content, SAME).pixels.shape == SAME.shape
 
 
 def test_a_large_jpeg_decoded_at_a_fraction_looks_like_the_whole_one_made_small():

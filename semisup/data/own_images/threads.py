@@ -12,12 +12,13 @@ TASKS_AHEAD = 2
 """For each core: so many tasks are done, or being done, that nobody has taken yet."""
 
 
-def worked_ahead(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+def worked_ahead(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int | None = None) -> Iterator[Result]:
     """What `work` makes of every task, in their order; no more tasks are taken up than threads can be busy with.
 
-    Threads, not processes: Pillow decodes without Python's lock, and a caller's own script need not be importable.
+    There are as many `workers` as cores, where their number is not given. Threads, not processes: Pillow decodes
+    without Python's lock, and a caller's own script need not be importable.
     """
-    workers = len(os.sched_getaffinity(0))
+    workers = workers or len(os.sched_getaffinity(0))
     ahead: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads:
         try:
