@@ -97,7 +97,7 @@ def draw_by_content(
     stays = held_out & decided & (was != "test")
     roles[stays] = was[stays]
     free = decided & ~held_out
-    lots = _lots(contents, f"{seed}:role")
+    lots = _lots(contents, free, f"{seed}:role")
     validation = 0 if (given == "validation").any() else validation_per_class
     for label, name in enumerate(class_names):
         seats = validation - int(((roles == "validation") & (labels == label)).sum())
@@ -109,7 +109,7 @@ def draw_by_content(
             raise too_few_labels(name, wanted, validation, int(((labels == label) & (given == "")).sum()))
         roles[picked] = "validation"
         roles[_first(left, was[left] != "labeled", lots, wanted or 0)] = "labeled"
-    _calibrate(roles, free, was, _lots(contents, f"{seed}:calibration"), calibration_images)
+    _calibrate(roles, free, was, _lots(contents, free, f"{seed}:calibration"), calibration_images)
     if labeled_per_class is None:
         roles[(roles == "unlabeled") & decided] = "labeled"
     if not (roles == "unlabeled").any():
@@ -132,6 +132,10 @@ def _first(
     return rows[np.lexsort((lots[rows], later))[:count]]
 
 
-def _lots(contents: Sequence[str], purpose: str) -> NDArray[np.uint64]:
-    digests = (hashlib.sha256(f"{purpose}:{content}".encode()).digest()[:8] for content in contents)
-    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
+def _lots(contents: Sequence[str], free: NDArray[np.bool_], purpose: str) -> NDArray[np.uint64]:
+    """The lot (N,) of every image that takes part in a draw, and 0 of the others, which may be a million."""
+    lots = np.zeros(len(contents), dtype=np.uint64)
+    for row in np.flatnonzero(free).tolist():
+        digest = hashlib.sha256(f"{purpose}:{contents[row]}".encode()).digest()
+        lots[row] = int.from_bytes(digest[:8], "big")
+    return lots

@@ -1,6 +1,6 @@
 """Stage `pseudo_label`: the frozen teacher labels every unlabelled image, in every round anew, into the ledger."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
@@ -14,7 +14,7 @@ from semisup.config import CertifiedThreshold, PipelineConfig, PseudoLabelConfig
 from semisup.data.split import Split
 from semisup.memory import give_back
 from semisup.pseudo_labels import LEDGER
-from semisup.pseudo_labels.ledger import Selection, build_ledger, in_order_of, write_ledger
+from semisup.pseudo_labels.ledger import Ids, Selection, build_ledger, in_order_of, write_ledger
 from semisup.pseudo_labels.ups import select
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, load_placed, pool_of, read_json
@@ -73,7 +73,7 @@ def run(
         before = pd.read_parquet(previous / LEDGER, columns=BEFORE) if previous else None
         parts = ledger_parts(
             opinions,
-            split.ids("unlabeled"),
+            split.id_column("unlabeled"),
             indices.numpy(),
             selection=selection,
             teacher=teacher,
@@ -91,7 +91,7 @@ def run(
 
 def ledger_parts(
     opinions: Opinions,
-    ids: Sequence[str],
+    ids: Ids,
     indices: NDArray[np.int64],
     *,
     selection: Selection,

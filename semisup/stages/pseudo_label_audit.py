@@ -52,7 +52,7 @@ def audit_all(
     summary = audit(ledger, truth, threshold, facts.num_classes, earlier)
     summary |= {"threshold_kind": kind, "class_names": list(facts.class_names), "validation_per_class": list(picked)}
     write_json(out_dir / "summary.json", summary)
-    table = pa.table({"id": pa.array(split.ids("unlabeled"), pa.string()), "truth": truth})
+    table = pa.table({"id": pa.array(split.id_column("unlabeled"), pa.string()), "truth": truth})
     pq.write_table(table, out_dir / "audit.parquet")
     _save_pictures(pool, ledger, truth, out_dir, threshold=threshold, seed=config.seed)
     _report(summary, facts, log)

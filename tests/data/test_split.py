@@ -177,7 +177,7 @@ def test_a_split_is_read_back_as_it_was_written(tmp_path):
         assert read.labels(role).equal(split.labels(role))
     for role in ("labeled", "validation", "unlabeled", "test"):
         assert read.indices(role).equal(split.indices(role))
-        assert read.ids(role) == split.ids(role)
+        assert read.ids(role) == split.ids(role) == list(split.id_column(role))
 
 
 def test_a_split_that_was_tampered_with_on_disk_is_refused(tmp_path):

@@ -23,7 +23,7 @@ from torch import Tensor
 from semisup.data.own_images.decode import BrokenImageError, Target, decode
 from semisup.data.own_images.listing import Listing
 from semisup.data.own_images.pack import BUILDING, COLUMNS, FILES, LOCK, POOL, TEST, InTest, is_test, mapped, pack_name
-from semisup.data.own_images.seen import PARTS, ROOT, read_parts, remember
+from semisup.data.own_images.seen import PARTS, ROOT, hashes_of, read_parts, remember
 from semisup.data.own_images.threads import worked_ahead
 
 FILES_PER_TASK = 128
@@ -108,7 +108,7 @@ class Sources:
         )
         self.pixels.append((pool, test))
         self.columns.append({name: table[name].to_numpy() for name in COLUMNS})
-        for row, sha in enumerate(table["sha"].to_numpy(dtype="S32").tolist()):
+        for row, sha in enumerate(hashes_of(table).tolist()):
             if sha:
                 self.place.setdefault(sha, (number, row))
 
@@ -126,7 +126,7 @@ def build(
         warnings.simplefilter("ignore")  # Pillow's, of files that it reads all the same
         table = _write(folder, listing, in_order(listing, known, sources, target), in_test, say)
     table.to_parquet(folder / FILES, index=False)
-    name = pack_name(listing, table["sha"].to_numpy(dtype="S32"), in_test)
+    name = pack_name(listing, hashes_of(table), in_test)
     for part in (*folder.glob(PARTS), folder / ROOT):
         part.unlink()
     (folder / LOCK).touch()

@@ -19,6 +19,7 @@ from semisup.data.own_images.decode import Target
 from semisup.data.own_images.duplicates import RULE, find_groups
 from semisup.data.own_images.listing import Listing, list_images
 from semisup.data.own_images.pack import InTest, Pack
+from semisup.data.own_images.seen import hashes_of
 from semisup.errors import UserError
 from semisup.memory import give_back
 
@@ -69,6 +70,7 @@ _opened: dict[tuple[DataConfig, Path | None], OwnImages] = {}
 def forget() -> None:
     """Look at the folders anew, the next time: until then, all stages of a process see the same images."""
     _opened.clear()
+    give_back()
 
 
 def own_images(data: DataConfig, say: Progress = lambda done, total, note: None) -> OwnImages:
@@ -80,7 +82,7 @@ def own_images(data: DataConfig, say: Progress = lambda done, total, note: None)
     """
     key = data, resolve_data_root(data)
     if key not in _opened:
-        _opened.clear()  # of a process, one data set is enough in memory
+        forget()  # of a process, one data set is enough in memory
         _opened[key] = _open(data, say)
     return _opened[key]
 
@@ -91,7 +93,8 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
     named_test = bool((listing.roles == "test").any())
     in_test = no_test if named_test else share_in_test(data.test_share)
     pack = Cache(cache_folder(data.cache), parse_bytes(data.cache_limit)).pack(listing, target, in_test, say)
-    files = pack.files.assign(path=listing.paths)  # a pack may have been made of the same files under other names
+    files = pack.files
+    files["path"] = listing.paths  # a pack may have been made of the same files under other names
     _check_broken(files, data.max_broken)
     readable = files["row"].to_numpy() >= 0
     sides = [np.flatnonzero(readable & (files["test"].to_numpy() == test)) for test in (False, True)]
@@ -99,7 +102,7 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
     pool, test = (_image_set(listing, pack, rows, test=bool(side)) for side, rows in enumerate(sides))
     groups = _groups(pack) if data.duplicates != "ignore" else np.arange(len(pool) + len(test))
     for column in WITHOUT_FURTHER_USE:
-        del pack.files[column], files[column]
+        del files[column]
     notes, given = listing.notes, listing.roles[sides[0]]
     del listing  # a million paths, which are in the ids by now
     give_back()
@@ -136,11 +139,12 @@ def share_in_test(share: float) -> InTest:
 
 
 def _image_set(listing: Listing, pack: Pack, rows: NDArray[np.int64], *, test: bool) -> ImageSet:
-    hashes = pack.files["sha"].to_numpy()
+    hashes = hashes_of(pack.files)[rows]
+    ids = (f"{listing.paths[row]}@{content[:12].decode()}" for row, content in zip(rows, hashes, strict=True))
     return ImageSet(
         images=pack.images(test=test),
         labels=torch.from_numpy(listing.labels[rows]),
-        ids=tuple(f"{listing.paths[row]}@{hashes[row][:12]}" for row in rows),
+        ids=tuple(ids),
         class_names=listing.class_names,
         pixel_digest=f"{pack.folder.parent.name}/{pack.folder.name}",
     )

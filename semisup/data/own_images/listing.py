@@ -4,7 +4,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -128,8 +128,8 @@ class Walk:
 
 def _from_folders(root: Path) -> Listing:
     walk = Walk(os.path.realpath(root), Counter())
-    with os.scandir(root) as found:
-        folders = sorted(entry.name for entry in found if entry.is_dir() and not entry.name.startswith("."))
+    with os.scandir(root) as entries:
+        folders = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     named = [name for name in folders if name in FOLDERS]
     if not named:
         if not folders:
@@ -139,8 +139,7 @@ def _from_folders(root: Path) -> Listing:
         places: list[tuple[str, Given]] = [("", "")]
     else:
         places = [(name, FOLDERS[name]) for name in named]
-    rows: list[Row] = []
-    classes: set[str] = set()
+    found, classes = _Found(), set[str]()
     for place, role in places:
         start = os.path.join(root, place) if place else str(root)
         names: dict[str, str] = {}  # one text for all images of a class
@@ -149,45 +148,48 @@ def _from_folders(root: Path) -> Listing:
             relative = entry.path[below:].replace(os.sep, "/")
             path = f"{place}/{relative}" if place else relative
             if role == "unlabeled":
-                rows.append((path, None, role, *_stamp(entry)))
+                found.add(path, None, role)
             elif "/" not in relative:
                 walk.passed_over[f"images in {place or root.name}/ itself, in no class's folder"] += 1
             else:
                 name = relative.partition("/")[0]
-                rows.append((path, names.setdefault(name, name), role, *_stamp(entry)))
+                found.add(path, names.setdefault(name, name), role)
         if role == "":
             classes |= {entry.name for entry in os.scandir(start) if entry.is_dir() and not entry.name.startswith(".")}
-    return _listing(root, rows, classes, walk.passed_over)
+    return _listing(root, found, classes, walk.passed_over)
 
 
-Row = tuple[str, str | None, Given, int, int]
-"""Path, class, role, size, time of change. There may be a million: no entry of a folder is kept, which holds ten times
-as much."""
+@dataclass
+class _Found:
+    """Files as columns: there may be a million, and a tuple for each would take 100 MB more."""
+
+    paths: list[str] = field(default_factory=list)
+    names: list[str | None] = field(default_factory=list)
+    """Classes."""
+    roles: list[Given] = field(default_factory=list)
+
+    def add(self, path: str, name: str | None, role: Given) -> None:
+        """One more."""
+        self.paths.append(path)
+        self.names.append(name)
+        self.roles.append(role)
 
 
-def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
-    stat = entry.stat()
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _listing(
-    root: Path,
-    rows: list[Row],
-    classes: set[str],
-    passed_over: Counter[str],
-) -> Listing:
-    if not rows:
+def _listing(root: Path, found: _Found, classes: set[str], passed_over: Counter[str]) -> Listing:
+    if not found.paths:
         raise UserError(f"data.root={root} holds no image files; put them into labeled/<class>/ or train/<class>/")
-    rows.sort(key=lambda row: row[0])
-    names = _class_names({row[1] for row in rows if row[1] is not None} | classes, str(root))
-    place = {name: position for position, name in enumerate(names)}
+    names = _class_names({name for name in found.names if name is not None} | classes, str(root))
+    place: dict[str | None, int] = {name: position for position, name in enumerate(names)}
+    order = np.array(sorted(range(len(found.paths)), key=found.paths.__getitem__))
+    paths = [found.paths[row] for row in order]
+    sizes, changed = _stamps(str(root), paths)
     return Listing(
         root=root,
-        paths=[row[0] for row in rows],
-        labels=np.array([UNLABELED if row[1] is None else place[row[1]] for row in rows], dtype=np.int64),
-        roles=np.array([row[2] for row in rows], dtype=object),
-        sizes=np.array([row[3] for row in rows], dtype=np.int64),
-        changed=np.array([row[4] for row in rows], dtype=np.int64),
+        paths=paths,
+        labels=np.array([place.get(name, UNLABELED) for name in found.names], dtype=np.int64)[order],
+        roles=np.array(found.roles, dtype=object)[order],
+        sizes=sizes,
+        changed=changed,
         class_names=names,
         notes=tuple(f"passed over {count:,} {what}" for what, count in sorted(passed_over.items())),
     )
@@ -228,14 +230,15 @@ def _from_manifest(file: Path, root: Path | None) -> Listing:
     names = _class_names({label for label in table["label"] if label}, field)
     place = {name: position for position, name in enumerate(names)}
     order = sorted(range(len(paths)), key=paths.__getitem__)
-    stats = [_stat(os.path.join(inside, paths[row])) for row in order]
+    paths = [paths[row] for row in order]
+    sizes, changed = _stamps(inside, paths)
     return Listing(
         root=base,
-        paths=[paths[row] for row in order],
+        paths=paths,
         labels=np.array([place.get(table["label"].iloc[row], UNLABELED) for row in order], dtype=np.int64),
         roles=roles[order],
-        sizes=np.array([size for size, _ in stats], dtype=np.int64),
-        changed=np.array([changed for _, changed in stats], dtype=np.int64),
+        sizes=sizes,
+        changed=changed,
         class_names=names,
         notes=(),
     )
@@ -279,9 +282,16 @@ def _manifest_roles(table: pd.DataFrame, field: str) -> NDArray[np.object_]:
     return roles
 
 
-def _stat(path: str) -> tuple[int, int]:
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return -1, 0
-    return stat.st_size, stat.st_mtime_ns
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+def _stamps(root: str, paths: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sizes and times of change (N,), as in `Listing`, of files that may be gone."""
+    sizes, changed = np.full(len(paths), -1), np.zeros(len(paths), dtype=np.int64)
+    for row, path in enumerate(paths):
+        try:
+            stat = os.stat(os.path.join(root, path))
+        except OSError:
+            continue
+        sizes[row], changed[row] = stat.st_size, stat.st_mtime_ns
+    return sizes, changed

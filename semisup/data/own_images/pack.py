@@ -22,6 +22,7 @@ from torch import Tensor
 
 from semisup.data.own_images.decode import Target
 from semisup.data.own_images.listing import Listing
+from semisup.data.own_images.seen import in_parts
 from semisup.data.rows import map_images
 
 DECODER = 1
@@ -83,9 +84,10 @@ def settings_key(target: Target) -> str:
 def pack_name(listing: Listing, shas: NDArray[np.bytes_], in_test: InTest) -> str:
     """A hash of contents (N,), b"" of what cannot be read, and of sides, in order."""
     digest = hashlib.sha256()
-    for sha, role in zip(shas.tolist(), listing.roles, strict=True):
-        digest.update(b"test " if is_test(role, sha.decode(), in_test) else b"pool ")
-        digest.update(sha)
+    for rows in in_parts(len(listing)):
+        for sha, role in zip(shas[rows].tolist(), listing.roles[rows], strict=True):
+            digest.update(b"test " if is_test(role, sha.decode(), in_test) else b"pool ")
+            digest.update(sha)
     return digest.hexdigest()[:32]
 
 

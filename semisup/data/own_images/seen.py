@@ -16,18 +16,22 @@ PARTS, ROOT = "part-*.parquet", "root"
 SECONDS_UNTIL_SURE = 2.0
 """A file that was changed just before it was read may change again within the same tick of the file system's clock."""
 STAMP = ["path", "size", "changed", "sha"]
+AT_A_TIME = 2**16
+"""Rows that are texts of Python at a time: all of a million would take 80 MB, and leave holes behind."""
 
 
 def known_hashes(settings: Path, listing: Listing) -> NDArray[np.bytes_]:
     """The content's hash of every file that has not changed since it was read, b"" of the others: (N,) of 32 bytes."""
     shas = np.zeros(len(listing), dtype="S32")
     for table in _tables(settings, listing.root):
-        same = len(table) == len(listing) and table["path"].tolist() == listing.paths
+        same = len(table) == len(listing) and all(
+            table["path"].iloc[rows].tolist() == listing.paths[rows] for rows in in_parts(len(table))
+        )
         rows = np.arange(len(listing)) if same else _rows_of(listing.paths, table["path"])
         there = np.flatnonzero((rows >= 0) & (shas == b""))
         sizes, changed = (table[name].to_numpy()[rows[there]] for name in ("size", "changed"))
         there = there[(sizes == listing.sizes[there]) & (changed == listing.changed[there])]
-        shas[there] = table["sha"].to_numpy(dtype="S32")[rows[there]]
+        shas[there] = hashes_of(table)[rows[there]]
         if (shas != b"").all():
             break
     return shas
@@ -40,6 +44,19 @@ def remember(settings: Path, root: Path, table: pd.DataFrame, began: float) -> N
     aside = seen.with_suffix(f".{os.getpid()}")
     table.loc[sure, STAMP].to_parquet(aside, index=False)
     aside.replace(seen)
+
+
+def hashes_of(table: pd.DataFrame) -> NDArray[np.bytes_]:
+    """Its column `sha` (N,), as 32 bytes each; b"" of what cannot be read."""
+    hashes = np.empty(len(table), dtype="S32")
+    for rows in in_parts(len(table)):
+        hashes[rows] = table["sha"].iloc[rows].to_numpy(dtype="S32")
+    return hashes
+
+
+def in_parts(count: int) -> Iterator[slice]:
+    """All rows of so many, AT_A_TIME."""
+    return (slice(start, min(start + AT_A_TIME, count)) for start in range(0, count, AT_A_TIME))
 
 
 def read_parts(folder: Path) -> pd.DataFrame | None:
