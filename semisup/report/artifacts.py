@@ -108,12 +108,13 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
     judged = pq.read_table(ledger, columns=["confidence", "accepted"])
     with np.load(pseudo_label / "examples.npz", allow_pickle=False) as arrays:
         images = arrays["images"]
-    split = pq.read_table(folders["split"] / "split.parquet", columns=["id", "role"], read_dictionary=["role"])
-    roles = {count["values"]: count["counts"] for count in split["role"].value_counts().to_pylist()}
+    split = folders["split"] / "split.parquet"
+    counted = pq.read_table(split, columns=["role"], read_dictionary=["role"])["role"].value_counts()
+    roles = {count["values"]: count["counts"] for count in counted.to_pylist()}
     return Artifacts(
         dataset=_json(folders["split"] / "dataset.json"),
         roles={role: roles.get(role, 0) for role in plots.ROLES},
-        left_out=_left_out(folders["split"], split["id"]),
+        left_out=_left_out(folders["split"], split),
         answers=_if_there(folders["split"] / "answers_applied.json"),
         training={stage: _training(folders[stage]) for stage in ("baseline", "joint")},
         history={stage: pd.read_parquet(folders[stage] / "history.parquet") for stage in ("baseline", "joint")},
@@ -138,11 +139,14 @@ def _if_there(path: Path) -> Any:
     return _json(path) if path.exists() else {}
 
 
-def _left_out(folder: Path, ids: pa.ChunkedArray) -> LeftOut:
-    """`ids` are those of all images with a role."""
+def _left_out(folder: Path, split: Path) -> LeftOut:
+    """`split` is the table of all images with a role, whose ids are read only where there were copies."""
     broken = _table(folder / "broken_files.csv", ["path", "reason"])
     copies = _table(folder / "duplicates.csv", ["id", "role", "copy_of", "copy_of_role"])
-    kept = pc.any(pc.is_in(pa.array(copies["id"], ids.type), value_set=ids)).as_py() if len(copies) else False
+    kept = False
+    if len(copies):
+        ids = pq.read_table(split, columns=["id"])["id"]
+        kept = pc.any(pc.is_in(pa.array(copies["id"], ids.type), value_set=ids)).as_py()
     return LeftOut(broken, copies, copies_removed=not kept)
 
 
@@ -164,14 +168,11 @@ def _calibration(folder: Path | None) -> Calibration | None:
 
 
 def _audit(path: Path, ledger: Path) -> NDArray[np.bool_] | None:
-    """Nothing is joined where no truth is known, as of most images of one's own: there may be a million."""
-    if not path.exists():
+    """No id is read where no truth is known, as of most images of one's own: there may be a million."""
+    if not path.exists() or not pc.any(pc.greater_equal(pq.read_table(path, columns=["truth"])["truth"], 0)).as_py():
         return None
-    audit = pq.read_table(path, columns=["id", "truth"])
+    audit, labels = pq.read_table(path, columns=["id", "truth"]), pq.read_table(ledger, columns=["id", "label"])
     known = audit.filter(pc.greater_equal(audit["truth"], 0))
-    if not len(known):
-        return None
-    labels = pq.read_table(ledger, columns=["id", "label"])
     rows = pc.index_in(labels["id"].cast(known["id"].type), value_set=known["id"])
     if not len(labels) or rows.null_count:
         return None
