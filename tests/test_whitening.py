@@ -43,6 +43,14 @@ def test_the_covariance_of_patches_is_that_of_numpy(channels):
     np.testing.assert_allclose(patch_covariance(images, chosen, mean, std), expected, atol=1e-9)
 
 
+def test_the_covariance_has_the_same_bits_whatever_threads_add_up_and_in_whatever_order(one_thread):
+    images, everyone, mean, std = smooth_images(400, 3), torch.arange(400), [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
+    alone = patch_covariance(images, everyone, mean, std)
+    assert patch_covariance(images.flip(0), everyone, mean, std) == alone
+    torch.set_num_threads(2)
+    assert patch_covariance(images, everyone, mean, std) == alone
+
+
 def test_of_many_images_some_are_looked_at_from_the_first_to_the_last():
     images = torch.zeros(2 * MOST_PATCHES - 1, 1, 2, 2, dtype=torch.uint8)
     images[::2] = torch.tensor([[[[0, 255], [0, 0]]]], dtype=torch.uint8)  # these are the ones looked at: all equal

@@ -286,14 +286,16 @@ def patch_covariance(images: Tensor, indices: Tensor, mean: Sequence[float], std
     looked_at = min(len(indices), -(-MOST_PATCHES // (down * across)))
     spread = torch.linspace(0, len(indices) - 1, looked_at, dtype=torch.float64).round().long()
     chosen = indices.sort().values[spread]
-    center, width = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (mean, std))
-    width = width.clamp(min=1e-12)  # of a channel without contrast there is nothing to widen
+    near = (255 * torch.tensor(mean, dtype=torch.float64)).round().view(-1, 1, 1)
     total, products = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
     for part in chosen.split(-(-MOST_PATCHES // (16 * down * across))):
-        pixels = (gather(images, part).double() / 255 - center) / width
+        pixels = gather(images, part).double() - near
         patches = pixels.unfold(2, PATCH, 1).unfold(3, PATCH, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, size)
         total += patches.sum(dim=0)
-        products += patches.T @ patches
+        products += patches.T @ patches  # of whole numbers: exact, whatever threads add up in whatever order
     count = looked_at * down * across
-    covariance: list[list[float]] = (products / count - torch.outer(total / count, total / count)).tolist()
+    width = 255 * torch.tensor(std, dtype=torch.float64).clamp(min=1e-12).repeat_interleave(PATCH**2)
+    covariance: list[list[float]] = (
+        (products / count - torch.outer(total / count, total / count)) / torch.outer(width, width)
+    ).tolist()
     return covariance
