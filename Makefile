@@ -1,6 +1,6 @@
 # make run    install once, run the pipeline on the embedded digits
 # make test   the test suite              make check   format, lint, types, import rules, fast tests
-# make slow   crashes, servers, whole benchmarks: the tests that take minutes
+# make slow   crashes, servers, whole benchmarks: the tests that take minutes       make lint    the same without tests
 # make bench  speed beside its goals (bench-quick: three minutes)      make ui      MLflow's pages for this folder's store
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 
-.PHONY: run test slow check bench bench-quick ui format clean
+.PHONY: run test slow lint check bench bench-quick ui format clean
 
 run: $(VENV)/.run-installed
 	@$(BIN)/semisup run digits
@@ -22,12 +22,14 @@ test: $(VENV)/.dev-installed
 slow: $(VENV)/.dev-installed
 	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
-check: $(VENV)/.dev-installed
+lint: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not slow and not gpu and not prefect"
+
+check: lint
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not gpu and not prefect"
 
 format: $(VENV)/.dev-installed
 	$(BIN)/ruff format .
