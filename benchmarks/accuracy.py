@@ -9,7 +9,8 @@ Ours is a config as `semisup benchmark` runs it, two processes at a time. Superv
 its epoch of least validation loss. CPU seconds are those of the stages that make the model, split and labelling
 included; start-up, evaluation and the report are not among them. The peers get the same labelled images, deskewed where
 ours are, and some of the unlabelled ones; their constants were not tuned. Results are kept for each setting and seed in
-`results/accuracy.json`, so that seeds can be added; runs, in `mlflow.db` of the working folder.
+`results/accuracy.json`, with the commit that made them, so that seeds can be added; runs, in `mlflow.db` of the working
+folder.
 """
 
 import argparse
@@ -42,6 +43,7 @@ from semisup.data.split import Split
 from semisup.errors import UserError
 from semisup.stages import Silence, split
 from semisup.stages.files import images_for_test, pool_of
+from semisup.tracking.provenance import provenance
 
 BY_SEED = "by seed"
 PEER_IMAGES = 10_000
@@ -120,8 +122,9 @@ def keep(setting: Setting, measured: Sequence[Row]) -> None:
     names = [other.name for other in SETTINGS]
     kept = {row["setting"]: row[BY_SEED] for row in kept_rows("accuracy", "setting", names)}
     of_seed = {row["seed"]: row for row in kept.get(setting.name, [])}
+    made_by = {"commit": provenance().get("mlflow.source.git.commit", "")[:7], "torch": torch.__version__}
     for row in measured:
-        of_seed[row["seed"]] = of_seed.get(row["seed"], {}) | row
+        of_seed[row["seed"]] = of_seed.get(row["seed"], {}) | row | made_by
     kept[setting.name] = [of_seed[seed] for seed in sorted(of_seed)]
     rows = [_line(each, kept[each.name]) for each in SETTINGS if each.name in kept]
     publish("accuracy", rows, "test accuracy in %, mean ± standard deviation")
@@ -166,7 +169,8 @@ def _line(setting: Setting, by_seed: Sequence[Row]) -> Row:
         theirs = [row for row in by_seed if name in row]
         if theirs:
             seconds = statistics.mean(row[f"{name}, CPU s"] for row in theirs)
-            line[name] = f"{mean_std([row[name] for row in theirs])} in {seconds:.0f} s, {len(theirs)} seeds"
+            seeds = f"{len(theirs)} seed" + "s" * (len(theirs) > 1)
+            line[name] = f"{mean_std([row[name] for row in theirs])} in {seconds:.0f} s, {seeds}"
     return line | {BY_SEED: list(by_seed)}
 
 

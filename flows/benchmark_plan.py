@@ -26,6 +26,7 @@ OURS = {
 """Keys that a benchmark sets itself, and why."""
 FIXED = ("runtime.threads=1", "runtime.parallel_members=1", "promote.enabled=false")
 ON_A_CLUSTER = "runtime.dask=null"  # a run that a worker has would wait for its members, and they for a worker
+MOST_SEEDS = 1000
 LABELS_KEY = "split.labeled_per_class"
 
 
@@ -117,6 +118,8 @@ def seeds_of(words: str) -> range:
     first, last = (0, int(ends[2]) - 1) if ends[1] is None else (int(ends[1]), int(ends[2]))
     if last < first:
         raise UserError(f"--seeds {words}: at least one seed is needed; 5 is a good number")
+    if last - first >= MOST_SEEDS:
+        raise UserError(f"--seeds {words}: that is more than {MOST_SEEDS:,} seeds; 5 is a good number")
     return range(first, last + 1)
 
 

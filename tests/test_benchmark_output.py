@@ -1,8 +1,10 @@
 """What a benchmark's table says of figures beside those kept before."""
 
+import json
+
 import pytest
 
-from benchmarks import output
+from benchmarks import accuracy, output
 from benchmarks.output import Figure, publish_figures, worse_than_before
 
 
@@ -28,3 +30,29 @@ def test_what_is_kept_is_what_the_next_run_is_held_against(tmp_path, monkeypatch
     assert worse_than_before("part", second) == ["a ratio"]
     publish_figures("part", second)
     assert "WORSE" in capsys.readouterr().out
+
+
+def test_seeds_measured_later_join_those_kept_and_each_column_is_over_the_seeds_that_have_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "RESULTS", tmp_path)
+    first, other = accuracy.SETTINGS[:2]
+    ours = [0.98, 0.97, 0.99, 0.96]
+
+    def rows(*seeds: int) -> list[dict[str, float]]:
+        return [
+            {"seed": seed, "ours": ours[seed], "CPU s": 60, "supervised": ours[seed] - 0.01, "its CPU s": 61}
+            for seed in seeds
+        ]
+
+    accuracy.keep(first, rows(0, 3))
+    accuracy.keep(other, rows(1))
+    accuracy.keep(first, [{"seed": 7, "LabelSpreading": 0.9, "LabelSpreading, CPU s": 5}])
+    accuracy.keep(first, rows(1, 2))
+    accuracy.keep(first, [{**rows(0)[0], "ours": 0.5}, *rows(0)])  # measured again: the later figure stands
+    line, beside = json.loads((tmp_path / "accuracy.json").read_text())["rows"]
+    assert [row["seed"] for row in line["by seed"]] == [0, 1, 2, 3, 7]
+    assert line["seeds"] == 4
+    assert line["ours"].startswith("97.50 ± 1.29")  # the sample's: √(5/3)
+    assert line["worst seed"] == "96.00 (seed 3)"
+    assert line["gain"].startswith("+1.00")
+    assert line["LabelSpreading"] == "90.00 in 5 s, 1 seed"
+    assert (beside["setting"], beside["seeds"], beside["ours"]) == (other.name, 1, "97.00")

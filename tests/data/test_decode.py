@@ -1,6 +1,7 @@
 """Files of every kind become upright uint8 of one size; whatever else comes is refused with a reason."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ def test_a_jpeg_has_the_pixels_that_pillow_reads():
 @pytest.mark.parametrize("size", [(48, 48), (1, 1), (33, 70), (250, 9), (190, 190), (191, 400), (192, 192)])
 @pytest.mark.parametrize("target", [SAME, GREY, Target(16, 64, "pad", "rgb")])
 def test_libjpeg_turbo_itself_and_pillow_make_the_same_of_a_jpeg(mode, size, target, monkeypatch):
+    pytest.importorskip("simplejpeg")
     image = Image.fromarray(photo(7, *size)).convert(mode)
     turned = Image.Exif()
     turned[274] = 6
@@ -53,10 +55,40 @@ def test_libjpeg_turbo_itself_and_pillow_make_the_same_of_a_jpeg(mode, size, tar
         assert ours[1:] == theirs[1:]
 
 
-def test_a_small_jpeg_is_not_left_to_pillow(monkeypatch):
+def with_a_note(marker: int, words: bytes) -> bytes:
+    """A sound JPEG file with one more segment behind its first two bytes."""
     content = encoded(photo(3), "JPEG")
+    return content[:2] + bytes((0xFF, marker)) + struct.pack(">H", 2 + len(words)) + words + content[2:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(encoded(photo(3), "JPEG"), id="sound"),
+        pytest.param(with_a_note(0xE0, b"JFIF\0\1"), id="a version cut short"),
+        pytest.param(with_a_note(0xE2, b"ICC_PROFILE\0"), id="a profile without number"),
+    ],
+)
+def test_a_small_jpeg_is_not_left_to_pillow_whatever_its_notes_are(content, monkeypatch):
+    pytest.importorskip("simplejpeg")
     monkeypatch.setattr(decode_module, "OPENERS", {})
-    assert decode(content, SAME).pixels.shape == SAME.shape
+    assert np.array_equal(pixels_of(content), pixels_of(encoded(photo(3), "JPEG")))
+
+
+@pytest.mark.parametrize("error", [ValueError, MemoryError, RuntimeError])
+@pytest.mark.parametrize("function", ["decode_jpeg_header", "decode_jpeg"])
+def test_where_libjpeg_turbo_gives_up_pillow_has_the_last_word(function, error, monkeypatch):
+    simplejpeg = pytest.importorskip("simplejpeg")
+    content = encoded(photo(3), "JPEG")
+    expected = pixels_of(content)
+
+    def giving_up(*_):
+        raise error
+
+    monkeypatch.setattr(simplejpeg, function, giving_up)
+    assert np.array_equal(pixels_of(content), expected)
+    with pytest.raises(BrokenImageError):
+        decode(content[: len(content) // 4], SAME)
 
 
 def test_a_large_jpeg_decoded_at_a_fraction_looks_like_the_whole_one_made_small():

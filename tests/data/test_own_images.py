@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -18,6 +19,7 @@ from semisup.data.own_images import building, forget, own_images
 from semisup.data.own_images.decode import Target, decode
 from semisup.data.own_images.images import share_in_test
 from semisup.data.own_images.listing import list_images
+from semisup.data.own_images.threads import worked_ahead
 from semisup.errors import UserError
 from tests.data.corpus import broken_files, encoded, photo, put, put_photos, three_colours
 
@@ -234,6 +236,34 @@ def test_the_images_are_the_decoded_files_in_the_order_of_their_ids(tmp_path, op
         for name, pixels in zip(names(images), images.images, strict=True):
             expected = decode((root / name).read_bytes(), Target(16, 16, "crop", "rgb")).pixels
             assert np.array_equal(pixels.numpy(), expected)
+
+
+@pytest.mark.parametrize(("kind", "below"), [("JPEG", 1), ("JPEG", -1), ("PNG", 1)])
+def test_one_thread_decodes_small_jpegs_and_as_many_as_there_are_cores_all_else(
+    tmp_path, open_folder, monkeypatch, kind, below
+):
+    for first, name in ((0, "a"), (200, "b")):  # more than two tasks
+        put_photos(tmp_path / "photos" / "labeled" / name, range(first, first + 200), kind, 16)
+    alone, asked, threads = (kind, below) == ("JPEG", 1), [], set()
+
+    def noting_threads(content, target):
+        threads.add(threading.get_ident())
+        return decode(content, target)
+
+    def noting_workers(work, tasks, workers=None):
+        asked.append(workers)
+        return worked_ahead(work, tasks, workers)
+
+    mean = np.mean([file.stat().st_size for file in (tmp_path / "photos").rglob("*.*")])
+    monkeypatch.setattr(building, "SMALL", mean + below)
+    monkeypatch.setattr(building, "decode", noting_threads)
+    monkeypatch.setattr(building, "worked_ahead", noting_workers)
+    ways = [open_folder(cache=tmp_path / "cache").pool.images.clone()]
+    assert set(asked) == {1 if alone else None}
+    assert len(threads) == 1 or not alone
+    monkeypatch.setattr(building, "SMALL", mean - below)
+    ways.append(open_folder(cache=tmp_path / "another").pool.images)
+    assert torch.equal(*ways)
 
 
 def test_a_second_start_decodes_and_reads_nothing(tmp_path, open_folder, decoded, monkeypatch):

@@ -158,6 +158,7 @@ def the_mistake(*arguments: str) -> str:
         pytest.param(["digits", "--compare", "nope"], ["--compare nope", "digits"], id="unknown compared config"),
         pytest.param(["digits", "--seeds", "0"], ["--seeds 0", "at least one"], id="no seeds"),
         pytest.param(["digits", "--seeds", "4-3"], ["--seeds 4-3", "at least one"], id="a range without seeds"),
+        pytest.param(["digits", "--seeds", "5-999999999"], ["--seeds 5-999999999", "1,000"], id="a range of millions"),
         pytest.param(["digits", "--seeds", "1,2"], ["--seeds 1,2", "5-9"], id="no range"),
         pytest.param(["digits", "--parallel", "0"], ["--parallel 0"], id="no processes"),
         pytest.param(["digits", "--labels", "55"], ["--labels 55", "10 classes"], id="not divisible"),

@@ -29,8 +29,7 @@ from semisup.data.own_images.threads import worked_ahead
 FILES_PER_TASK = 128
 FILES_PER_PART = 4096
 SMALL = 8192
-"""Bytes of a file, on average, below which one thread decodes: several would hand Python's lock to and fro for longer
-than they are without it, and two were slower than one."""
+"""Bytes of a JPEG file, on average, below which one thread decodes."""
 BUFFER = 2**20
 """Bytes that are written at once: small images would be a call of the system each."""
 Progress = Callable[[int, int, str], None]
@@ -179,8 +178,16 @@ def in_order(listing: Listing, known: NDArray[np.bytes_], sources: Sources, targ
         numbers = range(first, min(first + FILES_PER_TASK, len(listing)))
         return [_one(os.path.join(root, listing.paths[n]), bytes(known[n]), sources, target) for n in numbers]
 
-    workers = 1 if listing.sizes.clip(min=0).mean() < SMALL else None
-    return worked_ahead(work, range(0, len(listing), FILES_PER_TASK), workers)
+    return worked_ahead(work, range(0, len(listing), FILES_PER_TASK), _workers(listing))
+
+
+def _workers(listing: Listing) -> int | None:
+    """One for small JPEG files: two threads, which hand Python's lock to and fro, took longer than one.
+
+    None, as many as there are cores, for others: a drawing of a few kilobytes may be work for milliseconds.
+    """
+    jpegs = sum(path.lower().endswith((".jpg", ".jpeg")) for path in listing.paths)
+    return 1 if 2 * jpegs > len(listing) and listing.sizes.clip(min=0).mean() < SMALL else None
 
 
 def read_hash(path: str) -> bytes:

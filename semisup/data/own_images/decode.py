@@ -18,14 +18,16 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 try:
     import simplejpeg
-except ImportError:  # Pillow alone gives the same pixels, later
+except ModuleNotFoundError:  # Pillow alone gives the same pixels, later
     simplejpeg = None
 
+DECODERS = "Pillow" if simplejpeg is None else "Pillow and libjpeg-turbo"
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 MOST_PIXELS = 100_000_000
 """Of a file's own size; a header that announces more is taken for a decompression bomb. Twice a large camera's."""
 ORIENTATION = 274  # EXIF and TIFF
-JPEG, EXIF = b"\xff\xd8", b"Exif\x00"
+JPEG_START = b"\xff\xd8"
+EXIF_NOTE = b"Exif\x00"  # wherever it is in the file
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -36,7 +38,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 OPENERS: dict[bytes, Callable[[io.BytesIO], ImageFile]] = {
-    JPEG: JpegImageFile,
+    JPEG_START: JpegImageFile,
     b"\x89PNG": PngImageFile,
     b"BM": BmpImageFile,
     b"II*\x00": TiffImageFile,
@@ -93,8 +95,8 @@ def decode(content: bytes, target: Target) -> Decoded:
     """
     if not content:
         raise BrokenImageError("empty: it has no bytes")
-    if (small := _small_jpeg(content, target)) is not None:
-        return small
+    if (plain := _plain_jpeg(content, target)) is not None:
+        return plain
     opener = reader(content)
     if opener is None:
         raise BrokenImageError(
@@ -137,28 +139,29 @@ def _decoded(image: ImageFile, target: Target) -> Decoded:
     return Decoded(_channels_first(np.asarray(_resized(picture, target))), width, height, mode, animated)
 
 
-def _small_jpeg(content: bytes, target: Target) -> Decoded | None:
+def _plain_jpeg(content: bytes, target: Target) -> Decoded | None:
     """A JPEG by libjpeg-turbo itself: a small one is done in a sixth of Pillow's time, to the same pixels.
 
-    None for what needs more: reduced decoding, turning by EXIF, other colours, a damaged file, another format.
+    None for what needs more: reduced decoding, turning by EXIF, other colours, data that the library refuses, another
+    format. A file of which Pillow refuses the notes alone, and the library the data not, is an image here.
     """
-    if simplejpeg is None or not content.startswith(JPEG):
+    if simplejpeg is None or not content.startswith(JPEG_START):
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
         if min(height, width) >= 4 * max(target.height, target.width) or height * width > MOST_PIXELS:
             return None
-        if colours not in {"YCbCr", "Gray"} or EXIF in content:
+        if colours not in {"YCbCr", "Gray"} or EXIF_NOTE in content:
             return None
         mode = "L" if colours == "Gray" else "RGB"
         pixels = simplejpeg.decode_jpeg(content, "GRAY" if mode == "L" else "RGB")
-    except ValueError:
+        wanted = "RGB" if target.channels == "rgb" else "L"
+        if mode != wanted or (height, width) != (target.height, target.width):
+            picture = _eight_bits(Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels), wanted)
+            pixels = np.asarray(_resized(picture, target))
+        return Decoded(_channels_first(pixels), width, height, mode, animated=False)
+    except Exception:  # as in `decode`: Pillow has the last word, and the reason
         return None
-    wanted = "RGB" if target.channels == "rgb" else "L"
-    if mode != wanted or (height, width) != (target.height, target.width):
-        picture = _eight_bits(Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels), wanted)
-        pixels = np.asarray(_resized(picture, target))
-    return Decoded(_channels_first(pixels), width, height, mode, animated=False)
 
 
 def _channels_first(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

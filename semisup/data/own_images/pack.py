@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semisup.data.own_images.decode import Target
+from semisup.data.own_images.decode import DECODERS, Target
 from semisup.data.own_images.listing import Listing
 from semisup.data.own_images.seen import in_parts
 from semisup.data.rows import map_images
@@ -77,7 +77,7 @@ def mapped(file: Path, count: int, target: Target) -> Tensor:
 
 def settings_key(target: Target) -> str:
     """Name of the folder of all packs that were decoded alike."""
-    settings = json.dumps(asdict(target) | {"decoder": DECODER}, sort_keys=True)
+    settings = json.dumps(asdict(target) | {"decoder": DECODER, "by": DECODERS}, sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 TASKS_AHEAD = 2
-"""For each core: so many tasks are done, or being done, that nobody has taken yet."""
+"""For each worker: so many tasks are done, or being done, that nobody has taken yet."""
 
 
 def worked_ahead(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int | None = None) -> Iterator[Result]:
