@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from semisup.data.rows import Images
+from semisup.data.rows import Images, images_at_once
 
 Combination: TypeAlias = Literal["mean", "vote"]
 
@@ -148,7 +148,7 @@ class Ensemble(nn.Module):
 def predict_with_disagreement(
     ensemble: Ensemble,
     images: Images,
-    batch_size: int = 1024,
+    batch_size: int | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log probabilities (N, C), and the :func:`disagreement` of the members that vote on the likeliest class, (N,).
@@ -169,7 +169,7 @@ def predict_with_disagreement(
 
 
 @torch.inference_mode()
-def predict_members(ensemble: Ensemble, images: Images, batch_size: int = 1024) -> Tensor:
+def predict_members(ensemble: Ensemble, images: Images, batch_size: int | None = None) -> Tensor:
     """Every member's softmax probabilities, float32 (M, N, C) on the CPU, as in :func:`predict_with_disagreement`."""
     table: Tensor | None = None
     for part, probabilities in _batches(ensemble, images, batch_size):
@@ -181,13 +181,14 @@ def predict_members(ensemble: Ensemble, images: Images, batch_size: int = 1024) 
 
 
 def _batches(
-    ensemble: Ensemble, images: Images, batch_size: int, on_batch: Callable[[int, int], None] | None = None
+    ensemble: Ensemble, images: Images, batch_size: int | None, on_batch: Callable[[int, int], None] | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
     """(which images, their members' probabilities (M, B, C)), batch by batch."""
     ensemble.eval()
     device = ensemble.weights.device
-    for start in range(0, len(images), batch_size):
-        part = slice(start, min(start + batch_size, len(images)))
+    size = batch_size or images_at_once(images, device)
+    for start in range(0, len(images), size):
+        part = slice(start, min(start + size, len(images)))
         yield part, ensemble.member_probabilities(images[part].to(device, non_blocking=True))
         if on_batch is not None:
             on_batch(part.stop, len(images))

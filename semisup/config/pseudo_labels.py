@@ -70,6 +70,6 @@ class PseudoLabelConfig(Section):
     shares of predicted classes or the distribution of confidence, each between 0 and 1."""
     test_time: ViewsConfig = ViewsConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()
-    batch_size: PositiveInt = 1024
-    """Images per forward pass; it cannot change the result beyond floating point, unless `uncertainty` or `test_time`
-    draw at random."""
+    batch_size: PositiveInt | None = None
+    """Images per forward pass; unset, as many as suit their size and the device. It cannot change the result beyond
+    floating point, unless `uncertainty` or `test_time` draw at random."""

@@ -71,7 +71,7 @@ class Predictor:
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Tempered softmax probabilities (N, classes) of images (N, C, H, W)."""
-        log_probabilities = predict_log_probabilities(self.model, torch.from_numpy(images), batch_size=len(images))
+        log_probabilities = predict_log_probabilities(self.model, torch.from_numpy(images))
         return temper(log_probabilities.numpy(), self.temperature or 1.0)
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from semisup.data.rows import Images
+from semisup.data.rows import Images, images_at_once
 from semisup.pseudo_labels import Policy, State
 from semisup.randomness import derive_seed
 from semisup.targets import one_hot
@@ -16,12 +16,15 @@ from semisup.targets import one_hot
 DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
-def mc_dropout(model: nn.Module, images: Images, passes: int, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
+def mc_dropout(
+    model: nn.Module, images: Images, passes: int, batch_size: int | None, seed: int
+) -> tuple[Tensor, Tensor]:
     """(mean, standard deviation) of the softmax over forward passes with dropout, float32 (N, C) each, on the CPU.
 
     Only dropout layers are in training mode: batch norm uses its running figures and keeps them. The deviation is that
     of a sample (divided by passes - 1), as in the authors' code. `images` are (N, ...), as the model takes them.
-    The same arguments give the same figures; global generators and the model's modes are left as they were.
+    The same arguments give the same figures, with `batch_size` None batches of the same size on every device; global
+    generators and the model's modes are left as they were.
 
     Raises:
         ValueError: the model has no dropout layer of a probability above 0, or fewer than 2 passes.
@@ -33,11 +36,12 @@ def mc_dropout(model: nn.Module, images: Images, passes: int, batch_size: int, s
     if not dropouts:
         raise ValueError("the model has no active dropout layer, so that its passes would all be equal; set a dropout")
     device = next(model.parameters()).device
+    size = batch_size or images_at_once(images, torch.device("cpu"))
     mean: Tensor | None = None
     std: Tensor | None = None
     with _only_in_training(model, dropouts), _own_generator(device, seed), torch.inference_mode():
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size].to(device, non_blocking=True)
+        for start in range(0, len(images), size):
+            batch = images[start : start + size].to(device, non_blocking=True)
             draws = torch.stack([model(batch).softmax(dim=1) for _ in range(passes)])  # (passes, B, C)
             if mean is None or std is None:
                 mean, std = (torch.empty(len(images), draws.shape[2]) for _ in range(2))
