@@ -27,7 +27,7 @@ from semisup.comparison import paired_over_seeds
 from semisup.config import PipelineConfig
 from semisup.config_files import validate
 from semisup.data.answers import Answer, write_answers
-from semisup.data.growing import contents_of
+from semisup.data.known_roles import content_of
 from semisup.data.rows import Rows
 from semisup.data.split import Split
 from semisup.delivery.candidates import Material, to_label
@@ -183,7 +183,7 @@ def run_all(config: PipelineConfig, root: Path) -> dict[str, Path]:
 def truths(config: PipelineConfig) -> tuple[np.ndarray, list[str]]:
     """What a person would answer about each image of the pool, and what answers call it."""
     pool = pool_of(config)
-    return pool.labels.numpy(), contents_of(pool.ids)
+    return pool.labels.numpy(), [content_of(name) for name in pool.ids]
 
 
 def predicted(material: Material, indices: np.ndarray) -> np.ndarray:

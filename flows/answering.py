@@ -12,7 +12,7 @@ from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.data.answers import before_answers, read_answers, write_answers
 from semisup.data.growing import read_memory
-from semisup.data.split import Role
+from semisup.data.known_roles import KnownRoles
 from semisup.delivery.labels_file import Known, check_rows, merged, read_labels
 from semisup.stages.files import images_for_test, pool_of
 from semisup.stages.preflight import DataDigests, check
@@ -68,17 +68,17 @@ def with_answers(config: PipelineConfig, file: Path | None) -> PipelineConfig:
     return config.model_copy(update={"data": config.data.model_copy(update={"answers": file})})
 
 
-def known_before(config: PipelineConfig, digests: DataDigests) -> dict[str, Role]:
-    """Content → role that the next run's split starts from; nothing where no run was made in this folder."""
+def known_before(config: PipelineConfig, digests: DataDigests) -> KnownRoles:
+    """The roles that the next run's split starts from; none where no run was made in this folder."""
     database = sqlite_path(store_uri(Path.cwd()))
     if config.data.name != "folder" or (database is not None and not database.exists()):
-        return {}
+        return KnownRoles.none()
     from flows.promotion import split_before  # MLflow takes seconds, and only images of one's own have a past
     from semisup.tracking.tracker import Tracker
 
     tracker = Tracker.open(config.tracking.experiment, Path.cwd())
     before = split_before(tracker, config, digests)
     if before is None:
-        return {}
+        return KnownRoles.none()
     with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
         return read_memory(tracker.artifacts(before.run_id, Path(scratch)))

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semisup.data.split import REMOVED, Role
+from semisup.data.known_roles import Contents, KnownRoles, contents_of, is_among
+from semisup.data.split import REMOVED, Role, among
 from semisup.errors import UserError
 
 Kind = Literal["label", "discard"]
@@ -26,7 +27,7 @@ class Answer:
     """What a person says about an image."""
 
     content: str
-    """What tells the image apart whatever it is called by: see :func:`semisup.data.growing.contents_of`."""
+    """What tells the image apart whatever it is called by: see :func:`semisup.data.known_roles.content_of`."""
     path: str
     """What it was called by when it was looked at; for people."""
     answer: Kind
@@ -112,15 +113,17 @@ def answers_digest(answers: Mapping[str, Answer]) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def before_answers(known: Mapping[str, Role], answers: Mapping[str, Answer]) -> dict[str, Role]:
-    """Content → role in the split before, as it was without answers: what joined the labelled images took no seat."""
-    seats = {content: answer.role for content, answer in answers.items() if known.get(content, "labeled") in OPEN_ROLES}
-    return {**known, **seats}
+def before_answers(known: KnownRoles, answers: Mapping[str, Answer]) -> KnownRoles:
+    """The roles in the split before as it was without answers: what joined the labelled images took no seat."""
+    answered = contents_of(list(answers))
+    was, roles = known.roles_of(answered), np.array([answer.role for answer in answers.values()], dtype=object)
+    seats = (was == "") | among(was, OPEN_ROLES)
+    return known.updated(KnownRoles.of(answered[seats], roles[seats]))
 
 
 def apply_answers(
     answers: Mapping[str, Answer],
-    contents: Sequence[str],
+    contents: Contents,
     labels: NDArray[np.int64],
     roles: NDArray[np.object_],
     class_names: Sequence[str],
@@ -139,10 +142,9 @@ def apply_answers(
     labels, roles = labels.copy(), roles.copy()
     place = {name: label for label, name in enumerate(class_names)}
     counts = dict.fromkeys((field.name for field in fields(Applied)), 0)
-    for row, content in enumerate(contents):
-        answer = answers.get(content)
-        if answer is None:
-            continue
+    answered = np.sort(contents_of(list(answers)))
+    for row in np.flatnonzero(is_among(contents, answered)).tolist():
+        answer = answers[contents[row].decode()]
         if answer.label and answer.label not in place:
             raise UserError(
                 f"data.answers: {answer.path!r} is said to be {answer.label!r}, which is no class of the data set any "
@@ -158,7 +160,7 @@ def apply_answers(
             same = "confirmed" if labels[row] == label else "corrected"
             counts["joined" if roles[row] == "unlabeled" else same] += 1
             labels[row], roles[row] = label, "labeled"
-    counts["missing"] = len(answers.keys() - set(contents))
+    counts["missing"] = int((~is_among(answered, np.sort(contents))).sum())
     _check_what_remains(labels, roles, class_names)
     return labels, roles, Applied(**counts)
 

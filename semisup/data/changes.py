@@ -1,13 +1,13 @@
 """What has changed in a folder since an earlier split of it, in counts for people."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from semisup.data.growing import contents_of, known_roles
-from semisup.data.split import PRECEDENCE, ROLES_WITH_LABELS, Role, Split
+from semisup.data.known_roles import Contents, KnownRoles, Roles, contents_of, is_among
+from semisup.data.split import PRECEDENCE, ROLES_WITH_LABELS, Split
 
 Counts = Mapping[str, int]
 """Role → images."""
@@ -62,42 +62,38 @@ class Changes:
 def changes_between(
     before: Split,
     now: Split,
-    present: Sequence[str],
+    present: Contents,
     classes: tuple[Sequence[str], Sequence[str]],
     *,
-    without_role: Iterable[str] = (),
-    memory: Mapping[str, Role] | None = None,
+    without_role: Sequence[str] = (),
+    memory: KnownRoles | None = None,
 ) -> Changes:
-    """What has changed; `present` are the ids of all readable images, `classes` those of before and of now.
+    """What has changed; `present` are the contents (N,) of all readable images, `classes` those of before and of now.
 
     `without_role` are ids of images that were there before and had no role, `memory` what else was known of contents.
     """
-    old, new = (known_roles(split) for split in (before, now))
-    here, removed = set(contents_of(present)), set(contents_of(without_role))
-    labeled = (*ROLES_WITH_LABELS, "test")
+    old, new = (KnownRoles.of_split(split) for split in (before, now))
+    here, removed = np.sort(present), np.sort(contents_of(without_role))
+    known = old if memory is None else memory.updated(old)
+    was, labeled = old.roles_of(new.contents), new.in_roles((*ROLES_WITH_LABELS, "test"))
+    held_back = known.in_roles(PRECEDENCE) & is_among(known.contents, here) & ~new.have(known.contents)
     return Changes(
-        added=_counted(role for content, role in new.items() if content not in old and content not in removed),
-        vanished=_counted(role for content, role in old.items() if content not in here),
-        newly_labeled=_counted(
-            role for content, role in new.items() if old.get(content) == "unlabeled" and role in labeled
-        ),
-        held_back=_counted(
-            role
-            for content, role in {**(memory or {}), **old}.items()
-            if content in here and content not in new and role in PRECEDENCE
-        ),
+        added=_counted(new.roles[(was == "") & ~is_among(new.contents, removed)]),
+        vanished=_counted(old.roles[~is_among(old.contents, here)]),
+        newly_labeled=_counted(new.roles[(was == "unlabeled") & labeled]),
+        held_back=_counted(known.roles[held_back]),
         new_classes=sorted({*classes[1]} - {*classes[0]}),
         vanished_classes=sorted({*classes[0]} - {*classes[1]}),
     )
 
 
-def of_the_same_folder(before: Split, present: Sequence[str]) -> bool:
+def of_the_same_folder(before: Split, present: Contents) -> bool:
     """Have they any image in common?"""
-    return bool(np.isin(contents_of(before.table["id"]), contents_of(present)).any())
+    return bool(is_among(contents_of(before.table["id"].array), np.sort(present)).any())
 
 
-def _counted(roles: Iterable[Role]) -> Counts:
-    return dict(sorted(Counter(roles).items()))
+def _counted(roles: Roles) -> Counts:
+    return dict(sorted(Counter(roles.tolist()).items()))
 
 
 def _told(counts: Counts) -> str:

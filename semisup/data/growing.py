@@ -1,7 +1,7 @@
 """Roles of images of one's own, drawn by content: what was added, renamed or moved changes no known image's role."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semisup.data.datasets import UNLABELED
+from semisup.data.known_roles import Contents, KnownRoles, Roles, contents_of
 from semisup.data.split import (
     PRECEDENCE,
     REMOVED,
-    Role,
     Split,
     among,
     calibration_takes_all,
@@ -21,58 +21,40 @@ from semisup.data.split import (
 )
 
 MEMORY = "held_out.parquet"
-Roles = NDArray[np.object_]
 
 
-def contents_of(ids: Iterable[str]) -> list[str]:
-    """What tells images apart whatever they are called: the hash within an id "path@hash" of one's own images."""
-    return [name.rpartition("@")[2] for name in ids]
+def read_memory(folder: Path) -> KnownRoles:
+    """All images that the split in a stage's folder knows, with those that it only remembers."""
+    known = KnownRoles.of_split(Split.read(folder / "split.parquet"))
+    if not (folder / MEMORY).exists():
+        return known
+    table = pd.read_parquet(folder / MEMORY)
+    remembered = KnownRoles.of(contents_of(table["content"].array), table["role"].to_numpy(dtype=object))
+    return remembered.updated(known)
 
 
-def known_roles(split: Split) -> dict[str, Role]:
-    """Content → its role in a split; of equal files, the role that the others must not know."""
-    known: dict[str, Role] = {}
-    for content, role in zip(contents_of(split.table["id"]), split.table["role"], strict=True):
-        if content not in known or _strength(role) < _strength(known[content]):
-            known[content] = role
-    return known
-
-
-def read_memory(folder: Path) -> dict[str, Role]:
-    """Content → role of all images that the split in a stage's folder knows, with those that it only remembers."""
-    remembered: dict[str, Role] = {}
-    if (folder / MEMORY).exists():
-        table = pd.read_parquet(folder / MEMORY)
-        remembered = dict(zip(table["content"], table["role"], strict=True))
-    return remembered | known_roles(Split.read(folder / "split.parquet"))
-
-
-def write_memory(known: Mapping[str, Role], now: Split, folder: Path) -> None:
+def write_memory(known: KnownRoles, now: Split, folder: Path) -> None:
     """Leave what was held out of training and has no role `now`: it may come back, under another name or label.
 
     There is no file where there is nothing to remember.
     """
-    here = set(contents_of(now.table["id"]))
-    rows = sorted((content, role) for content, role in known.items() if role in PRECEDENCE and content not in here)
-    if rows:
-        pd.DataFrame(rows, columns=["content", "role"]).to_parquet(folder / MEMORY, index=False)
-
-
-def _strength(role: Role) -> int:
-    return PRECEDENCE.index(role) if role in PRECEDENCE else len(PRECEDENCE) + (role == "unlabeled")
+    gone = known.only(known.in_roles(PRECEDENCE) & ~KnownRoles.of_split(now).have(known.contents))
+    if len(gone):
+        names = [content.decode() for content in gone.contents]
+        pd.DataFrame({"content": names, "role": gone.roles}).to_parquet(folder / MEMORY, index=False)
 
 
 def draw_by_content(
     labels: NDArray[np.int64],
     class_names: Sequence[str],
-    contents: Sequence[str],
+    contents: Contents,
     *,
     labeled_per_class: Sequence[int] | None,
     validation_per_class: int,
     calibration_images: int,
     seed: int,
     given: Roles,
-    before: Mapping[str, Role],
+    before: KnownRoles,
 ) -> Roles:
     """The role (N,) of every pool image with labels (N,), or UNLABELED, and contents (N,).
 
@@ -81,7 +63,7 @@ def draw_by_content(
     calibrate. `given` (N,) are roles that the data set says itself, "" where it says none; where it gives validation
     images, none are drawn.
 
-    `before` is content → role in the split before. What validated or calibrated goes on to do so, even where fewer are
+    `before` are the roles in the split before. What validated or calibrated goes on to do so, even where fewer are
     asked for by now; what was labelled is the first to be labelled; only seats that are empty are drawn for. An image
     that was held out and now lies where it would be learnt from is REMOVED: so none ever passes from test, validation
     or calibration into training, whatever is added, moved or asked for.
@@ -89,7 +71,7 @@ def draw_by_content(
     Raises:
         UserError: a class has too few images, or nothing would be left unlabelled.
     """
-    was = np.array([before.get(content, "") for content in contents], dtype=object)
+    was = before.roles_of(contents)
     roles = np.where(given == "", "unlabeled", given).astype(object)
     decided = (labels != UNLABELED) & (given == "")
     held_out = among(was, PRECEDENCE)
@@ -132,10 +114,10 @@ def _first(
     return rows[np.lexsort((lots[rows], later))[:count]]
 
 
-def _lots(contents: Sequence[str], free: NDArray[np.bool_], purpose: str) -> NDArray[np.uint64]:
+def _lots(contents: Contents, free: NDArray[np.bool_], purpose: str) -> NDArray[np.uint64]:
     """The lot (N,) of every image that takes part in a draw, and 0 of the others, which may be a million."""
     lots = np.zeros(len(contents), dtype=np.uint64)
     for row in np.flatnonzero(free).tolist():
-        digest = hashlib.sha256(f"{purpose}:{contents[row]}".encode()).digest()
+        digest = hashlib.sha256(f"{purpose}:".encode() + bytes(contents[row])).digest()
         lots[row] = int.from_bytes(digest[:8], "big")
     return lots

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from semisup.data.answers import KINDS, OPEN_ROLES, Answer
-from semisup.data.growing import contents_of
+from semisup.data.known_roles import content_of
 from semisup.data.split import Role, Split
 from semisup.errors import UserError
 
@@ -100,12 +100,13 @@ class Known:
         """Of the pool's images and the test images; `own` ids are paths and contents, see `data.name: folder`."""
         everything = [*ids, *test_ids]
         images: dict[str, tuple[str, str]] = {}
-        for name, content in zip(everything, contents_of(everything), strict=True):
+        for name in everything:
+            content = content_of(name)
             path = name.rpartition("@")[0] if own else name
             images |= {name: (content, path), path: (content, path)}
         for content, path in list(images.values()):
             images.setdefault(content, (content, path))
-        return cls(images, dict(zip(contents_of(split.table["id"]), split.table["role"], strict=True)))
+        return cls(images, dict(zip(map(content_of, split.table["id"]), split.table["role"], strict=True)))
 
 
 def check_rows(rows: Sequence[Row], known: Known, class_names: Sequence[str]) -> dict[str, Answer]:
@@ -127,7 +128,7 @@ def check_rows(rows: Sequence[Row], known: Known, class_names: Sequence[str]) ->
 
 def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Answer:
     # An id ends with the hash of the file, so that an image keeps its answers when it gets another name.
-    found = known.images.get(row.key) or known.images.get(contents_of([row.key])[0])
+    found = known.images.get(row.key) or known.images.get(content_of(row.key))
     if found is None:
         raise UserError(f"{row.where}: image {row.key!r} is not in the data set; import it with the config of its run")
     content, path = found

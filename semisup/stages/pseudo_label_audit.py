@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from semisup.checks import pseudo_label_warnings
 from semisup.config import PipelineConfig
 from semisup.data.datasets import UNLABELED, ImageSet
-from semisup.data.growing import contents_of, read_memory
+from semisup.data.growing import read_memory
+from semisup.data.known_roles import contents_of
 from semisup.data.split import Split
 from semisup.drift import Drift, measure_drift
 from semisup.evaluation import accuracy_interval
@@ -69,8 +70,7 @@ def look_for_drift(
     facts: DatasetFacts,
 ) -> None:
     """Are images that the split before did not know like the others? Figures, a picture, perhaps a warning."""
-    known = read_memory(inputs["before"])
-    new = np.array([content not in known for content in contents_of(ids)], dtype=bool)
+    new = ~read_memory(inputs["before"]).have(contents_of(ids))
     found = measure_drift((opinion.probabilities for opinion in opinions), new)
     if found is not None:
         _tell_drift(found, config.pseudo_label.drift_limit, log)

@@ -15,7 +15,8 @@ from semisup.config import PipelineConfig
 from semisup.data.answers import Applied, apply_answers, before_answers, read_answers, write_answers
 from semisup.data.changes import Changes, changes_between, of_the_same_folder
 from semisup.data.datasets import UNLABELED, ImageSet, digest
-from semisup.data.growing import contents_of, draw_by_content, read_memory, write_memory
+from semisup.data.growing import draw_by_content, read_memory, write_memory
+from semisup.data.known_roles import Contents, KnownRoles, contents_of
 from semisup.data.own_images import own_images
 from semisup.data.rows import IMAGES_AT_A_TIME, gather
 from semisup.data.split import (
@@ -53,7 +54,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     before = inputs.get("before")
     if before is not None and DatasetFacts.read(before).name != config.data.name:
         before = None  # of a data set that never changes
-    known = read_memory(before) if before else {}
+    known = read_memory(before) if before else KnownRoles.none()
     split, leaks, drawn, applied = _plan(config, pool, test_ids, known)
     facts = describe(config, pool, split)
     split.write(out_dir / "split.parquet")
@@ -80,18 +81,16 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     log.info(", ".join(f"{size:,} {role}" for role, size in sizes.items()) + f" images of {facts.num_classes} classes")
 
 
-def plan(
-    config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: Mapping[str, Role] | None = None
-) -> Split:
+def plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: KnownRoles | None = None) -> Split:
     """The split of a config, decided by its seed, by answers of people and, of one's own images, by their roles
-    `before` (content → role).
+    `before`.
 
     Raises:
         UserError: as in :func:`semisup.data.split.draw_roles`, :func:`semisup.data.split.long_tail` and
             :func:`semisup.data.answers.apply_answers`; or copies of validation or test images were all that a class, or
             the unlabelled images, had.
     """
-    return _plan(config, pool, test_ids, before or {}).split
+    return _plan(config, pool, test_ids, before or KnownRoles.none()).split
 
 
 class _Planned(NamedTuple):
@@ -102,10 +101,10 @@ class _Planned(NamedTuple):
     applied: Applied
 
 
-def _plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: Mapping[str, Role]) -> _Planned:
+def _plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: KnownRoles) -> _Planned:
     """What a person answered goes before the draw's labels, and what would leak into a test image goes out last."""
     answers, contents = read_answers(config.data.answers), contents_of(pool.ids)
-    drawn = _draw(config, pool, before_answers(before, answers) if before else before)
+    drawn = _draw(config, pool, contents, before_answers(before, answers) if before else before)
     labels, drawn, applied = apply_answers(answers, contents, pool.labels.numpy(), drawn, pool.class_names)
     leaks, roles = _leaks(config, drawn) if config.data.name == "folder" else {}, drawn.copy()
     if leaks and config.data.duplicates == "remove":
@@ -114,7 +113,7 @@ def _plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], bef
     return _Planned(Split.build(pool.ids, labels, roles, test_ids), leaks, drawn, applied)
 
 
-def _draw(config: PipelineConfig, pool: ImageSet, before: Mapping[str, Role]) -> NDArray[np.object_]:
+def _draw(config: PipelineConfig, pool: ImageSet, contents: Contents, before: KnownRoles) -> NDArray[np.object_]:
     labels, asked = pool.labels.numpy(), config.split.labeled_per_class
     per_class = None if asked == "all" else long_tail(asked, config.split.imbalance_ratio, len(pool.class_names))
     if config.data.name != "folder":
@@ -129,7 +128,7 @@ def _draw(config: PipelineConfig, pool: ImageSet, before: Mapping[str, Role]) ->
     return draw_by_content(
         labels,
         pool.class_names,
-        contents_of(pool.ids),
+        contents,
         labeled_per_class=per_class,
         validation_per_class=config.split.validation_per_class,
         calibration_images=config.split.calibration_images,
@@ -188,11 +187,9 @@ def _tell_what_was_answered(applied: Applied, log: StageLog) -> None:
         )
 
 
-def _changes(
-    folder: Path, known: Mapping[str, Role], split: Split, present: Sequence[str], facts: DatasetFacts
-) -> Changes | None:
+def _changes(folder: Path, known: KnownRoles, split: Split, ids: Sequence[str], facts: DatasetFacts) -> Changes | None:
     """What has changed since the split before, whose folder this is; None where that was of quite other images."""
-    before = Split.read(folder / "split.parquet")
+    before, present = Split.read(folder / "split.parquet"), contents_of(ids)
     if not of_the_same_folder(before, present):
         return None
     copies = folder / "duplicates.csv"

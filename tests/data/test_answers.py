@@ -14,6 +14,7 @@ from semisup.data.answers import (
     read_answers,
     write_answers,
 )
+from semisup.data.known_roles import KnownRoles, contents_of
 from semisup.data.split import REMOVED
 from semisup.errors import UserError
 
@@ -28,7 +29,8 @@ POOL = [
     ("g", 0, "validation"),
     ("h", 1, "calibration"),
 ]
-CONTENTS = [content for content, _, _ in POOL]
+NAMES_OF_POOL = [content for content, _, _ in POOL]
+CONTENTS = contents_of(NAMES_OF_POOL)
 LABELS = np.array([label for _, label, _ in POOL])
 POOL_ROLES = np.array([role for _, _, role in POOL], dtype=object)
 
@@ -44,7 +46,7 @@ def of(*answers):
 def test_an_answered_image_joins_is_corrected_confirmed_or_left_out_and_the_others_stay():
     said = of(answer("d", "dog"), answer("b", "cat"), answer("a", "cat"), answer("e"), answer("z", "cat"))
     labels, roles, applied = apply_answers(said, CONTENTS, LABELS, POOL_ROLES, NAMES)
-    assert dict(zip(CONTENTS, roles, strict=True)) == {
+    assert dict(zip(NAMES_OF_POOL, roles, strict=True)) == {
         "a": "labeled", "b": "labeled", "c": "labeled", "d": "labeled", "e": REMOVED, "f": "unlabeled",
         "g": "validation", "h": "calibration",
     }  # fmt: skip
@@ -53,12 +55,16 @@ def test_an_answered_image_joins_is_corrected_confirmed_or_left_out_and_the_othe
     assert POOL_ROLES[3] == "unlabeled"  # what was handed in is as it was
 
 
-@given(st.dictionaries(st.sampled_from(CONTENTS), st.sampled_from(["cat", "dog", ""])))
+@given(st.dictionaries(st.sampled_from(NAMES_OF_POOL), st.sampled_from(["cat", "dog", ""])))
 @settings(max_examples=200, deadline=None)
 def test_no_answer_changes_a_role_or_a_label_of_what_is_held_out(said):
     try:
         labels, roles, _ = apply_answers(
-            of(*(answer(content, label) for content, label in said.items())), CONTENTS, LABELS, POOL_ROLES, NAMES
+            of(*(answer(content, label) for content, label in said.items())),
+            CONTENTS,
+            LABELS,
+            POOL_ROLES,
+            NAMES,
         )
     except UserError:
         return  # a class without labels, or nothing unlabelled
@@ -68,7 +74,7 @@ def test_no_answer_changes_a_role_or_a_label_of_what_is_held_out(said):
             assert labels[row] == LABELS[row]
         else:
             assert roles[row] in {"labeled", "unlabeled", REMOVED}
-        if CONTENTS[row] not in said:
+        if NAMES_OF_POOL[row] not in said:
             assert (roles[row], labels[row]) == (role, LABELS[row])
 
 
@@ -129,8 +135,10 @@ def test_a_file_of_answers_that_makes_no_sense_is_told_in_one_line(tmp_path, tex
 
 
 def test_the_seats_of_the_split_before_are_counted_without_answers():
-    known = {"joined": "labeled", "corrected": "labeled", "held": "validation", "other": "unlabeled"}
+    roles = {"joined": "labeled", "corrected": "labeled", "held": "validation", "other": "unlabeled"}
+    known = KnownRoles.of(contents_of(list(roles)), np.array(list(roles.values()), dtype=object))
     said = of(answer("joined", "cat"), answer("corrected", "dog", role="labeled"), answer("held", "cat"), answer("new"))
-    assert before_answers(known, said) == {
+    before = before_answers(known, said)
+    assert {content.decode(): role for content, role in zip(before.contents, before.roles, strict=True)} == {
         "joined": "unlabeled", "corrected": "labeled", "held": "validation", "other": "unlabeled", "new": "unlabeled",
     }  # fmt: skip

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from semisup.data.changes import changes_between
 from semisup.data.datasets import UNLABELED
 from semisup.data.growing import draw_by_content, read_memory, write_memory
+from semisup.data.known_roles import KnownRoles, contents_of, is_among
 from semisup.data.split import PRECEDENCE, REMOVED, Split
 from semisup.errors import UserError
 
@@ -21,14 +23,19 @@ def draw(labels, contents=None, *, labeled=2, validation=1, calibration=0, seed=
     return draw_by_content(
         labels,
         NAMES,
-        [f"{number:012x}" for number in range(len(labels))] if contents is None else contents,
+        contents_of([f"{number:012x}" for number in range(len(labels))] if contents is None else contents),
         labeled_per_class=None if labeled is None else [labeled] * len(NAMES),
         validation_per_class=validation,
         calibration_images=calibration,
         seed=seed,
         given=np.full(len(labels), "", dtype=object) if fixed is None else fixed,
-        before=before or {},
+        before=before if isinstance(before, KnownRoles) else known_as(before or {}),
     )
+
+
+def known_as(roles) -> KnownRoles:
+    """Content → role, as columns."""
+    return KnownRoles.of(contents_of(list(roles)), np.array(list(roles.values()), dtype=object))
 
 
 @given(
@@ -107,7 +114,7 @@ def test_no_image_ever_passes_from_test_validation_or_calibration_into_training(
     for number, (changes, counts) in enumerate(history):
         for what, which, count in changes:
             change(folder, gone, what, which, count)
-        split = split_of(folder, counts, seed, read_memory(memory) if memory else {})
+        split = split_of(folder, counts, seed, read_memory(memory) if memory else KnownRoles.none())
         if split is None:
             continue
         now = dict(zip([name.partition("@")[2] for name in split.table["id"]], split.table["role"], strict=True))
@@ -143,7 +150,7 @@ def change(folder: Folder, gone: dict, what: str, which: int, count: int) -> Non
                 folder.images[name] = (1 - folder.images[name][0], "")
 
 
-def split_of(folder: Folder, counts: tuple, seed: int, before: dict) -> Split | None:
+def split_of(folder: Folder, counts: tuple, seed: int, before: KnownRoles) -> Split | None:
     """The pool is drawn; of those that have a label and no known role, one content in eight is a test image."""
     labeled, validation, calibration = counts
     names = list(folder.images)
@@ -225,6 +232,42 @@ def test_a_held_out_image_that_lies_among_the_unlabelled_is_used_for_nothing(rol
     assert (roles == REMOVED).sum() == 1
 
 
+# --- what is known, as columns ----------------------------------------------------------------------------------------
+
+contents = st.text(st.sampled_from("abcdé0"), min_size=1, max_size=3)
+known_roles = st.dictionaries(contents, st.sampled_from(["labeled", "unlabeled", *PRECEDENCE]), max_size=8)
+
+
+@given(known_roles, known_roles, st.lists(contents, max_size=8))
+@settings(deadline=None, max_examples=300)
+def test_columns_answer_as_a_dict_would(first, later, asked):
+    known, texts = known_as(first).updated(known_as(later)), contents_of([f"a@b/{name}@{name}" for name in asked])
+    both = {**first, **later}
+    assert known.roles_of(texts).tolist() == [both.get(name, "") for name in asked]
+    assert known.have(texts).tolist() == [name in both for name in asked]
+    assert {content.decode(): role for content, role in zip(known.contents, known.roles, strict=True)} == both
+    assert len(known.only(known.in_roles(PRECEDENCE))) == sum(role in PRECEDENCE for role in both.values())
+    assert is_among(texts, np.sort(contents_of(list(first)))).tolist() == [name in first for name in asked]
+
+
+@given(st.lists(st.tuples(contents, st.sampled_from(["labeled", "unlabeled", *PRECEDENCE]))))
+@settings(deadline=None)
+def test_of_equal_files_the_role_counts_that_the_others_must_not_know(rows):
+    names, roles = zip(*rows, strict=True) if rows else ((), ())
+    known = KnownRoles.of(contents_of(names), np.array(roles, dtype=object))
+    order = [*PRECEDENCE, "labeled", "unlabeled"]
+    expected = {name: min((role for other, role in rows if other == name), key=order.index) for name in names}
+    assert {content.decode(): role for content, role in zip(known.contents, known.roles, strict=True)} == expected
+
+
+def test_contents_are_the_same_whatever_part_of_many_ids_they_come_from(monkeypatch):
+    ids = [f"folder {number}/@{number}.png@{number:x}" for number in range(50)]
+    whole = contents_of(ids)
+    monkeypatch.setattr("semisup.data.known_roles.AT_A_TIME", 7)
+    assert contents_of(ids).tolist() == whole.tolist() == [f"{number:x}".encode() for number in range(50)]
+    assert contents_of(pd.Series(ids).array).tolist() == whole.tolist()
+
+
 # --- what is told -----------------------------------------------------------------------------------------------------
 
 
@@ -239,9 +282,8 @@ def table(**roles: str) -> Split:
 def test_changes_are_counted_by_content():
     before = table(a="labeled", b="unlabeled", c="unlabeled", d="validation", e="test", f="unlabeled")
     now = table(a="labeled", b="labeled", c="unlabeled", g="unlabeled", h="test", r="unlabeled")
-    changes = changes_between(
-        before, now, [f"y/{name}@{name}" for name in "abcdghr"], (["cat"], ["cat", "owl"]), without_role=["z/r@r"]
-    )
+    present = contents_of([f"y/{name}@{name}" for name in "abcdghr"])
+    changes = changes_between(before, now, present, (["cat"], ["cat", "owl"]), without_role=["z/r@r"])
     assert changes.added == {"test": 1, "unlabeled": 1}
     assert changes.vanished == {"test": 1, "unlabeled": 1}
     assert changes.newly_labeled == {"labeled": 1}
@@ -254,6 +296,6 @@ def test_changes_are_counted_by_content():
 
 def test_nothing_changed_is_nothing_told():
     split = table(a="labeled", b="unlabeled")
-    changes = changes_between(split, split, list(split.table["id"]), (["cat"], ["cat"]))
+    changes = changes_between(split, split, contents_of(split.table["id"].array), (["cat"], ["cat"]))
     assert not changes.any
     assert not [*changes.warnings(), *changes.notes()]
