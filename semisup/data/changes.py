@@ -72,7 +72,7 @@ def changes_between(
 
     `without_role` are ids of images that were there before and had no role, `memory` what else was known of contents.
     """
-    old, new = (KnownRoles.of_split(split) for split in (before, now))
+    old, new = (KnownRoles.of_table(split.table) for split in (before, now))
     here, removed = np.sort(present), np.sort(contents_of(without_role))
     known = old if memory is None else memory.updated(old)
     was, labeled = old.roles_of(new.contents), new.in_roles((*ROLES_WITH_LABELS, "test"))

@@ -25,7 +25,7 @@ MEMORY = "held_out.parquet"
 
 def read_memory(folder: Path) -> KnownRoles:
     """All images that the split in a stage's folder knows, with those that it only remembers."""
-    known = KnownRoles.of_split(Split.read(folder / "split.parquet"))
+    known = KnownRoles.of_table(pd.read_parquet(folder / "split.parquet", columns=["id", "role"]))
     if not (folder / MEMORY).exists():
         return known
     table = pd.read_parquet(folder / MEMORY)
@@ -38,7 +38,7 @@ def write_memory(known: KnownRoles, now: Split, folder: Path) -> None:
 
     There is no file where there is nothing to remember.
     """
-    gone = known.only(known.in_roles(PRECEDENCE) & ~KnownRoles.of_split(now).have(known.contents))
+    gone = known.only(known.in_roles(PRECEDENCE) & ~KnownRoles.of_table(now.table).have(known.contents))
     if len(gone):
         names = [content.decode() for content in gone.contents]
         pd.DataFrame({"content": names, "role": gone.roles}).to_parquet(folder / MEMORY, index=False)

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.extensions import ExtensionArray
 
-from semisup.data.split import PRECEDENCE, Role, Split, among
+from semisup.data.split import PRECEDENCE, Role, among
 
 Contents = NDArray[np.bytes_]
 Roles = NDArray[np.object_]
@@ -53,10 +53,10 @@ class KnownRoles:
         return cls(contents[first], roles[order[first]])
 
     @classmethod
-    def of_split(cls, split: Split) -> "KnownRoles":
-        """Of all images in it."""
-        codes, names = pd.factorize(split.table["role"])
-        return cls.of(contents_of(split.table["id"].array), np.asarray(names, dtype=object)[codes])
+    def of_table(cls, table: pd.DataFrame) -> "KnownRoles":
+        """Of all images of a split, by its columns `id` and `role`."""
+        codes, names = pd.factorize(table["role"])
+        return cls.of(contents_of(table["id"].array), np.asarray(names, dtype=object)[codes])
 
     @classmethod
     def none(cls) -> "KnownRoles":
