@@ -168,8 +168,8 @@ def _calibration(folder: Path | None) -> Calibration | None:
 
 
 def _audit(path: Path, ledger: Path) -> NDArray[np.bool_] | None:
-    """No id is read where no truth is known, as of most images of one's own: there may be a million."""
-    if not path.exists() or not pc.any(pc.greater_equal(pq.read_table(path, columns=["truth"])["truth"], 0)).as_py():
+    """No id is read where some truth is not known, as of most images of one's own: there may be a million."""
+    if not path.exists() or _count_known(path) < pq.read_metadata(ledger).num_rows:
         return None
     audit, labels = pq.read_table(path, columns=["id", "truth"]), pq.read_table(ledger, columns=["id", "label"])
     known = audit.filter(pc.greater_equal(audit["truth"], 0))
@@ -178,6 +178,11 @@ def _audit(path: Path, ledger: Path) -> NDArray[np.bool_] | None:
         return None
     right: NDArray[np.bool_] = labels["label"].to_numpy() == known["truth"].to_numpy()[rows.to_numpy()]
     return right
+
+
+def _count_known(audit: Path) -> int:
+    known: int = pc.sum(pc.greater_equal(pq.read_table(audit, columns=["truth"])["truth"], 0)).as_py() or 0
+    return known
 
 
 def _compound(folder: Path) -> CompoundExamples | None:
