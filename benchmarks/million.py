@@ -26,13 +26,14 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.output import publish
+from semisup.config import PipelineConfig
 from semisup.data.own_images.decode import Target
 from semisup.data.own_images.duplicates import RULE
 from semisup.data.own_images.images import no_test
 from semisup.data.own_images.listing import list_images
 from semisup.data.own_images.pack import COLUMNS, FILES, LOCK, POOL, TEST, pack_name, settings_key
 from semisup.data.own_images.seen import remember
-from semisup.stages import STAGES
+from semisup.stages import STAGES, plan
 
 TARGET = Target(64, 64, "crop", "rgb")
 CLASSES, LABELED, TESTED, FOLDERS = 10, 150, 1000, 100
@@ -123,7 +124,7 @@ def watched(folder: Path) -> Iterator[tuple[str, dict[str, float]]]:
     places = {"data.root": str(folder / "photos"), "data.cache": str(folder / "cache")}
     chosen = [word for key, value in (SETTINGS | places).items() for word in ("--set", f"{key}={value}")]
     command = [sys.executable, "-u", "-c", "from flows.cli import app; app()", "run", str(config), *chosen]
-    command += ["--force", "split"]
+    command += [word for step in plan(PipelineConfig()) for word in ("--force", step.stage)]
     process = subprocess.Popen(
         command, cwd=folder / "store", stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
