@@ -1,9 +1,10 @@
-"""Memory of `semisup run` on 1,000,000 images of 3×64×64, stage by stage: of a first run, and of a second one that
-knows the roles of the first, as runs of a folder that grows do.
+"""Memory of `semisup run` on 1,000,000 images of 3×64×64, stage by stage: of a first run, and of a second one, which
+knows the roles of the first, when some thousand images have joined them.
 
 The images are smooth random blobs and are written as a decoded pack straight away, with links to files of one byte in
 place of a million photos: decoding and the search for copies are not part of this. The net is light and the trainings
-have 20 steps, so that it is the tables and the passes over all images that count. Needs 13 GB below `--folder`.
+have 20 steps, so that it is the tables and the passes over all images that count. Needs 26 GB below `--folder`, and
+makes the folder `store` in it anew.
 
 The system counts two kinds of memory: anonymous, which is the process's own, and mapped files (libraries, the pack),
 which it takes back when it wants. Both together are the resident memory.
@@ -26,17 +27,19 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.output import publish
-from semisup.config import PipelineConfig
 from semisup.data.own_images.decode import Target
 from semisup.data.own_images.duplicates import RULE
 from semisup.data.own_images.images import no_test
 from semisup.data.own_images.listing import list_images
 from semisup.data.own_images.pack import COLUMNS, FILES, LOCK, POOL, TEST, pack_name, settings_key
 from semisup.data.own_images.seen import remember
-from semisup.stages import STAGES, plan
+from semisup.stages import STAGES
 
 TARGET = Target(64, 64, "crop", "rgb")
 CLASSES, LABELED, TESTED, FOLDERS = 10, 150, 1000, 100
+LATER = Path("photos", "unlabeled", "later")
+"""What joins the others before the second run: as many images as are in another folder of unlabelled ones."""
+STAGES_RUN = ("split", "baseline", "pseudo_label", "joint", "evaluate")
 MOST_LINKS = 60_000  # of one file, on the usual file systems
 SETTINGS = {
     "data.name": "folder",
@@ -65,13 +68,21 @@ def main() -> None:
     folder = arguments.folder.resolve()
     if not (folder / "photos").exists():
         make_files(folder, arguments.images)
+    if (folder / "million.yaml").exists():  # of a benchmark before
+        shutil.rmtree(folder / "store", ignore_errors=True)
+    rows = []
+    for run in ("first", "second"):
+        shutil.rmtree(folder / LATER, ignore_errors=True)
+        if run == "second":
+            make_links(folder / LATER, arguments.images // FOLDERS)
         make_pack(folder)
-    shutil.rmtree(folder / "store", ignore_errors=True)
-    rows = [
-        {"run": run, "part": part} | {f"{kind}, GB": value / 1e9 for kind, value in peaks.items()}
-        for run in ("first", "second")
-        for part, peaks in watched(folder)
-    ]
+        peaks_of_parts = dict(watched(folder))
+        if peaks_of_parts.keys() != {"before", *STAGES_RUN}:
+            raise SystemExit(f"the {run} run made {', '.join(peaks_of_parts)} alone; look at {folder / 'store'}")
+        rows += [
+            {"run": run, "part": part} | {f"{kind}, GB": value / 1e9 for kind, value in peaks.items()}
+            for part, peaks in peaks_of_parts.items()
+        ]
     publish("million", rows, f"{arguments.images:,} images; most memory of the process in each part; goal: below 2 GB")
 
 
@@ -82,18 +93,22 @@ def make_files(folder: Path, images: int) -> None:
     rest = images - CLASSES * (LABELED + TESTED)
     parts |= {f"unlabeled/{number:03}": rest // FOLDERS for number in range(FOLDERS)}
     for part, count in parts.items():
-        place = folder / "photos" / part
-        place.mkdir(parents=True)
-        for number in range(count):
-            if number % MOST_LINKS == 0:
-                source = place / f"{number:07}.jpg"
-                source.write_bytes(b"x")
-            else:
-                os.link(source, place / f"{number:07}.jpg")
+        make_links(folder / "photos" / part, count)
+
+
+def make_links(place: Path, count: int) -> None:
+    """A folder with so many links to files of one byte."""
+    place.mkdir(parents=True)
+    for number in range(count):
+        if number % MOST_LINKS == 0:
+            source = place / f"{number:07}.jpg"
+            source.write_bytes(b"x")
+        else:
+            os.link(source, place / f"{number:07}.jpg")
 
 
 def make_pack(folder: Path) -> None:
-    """What decoding would have left, and that no two images are copies."""
+    """What decoding would have left, if it is not there yet, and that no two images are copies."""
     listing = list_images(folder / "photos")
     shas = [hashlib.sha256(path.encode()).hexdigest()[:32] for path in listing.paths]
     test = listing.roles == "test"
@@ -101,8 +116,12 @@ def make_pack(folder: Path) -> None:
     values |= {"row": np.where(test, np.cumsum(test) - 1, np.cumsum(~test) - 1), "width": 64, "height": 64}
     table = pd.DataFrame(values | {"mode": "RGB", "animated": False, "reason": ""})[list(COLUMNS)]
     settings = folder / "cache" / settings_key(TARGET)
+    settings.mkdir(parents=True, exist_ok=True)
+    remember(settings, listing.root, table, time.time() + 10)
     pack = settings / pack_name(listing, np.array(shas, dtype="S32"), no_test)
-    pack.mkdir(parents=True)
+    if (pack / LOCK).exists():
+        return
+    pack.mkdir()
     table.to_parquet(pack / FILES, index=False)
     generator = torch.Generator().manual_seed(0)
     for name, count in ((POOL, int((~test).sum())), (TEST, int(test.sum()))):
@@ -113,7 +132,6 @@ def make_pack(folder: Path) -> None:
                 file.write(F.interpolate(coarse, TARGET.shape[1:], mode="bilinear").byte().numpy().data)
     np.save(pack / f"copies-{RULE}.npy", np.arange(len(table)))
     (pack / LOCK).touch()
-    remember(settings, listing.root, table, time.time() + 10)
 
 
 def watched(folder: Path) -> Iterator[tuple[str, dict[str, float]]]:
@@ -124,7 +142,6 @@ def watched(folder: Path) -> Iterator[tuple[str, dict[str, float]]]:
     places = {"data.root": str(folder / "photos"), "data.cache": str(folder / "cache")}
     chosen = [word for key, value in (SETTINGS | places).items() for word in ("--set", f"{key}={value}")]
     command = [sys.executable, "-u", "-c", "from flows.cli import app; app()", "run", str(config), *chosen]
-    command += [word for step in plan(PipelineConfig()) for word in ("--force", step.stage)]
     process = subprocess.Popen(
         command, cwd=folder / "store", stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
@@ -150,7 +167,10 @@ def _taken(peaks: dict[str, float]) -> dict[str, float]:
 def _sample(process: "subprocess.Popen[str]", peaks: dict[str, float]) -> None:
     kinds = {"VmRSS": "resident", "RssAnon": "anonymous", "RssFile": "mapped"}
     while process.poll() is None:
-        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        try:
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        except FileNotFoundError:  # it has ended meanwhile
+            return
         for name, _, words in (line.partition(":") for line in lines):
             if name in kinds:
                 peaks[kinds[name]] = max(peaks.get(kinds[name], 0), 1024 * int(words.split()[0]))
