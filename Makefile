@@ -1,6 +1,7 @@
 # make run    install once, run the pipeline on the embedded digits
-# make test   the test suite              make check   format, lint, types, import rules, fast tests
-# make slow   crashes, servers, whole benchmarks: the tests that take minutes       make lint    the same without tests
+# make test   the test suite              make check   make lint, and the fast tests
+# make slow   crashes, servers, whole benchmarks: the tests that take minutes
+# make lint   format, lint, types, import rules
 # make bench  speed beside its goals (bench-quick: three minutes)      make ui      MLflow's pages for this folder's store
 
 PYTHON ?= python3

@@ -9,7 +9,7 @@ Ours is a config as `semisup benchmark` runs it, two processes at a time. Superv
 its epoch of least validation loss. CPU seconds are those of the stages that make the model, split and labelling
 included; start-up, evaluation and the report are not among them. The peers get the same labelled images, deskewed where
 ours are, and some of the unlabelled ones; their constants were not tuned. Results are kept for each setting and seed in
-`results/accuracy.json`, with the commit that made them, so that seeds can be added; runs, in `mlflow.db` of the working
+`results/accuracy.json`, with the commit that made each, so that seeds can be added; runs, in `mlflow.db` of the working
 folder.
 """
 
@@ -45,7 +45,7 @@ from semisup.stages import Silence, split
 from semisup.stages.files import images_for_test, pool_of
 from semisup.tracking.provenance import provenance
 
-BY_SEED = "by seed"
+BY_SEED, MADE_BY = "by seed", "made by"
 PEER_IMAGES = 10_000
 """Unlabelled images that the peers get: with all of them an SVC trained anew in every round would take hours."""
 
@@ -122,12 +122,20 @@ def keep(setting: Setting, measured: Sequence[Row]) -> None:
     names = [other.name for other in SETTINGS]
     kept = {row["setting"]: row[BY_SEED] for row in kept_rows("accuracy", "setting", names)}
     of_seed = {row["seed"]: row for row in kept.get(setting.name, [])}
-    made_by = {"commit": provenance().get("mlflow.source.git.commit", "")[:7], "torch": torch.__version__}
     for row in measured:
-        of_seed[row["seed"]] = of_seed.get(row["seed"], {}) | row | made_by
+        before = of_seed.get(row["seed"], {})
+        made = dict.fromkeys(row.keys() - {"seed"}, _version())
+        of_seed[row["seed"]] = before | row | {MADE_BY: before.get(MADE_BY, {}) | made}
     kept[setting.name] = [of_seed[seed] for seed in sorted(of_seed)]
     rows = [_line(each, kept[each.name]) for each in SETTINGS if each.name in kept]
     publish("accuracy", rows, "test accuracy in %, mean ± standard deviation")
+
+
+def _version() -> str:
+    """Of the code and of torch: figures of one seed may be made by several."""
+    tags = provenance()
+    changed = "+changes" if tags.get("git.dirty") == "true" else ""
+    return f"{tags.get('mlflow.source.git.commit', 'unknown')[:7]}{changed}, torch {torch.__version__}"
 
 
 def measure(setting: Setting, seeds: range, root: Path | None) -> list[Row]:

@@ -45,6 +45,8 @@ def test_seeds_measured_later_join_those_kept_and_each_column_is_over_the_seeds_
 
     accuracy.keep(first, rows(0, 3))
     accuracy.keep(other, rows(1))
+    monkeypatch.setattr(accuracy, "_version", lambda: "later")
+    accuracy.keep(first, [{"seed": 0, "SelfTraining": 0.8, "SelfTraining, CPU s": 9}])
     accuracy.keep(first, [{"seed": 7, "LabelSpreading": 0.9, "LabelSpreading, CPU s": 5}])
     accuracy.keep(first, rows(1, 2))
     accuracy.keep(first, [{**rows(0)[0], "ours": 0.5}, *rows(0)])  # measured again: the later figure stands
@@ -54,5 +56,7 @@ def test_seeds_measured_later_join_those_kept_and_each_column_is_over_the_seeds_
     assert line["ours"].startswith("97.50 ± 1.29")  # the sample's: √(5/3)
     assert line["worst seed"] == "96.00 (seed 3)"
     assert line["gain"].startswith("+1.00")
+    assert line["by seed"][3]["made by"]["ours"] != "later"
+    assert line["by seed"][0]["made by"]["SelfTraining"] == line["by seed"][1]["made by"]["ours"] == "later"
     assert line["LabelSpreading"] == "90.00 in 5 s, 1 seed"
     assert (beside["setting"], beside["seeds"], beside["ours"]) == (other.name, 1, "97.00")

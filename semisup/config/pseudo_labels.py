@@ -72,4 +72,4 @@ class PseudoLabelConfig(Section):
     uncertainty: UncertaintyConfig = UncertaintyConfig()
     batch_size: PositiveInt | None = None
     """Images per forward pass; unset, as many as suit their size and the device. It cannot change the result beyond
-    floating point, unless `uncertainty` or `test_time` draw at random."""
+    floating point, unless `uncertainty` or `test_time` draw at random; these get as many as a CPU on every device."""

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semisup.data.known_roles import Contents, KnownRoles, contents_of, is_among
+from semisup.data.known_roles import Contents, KnownRoles, column, is_among
 from semisup.data.split import REMOVED, Role, among
 from semisup.errors import UserError
 
@@ -115,7 +115,7 @@ def answers_digest(answers: Mapping[str, Answer]) -> str:
 
 def before_answers(known: KnownRoles, answers: Mapping[str, Answer]) -> KnownRoles:
     """The roles in the split before as it was without answers: what joined the labelled images took no seat."""
-    answered = contents_of(list(answers))
+    answered = column(answers)
     was, roles = known.roles_of(answered), np.array([answer.role for answer in answers.values()], dtype=object)
     seats = (was == "") | among(was, OPEN_ROLES)
     return known.updated(KnownRoles.of(answered[seats], roles[seats]))
@@ -142,7 +142,7 @@ def apply_answers(
     labels, roles = labels.copy(), roles.copy()
     place = {name: label for label, name in enumerate(class_names)}
     counts = dict.fromkeys((field.name for field in fields(Applied)), 0)
-    answered = np.sort(contents_of(list(answers)))
+    answered = np.sort(column(answers))
     for row in np.flatnonzero(is_among(contents, answered)).tolist():
         answer = answers[contents[row].decode()]
         if answer.label and answer.label not in place:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semisup.data.datasets import UNLABELED
-from semisup.data.known_roles import Contents, KnownRoles, Roles, contents_of
+from semisup.data.known_roles import Contents, KnownRoles, Roles, column
 from semisup.data.split import (
     PRECEDENCE,
     REMOVED,
@@ -29,7 +29,7 @@ def read_memory(folder: Path) -> KnownRoles:
     if not (folder / MEMORY).exists():
         return known
     table = pd.read_parquet(folder / MEMORY)
-    remembered = KnownRoles.of(contents_of(table["content"].array), table["role"].to_numpy(dtype=object))
+    remembered = KnownRoles.of(column(table["content"]), table["role"].to_numpy(dtype=object))
     return remembered.updated(known)
 
 

@@ -1,7 +1,7 @@
 """Images by their content, whatever they are called, and the role that each is known by: as columns, for a folder may
 hold millions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +24,14 @@ def content_of(name: str) -> str:
 
 def contents_of(ids: Sequence[str] | ExtensionArray) -> Contents:
     """The same of many ids (N,), as bytes of one width."""
-    parts = [
-        np.array([content_of(name).encode() for name in np.asarray(ids[start : start + AT_A_TIME], dtype=object)])
-        for start in range(0, len(ids), AT_A_TIME)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0, dtype="S1")
+    starts = range(0, len(ids), AT_A_TIME)
+    parts = [column(map(content_of, np.asarray(ids[start : start + AT_A_TIME], dtype=object))) for start in starts]
+    return np.concatenate(parts) if parts else column(())
+
+
+def column(contents: Iterable[str]) -> Contents:
+    """Contents (N,) as bytes of one width."""
+    return np.array([content.encode() for content in contents], dtype=bytes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class KnownRoles:
     @classmethod
     def none(cls) -> "KnownRoles":
         """Nothing is known."""
-        return cls(np.empty(0, dtype="S1"), np.empty(0, dtype=object))
+        return cls(column(()), np.empty(0, dtype=object))
 
     def have(self, contents: Contents) -> NDArray[np.bool_]:
         """Which of these (M,) are known?"""

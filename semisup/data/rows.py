@@ -17,7 +17,7 @@ MOST_MAPPED = 2**26
 such where a process is watched or limited."""
 STATM = Path("/proc/self/statm")
 ON_A_CPU, ON_A_GPU = (128, 128 * 3 * 64 * 64), (1024, 1024 * 3 * 96 * 96)
-"""Images, and bytes of images, that go through a network at once."""
+"""Images, and numbers in them (pixels times channels), that go through a network at once."""
 
 
 class _Mapping(mmap.mmap):
@@ -82,8 +82,8 @@ def images_at_once(images: Images, device: torch.device) -> int:
     On a CPU a batch whose activations stay in the caches: 128 images take two thirds of the time of 1,024, and of
     224×224 pixels 1,024 would take gigabytes. A GPU is to have enough to do.
     """
-    most, most_bytes = ON_A_CPU if device.type == "cpu" else ON_A_GPU
-    return max(1, min(most, most_bytes // max(images[:1].numel(), 1)))
+    most, most_numbers = ON_A_CPU if device.type == "cpu" else ON_A_GPU
+    return max(1, min(most, most_numbers // max(images[:1].numel(), 1)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ Role = Literal["labeled", "validation", "calibration", "unlabeled", "test"]
 ROLES: tuple[Role, ...] = ("labeled", "validation", "calibration", "unlabeled", "test")
 ROLES_WITH_LABELS: tuple[Role, ...] = ("labeled", "validation", "calibration")
 AT_A_TIME = 2**16
+"""Ids that are compared at a time."""
 REMOVED = "removed"
 """In place of a role: the image is used for nothing."""
 
@@ -140,7 +141,7 @@ def find_leaks(
 
 
 def _all_differ(ids: pd.Series) -> bool:
-    """Is every id there once? As `is_unique`, which of a million texts makes objects and takes 170 MB."""
+    """Is every id, a text, there once? As `is_unique`, which of a million texts makes objects and takes 170 MB."""
     texts = pa.array(ids.array, pa.string())
     order = pc.sort_indices(texts)
     pairs = (texts.take(order[start : start + AT_A_TIME + 1]) for start in range(0, len(texts), AT_A_TIME))

@@ -91,8 +91,8 @@ def predict_views(
 ) -> Tensor:
     """Logarithms of the mean softmax probabilities over the views of each image, float32 (N, C) on the CPU.
 
-    The first view is the image as it is; the others are drawn from `seed`, batch by batch: with `batch_size` None they
-    are the same on every device. `on_batch(done, total)` counts every view.
+    The first view is the image as it is; the others are drawn from `seed`, batch by batch: with `batch_size` None of
+    batches of the same size on every device. `on_batch(done, total)` counts every view.
     """
     if config.views == 1:
         return predict_log_probabilities(model, images, batch_size, on_batch)

@@ -134,6 +134,15 @@ def test_a_file_of_answers_that_makes_no_sense_is_told_in_one_line(tmp_path, tex
     assert "\n" not in str(raised.value)
 
 
+def test_a_whole_id_in_place_of_a_content_is_an_image_that_is_missing():
+    said = of(answer("unlabeled/ñ.png@d", "dog"), answer("e", "dog"))
+    _, roles, applied = apply_answers(said, CONTENTS, LABELS, POOL_ROLES, NAMES)
+    assert (roles[3], roles[4]) == ("unlabeled", "labeled")
+    assert applied == Applied(joined=1, missing=1)
+    before = before_answers(KnownRoles.of(CONTENTS, POOL_ROLES), said)
+    assert before.roles_of(CONTENTS).tolist() == POOL_ROLES.tolist()
+
+
 def test_the_seats_of_the_split_before_are_counted_without_answers():
     roles = {"joined": "labeled", "corrected": "labeled", "held": "validation", "other": "unlabeled"}
     known = KnownRoles.of(contents_of(list(roles)), np.array(list(roles.values()), dtype=object))

@@ -254,16 +254,26 @@ def test_one_thread_decodes_small_jpegs_and_as_many_as_there_are_cores_all_else(
         asked.append(workers)
         return worked_ahead(work, tasks, workers)
 
-    mean = np.mean([file.stat().st_size for file in (tmp_path / "photos").rglob("*.*")])
-    monkeypatch.setattr(building, "SMALL", mean + below)
+    for number in range(20):  # so few of another kind, and of any size, decide nothing
+        put(tmp_path / "photos" / "labeled" / "b" / f"{number}.bmp", encoded(photo(1000 + number, 200, 200), "BMP"))
+    half = np.median([file.stat().st_size for file in (tmp_path / "photos").rglob("*.*")])
+    monkeypatch.setattr(building, "SMALL", half + below)
     monkeypatch.setattr(building, "decode", noting_threads)
     monkeypatch.setattr(building, "worked_ahead", noting_workers)
     ways = [open_folder(cache=tmp_path / "cache").pool.images.clone()]
     assert set(asked) == {1 if alone else None}
     assert len(threads) == 1 or not alone
-    monkeypatch.setattr(building, "SMALL", mean - below)
+    monkeypatch.setattr(building, "SMALL", half - below)
     ways.append(open_folder(cache=tmp_path / "another").pool.images)
     assert torch.equal(*ways)
+
+
+def test_what_other_decoders_made_is_made_anew(tmp_path, open_folder, decoded, monkeypatch):
+    files = len(list(three_colours(tmp_path / "photos").rglob("*.png")))
+    for decoders, count in (("one", files), ("another", 2 * files), ("one", 2 * files)):
+        monkeypatch.setattr("semisup.data.own_images.pack.DECODERS", decoders)
+        open_folder()
+        assert len(decoded) == count
 
 
 def test_a_second_start_decodes_and_reads_nothing(tmp_path, open_folder, decoded, monkeypatch):

@@ -154,6 +154,18 @@ def test_a_table_with_one_image_in_two_roles_is_refused():
         Split(pd.concat([table, table.iloc[:1].assign(role="unlabeled", label=UNLABELED)]))
 
 
+@pytest.mark.parametrize("at_a_time", [1, 2, 3, 2**16])
+def test_two_equal_ids_are_found_wherever_a_part_of_them_ends(monkeypatch, at_a_time):
+    monkeypatch.setattr("semisup.data.split.AT_A_TIME", at_a_time)
+    labels = np.tile(np.arange(3), 4)
+    for twice in range(12):
+        ids = [f"train/{number:05d}" for number in range(12)]
+        Split.build(ids, labels, roles_of(labels), test_ids=["test/0"])
+        ids[twice] = ids[twice - 1]
+        with pytest.raises(AssertionError, match="two roles"):
+            Split.build(ids, labels, roles_of(labels), test_ids=["test/0"])
+
+
 def test_an_image_that_is_in_the_pool_and_in_the_test_split_is_refused():
     labels = np.tile(np.arange(3), 4)
     ids = [f"train/{i:05d}" for i in range(12)]

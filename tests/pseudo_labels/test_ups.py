@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from semisup.data.rows import images_at_once
 from semisup.pseudo_labels.ups import UncertaintyLabels, log_complement, mc_dropout, select
 
 # --- Monte Carlo dropout ------------------------------------------------------------------------------------------
@@ -53,6 +54,13 @@ def test_the_same_seed_gives_the_same_figures_and_another_seed_others():
     assert mean.tolist() == again.tolist()
     assert std.tolist() == std_again.tolist()
     assert mean.tolist() != other.tolist()
+
+
+def test_without_a_batch_size_a_batch_is_as_large_as_a_cpu_takes_it():
+    model, images = small_model(), inputs(300)
+    mean, std = mc_dropout(model, images, 3, None, seed=3)
+    expected = mc_dropout(model, images, 3, images_at_once(images, torch.device("cpu")), seed=3)
+    assert (mean.tolist(), std.tolist()) == tuple(figures.tolist() for figures in expected)
 
 
 def test_the_global_generator_is_left_as_it_was():

@@ -109,6 +109,17 @@ def test_steps_have_the_bits_of_torchs_own_optimiser_also_after_its_state_was_re
     assert torch.equal(*trained(resumed, ours, 3), *trained(their_optimizer, theirs, 3))
 
 
+def test_a_step_takes_the_loss_of_a_closure_as_torchs_own_do():
+    linear = nn.Linear(2, 1, bias=False)
+    optimizer = build_optimizer(linear, OptimizerConfig(), fused=False)
+
+    def closure() -> float:
+        return 1.25
+
+    linear.weight.grad = torch.ones_like(linear.weight)
+    assert optimizer.step(closure) == 1.25
+
+
 def test_a_step_keeps_gradients_on_for_what_comes_after_it():
     linear = nn.Linear(2, 2)
     optimizer = build_optimizer(linear, OptimizerConfig(), fused=False)

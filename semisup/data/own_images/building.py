@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semisup.data.own_images.decode import BrokenImageError, Target, decode
+from semisup.data.own_images.decode import JPEG_EXTENSIONS, BrokenImageError, Target, decode
 from semisup.data.own_images.listing import Listing
 from semisup.data.own_images.pack import BUILDING, COLUMNS, FILES, LOCK, POOL, TEST, InTest, is_test, mapped, pack_name
 from semisup.data.own_images.seen import PARTS, ROOT, hashes_of, read_parts, remember
@@ -29,7 +29,7 @@ from semisup.data.own_images.threads import worked_ahead
 FILES_PER_TASK = 128
 FILES_PER_PART = 4096
 SMALL = 8192
-"""Bytes of a JPEG file, on average, below which one thread decodes."""
+"""Bytes of a JPEG file below which one thread decodes: half of the files are smaller."""
 BUFFER = 2**20
 """Bytes that are written at once: small images would be a call of the system each."""
 Progress = Callable[[int, int, str], None]
@@ -186,8 +186,8 @@ def _workers(listing: Listing) -> int | None:
 
     None, as many as there are cores, for others: a drawing of a few kilobytes may be work for milliseconds.
     """
-    jpegs = sum(path.lower().endswith((".jpg", ".jpeg")) for path in listing.paths)
-    return 1 if 2 * jpegs > len(listing) and listing.sizes.clip(min=0).mean() < SMALL else None
+    jpegs = sum(path.lower().endswith(tuple(JPEG_EXTENSIONS)) for path in listing.paths)
+    return 1 if 2 * jpegs > len(listing) and np.median(listing.sizes) < SMALL else None
 
 
 def read_hash(path: str) -> bytes:

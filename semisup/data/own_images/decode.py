@@ -18,11 +18,12 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 try:
     import simplejpeg
-except ModuleNotFoundError:  # Pillow alone gives the same pixels, later
+except ImportError:  # not there, or not for this machine: Pillow alone gives the same pixels, later
     simplejpeg = None
 
 DECODERS = "Pillow" if simplejpeg is None else "Pillow and libjpeg-turbo"
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+JPEG_EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+EXTENSIONS = JPEG_EXTENSIONS | frozenset({".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 MOST_PIXELS = 100_000_000
 """Of a file's own size; a header that announces more is taken for a decompression bomb. Twice a large camera's."""
 ORIENTATION = 274  # EXIF and TIFF
