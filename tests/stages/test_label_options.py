@@ -74,7 +74,7 @@ def test_the_ledger_holds_the_passes_mean_and_the_deviation_of_its_label(step, u
     ledger, teacher = ledger_of(ups_folders, step), ups_folders["baseline" if step == LEDGERS[0] else "joint"]
     images = load_pool("digits").images[ledger["index"].tolist()]
     seed = derive_seed(ups_config.seed, "teacher's passes")
-    mean, deviations = mc_dropout(load_model(teacher), images, PASSES, 1024, seed)
+    mean, deviations = mc_dropout(load_model(teacher), images, PASSES, None, seed)
     confidence, predicted = mean.max(dim=1)
     assert ledger["label"].tolist() == predicted.tolist()
     np.testing.assert_allclose(ledger["confidence"], confidence, atol=1e-5)
@@ -153,7 +153,7 @@ def test_the_uncertainty_is_that_of_the_label_also_where_alignment_chose_it(ups_
     ledger = label(config, ups_folders, tmp_path / "out")
     images = load_pool("digits").images[ledger["index"].tolist()]
     seed = derive_seed(ups_config.seed, "teacher's passes")
-    mean, deviations = mc_dropout(load_model(ups_folders["baseline"]), images, PASSES, 1024, seed)
+    mean, deviations = mc_dropout(load_model(ups_folders["baseline"]), images, PASSES, None, seed)
     labels = torch.from_numpy(ledger["label"].to_numpy().copy())
     assert (labels != mean.argmax(dim=1)).any(), "the case would not tell them apart"
     of_label = deviations[torch.arange(len(ledger)), labels]
