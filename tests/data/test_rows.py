@@ -24,12 +24,12 @@ def test_rows_are_what_indexing_twice_gives():
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("shape", [(0, 1, 28, 28), (2000, 1, 28, 28), (2000, 3, 64, 64), (50, 3, 224, 224), (9, 512)])
 def test_a_network_gets_as_many_images_at_once_as_the_bounds_of_its_device_allow_and_no_more(shape, device):
-    most, most_bytes = rows.ON_A_CPU if device == "cpu" else rows.ON_A_GPU
+    most, most_numbers = rows.ON_A_CPU if device == "cpu" else rows.ON_A_GPU
     images = torch.empty(shape, dtype=torch.uint8)
     size, of_one = images_at_once(images, torch.device(device)), math.prod(shape[1:])
     assert size <= most
-    assert size * of_one <= most_bytes
-    assert not len(images) or size == most or (size + 1) * of_one > most_bytes
+    assert size * of_one <= most_numbers
+    assert not len(images) or size == most or (size + 1) * of_one > most_numbers
     if len(images):
         assert images_at_once(Rows(images, torch.tensor([0])), torch.device(device)) == size
 
