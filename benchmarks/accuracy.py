@@ -32,8 +32,8 @@ from torch import Tensor
 
 from benchmarks.output import kept_rows, publish
 from benchmarks.over_seeds import CONFIGS, Row, mean_std, run_over_seeds
-from flows.benchmark_plan import seeds_of
 from flows.equal_time import overrides_for
+from flows.seeds import seeds_of
 from semisup.comparison import paired_over_seeds, spread
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config

@@ -1,6 +1,5 @@
 """What a benchmark has to run, known to be possible before anything is started or written."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -26,7 +25,6 @@ OURS = {
 """Keys that a benchmark sets itself, and why."""
 FIXED = ("runtime.threads=1", "runtime.parallel_members=1", "promote.enabled=false")
 ON_A_CLUSTER = "runtime.dask=null"  # a run that a worker has would wait for its members, and they for a worker
-MOST_SEEDS = 1000
 LABELS_KEY = "split.labeled_per_class"
 
 
@@ -104,23 +102,6 @@ class BenchmarkPlan:
         yield self.main
         yield from self.compared
         yield from self.by_labels
-
-
-def seeds_of(words: str) -> range:
-    """The seeds that `--seeds` names: 0 … n − 1 for a number, both ends included for a range such as "5-9".
-
-    Raises:
-        UserError: it is neither, or names no seed.
-    """
-    ends = re.fullmatch(r"(?:(\d+)-)?(\d+)", words.strip(), re.ASCII)
-    if not ends:
-        raise UserError(f"--seeds {words}: write how many, such as 5 for seeds 0 to 4, or a range, such as 5-9")
-    first, last = (0, int(ends[2]) - 1) if ends[1] is None else (int(ends[1]), int(ends[2]))
-    if last < first:
-        raise UserError(f"--seeds {words}: at least one seed is needed; 5 is a good number")
-    if last - first >= MOST_SEEDS:
-        raise UserError(f"--seeds {words}: that is more than {MOST_SEEDS:,} seeds; 5 is a good number")
-    return range(first, last + 1)
 
 
 def planned(

@@ -15,6 +15,7 @@ from flows.commands import (
     print_table,
     user_mistakes_in_one_line,
 )
+from flows.seeds import seeds_of
 from semisup import __version__
 from semisup.errors import UserError
 
@@ -63,7 +64,8 @@ def benchmark(
                 f"--parallel {parallel}: with --dask, the workers' threads say how many runs work at a time; "
                 "leave it out"
             )
-        from flows.benchmark_plan import planned, seeds_of
+        wanted = seeds_of(seeds)
+        from flows.benchmark_plan import planned
         from flows.cluster import Cluster
         from flows.display import looking
 
@@ -71,7 +73,7 @@ def benchmark(
         cluster = Cluster.of_option(dask) if dask is not None else None
         with looking(f"{config}: looking at configs and data"):
             plan = planned(
-                config, compare or [], seeds_of(seeds), labels, overrides or [], equal_time=equal_time, cluster=cluster
+                config, compare or [], wanted, labels, overrides or [], equal_time=equal_time, cluster=cluster
             )
         from flows import display
         from flows.benchmark import benchmark as run

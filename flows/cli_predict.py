@@ -163,15 +163,16 @@ def _as_json(seen: _Seen, predictor: "Predictor", out: Path | None) -> dict[str,
 
 
 def _print_first(seen: _Seen) -> None:
+    columns = ["path", "label", "confidence"] + ["reason"] * any(row["reason"] for row in seen.first)
     rows = [
-        (str(row["path"]), str(row["label"]), f"{row['confidence']:.2%}")
-        if not row["reason"]
-        else (str(row["path"]), "–", str(row["reason"]))
+        (str(row["path"]), "–", "", str(row["reason"]))
+        if row["reason"]
+        else (str(row["path"]), str(row["label"]), f"{row['confidence']:.2%}", "")
         for row in seen.first
     ]
     if seen.rows > len(rows):
-        rows.append((f"… {seen.rows - len(rows):,} more (--out FILE writes all)", "", ""))
-    print_table(["path", "label", "confidence"], rows)
+        rows.append((f"… {seen.rows - len(rows):,} more (--out FILE writes all)", "", "", ""))
+    print_table(columns, [row[: len(columns)] for row in rows], right=["confidence"])
 
 
 def _print_classes(seen: _Seen) -> None:

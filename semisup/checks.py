@@ -28,12 +28,13 @@ def config_warnings(config: PipelineConfig, num_classes: int, validation_images:
     """
     warnings = []
     warnings += _starvation(config, num_classes)
-    validation = validation_images or config.split.validation_per_class * num_classes
+    drawn = config.split.validation_per_class * num_classes
+    validation = drawn if validation_images is None else validation_images
     if FEWEST_DISCORDANT / validation > WIDE:
+        cause = f"split.validation_per_class={config.split.validation_per_class}: " if validation == drawn else ""
         warnings.append(
-            f"split.validation_per_class={config.split.validation_per_class}: there are {validation} validation "
-            f"images, too few to tell apart two models that differ by less than {FEWEST_DISCORDANT / validation:.0%}; "
-            "use more, or read differences in validation accuracy as ties"
+            f"{cause}there are {validation} validation images, too few to tell apart two models that differ by less "
+            f"than {FEWEST_DISCORDANT / validation:.0%}; use more, or read differences in validation accuracy as ties"
         )
     for stage, train in (("baseline", config.baseline), ("joint", config.joint)):
         if train.sampling == "balanced" and train.class_weights != "none":

@@ -218,6 +218,14 @@ def test_too_few_validation_images_for_a_difference_of_ten_points_are_warned_of(
         assert f"{per_class * num_classes} validation images" in found[0]
 
 
+def test_no_key_is_blamed_for_validation_images_that_it_did_not_draw():
+    config = validate({"split": {"validation_per_class": 5}}, source="test")
+    drawn, own = (config_warnings(config, 10, images)[0] for images in (50, 12))
+    assert "there are 12 validation images" in own
+    assert "validation_per_class" not in own
+    assert drawn.startswith("split.validation_per_class=5: there are 50")
+
+
 # --- class shares that drift ------------------------------------------------------------------------------------------
 
 

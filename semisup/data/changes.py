@@ -67,19 +67,23 @@ def changes_between(
     *,
     without_role: Sequence[str] = (),
     memory: KnownRoles | None = None,
-) -> Changes:
-    """What has changed; `present` are the contents (N,) of all readable images, `classes` those of before and of now.
+) -> Changes | None:
+    """What has changed, or None where nothing is there any more of what was before: that is quite another folder.
 
+    `present` are the contents (N,) of all readable images, `classes` those of before and of now.
     `without_role` are ids of images that were there before and had no role, `memory` what else was known of contents.
     """
-    old, new = (KnownRoles.of_table(split.table) for split in (before, now))
-    here, removed = np.sort(present), np.sort(contents_of(without_role))
+    old, here = KnownRoles.of_table(before.table), np.sort(present)
+    still_here = is_among(old.contents, here)
+    if not still_here.any():
+        return None
+    new, removed = KnownRoles.of_table(now.table), np.sort(contents_of(without_role))
     known = old if memory is None else memory.updated(old)
     was, labeled = old.roles_of(new.contents), new.in_roles((*ROLES_WITH_LABELS, "test"))
     held_back = known.in_roles(PRECEDENCE) & is_among(known.contents, here) & ~new.have(known.contents)
     return Changes(
         added=_counted(new.roles[(was == "") & ~is_among(new.contents, removed)]),
-        vanished=_counted(old.roles[~is_among(old.contents, here)]),
+        vanished=_counted(old.roles[~still_here]),
         newly_labeled=_counted(new.roles[(was == "unlabeled") & labeled]),
         held_back=_counted(known.roles[held_back]),
         new_classes=sorted({*classes[1]} - {*classes[0]}),
@@ -87,14 +91,10 @@ def changes_between(
     )
 
 
-def of_the_same_folder(before: Split, present: Contents) -> bool:
-    """Have they any image in common?"""
-    return bool(is_among(contents_of(before.table["id"].array), np.sort(present)).any())
-
-
 def _counted(roles: Roles) -> Counts:
     return dict(sorted(Counter(roles.tolist()).items()))
 
 
 def _told(counts: Counts) -> str:
-    return f"{sum(counts.values()):,} images ({', '.join(f'{count:,} {role}' for role, count in counts.items())})"
+    total, kinds = sum(counts.values()), ", ".join(f"{count:,} {role}" for role, count in counts.items())
+    return f"{total:,} image{'' if total == 1 else 's'} ({kinds})"

@@ -13,7 +13,7 @@ from torch import Tensor
 from semisup.backbones import PATCH
 from semisup.config import PipelineConfig
 from semisup.data.answers import Applied, apply_answers, before_answers, read_answers, write_answers
-from semisup.data.changes import Changes, changes_between, of_the_same_folder
+from semisup.data.changes import Changes, changes_between
 from semisup.data.datasets import UNLABELED, ImageSet, digest
 from semisup.data.growing import draw_by_content, read_memory, write_memory
 from semisup.data.known_roles import Contents, KnownRoles, contents_of
@@ -190,8 +190,6 @@ def _tell_what_was_answered(applied: Applied, log: StageLog) -> None:
 def _changes(folder: Path, known: KnownRoles, split: Split, ids: Sequence[str], facts: DatasetFacts) -> Changes | None:
     """What has changed since the split before, whose folder this is; None where that was of quite other images."""
     before, present = Split.read(folder / "split.parquet"), contents_of(ids)
-    if not of_the_same_folder(before, present):
-        return None
     copies = folder / "duplicates.csv"
     removed = pd.read_csv(copies, dtype=str)["id"].tolist() if copies.exists() else []
     classes = (DatasetFacts.read(folder).class_names, facts.class_names)

@@ -4,6 +4,8 @@ import dataclasses
 import gzip
 import pickle
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -135,6 +137,15 @@ def test_digits_are_those_of_scikit_learn_stretched_from_16_to_255(load):
     assert loaded.images[:, 0].tolist() == [
         [[stretched[int(v)] for v in row] for row in bunch.images[p]] for p in positions
     ]
+
+
+def test_reading_the_digits_does_not_import_scikit_learn():
+    """Which takes a second, before anybody sees a first epoch."""
+    code = (
+        "import sys\nfrom semisup.data.published.digits import read_digits\nread_digits('train')\n"
+        "sys.exit('sklearn' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_the_test_split_of_digits_depends_on_nothing_at_all():

@@ -285,6 +285,7 @@ def test_changes_are_counted_by_content():
     now = table(a="labeled", b="labeled", c="unlabeled", g="unlabeled", h="test", r="unlabeled")
     present = contents_of([f"y/{name}@{name}" for name in "abcdghr"])
     changes = changes_between(before, now, present, (["cat"], ["cat", "owl"]), without_role=["z/r@r"])
+    assert changes is not None
     assert changes.added == {"test": 1, "unlabeled": 1}
     assert changes.vanished == {"test": 1, "unlabeled": 1}
     assert changes.newly_labeled == {"labeled": 1}
@@ -298,5 +299,19 @@ def test_changes_are_counted_by_content():
 def test_nothing_changed_is_nothing_told():
     split = table(a="labeled", b="unlabeled")
     changes = changes_between(split, split, contents_of(split.table["id"].array), (["cat"], ["cat"]))
+    assert changes is not None
     assert not changes.any
     assert not [*changes.warnings(), *changes.notes()]
+
+
+def test_of_a_folder_with_none_of_the_images_of_before_no_changes_are_told():
+    before, now = table(a="labeled", b="unlabeled"), table(c="labeled", d="unlabeled")
+    assert changes_between(before, now, contents_of(["x/c@c", "x/d@d"]), (["cat"], ["cat"])) is None
+    assert changes_between(before, now, contents_of(["y/a@a", "x/d@d"]), (["cat"], ["cat"])) is not None
+
+
+def test_one_image_is_an_image():
+    before, now = table(a="labeled", b="unlabeled", c="unlabeled"), table(a="labeled", b="unlabeled")
+    changes = changes_between(before, now, contents_of(["x/a@a", "x/b@b"]), (["cat"], ["cat"]))
+    assert changes is not None
+    assert any(line.startswith("1 image (1 unlabeled)") for line in changes.warnings())

@@ -18,12 +18,13 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from flows.benchmark_plan import BenchmarkPlan, Job, Variant, planned, seeds_of
+from flows.benchmark_plan import BenchmarkPlan, Job, Variant, planned
 from flows.benchmark_report import report_of
 from flows.benchmark_tables import markdown, reuse, saved_words, tables
 from flows.cli import app
 from flows.cluster import Cluster
 from flows.seed_runs import run_jobs
+from flows.seeds import seeds_of
 from semisup.budget import Budget
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config, to_yaml
