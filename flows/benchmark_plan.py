@@ -9,10 +9,10 @@ from flows.cluster import Cluster
 from flows.config_names import find_config
 from flows.equal_time import overrides_for, training_seconds
 from flows.preparation import keep_prefect_off_the_screen
+from semisup.code_versions import pin_code_versions
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.errors import UserError
-from semisup.lineage import pin_code_versions
 from semisup.stages.files import pool_of
 from semisup.stages.preflight import DataDigests, check
 

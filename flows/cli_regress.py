@@ -68,8 +68,8 @@ def _prepare(name: str, overrides: list[str]) -> "RegressionConfig":
     """
     from flows.config_names import find_config
     from flows.preparation import keep_prefect_off_the_screen
+    from semisup.code_versions import pin_code_versions
     from semisup.config_files import load_kind
-    from semisup.lineage import pin_code_versions
     from semisup.regression_config import RegressionConfig
 
     pin_code_versions()

@@ -21,9 +21,9 @@ from flows.recorder import Tenths
 from flows.results import PipelineResult, StageResult
 from flows.steps import Reference, lineage_for, reusable, run_step
 from flows.workplace import scratch_folder
+from semisup.code_versions import pin_code_versions
 from semisup.config import PipelineConfig
 from semisup.errors import StoreUnavailableError
-from semisup.lineage import pin_code_versions
 from semisup.stages import StageName, Step, independent, plan
 from semisup.stages.files import read_json
 from semisup.stages.preflight import Checked, DataDigests, check

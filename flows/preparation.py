@@ -12,10 +12,10 @@ import typer
 from flows.commands import end_orderly_on_sigterm
 from flows.config_names import find_config
 from flows.display import looking
+from semisup.code_versions import pin_code_versions
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.errors import UserError
-from semisup.lineage import pin_code_versions
 from semisup.stages import STAGES
 
 if TYPE_CHECKING:

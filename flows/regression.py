@@ -15,9 +15,10 @@ from flows.pipeline import open_store, reference_to, task_for
 from flows.publish import publish_markdown
 from flows.reaper import mark_flow_run, reap_at_start
 from flows.results import StageResult
+from semisup.code_versions import pin_code_versions
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.lineage import pin_code_versions, sha256
+from semisup.lineage import sha256
 from semisup.regression.rows import load_rows
 from semisup.regression_config import RegressionConfig
 from semisup.stages import StageName, Step

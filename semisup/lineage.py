@@ -6,23 +6,18 @@ Digests are chained, not fingerprints: a baseline retrained to other weights mak
 retrained to the same bits nothing.
 """
 
-import ast
 import hashlib
-import io
 import json
-import time
-import tokenize
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from semisup.budget import Budget
+from semisup.code_versions import code_version
 from semisup.config import PipelineConfig, flatten
 
 MANIFEST = "manifest.json"
-PACKAGE = Path(__file__).parent
 WITHOUT_EFFECT = (
     "data.root",
     "data.download",
@@ -44,22 +39,8 @@ input with a digest; which way it was found does not matter. Nor does the path o
 instead."""
 SPEED = {"runtime.device", "runtime.threads", "runtime.processes", "runtime.channels_last", "runtime.compile"}
 """Keys that decide how many steps a second holds."""
-VIEWS = ("semisup.plots", "semisup.report", "semisup.checks", "semisup.unheeded")
-"""Modules that only draw and describe: a new colour shall not retrain a model. `evaluate`, whose report they make, is
-the exception."""
-UNCOUNTED = (
-    "semisup",
-    "semisup.stages",
-    "semisup.config",
-    "semisup.config_files",
-    "semisup.regression_config",
-    "semisup.errors",
-)
-"""Modules that decide nothing on their own: the list of stages, and configs, whose values are counted themselves."""
-FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 VIEW_SUFFIXES = (".png", ".html", ".md")
 TIMINGS = "timings.json"
-PARSE_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -135,66 +116,6 @@ def effective_config(config: PipelineConfig, sections: tuple[str, ...]) -> dict[
     }
 
 
-@cache
-def code_version(stage: str, package: Path = PACKAGE) -> str:
-    """16 hexadecimal digits over the source of a stage's module and of all modules of this package that it imports.
-
-    Comments, docstrings and blank lines do not count. Derived from the source, so nobody can forget to raise it.
-    """
-    views = () if stage == "evaluate" else VIEWS
-    modules = _imported_by(f"semisup.stages.{stage}", package, views)
-    sources = {name: canonical_source(_path(name, package).read_text(encoding="utf-8")) for name in modules}
-    if "semisup.report" in modules:
-        sources |= {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.jinja")}
-    return sha256(json.dumps(sources, sort_keys=True).encode())[:16]
-
-
-def pin_code_versions() -> None:
-    """Read the versions of all stages' code now: what is edited later is not what this process has imported."""
-    for path in (PACKAGE / "stages").glob("*.py"):
-        code_version(path.stem)
-
-
-@cache  # of every stage's modules most are the others' too
-def canonical_source(source: str) -> str:
-    """Python source without comments, docstrings and blank lines.
-
-    They are cut out by position instead of being left out of a printed syntax tree: how a tree is printed changes with
-    the Python version, and a store may be shared between several.
-    """
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    docstrings: list[ast.expr] = []
-    within_text: set[int] = set()
-    for node in ast.walk(_parse(source)):
-        body: list[ast.stmt] = node.body if isinstance(node, ast.Module | ast.ClassDef | FUNCTIONS) else []
-        for child in body:
-            if isinstance(child, ast.Expr) and _is_text(child.value):
-                docstrings.append(child.value)
-                # A class may consist of its docstring; something has to stand there.
-                rows, indent = _rows(child), lines[child.lineno - 1][: child.col_offset]
-                lines[rows.start - 1 : rows.stop - 1] = [indent + "..." * (len(body) == 1), *[""] * (len(rows) - 1)]
-        if _is_text(node) and node not in docstrings:
-            within_text |= set(_rows(node)[:-1])  # what stands behind its end is no text any more
-    return "\n".join(
-        line if row in within_text else line.rstrip()
-        for row, line in enumerate(lines, start=1)
-        if line.strip() or row in within_text
-    )
-
-
-def _is_text(node: ast.AST) -> TypeGuard[ast.expr]:
-    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-
-
-def _rows(node: ast.expr | ast.stmt) -> range:
-    assert node.end_lineno is not None
-    return range(node.lineno, node.end_lineno + 1)
-
-
 def manifest_of(folder: Path) -> dict[str, str]:
     """File within the folder, as a POSIX path → SHA-256 in hex."""
     return {
@@ -242,52 +163,6 @@ def file_digest(path: Path) -> str:
 def sha256(content: bytes) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _imported_by(module: str, package: Path, views: tuple[str, ...]) -> set[str]:
-    found: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        uncounted = name in UNCOUNTED or name.startswith("semisup.config.")
-        if name in found or uncounted or name in views or name.rpartition(".")[0] in views:
-            continue
-        found.add(name)
-        candidates = _imports(_path(name, package).read_text(encoding="utf-8"))
-        waiting += [candidate for candidate in candidates if _path(candidate, package).exists()]
-    return found
-
-
-@cache
-def _imports(source: str) -> tuple[str, ...]:
-    """What of this package a source imports: modules, and names that may be modules."""
-    names: list[str] = []
-    for node in ast.walk(_parse(source)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"from {'.' * node.level}{node.module or ''} import …: write the whole name"
-            names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(name for name in names if name.split(".")[0] == "semisup")
-
-
-def _parse(source: str) -> ast.Module:
-    """The syntax tree.
-
-    CPython counts a tree's depth per interpreter: of two threads that parse at the same time, one of which may be
-    Prefect's, either can get a SystemError that means nothing (python/cpython#106905).
-    """
-    for _ in range(PARSE_ATTEMPTS):
-        try:
-            return ast.parse(source)
-        except SystemError:
-            time.sleep(0.01)
-    return ast.parse(source)
-
-
-def _path(module: str, package: Path) -> Path:
-    path = package.joinpath(*module.split(".")[1:])
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def _shown(config: Mapping[str, Any], key: str) -> str:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,8 +16,6 @@ from semisup.config import PipelineConfig
 from semisup.lineage import (
     MANIFEST,
     Lineage,
-    canonical_source,
-    code_version,
     damage,
     effective_config,
     lineage_of,
@@ -149,89 +146,6 @@ def test_what_changed_is_told_with_old_and_new_values():
     assert LINEAGE.changes_since(old) == ["joint.epochs 7 → 5", "input pseudo_label", "code"]
     assert LINEAGE.changes_since(LINEAGE) == []
     assert replace(LINEAGE, dataset="new").changes_since(LINEAGE) == ["data set"]
-
-
-# --- code versions ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def copy(tmp_path) -> Path:
-    """A copy of the package that may be changed."""
-    folder = tmp_path / "semisup"
-    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
-
-
-def changed_by(package: Path, file: str, text: str) -> set[str]:
-    before = {stage: code_version(stage, package) for stage in STAGES}
-    code_version.cache_clear()
-    path = package / file
-    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
-    after = {stage: code_version(stage, package) for stage in STAGES}
-    code_version.cache_clear()
-    return {stage for stage in STAGES if before[stage] != after[stage]}
-
-
-TRAINING = {"baseline", "member", "joint"}
-
-
-@pytest.mark.parametrize(
-    ("file", "stages"),
-    [
-        ("training/loop.py", TRAINING),
-        ("training/schedules.py", TRAINING),
-        ("losses.py", TRAINING),
-        ("data/augment.py", TRAINING | {"calibrate", "pseudo_label", "evaluate", "evaluate_ensemble"}),  # views
-        ("data/split.py", set(STAGES) - {"promote"}),
-        ("pseudo_labels/ledger.py", {"pseudo_label"}),
-        ("pseudo_labels/online.py", {"joint"}),
-        ("stages/split.py", {"split"}),
-        ("plots/style.py", {"evaluate"}),
-        ("report/__init__.py", {"evaluate"}),
-        ("report/report.html.jinja", {"evaluate"}),
-        ("config_files.py", set()),
-        ("stages/__init__.py", set()),
-        ("tracking/tracker.py", set()),
-    ],
-)
-def test_a_change_of_code_reaches_exactly_the_stages_that_import_it(file, stages, copy):
-    assert changed_by(copy, file, "\nSOMETHING_NEW = 1\n") == stages
-
-
-@pytest.mark.parametrize("text", ["\n# why it is so\n", "\n\n\n", '\n"""A word about it."""\n'])
-def test_comments_docstrings_and_blank_lines_are_no_change_of_code(text, copy):
-    assert changed_by(copy, "training/loop.py", text) == set()
-
-
-def test_a_hash_sign_within_a_string_is_no_comment():
-    source = 'x = "a # b"  # a comment\n\n\ndef f():\n    """Says so."""\n    return f"{x} # {x}"\n'
-    assert canonical_source(source) == 'x = "a # b"\ndef f():\n    return f"{x} # {x}"'
-
-
-def test_a_blank_line_within_a_text_counts():
-    first, second = ('x = """a\n\nb"""\n', 'x = """a\nb"""\n')
-    assert canonical_source(first) != canonical_source(second)
-
-
-def test_what_is_left_of_a_source_is_the_same_program():
-    """Compiled without docstrings, both give the same code."""
-    import ast
-
-    for path in PACKAGE.rglob("*.py"):
-        source = path.read_text(encoding="utf-8")
-        trees = []
-        for text in (source, canonical_source(source)):
-            tree = ast.parse(text)
-            for node in ast.walk(tree):
-                body = getattr(node, "body", None)
-                if isinstance(body, list):
-                    node.body = [  # type: ignore[attr-defined]
-                        child
-                        for child in body
-                        if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))
-                    ]
-            trees.append(ast.dump(tree))
-        assert trees[0] == trees[1], path.name
 
 
 # --- digests ----------------------------------------------------------------------------------------------------------

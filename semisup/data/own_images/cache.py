@@ -23,6 +23,7 @@ from semisup.data.own_images.listing import Listing
 from semisup.data.own_images.pack import BUILDING, LOCK, InTest, Pack, pack_name, settings_key
 from semisup.data.own_images.seen import known_hashes
 from semisup.errors import NO_SPACE, UserError
+from semisup.user_cache import user_cache
 
 FEATURES = "features"
 """Where features lie, beside the folders of packs."""
@@ -32,10 +33,7 @@ ABANDONED_AFTER = 7 * 24 * 3600
 
 def cache_folder(configured: Path | None) -> Path:
     """The configured folder, or else `semisup` in the user's cache folder."""
-    if configured is not None:
-        return configured.expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "semisup"
+    return user_cache() if configured is None else configured.expanduser()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,181 @@
+"""Versions of the stages' code, derived from their source, so that nobody can forget to raise one."""
+
+import ast
+import hashlib
+import io
+import json
+import os
+import time
+import tokenize
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TypeGuard
+
+from semisup.user_cache import user_cache
+
+PACKAGE = Path(__file__).parent
+KEPT = "code_versions.json"
+VIEWS = ("semisup.plots", "semisup.report", "semisup.checks", "semisup.unheeded")
+"""Modules that only draw and describe: a new colour shall not retrain a model. `evaluate`, whose report they make, is
+the exception."""
+UNCOUNTED = (
+    "semisup",
+    "semisup.stages",
+    "semisup.config",
+    "semisup.config_files",
+    "semisup.regression_config",
+    "semisup.errors",
+)
+"""Modules that decide nothing on their own: the list of stages, and configs, whose values are counted themselves."""
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+PARSE_ATTEMPTS = 5
+
+
+def code_version(stage: str) -> str:
+    """16 hexadecimal digits over the source of a stage's module and of all modules of this package that it imports.
+
+    Comments, docstrings and blank lines do not count.
+    """
+    return _installed()[stage]
+
+
+def pin_code_versions() -> None:
+    """Read the versions of all stages' code now: what is edited later is not what this process has imported."""
+    _installed()
+
+
+@cache
+def _installed() -> Mapping[str, str]:
+    try:
+        file = user_cache() / KEPT
+    except RuntimeError:  # a user without a home, as in a container
+        return code_versions(PACKAGE)
+    return kept_versions(PACKAGE, file)
+
+
+def kept_versions(package: Path, file: Path) -> Mapping[str, str]:
+    """As :func:`code_versions` says; from the file, if these very sources were asked about last, else it is written.
+
+    To parse them is a tenth of what a command does before it begins. Where the file cannot be written nothing is lost.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for path in package.rglob("*") if path.suffix in {".py", ".jinja"}):
+        digest.update(f"{path.relative_to(package)} {path.stat().st_size}\n".encode() + path.read_bytes())
+    sources = digest.hexdigest()
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if kept["sources"] == sources:
+            return {str(stage): str(version) for stage, version in kept["versions"].items()}
+    versions = code_versions(package)
+    part = file.with_name(f"{file.name}.{os.getpid()}")
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_text(json.dumps({"sources": sources, "versions": versions}), encoding="utf-8")
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+    return versions
+
+
+def code_versions(package: Path) -> dict[str, str]:
+    """Module of the package's `stages` → its version."""
+    stages = sorted(path.stem for path in (package / "stages").glob("[!_]*.py"))
+    return {stage: _version(stage, package) for stage in stages}
+
+
+def _version(stage: str, package: Path) -> str:
+    views = () if stage == "evaluate" else VIEWS
+    modules = _imported_by(f"semisup.stages.{stage}", package, views)
+    sources = {name: canonical_source(_path(name, package).read_text(encoding="utf-8")) for name in modules}
+    if "semisup.report" in modules:
+        sources |= {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.jinja")}
+    return hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache  # of every stage's modules most are the others' too
+def canonical_source(source: str) -> str:
+    """Python source without comments, docstrings and blank lines.
+
+    They are cut out by position instead of being left out of a printed syntax tree: how a tree is printed changes with
+    the Python version, and a store may be shared between several.
+    """
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    docstrings: list[ast.expr] = []
+    within_text: set[int] = set()
+    for node in ast.walk(_parse(source)):
+        body: list[ast.stmt] = node.body if isinstance(node, ast.Module | ast.ClassDef | FUNCTIONS) else []
+        for child in body:
+            if isinstance(child, ast.Expr) and _is_text(child.value):
+                docstrings.append(child.value)
+                # A class may consist of its docstring; something has to stand there.
+                rows, indent = _rows(child), lines[child.lineno - 1][: child.col_offset]
+                lines[rows.start - 1 : rows.stop - 1] = [indent + "..." * (len(body) == 1), *[""] * (len(rows) - 1)]
+        if _is_text(node) and node not in docstrings:
+            within_text |= set(_rows(node)[:-1])  # what stands behind its end is no text any more
+    return "\n".join(
+        line if row in within_text else line.rstrip()
+        for row, line in enumerate(lines, start=1)
+        if line.strip() or row in within_text
+    )
+
+
+def _is_text(node: ast.AST) -> TypeGuard[ast.expr]:
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def _rows(node: ast.expr | ast.stmt) -> range:
+    assert node.end_lineno is not None
+    return range(node.lineno, node.end_lineno + 1)
+
+
+def _imported_by(module: str, package: Path, views: tuple[str, ...]) -> set[str]:
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        uncounted = name in UNCOUNTED or name.startswith("semisup.config.")
+        if name in found or uncounted or name in views or name.rpartition(".")[0] in views:
+            continue
+        found.add(name)
+        candidates = _imports(_path(name, package).read_text(encoding="utf-8"))
+        waiting += [candidate for candidate in candidates if _path(candidate, package).exists()]
+    return found
+
+
+@cache
+def _imports(source: str) -> tuple[str, ...]:
+    """What of this package a source imports: modules, and names that may be modules."""
+    names: list[str] = []
+    for node in ast.walk(_parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"from {'.' * node.level}{node.module or ''} import …: write the whole name"
+            names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(name for name in names if name.split(".")[0] == "semisup")
+
+
+def _parse(source: str) -> ast.Module:
+    """The syntax tree.
+
+    CPython counts a tree's depth per interpreter: of two threads that parse at the same time, one of which may be
+    Prefect's, either can get a SystemError that means nothing (python/cpython#106905).
+    """
+    for _ in range(PARSE_ATTEMPTS):
+        try:
+            return ast.parse(source)
+        except SystemError:
+            time.sleep(0.01)
+    return ast.parse(source)
+
+
+def _path(module: str, package: Path) -> Path:
+    path = package.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
