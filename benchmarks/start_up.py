@@ -1,8 +1,8 @@
 """How long a person waits before anything happens, and what the records cost, in a folder of its own on digits.
 
 Seconds on the wall, so the machine must have nothing else to do. A run that does not count comes first: the very first
-one after installing compiles torch, Prefect and MLflow to bytecode. "First epoch" is from the command's start to the first
-line of the baseline's progress, which comes with its first epoch; Prefect's server begins with the command.
+one after installing compiles torch, Prefect and MLflow to bytecode. "First epoch" is from the command's start to the
+first line of the baseline's progress, which comes with its first epoch; Prefect's server begins with the command.
 """
 
 import json
