@@ -28,9 +28,11 @@ RUN python -m pip install --no-deps . \
     && useradd --create-home --uid 1000 semisup \
     && install --directory --owner semisup --group semisup /store /data
 
-# Everything a run leaves – mlflow.db, mlartifacts, checkpoints, Prefect's own database – is in /store, data sets in /data.
+# Everything a run leaves – mlflow.db, mlartifacts, checkpoints, decoded images, Prefect's own database – is in /store,
+# data sets in /data.
 USER semisup
 ENV PREFECT_HOME=/store/.prefect \
+    XDG_CACHE_HOME=/store/.cache \
     MPLCONFIGDIR=/tmp/matplotlib
 WORKDIR /store
 VOLUME /store
