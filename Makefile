@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 
-# Where it is set, each of a run's or a test's processes would compile torch, Prefect and MLflow anew, for ten seconds.
+# Where it is set, each of a run's or a test's processes would compile torch, Prefect and MLflow anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test slow lint check bench bench-quick ui format clean

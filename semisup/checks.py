@@ -28,13 +28,15 @@ def config_warnings(config: PipelineConfig, num_classes: int, validation_images:
     """
     warnings = []
     warnings += _starvation(config, num_classes)
-    drawn = config.split.validation_per_class * num_classes
-    validation = drawn if validation_images is None else validation_images
+    validation = validation_images or config.split.validation_per_class * num_classes
     if FEWEST_DISCORDANT / validation > WIDE:
-        cause = f"split.validation_per_class={config.split.validation_per_class}: " if validation == drawn else ""
+        # An own folder may name its validation images itself, and copies among them go out.
+        key = f"split.validation_per_class={config.split.validation_per_class}"
+        asked, more = (f"{key}: ", "") if config.data.name != "folder" else ("", f" ({key}, or name more of your own)")
         warnings.append(
-            f"{cause}there are {validation} validation images, too few to tell apart two models that differ by less "
-            f"than {FEWEST_DISCORDANT / validation:.0%}; use more, or read differences in validation accuracy as ties"
+            f"{asked}there {'is' if validation == 1 else 'are'} {validation} validation image"
+            f"{'' if validation == 1 else 's'}, too few to tell apart two models that differ by less than "
+            f"{FEWEST_DISCORDANT / validation:.0%}; use more{more}, or read differences in validation accuracy as ties"
         )
     for stage, train in (("baseline", config.baseline), ("joint", config.joint)):
         if train.sampling == "balanced" and train.class_weights != "none":

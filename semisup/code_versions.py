@@ -4,13 +4,13 @@ import ast
 import hashlib
 import io
 import json
-import os
 import time
 import tokenize
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeGuard
 
 from semisup.user_cache import user_cache
@@ -60,30 +60,47 @@ def kept_versions(package: Path, file: Path) -> Mapping[str, str]:
 
     To parse them is a tenth of what a command does before it begins. Where the file cannot be written nothing is lost.
     """
-    digest = hashlib.sha256()
-    for path in sorted(path for path in package.rglob("*") if path.suffix in {".py", ".jinja"}):
-        digest.update(f"{path.relative_to(package)} {path.stat().st_size}\n".encode() + path.read_bytes())
-    sources = digest.hexdigest()
+    sources = _digest(package)
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(file.read_text(encoding="utf-8"))
-        if kept["sources"] == sources:
-            return {str(stage): str(version) for stage, version in kept["versions"].items()}
+        if kept["sources"] == sources and {*kept["versions"]} == {*_stages(package)}:
+            return {stage: str(kept["versions"][stage]) for stage in _stages(package)}
     versions = code_versions(package)
-    part = file.with_name(f"{file.name}.{os.getpid()}")
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(json.dumps({"sources": sources, "versions": versions}), encoding="utf-8")
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
+    if _digest(package) == sources:  # else somebody has edited them meanwhile
+        with suppress(OSError):
+            _keep(json.dumps({"sources": sources, "versions": versions}), file)
     return versions
+
+
+def _keep(text: str, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=file.parent, prefix=".") as aside:
+        part = Path(aside) / file.name
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+
+
+def _digest(package: Path) -> str:
+    """Of all bytes that a version can follow from, and of where they are."""
+    digest = hashlib.sha256()
+    for path in sorted(_files(package, ".py") | _files(package, ".jinja")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(package)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _files(folder: Path, suffix: str) -> set[Path]:
+    """Of the package; editors leave links to nowhere beside them, whose names begin with a dot."""
+    return {path for path in folder.rglob(f"[!.]*{suffix}") if path.is_file()}
+
+
+def _stages(package: Path) -> list[str]:
+    return sorted(path.stem for path in (package / "stages").glob("[!_.]*.py"))
 
 
 def code_versions(package: Path) -> dict[str, str]:
     """Module of the package's `stages` → its version."""
-    stages = sorted(path.stem for path in (package / "stages").glob("[!_]*.py"))
-    return {stage: _version(stage, package) for stage in stages}
+    return {stage: _version(stage, package) for stage in _stages(package)}
 
 
 def _version(stage: str, package: Path) -> str:
@@ -91,7 +108,7 @@ def _version(stage: str, package: Path) -> str:
     modules = _imported_by(f"semisup.stages.{stage}", package, views)
     sources = {name: canonical_source(_path(name, package).read_text(encoding="utf-8")) for name in modules}
     if "semisup.report" in modules:
-        sources |= {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.jinja")}
+        sources |= {path.name: path.read_text(encoding="utf-8") for path in _files(package, ".jinja")}
     return hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()[:16]
 
 

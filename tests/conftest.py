@@ -72,10 +72,11 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Prefect's own folder, away from the person's."""
+    """Prefect's own folder and the user's cache, away from the person's."""
     home = tmp_path_factory.mktemp("prefect-home")
     with process_as_it_was():
         os.environ["PREFECT_HOME"] = str(home)
+        os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
         yield home
 
 

@@ -218,12 +218,13 @@ def test_too_few_validation_images_for_a_difference_of_ten_points_are_warned_of(
         assert f"{per_class * num_classes} validation images" in found[0]
 
 
-def test_no_key_is_blamed_for_validation_images_that_it_did_not_draw():
-    config = validate({"split": {"validation_per_class": 5}}, source="test")
-    drawn, own = (config_warnings(config, 10, images)[0] for images in (50, 12))
-    assert "there are 12 validation images" in own
-    assert "validation_per_class" not in own
-    assert drawn.startswith("split.validation_per_class=5: there are 50")
+def test_of_an_own_folder_both_ways_to_more_validation_images_are_named():
+    """It may hold them, and then the key draws none."""
+    config = validate({"data": {"name": "folder"}, "split": {"validation_per_class": 5}}, source="test")
+    for images, words in ((12, "there are 12 validation images"), (1, "there is 1 validation image,")):
+        (warning,) = config_warnings(config, 10, images)
+        assert warning.startswith(words)
+        assert "use more (split.validation_per_class=5, or name more of your own)" in warning
 
 
 # --- class shares that drift ------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Code versions: which change of the source makes which stage stale, and what is kept of that."""
 
 import ast
+import json
 import shutil
 from pathlib import Path
 
@@ -121,21 +122,49 @@ def test_a_changed_source_is_not_answered_for_by_what_was_kept(copy, tmp_path):
     assert {stage for stage in STAGES if after[stage] != before[stage]} == {"split"}
 
 
-def test_a_source_that_moves_is_a_change(copy, tmp_path):
-    """The same texts under other names."""
+def test_a_source_under_another_name_is_a_change(copy, tmp_path):
+    """Though all bytes are the same, in the same order."""
     file = tmp_path / "versions.json"
-    before = kept_versions(copy, file)
-    one, other = copy / "losses.py", copy / "targets.py"
-    texts = one.read_bytes(), other.read_bytes()
-    one.write_bytes(texts[1])
-    other.write_bytes(texts[0])
-    assert kept_versions(copy, file)["joint"] != before["joint"]
+    kept_versions(copy, file)
+    (copy / "losses.py").rename(copy / "losses_.py")
+    assert kept_versions(copy, file) == code_versions(copy)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sources": "0", "versions": {}}', "\x00"])
+def test_sources_that_are_edited_while_they_are_read_are_not_kept(copy, tmp_path, monkeypatch):
+    """What was derived may be of the new ones, and would be taken for that of the old ones once these are back."""
+    file, source = tmp_path / "versions.json", copy / "losses.py"
+    old, derive = source.read_bytes(), module.code_versions
+
+    def edited(package):
+        source.write_bytes(old + b"\nSOMETHING_NEW = 1\n")
+        return derive(package)
+
+    monkeypatch.setattr(module, "code_versions", edited)
+    new = kept_versions(copy, file)
+    monkeypatch.setattr(module, "code_versions", derive)
+    source.write_bytes(old)
+    assert kept_versions(copy, file) == code_versions(copy) != new
+
+
+def test_what_an_editor_leaves_beside_the_sources_does_not_matter(copy, tmp_path):
+    for folder in (copy, copy / "stages"):
+        (folder / ".#loop.py").symlink_to("someone@somewhere.1234")
+        (folder / "gone.py").symlink_to("nowhere")
+        (folder / "._loop.py").write_bytes(b"\x00\x05\x16\x07")
+    (copy / "stages" / "gone.py").unlink()
+    assert kept_versions(copy, tmp_path / "versions.json") == code_versions(PACKAGE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"sources": "0", "versions": {}}', "\x00", '{"sources": "SOURCES"}']
+    + [f'{{"sources": "SOURCES", "versions": {versions}}}' for versions in ("{}", "[]", "3", '{"split": "0"}')],
+)
 def test_a_damaged_file_is_written_anew(text, copy, tmp_path, unparsed):
     file = tmp_path / "versions.json"
-    file.write_text(text, encoding="utf-8")
+    kept_versions(copy, file)
+    sources = json.loads(file.read_text(encoding="utf-8"))["sources"]
+    file.write_text(text.replace("SOURCES", sources), encoding="utf-8")
     versions = kept_versions(copy, file)
     assert versions == code_versions(copy)
     unparsed()
@@ -145,11 +174,3 @@ def test_a_damaged_file_is_written_anew(text, copy, tmp_path, unparsed):
 def test_where_nothing_can_be_kept_the_versions_are_the_same(copy, tmp_path):
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     assert kept_versions(copy, tmp_path / "file" / "versions.json") == code_versions(copy)
-
-
-def test_a_user_without_a_home_gets_the_versions_all_the_same(monkeypatch):
-    def nowhere() -> Path:
-        raise RuntimeError("could not determine home directory")
-
-    monkeypatch.setattr(module, "user_cache", nowhere)
-    assert module._installed.__wrapped__() == code_versions(PACKAGE)

@@ -1,4 +1,4 @@
-"""Fingerprints, digests and code versions: what makes a result stale, and what does not."""
+"""Fingerprints and digests: what makes a result stale, and what does not."""
 
 import hashlib
 import json
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import semisup
 from flows.steps import lineage_for
 from semisup.config import PipelineConfig
 from semisup.lineage import (
@@ -25,7 +24,6 @@ from semisup.lineage import (
 from semisup.stages import SECTIONS, STAGES, Step
 from semisup.stages.preflight import DataDigests
 
-PACKAGE = Path(semisup.__file__).parent
 TRAINED = ("baseline", "joint")
 VIEWS = {"views": 2, "augment": {"shift": 0.1}}
 LINEAGE = Lineage("joint", "c0de", {"seed": 1, "joint.epochs": 5}, {"split": "aa", "pseudo_label": "bb"}, "dd")

@@ -131,6 +131,10 @@ def dockerfile() -> str:
     return (PROJECT / "Dockerfile").read_text(encoding="utf-8")
 
 
+def test_the_image_keeps_decoded_images_where_the_next_container_finds_them() -> None:
+    assert re.search(r"^ENV (?:.*\\\n)*?\s*XDG_CACHE_HOME=/store/", dockerfile(), re.MULTILINE)
+
+
 @pytest.mark.parametrize("kind", POOLS)
 def test_what_a_pool_template_fills_in_is_declared_and_what_it_requires_has_a_default(kind: str) -> None:
     template = pool_template(kind)

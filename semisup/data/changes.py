@@ -37,11 +37,11 @@ class Changes:
         """What may be a mistake, one line each."""
         lines = []
         if self.vanished:
-            lines.append(f"{_told(self.vanished)} of the split before have vanished, or cannot be read any more")
+            lines.append(f"{_told(self.vanished)} of the split before vanished, or cannot be read any more")
         if self.held_back:
             lines.append(
-                f"{_told(self.held_back)} of the split before lie now where they would be learnt from, and are left "
-                "out; to learn from them, draw all roles anew with another seed or name"
+                f"{_told(self.held_back)} of the split before, now where training would learn from them: left out; to "
+                "learn from them, draw all roles anew with another seed or name"
             )
         for classes, what in ((self.new_classes, "new"), (self.vanished_classes, "gone")):
             if classes:

@@ -152,6 +152,11 @@ def _check_what_remains(
                 f"data.duplicates='remove' takes all labelled images of class {name!r}: they are copies of validation "
                 "or test images; add other images, or use duplicates: warn"
             )
+    if not (roles == "validation").any():
+        raise UserError(
+            "data.duplicates='remove' takes all validation images: they are copies of test images; add other images, "
+            "or use duplicates: warn"
+        )
     if not (roles == "unlabeled").any():
         raise UserError(
             "data.duplicates='remove' takes all unlabelled images: they are copies of validation or test images; add "

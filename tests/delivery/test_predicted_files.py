@@ -191,6 +191,11 @@ def test_broken_files_are_a_warning_and_no_readable_one_is_a_mistake(stage_folde
     assert result.exit_code == 0
     assert "warning: 1 of 501 files have no prediction" in result.stderr
     assert "491 more" in result.stdout
+    head, broken, read, *_ = result.stdout.splitlines()
+    assert head.split() == ["path", "label", "confidence", "reason"]
+    assert broken.split()[1:3] == ["–", "empty:"]
+    assert read.split()[2].endswith("%")
+    assert "reason" not in run(stage_folders["joint"], digit_files).stdout
 
 
 def test_mistakes_are_one_line_and_leave_nothing(stage_folders, digit_files, tmp_path, monkeypatch):

@@ -522,17 +522,23 @@ HEAVY = ("torch", "torchvision", "prefect", "mlflow", "pandas", "matplotlib", "s
 
 
 @pytest.mark.parametrize(
-    ("arguments", "loaded"),
-    [(["--help"], []), (["--version"], []), (["benchmark", "digits", "--seeds", "5-2"], ["pydantic"])],  # Typer's own
+    ("arguments", "begins"),
+    [
+        (["--help"], "Usage"),
+        (["--version"], "semisup "),
+        (["benchmark", "digits", "--seeds", "5-2"], "error: --seeds 5-2"),
+    ],
 )
-def test_help_version_and_a_mistake_in_seeds_import_nothing_heavy(arguments, loaded):
+def test_help_version_and_a_mistake_in_seeds_import_nothing_heavy(arguments, begins):
     script = (
         "import sys\nfrom flows.cli import app\n"
         f"try:\n    app({arguments!r})\nexcept SystemExit:\n    pass\n"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
     )
     outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
-    assert outcome.stderr.splitlines()[-1] == str(loaded)
+    *said, modules = outcome.stderr.splitlines()
+    assert modules in {"[]", "['pydantic']"}  # Typer's own, where a command has options
+    assert any(line.startswith(begins) for line in [*said, *outcome.stdout.splitlines()])
 
 
 def test_ui_without_a_store_is_a_mistake_that_says_how_to_get_one(folder):

@@ -27,7 +27,7 @@ from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import Examples, TrainingResult, UnlabeledTerm, train
 from semisup.training.team import Processes, Team
 
-CLASSES, STEPS, EPOCHS = 3, 50, 5
+CLASSES, STEPS, EPOCHS, CUT_AFTER = 3, 50, 5, 2
 UNIFORM = torch.full((CLASSES,), 1 / CLASSES)
 
 
@@ -168,7 +168,7 @@ def main(rank: int, size: int, folder: Path) -> None:
     for unit in ("s", "s wall"):
         kept = Always(folder / f"budget {unit}") if rank == 0 else None
         with suppress(CutError):
-            fit("everything", team, kept, cut_after=2, budget=f"1{unit}")
+            fit("everything", team, kept, cut_after=CUT_AFTER, budget=f"1{unit}")
         result, weights = fit("everything", team, kept, budget=f"1{unit}")
         results[unit] = {"weights": weights, "best": result.weights, "history": result.history}
     result, weights = fit("supervised", team, precision="bfloat16")

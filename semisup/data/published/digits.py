@@ -26,7 +26,7 @@ def read_digits(split: Split) -> Arrays:
 
 
 def _file() -> Path:
-    """The library's own file, found without importing the library: that is an eighth of the wait for a first epoch."""
+    """The library's own file, found without importing the library, which would take a second."""
     package = find_spec("sklearn")
     assert package is not None
     assert package.origin is not None
