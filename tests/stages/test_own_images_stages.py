@@ -120,6 +120,28 @@ def test_a_warning_about_copies_leaves_them_where_they_are(done, tmp_path):
     assert any("used all the same" in line for line in log.warnings)
 
 
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("validation", "takes all validation images"),
+        ("labeled/red", "takes all labelled images of class 'red'"),
+        ("unlabeled", "takes all unlabelled images"),
+    ],
+)
+def test_copies_of_test_images_that_leave_a_role_without_any_are_a_mistake(where, said, tmp_path):
+    root = three_colours(tmp_path / "photos", test_per_class=4)
+    shutil.rmtree(root / where, ignore_errors=True)
+    for test in sorted((root / "test").glob("*/*.png")):
+        if where == "validation":
+            put(root / where / test.parent.name / test.name, test.read_bytes())
+        elif where == "unlabeled" or test.parent.name == "red":
+            put(root / where / f"{test.parent.name} {test.name}", test.read_bytes())
+    forget()
+    with pytest.raises(UserError, match=f"^data.duplicates='remove' {said}") as caught:
+        check(config_for(root))
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_a_folder_that_changes_after_the_split_ends_the_run_with_one_line(tmp_path):
     root = three_colours(tmp_path / "photos", test_per_class=2)
     config = config_for(root)
