@@ -538,7 +538,7 @@ def test_help_version_and_a_mistake_in_seeds_import_nothing_heavy(arguments, beg
     outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     *said, modules = outcome.stderr.splitlines()
     assert modules in {"[]", "['pydantic']"}  # Typer's own, where a command has options
-    assert any(line.startswith(begins) for line in [*said, *outcome.stdout.splitlines()])
+    assert any(line.strip().startswith(begins) for line in [*said, *outcome.stdout.splitlines()])
 
 
 def test_ui_without_a_store_is_a_mistake_that_says_how_to_get_one(folder):
