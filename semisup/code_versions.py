@@ -95,7 +95,7 @@ def _files(folder: Path, suffix: str) -> set[Path]:
 
 
 def _stages(package: Path) -> list[str]:
-    return sorted(path.stem for path in (package / "stages").glob("[!_.]*.py"))
+    return sorted(path.stem for path in (package / "stages").glob("[!_.]*.py") if path.is_file())
 
 
 def code_versions(package: Path) -> dict[str, str]:

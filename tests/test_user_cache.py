@@ -1,6 +1,5 @@
 """Where a user's cache is."""
 
-import os
 import pwd
 from pathlib import Path
 
@@ -30,4 +29,3 @@ def test_a_user_without_a_home_has_none_and_gets_code_versions_all_the_same(monk
         user_cache()
     package = Path(code_versions.__file__).parent
     assert code_versions._installed.__wrapped__() == code_versions.code_versions(package)
-    assert os.environ.get("HOME") is None

@@ -168,8 +168,8 @@ def main(rank: int, size: int, folder: Path) -> None:
     for unit in ("s", "s wall"):
         kept = Always(folder / f"budget {unit}") if rank == 0 else None
         with suppress(CutError):
-            fit("everything", team, kept, cut_after=CUT_AFTER, budget=f"1{unit}")
-        result, weights = fit("everything", team, kept, budget=f"1{unit}")
+            fit("everything", team, kept, cut_after=CUT_AFTER, budget=f"2{unit}")
+        result, weights = fit("everything", team, kept, budget=f"2{unit}")
         results[unit] = {"weights": weights, "best": result.weights, "history": result.history}
     result, weights = fit("supervised", team, precision="bfloat16")
     results["bfloat16"] = {"weights": weights, "best": result.weights, "history": result.history}
