@@ -1,5 +1,6 @@
 """What a command does before it starts anything: read the config, look for mistakes, open the store."""
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from semisup.code_versions import pin_code_versions
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.errors import UserError
+from semisup.memory import uncollected
 from semisup.stages import STAGES
 
 if TYPE_CHECKING:
@@ -42,14 +44,16 @@ def prepare(
         config = load_config(find_config(name), overrides)
         if not only_looks:
             keep_prefect_off_the_screen()
-            from flows.server import begin_prefect_api, check_configured_api
+            with uncollected():
+                from flows.server import begin_prefect_api, check_configured_api
 
             check_configured_api()
             if own_server:
                 begin_prefect_api()
-        from semisup.stages.preflight import check
-        from semisup.tracking.tracker import Tracker
-
+        with uncollected():
+            from semisup.stages.preflight import check
+            from semisup.tracking.tracker import Tracker
+        gc.freeze()  # all of these stay to the end: the collector need not look at them, half a second each time
         with decoding_line(before=look_away) as say:
             checked = check(config, say)
         if not only_looks:

@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
@@ -18,10 +19,13 @@ from typing import IO
 from filelock import FileLock, Timeout
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
+from flows import display
 from semisup.errors import UserError
 from semisup.signals import undisturbed
 
 SECONDS_TO_START = 120
+SECONDS_IN_SILENCE, SECONDS_FOR_OTHERS = 10.0, 600.0
+"""How long another command's start is waited for: without a word, and at most. A server starts in less than ten."""
 HOST = "127.0.0.1"
 SILENT = ["--no-services", "--no-ui"]
 """For a single run: no scheduler, no pages."""
@@ -74,7 +78,7 @@ def begin_prefect_api() -> None:
         return
     _reach_loopback_without_proxy()
     with suppress(UserError, Timeout):  # `ensure_prefect_api` says what is wrong, or waits for another's start
-        _begun = _begin(_free_port(), SILENT, seconds_for_lock=0)
+        _begun = _begin(_free_port(), SILENT, lambda lock: lock.acquire(0))
 
 
 def ensure_prefect_api(port: int | None = None) -> None:
@@ -165,13 +169,28 @@ class _Starting:
 _begun: _Starting | None = None
 
 
-def _begin(port: int, options: list[str], seconds_for_lock: float = -1) -> _Starting:
+def _wait_for_others(lock: FileLock) -> None:
+    try:
+        lock.acquire(SECONDS_IN_SILENCE)
+    except Timeout:
+        display.current().line("another command is starting its Prefect server; waiting for it")
+        try:
+            lock.acquire(SECONDS_FOR_OTHERS)
+        except Timeout:
+            raise UserError(
+                f"PREFECT_HOME={str(PREFECT_HOME.value())!r}: for {SECONDS_FOR_OTHERS:.0f} s another command has been "
+                "starting its Prefect server there; end that command (is it stopped, as by Ctrl-Z?), or set "
+                "PREFECT_API_URL to a server that runs"
+            ) from None
+
+
+def _begin(port: int, options: list[str], acquire: Callable[[FileLock], object] = _wait_for_others) -> _Starting:
     """Launch a server. One at a time: several would race in the migrations of a new database."""
     home = PREFECT_HOME.value()
     lock = FileLock(home / "semisup-server.lock", thread_local=False)  # another thread lets it go
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock.acquire(seconds_for_lock)
+        acquire(lock)
     except Timeout:  # an OSError as well
         raise
     except OSError as error:

@@ -190,3 +190,24 @@ def test_a_port_that_does_not_speak_http_is_no_server():
         greeter.start()
         assert not answers(f"http://127.0.0.1:{other.getsockname()[1]}/api")
         greeter.join(timeout=10)
+
+
+def test_a_command_that_is_stopped_while_it_starts_its_server_is_said_and_not_waited_for_for_ever(
+    tmp_path, monkeypatch, capfd
+):
+    """Such as by Ctrl-Z: it holds the lock, and nothing would ever move it."""
+    from filelock import FileLock
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    import flows.server
+    from flows.display import shown
+    from semisup.errors import UserError
+
+    monkeypatch.setattr(flows.server, "SECONDS_IN_SILENCE", 0.1)
+    monkeypatch.setattr(flows.server, "SECONDS_FOR_OTHERS", 0.1)
+    settings = temporary_settings({PREFECT_HOME: tmp_path}, restore_defaults={PREFECT_API_URL})
+    with settings, FileLock(tmp_path / "semisup-server.lock", is_singleton=False), shown():
+        with pytest.raises(UserError, match="another command has been starting its Prefect server"):
+            flows.server.ensure_prefect_api()
+        assert not psutil.Process().children()
+    assert "another command is starting its Prefect server; waiting for it" in capfd.readouterr().err

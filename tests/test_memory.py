@@ -1,0 +1,42 @@
+"""Python's collector of cycles rests within a block, and only there."""
+
+import gc
+import weakref
+
+import pytest
+
+from semisup.memory import uncollected
+
+
+class _Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def _made_and_dropped(count: int) -> list[weakref.ref[_Cycle]]:
+    return [weakref.ref(_Cycle()) for _ in range(count)]
+
+
+def test_nothing_is_collected_within_the_block_and_all_of_it_after() -> None:
+    first_generation = gc.get_threshold()[0]
+    with uncollected():
+        within = _made_and_dropped(3 * first_generation)
+        assert all(cycle() is not None for cycle in within)
+    gc.collect()
+    assert not any(cycle() for cycle in within)
+
+
+def test_an_error_ends_the_rest() -> None:
+    with pytest.raises(ZeroDivisionError), uncollected():
+        1 / 0  # noqa: B018
+    assert gc.isenabled()
+
+
+def test_who_has_switched_it_off_finds_it_off() -> None:
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
