@@ -12,6 +12,9 @@ UV_VERSION := 0.13.8
 # Where it is set, each of a run's or a test's processes would compile torch, Prefect and MLflow anew.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Two workers of two threads each would wait for each other on two cores.
+test slow check: export OMP_NUM_THREADS := 1
+
 .PHONY: run test slow lint check bench bench-quick ui format clean
 
 run: $(VENV)/.run-installed

@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -131,8 +132,9 @@ def keep(setting: Setting, measured: Sequence[Row]) -> None:
     publish("accuracy", rows, "test accuracy in %, mean ± standard deviation")
 
 
+@cache
 def _version() -> str:
-    """Of the code and of torch: figures of one seed may be made by several."""
+    """Of the code and of torch: figures of one seed may be made by several. Asked once, for publishing is a change."""
     tags = provenance()
     changed = "+changes" if tags.get("git.dirty") == "true" else ""
     return f"{tags.get('mlflow.source.git.commit', 'unknown')[:7]}{changed}, torch {torch.__version__}"
