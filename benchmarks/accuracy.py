@@ -108,6 +108,7 @@ def main() -> None:
     except UserError as error:
         parser.error(str(error))
     root = arguments.data_root.resolve() if arguments.data_root else None
+    _version()  # what is measured is the code of now, whatever is committed meanwhile
     for setting in SETTINGS:
         if not arguments.settings or setting.name in arguments.settings:
             if arguments.peers != "only":

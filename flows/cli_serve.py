@@ -47,6 +47,7 @@ def serve(
             register,
             run_until_stopped,
         )
+        from flows.display import shown
         from flows.preparation import prepare
         from flows.reaper import close_what_was_lost
         from flows.server import check_port, ensure_prefect_api
@@ -57,7 +58,8 @@ def serve(
         check_port(port)
         resolved, _ = prepare(config, overrides or [])
         typer.echo("starting Prefect")
-        ensure_prefect_api(port)
+        with shown():
+            ensure_prefect_api(port)
         # A run that was killed would hold its pipeline's only slot, and all that come after it would be cancelled.
         close_what_was_lost(Tracker.open(resolved.tracking.experiment, Path.cwd()), resolved, get_logger("semisup"))
         served = deployments(resolved, name or resolved.name, schedule)

@@ -86,10 +86,12 @@ def reap(config: ConfigName, overrides: Overrides = None) -> None:
 
         Tracker.existing(Path.cwd())
         resolved, _ = prepare(config, overrides or [], own_server=True)
+        from flows.display import shown
         from flows.reaper import marked, reaper
         from flows.server import ensure_prefect_api
 
-        ensure_prefect_api()
+        with shown():
+            ensure_prefect_api()
         with marked():
             closed = reaper(resolved)
     typer.echo(f"closed {closed['mlflow_runs']} runs in MLflow and {closed['prefect_runs']} in Prefect")

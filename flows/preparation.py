@@ -53,7 +53,7 @@ def prepare(
         with uncollected():
             from semisup.stages.preflight import check
             from semisup.tracking.tracker import Tracker
-        gc.freeze()  # all of these stay to the end: the collector need not look at them, half a second each time
+        gc.freeze()  # what there is by now stays to the end: the collector need not look at it, half a second each time
         with decoding_line(before=look_away) as say:
             checked = check(config, say)
         if not only_looks:

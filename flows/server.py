@@ -24,8 +24,8 @@ from semisup.errors import UserError
 from semisup.signals import undisturbed
 
 SECONDS_TO_START = 120
-SECONDS_IN_SILENCE, SECONDS_FOR_OTHERS = 10.0, 600.0
-"""How long another command's start is waited for: without a word, and at most. A server starts in less than ten."""
+SECONDS_IN_SILENCE, SECONDS_FOR_OTHERS = 15.0, 600.0
+"""How long the starts of other commands' servers are waited for: without a word, and after it."""
 HOST = "127.0.0.1"
 SILENT = ["--no-services", "--no-ui"]
 """For a single run: no scheduler, no pages."""
@@ -173,14 +173,14 @@ def _wait_for_others(lock: FileLock) -> None:
     try:
         lock.acquire(SECONDS_IN_SILENCE)
     except Timeout:
-        display.current().line("another command is starting its Prefect server; waiting for it")
+        display.current().line("waiting for another command that is starting its Prefect server")
         try:
             lock.acquire(SECONDS_FOR_OTHERS)
         except Timeout:
             raise UserError(
-                f"PREFECT_HOME={str(PREFECT_HOME.value())!r}: for {SECONDS_FOR_OTHERS:.0f} s another command has been "
-                "starting its Prefect server there; end that command (is it stopped, as by Ctrl-Z?), or set "
-                "PREFECT_API_URL to a server that runs"
+                f"PREFECT_HOME={str(PREFECT_HOME.value())!r}: for more than {SECONDS_FOR_OTHERS:.0f} s other commands "
+                "have been starting their Prefect servers there; if one of them is stopped (as by Ctrl-Z), end it, or "
+                "set PREFECT_API_URL to a server that runs"
             ) from None
 
 

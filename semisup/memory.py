@@ -42,9 +42,10 @@ def give_back() -> None:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Python's collector of cycles rests while much is imported: a fifth of the time of imports is its own.
+    """Python's collector of cycles rests, in all threads of the process, while much is imported.
 
-    They make half a million objects, nearly all of which stay, and it would look through them again and again.
+    The imports of a command make half a million objects, nearly all of which stay; looking through them again and again
+    is a fifth of their time.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -60,6 +60,7 @@ def log_model(tracker: Tracker, run_id: str, model: nn.Module, example: Tensor) 
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, outputs.shape[1]))]),
     )
+    # The first export of a process imports torch's compiler: 1,400 modules.
     with undisturbed(), quiet("mlflow", "torch.export"), _default_store(tracker.uri), uncollected():
         logged = tracker.client.create_logged_model(
             tracker.experiment_id, MODEL_NAME, source_run_id=run_id, tags={"mlflow.flavor": "pytorch"}

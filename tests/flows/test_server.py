@@ -205,9 +205,10 @@ def test_a_command_that_is_stopped_while_it_starts_its_server_is_said_and_not_wa
 
     monkeypatch.setattr(flows.server, "SECONDS_IN_SILENCE", 0.1)
     monkeypatch.setattr(flows.server, "SECONDS_FOR_OTHERS", 0.1)
+    monkeypatch.setattr(flows.server, "_launch", lambda *_: pytest.fail("a server was started beside another's start"))
     settings = temporary_settings({PREFECT_HOME: tmp_path}, restore_defaults={PREFECT_API_URL})
-    with settings, FileLock(tmp_path / "semisup-server.lock", is_singleton=False), shown():
-        with pytest.raises(UserError, match="another command has been starting its Prefect server"):
-            flows.server.ensure_prefect_api()
-        assert not psutil.Process().children()
-    assert "another command is starting its Prefect server; waiting for it" in capfd.readouterr().err
+    others, refused = FileLock(tmp_path / "semisup-server.lock", is_singleton=False), pytest.raises(UserError)
+    with settings, others, shown(), refused as error:
+        flows.server.ensure_prefect_api()
+    assert "other commands have been starting their Prefect servers" in str(error.value)
+    assert "waiting for another command that is starting its Prefect server" in capfd.readouterr().err
