@@ -1,6 +1,5 @@
 """What a command does before it starts anything: read the config, look for mistakes, open the store."""
 
-import gc
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from semisup.code_versions import pin_code_versions
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.errors import UserError
-from semisup.memory import uncollected
+from semisup.memory import keep_to_the_end, uncollected
 from semisup.stages import STAGES
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def prepare(
         with uncollected():
             from semisup.stages.preflight import check
             from semisup.tracking.tracker import Tracker
-        gc.freeze()  # what there is by now stays to the end: the collector need not look at it, half a second each time
+        keep_to_the_end()
         with decoding_line(before=look_away) as say:
             checked = check(config, say)
         if not only_looks:

@@ -1,5 +1,6 @@
 """Memory that a process has let go of and that the system still counts as its own, and Python's search for cycles."""
 
+import atexit
 import ctypes
 import gc
 from collections.abc import Iterator
@@ -54,3 +55,12 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def keep_to_the_end() -> None:
+    """The collector does not look at what there is by now until the process exits; a full look takes half a second.
+
+    It must then, or nanobind, as in Triton, reports every one of its objects on the screen.
+    """
+    gc.freeze()
+    atexit.register(gc.unfreeze)

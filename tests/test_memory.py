@@ -1,11 +1,13 @@
-"""Python's collector of cycles rests within a block, and only there."""
+"""Python's collector rests within a block, and only there; what it shall leave alone is collected at the exit."""
 
 import gc
+import subprocess
+import sys
 import weakref
 
 import pytest
 
-from semisup.memory import uncollected
+from semisup.memory import keep_to_the_end, uncollected
 
 
 class _Cycle:
@@ -40,3 +42,36 @@ def test_who_has_switched_it_off_finds_it_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+KEPT_CYCLE = """
+import gc
+from semisup.memory import keep_to_the_end
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        print("collected", flush=True)
+
+gc.disable()  # no collection of its own accord
+Cycle()
+keep_to_the_end()
+gc.collect()
+print("kept", flush=True)
+"""
+
+
+def test_what_is_kept_is_collected_at_the_exit_and_not_before() -> None:
+    done = subprocess.run([sys.executable, "-c", KEPT_CYCLE], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["kept", "collected"]
+
+
+def test_the_collector_looks_no_more_at_what_is_kept() -> None:
+    before = gc.get_freeze_count()
+    try:
+        keep_to_the_end()
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
