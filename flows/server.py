@@ -170,18 +170,18 @@ _begun: _Starting | None = None
 
 
 def _wait_for_others(lock: FileLock) -> None:
-    try:
+    with suppress(Timeout):
         lock.acquire(SECONDS_IN_SILENCE)
+        return
+    display.current().line("waiting for another command that is starting its Prefect server")
+    try:
+        lock.acquire(SECONDS_FOR_OTHERS)
     except Timeout:
-        display.current().line("waiting for another command that is starting its Prefect server")
-        try:
-            lock.acquire(SECONDS_FOR_OTHERS)
-        except Timeout:
-            raise UserError(
-                f"PREFECT_HOME={str(PREFECT_HOME.value())!r}: for more than {SECONDS_FOR_OTHERS:.0f} s other commands "
-                "have been starting their Prefect servers there; if one of them is stopped (as by Ctrl-Z), end it, or "
-                "set PREFECT_API_URL to a server that runs"
-            ) from None
+        raise UserError(
+            f"PREFECT_HOME={str(PREFECT_HOME.value())!r}: for more than {SECONDS_FOR_OTHERS:.0f} s other commands have "
+            "been starting their Prefect servers there; if one of them is stopped (as by Ctrl-Z), end it, or set "
+            "PREFECT_API_URL to a server that runs"
+        ) from None
 
 
 def _begin(port: int, options: list[str], acquire: Callable[[FileLock], object] = _wait_for_others) -> _Starting:
