@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from semisup.memory import keep_to_the_end, uncollected
+from semisup.memory import uncollected
 
 
 class _Cycle:
