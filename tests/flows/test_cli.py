@@ -336,6 +336,7 @@ def pretended(store, monkeypatch):
         return FIGURES
 
     monkeypatch.setattr(flows.pipeline, "pipeline", pipeline)
+    monkeypatch.setattr(flows.server, "begin_prefect_api", lambda: None)
     monkeypatch.setattr(flows.server, "ensure_prefect_api", lambda: None)
     return given
 

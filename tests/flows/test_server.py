@@ -203,6 +203,7 @@ def test_a_command_that_is_stopped_while_it_starts_its_server_is_said_and_not_wa
     from flows.display import shown
     from semisup.errors import UserError
 
+    monkeypatch.setattr(flows.server, "_begun", None)  # a command that a test before called in this process
     monkeypatch.setattr(flows.server, "SECONDS_IN_SILENCE", 0.1)
     monkeypatch.setattr(flows.server, "SECONDS_FOR_OTHERS", 0.1)
     monkeypatch.setattr(flows.server, "_launch", lambda *_: pytest.fail("a server was started beside another's start"))
