@@ -54,12 +54,10 @@ def benchmark(plan: BenchmarkPlan, parallel: int, cluster: Cluster | None = None
             run.log_config(plan.main.config)
             rows = _rows(tracker, plan, parallel, cluster)
             report = report_of(plan, rows)
-            run.log_metrics(metrics(report))
             for point in points(report):
                 run.log_metrics(metrics_by_labels(point), step=point["labels"])
             _keep(run, report)
-            run.describe(markdown(report))
-            run.set_tags({"complete": "true"})
+            run.log(metrics(report), {"complete": "true"}, markdown(report))
     page, folder = tracker.link(run.id), tracker.locate(run.id, "")
     return report | {
         "run_id": run.id,

@@ -12,7 +12,7 @@ from flows.members import check_cluster
 from flows.pipeline import checked_config, open_store, run_steps, verdict_of
 from flows.publish import publish_markdown
 from flows.reaper import mark_flow_run, reap_at_start
-from flows.results import StageResult
+from flows.results import StageResult, last_tags
 from flows.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.stages import StageName, ensemble_plan
@@ -67,10 +67,7 @@ def ensemble(config: PipelineConfig, force: list[StageName] | None = None) -> di
             stages = run_steps(tracker, config, checked.digests, steps, run, force=force or [])
             verdict = verdict_of(tracker, stages["evaluate_ensemble"])
             result = _Result(config, run.id, time.perf_counter() - started, stages, verdict, tracker.link(run.id))
-            run.log_metrics(result.figures())
-            run.set_tags({"verdict": verdict, "reused": " ".join(n for n, stage in stages.items() if stage.reused)})
-            run.describe(result.markdown())
-            run.set_tags({"complete": "true"})
+            run.log(result.figures(), last_tags(verdict, stages), result.markdown())
     publish_markdown(key="semisup-ensemble-summary", markdown=result.markdown(), description=config.name)
     return result.as_json()
 

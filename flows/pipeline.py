@@ -18,7 +18,7 @@ from flows.promotion import apply_decision, current_champion, references, warn_o
 from flows.publish import publish_markdown
 from flows.reaper import mark_flow_run, reap_at_start
 from flows.recorder import Tenths
-from flows.results import PipelineResult, StageResult
+from flows.results import PipelineResult, StageResult, last_tags
 from flows.steps import Reference, lineage_for, reusable, run_step
 from flows.workplace import scratch_folder
 from semisup.code_versions import pin_code_versions
@@ -79,10 +79,7 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
             report = tracker.locate(stages["evaluate"].run_id, "report.html")
             seconds, page = time.perf_counter() - started, tracker.link(run.id)
             result = PipelineResult(run.id, seconds, stages, verdict, report, page, decision)
-            run.log_metrics(result.figures())
-            run.set_tags({"verdict": verdict, "reused": " ".join(n for n, stage in stages.items() if stage.reused)})
-            run.describe(result.markdown())
-            run.set_tags({"complete": "true"})
+            run.log(result.figures(), last_tags(verdict, stages), result.markdown())
     publish_markdown(key="semisup-summary", markdown=result.markdown(), description=config.name)
     return result.as_json()
 

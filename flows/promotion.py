@@ -130,14 +130,15 @@ def apply_decision(
     if not decision["promoted"]:
         return str(decision["reason"])
     name, winner = model_name(config), models[decision["model"]]
-    if not _reigns(tracker, winner, champion(tracker, name)):
+    reigning = champion(tracker, name)
+    if not _reigns(tracker, winner, reigning):
         # Two pipelines may end at the same time: whoever looks at the champion decides before the other looks.
         overthrown = tracker.exclusively(
             f"crown:{name}", lambda: _crown(tracker, config, promote, winner, str(decision["reason"]))
         )
         if overthrown is not None:
             return f"{name} got another champion while this was decided, version {overthrown}; run again to compare"
-    reigning = champion(tracker, name)
+        reigning = champion(tracker, name)
     assert reigning is not None
     return f"{decision['reason']}: the {decision['model']} is the champion, version {reigning.version} of {name}"
 

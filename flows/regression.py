@@ -14,7 +14,7 @@ from prefect.runtime import flow_run
 from flows.pipeline import open_store, reference_to, task_for
 from flows.publish import publish_markdown
 from flows.reaper import mark_flow_run, reap_at_start
-from flows.results import StageResult
+from flows.results import StageResult, last_tags
 from semisup.code_versions import pin_code_versions
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
@@ -99,11 +99,8 @@ def regression(config: RegressionConfig) -> dict[str, Any]:
             metrics, plot = _metrics(tracker, evaluation), tracker.locate(evaluation.run_id, "residuals.png")
             seconds, page = time.perf_counter() - started, tracker.link(run.id)
             result = RegressionResult(run.id, seconds, stages, metrics, plot, page)
-            run.log_metrics(_figures(metrics))
             verdict = metrics["differences"]["linear"]["verdict"]
-            run.set_tags({"verdict": verdict, "reused": " ".join(n for n, stage in stages.items() if stage.reused)})
-            run.describe(result.markdown())
-            run.set_tags({"complete": "true"})
+            run.log(_figures(metrics), last_tags(verdict, stages), result.markdown())
     publish_markdown(key="semisup-regression", markdown=result.markdown(), description=config.name)
     return result.as_json()
 

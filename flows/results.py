@@ -95,6 +95,15 @@ class PipelineResult:
         return "\n".join(lines) + "\n"
 
 
+def last_tags(verdict: str, stages: Mapping[str, StageResult]) -> dict[str, str]:
+    """What the run of a flow says of itself at its good end."""
+    return {
+        "verdict": verdict,
+        "reused": " ".join(n for n, stage in stages.items() if stage.reused),
+        "complete": "true",
+    }
+
+
 def rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(label, value, interval) of every line in the result table of a pipeline's JSON result."""
 

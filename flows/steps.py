@@ -168,13 +168,11 @@ class _Work:
             out_dir = self._run_stage(recorder)
             cost = {CPU_SECONDS: cpu_seconds() - cpu_before}
             last = {"output_digest": run.log_outputs(out_dir)}
-            run.describe("\n\n".join(recorder.lines))
             if self.step.stage == "joint":
                 example = pool_of(self.config).images[:8]
                 last["model_id"] = log_model(self.tracker, run.id, load_model(out_dir), example)
             seconds = time.perf_counter() - started
-            run.log_metrics({"stage_seconds": seconds} | cost)
-            run.set_tags(last)
+            run.log({"stage_seconds": seconds} | cost, last, description="\n\n".join(recorder.lines))
             if self.tracker.get(run.id).status != "RUNNING":
                 raise WithdrawnError
             run.set_tags({"complete": "true"})

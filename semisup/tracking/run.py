@@ -62,8 +62,7 @@ class Run:
     @undisturbed()
     def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """All figures of one moment, in one call."""
-        now = int(time.time() * 1000)
-        self.client.log_batch(self.id, metrics=[Metric(_key(k), float(v), now, step or 0) for k, v in values.items()])
+        self.client.log_batch(self.id, metrics=_metrics(values, step or 0))
 
     @undisturbed()
     def log_dataset(self, config: PipelineConfig, digest: str) -> None:
@@ -77,14 +76,20 @@ class Run:
         )
         self.client.log_inputs(self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
-    def describe(self, markdown: str) -> None:
-        """The description that MLflow shows on the run's page."""
-        self.set_tags({"mlflow.note.content": markdown})
-
     @undisturbed()
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Several tags in one call."""
-        self.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self.client.log_batch(self.id, tags=_tags(tags))
+
+    @undisturbed()
+    def log(self, figures: Mapping[str, float], tags: Mapping[str, str], description: str) -> None:
+        """Figures, tags, and the description that MLflow shows on the run's page, in one call.
+
+        MLflow writes tags after figures: where `complete` is among them, it stands for all.
+        """
+        self.client.log_batch(
+            self.id, metrics=_metrics(figures), tags=_tags({"mlflow.note.content": description, **tags})
+        )
 
     @undisturbed()
     def log_outputs(self, folder: Path) -> str:
@@ -115,6 +120,15 @@ class Heart:
                 self._client.set_tag(self._run_id, HEARTBEAT, beat())
             except Exception:
                 continue  # the store is busy or away; the next beat may reach it, and 20 may be missed
+
+
+def _metrics(values: Mapping[str, float], step: int = 0) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [Metric(_key(name), float(value), now, step) for name, value in values.items()]
+
+
+def _tags(tags: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(key, value) for key, value in tags.items()]
 
 
 def _key(name: str) -> str:

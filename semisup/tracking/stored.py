@@ -25,6 +25,8 @@ class StoredRun:
     """Seconds since 1970."""
     ended: float | None
     experiment_id: str
+    artifact_uri: str
+    """Where its artifacts are; never changes."""
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
 
@@ -49,7 +51,13 @@ def stored_run(run: MlflowRun) -> StoredRun:
     """What MLflow says of a run."""
     info = run.info
     ended = info.end_time / 1000 if info.end_time else None
-    tags: Mapping[str, str] = run.data.tags
     return StoredRun(
-        info.run_id, info.status, info.start_time / 1000, ended, info.experiment_id, tags, run.data.metrics
+        id=info.run_id,
+        status=info.status,
+        started=info.start_time / 1000,
+        ended=ended,
+        experiment_id=info.experiment_id,
+        artifact_uri=info.artifact_uri,
+        tags=run.data.tags,
+        metrics=run.data.metrics,
     )

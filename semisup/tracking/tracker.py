@@ -4,12 +4,13 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import mlflow
+from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
@@ -49,6 +50,8 @@ class Tracker:
     client: MlflowClient
     uri: str
     experiment_id: str
+    _places: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Ids of runs that were looked at → where their artifacts are: another question to the store less."""
 
     @classmethod
     def open(cls, experiment: str, folder: Path) -> "Tracker":
@@ -189,7 +192,7 @@ class Tracker:
         """Runs of all experiments for which an MLflow filter holds, newest first."""
         experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
         found = self.client.search_runs(experiments, wanted, max_results=limit, order_by=["attributes.start_time DESC"])
-        return [stored_run(run) for run in found]
+        return [self._seen(run) for run in found]
 
     def finished(self, fingerprint: str) -> list[StoredRun]:
         """Complete runs of a fingerprint, newest first."""
@@ -221,7 +224,7 @@ class Tracker:
 
     def get(self, run_id: str) -> StoredRun:
         """A run of which the store itself told the id."""
-        return stored_run(self.client.get_run(run_id))
+        return self._seen(self.client.get_run(run_id))
 
     def known(self, run_id: str) -> StoredRun | None:
         """A run as in :meth:`get`, or None when it has been deleted since."""
@@ -231,7 +234,7 @@ class Tracker:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
-        return stored_run(run) if run.info.lifecycle_stage == "active" else None
+        return self._seen(run) if run.info.lifecycle_stage == "active" else None
 
     def find(self, run_id: str) -> StoredRun:
         """The run that a person means: by its id, or by the beginning of it.
@@ -305,16 +308,23 @@ class Tracker:
         return str(local / file) if local is not None else f"{self.link(run_id)}/artifacts/{file}"
 
     def _check_downloadable(self, run_id: str) -> None:
-        location = str(self.client.get_run(run_id).info.artifact_uri)
-        if location.startswith("mlflow-artifacts:") and not is_server(self.uri):
+        if self._place(run_id).startswith("mlflow-artifacts:") and not is_server(self.uri):
             raise UserError(
                 f"MLFLOW_TRACKING_URI={without_secrets(self.uri)!r}: the files of run {run_id[:8]} are kept by an "
                 "MLflow server and can be had from it alone; use the server's address"
             )
 
     def _local_artifacts(self, run_id: str) -> Path | None:
-        uri = urlsplit(self.client.get_run(run_id).info.artifact_uri)
+        uri = urlsplit(self._place(run_id))
         return Path(unquote(uri.path)) if uri.scheme in {"", "file"} else None
+
+    def _place(self, run_id: str) -> str:
+        return self._places.get(run_id) or self.get(run_id).artifact_uri
+
+    def _seen(self, run: MlflowRun) -> StoredRun:
+        stored = stored_run(run)
+        self._places[stored.id] = stored.artifact_uri
+        return stored
 
     def link(self, run_id: str, experiment_id: str | None = None) -> str:
         """Address of a run's page: on the MLflow server, or for a file store where `semisup ui` serves it."""

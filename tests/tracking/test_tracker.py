@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from semisup.config import PipelineConfig
@@ -216,10 +217,19 @@ def test_the_source_of_a_dataset_is_valid_json_wherever_its_folder_is(folder, st
     assert Path(unquote(urlsplit(uri).path)) == (tmp_path / folder).resolve()
 
 
-def test_a_description_is_what_mlflow_shows_on_the_runs_page(store):
+def test_figures_tags_and_description_are_said_at_once(store):
     with open_here().run("a", {}) as run:
-        run.describe("**72 %** accepted")
-    assert client_of(store).get_run(run.id).data.tags["mlflow.note.content"] == "**72 %** accepted"
+        run.log({"accuracy": 0.5}, {"complete": "true"}, description="**72 %** accepted")
+    data = client_of(store).get_run(run.id).data
+    assert data.metrics == {"accuracy": 0.5}
+    assert data.tags["complete"] == "true"
+    assert data.tags["mlflow.note.content"] == "**72 %** accepted"  # where MLflow's page shows it
+
+
+def test_a_run_whose_figures_the_store_refuses_is_not_complete(store):
+    with pytest.raises(MlflowException), open_here().run("a", {}) as run:
+        run.log({"accuracy" * 100: 0.5}, {"complete": "true"}, description="")
+    assert "complete" not in client_of(store).get_run(run.id).data.tags
 
 
 def git(*arguments: str) -> str:
@@ -269,6 +279,18 @@ def test_the_files_of_a_folder_come_back_with_the_same_bytes(store, tmp_path):
     back = tracker.artifacts(run.id, tmp_path)
     assert (back / "a.bin").read_bytes() == bytes(range(256))
     assert (back / "figures" / "b.txt").read_text(encoding="utf-8") == "b"
+
+
+def test_where_the_files_of_a_run_are_is_asked_once(store, tmp_path, monkeypatch):
+    with open_here().run("a", {"fingerprint": "f", "complete": "true"}) as run:
+        run.log_config(PipelineConfig())
+    asked, never_asked = open_here(), open_here()
+    (found,) = asked.finished("f")
+    expected = never_asked.artifacts(run.id, tmp_path)
+    monkeypatch.setattr(MlflowClient, "get_run", lambda *_: pytest.fail("the store is asked again"))
+    for tracker in (asked, never_asked):
+        assert tracker.artifacts(found.id, tmp_path) == expected
+        assert tracker.locate(found.id, "config.yaml") == str(expected / "config.yaml")
 
 
 # --- which store, and what is wrong with it ---------------------------------------------------------------------------
