@@ -4,13 +4,16 @@ import hashlib
 import html
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -79,7 +82,8 @@ def house_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def save_png(figure: Figure, path: Path, dpi: int = 150) -> None:
     """Writes the figure on white, without the traces (date, software) that would make equal figures differ."""
-    figure.savefig(path, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    with _printable(figure, "white", dpi):
+        FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
 
 
 def inline_svg(figure: Figure, label: str = "") -> str:
@@ -92,7 +96,8 @@ def inline_svg(figure: Figure, label: str = "") -> str:
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "semisup", "svg.image_inline": True}):
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", facecolor="none", metadata=nothing)
+        with _printable(figure, "none", figure.dpi):
+            FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
@@ -108,6 +113,19 @@ def inline_svg(figure: Figure, label: str = "") -> str:
         ' style="stroke-linejoin: round; stroke-linecap: butt">'
     )
     return root + re.sub(r"\s*\n\s*", "\n", svg[svg.index(">") + 1 :])
+
+
+@contextmanager
+def _printable(figure: Figure, background: str, dpi: float) -> Iterator[None]:
+    """As `Figure.savefig` does, which would draw once more for a layout that is made already."""
+    before = figure.get_facecolor(), figure.dpi
+    figure.set_facecolor(background)
+    figure.dpi = dpi
+    try:
+        yield
+    finally:
+        figure.set_facecolor(before[0])
+        figure.dpi = before[1]
 
 
 def _adapt_tag(tag: str, prefix: str) -> str:
