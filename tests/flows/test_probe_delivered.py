@@ -31,6 +31,7 @@ def ran(*arguments):
     return outcome.stdout
 
 
+@pytest.mark.slow
 def test_predict_export_review_and_pyfunc_serve_a_probe_as_evaluate_saw_it(
     store, prefect_server, tiny_config, tmp_path, monkeypatch
 ):

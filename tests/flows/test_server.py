@@ -8,11 +8,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.server import answers
 
 SERVER_OF_OUR_OWN = """
@@ -149,6 +154,8 @@ sys.stdin.readline()
 """
 
 
+@pytest.mark.slow
+@pytest.mark.prefect
 def test_a_server_begins_early_where_prefect_has_a_database_and_is_the_one_that_is_waited_for(tmp_path):
     """In a new home nothing begins: the migrations of its database must not be cut off by a mistake in a config."""
     addresses, early = [], []
@@ -192,24 +199,29 @@ def test_a_port_that_does_not_speak_http_is_no_server():
         greeter.join(timeout=10)
 
 
-def test_a_command_that_is_stopped_while_it_starts_its_server_is_said_and_not_waited_for_for_ever(
-    tmp_path, monkeypatch, capfd
-):
-    """Such as by Ctrl-Z: it holds the lock, and nothing would ever move it."""
-    from filelock import FileLock
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
-
+@pytest.fixture
+def anothers_start(tmp_path, monkeypatch) -> Iterator[None]:
+    """Another command is starting its server and does not get on, such as by Ctrl-Z; patience is short."""
     import flows.server
-    from flows.display import shown
-    from semisup.errors import UserError
 
     monkeypatch.setattr(flows.server, "_begun", None)  # a command that a test before called in this process
     monkeypatch.setattr(flows.server, "SECONDS_IN_SILENCE", 0.1)
     monkeypatch.setattr(flows.server, "SECONDS_FOR_OTHERS", 0.1)
     monkeypatch.setattr(flows.server, "_launch", lambda *_: pytest.fail("a server was started beside another's start"))
-    settings = temporary_settings({PREFECT_HOME: tmp_path}, restore_defaults={PREFECT_API_URL})
-    others, refused = FileLock(tmp_path / "semisup-server.lock", is_singleton=False), pytest.raises(UserError)
-    with settings, others, shown(), refused as error:
-        flows.server.ensure_prefect_api()
-    assert "other commands have been starting their Prefect servers" in str(error.value)
-    assert "waiting for another command that is starting its Prefect server" in capfd.readouterr().err
+    home = tmp_path / "prefect-home"
+    home.mkdir()
+    settings = temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL})
+    with settings, FileLock(home / "semisup-server.lock", is_singleton=False):
+        yield
+
+
+@pytest.mark.parametrize("command", ["run", "reap", "serve"])
+def test_the_start_of_anothers_server_is_said_and_not_waited_for_for_ever(command, store, anothers_start):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    outcome = CliRunner().invoke(app, [command, "digits", *(["--port", str(port)] if command == "serve" else [])])
+    assert outcome.exit_code == 2, outcome.output
+    *_, said, mistake = outcome.stderr.splitlines()
+    assert said == "waiting for another command that is starting its Prefect server"
+    assert mistake.startswith("error: PREFECT_HOME=")
+    assert "other commands have been starting their Prefect servers" in mistake

@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +18,38 @@ from tests.conftest import process_as_it_was
 from tests.training import team_cases
 from tests.training.team_cases import Always, CutError, cases, fit
 
-SIZES = (2, 3)
+Outcome = tuple[Path, list[dict[str, Any]]]
+"""The folder of several processes, and what each of them came to."""
+SIZES = (2, pytest.param(3, marks=pytest.mark.slow))
 CLOSE = 1e-5
 PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, tuple[Path, list[dict[str, Any]]]]]:
-    """Number of processes → (their folder, what each of them came to)."""
-    results = {}
+def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Outcome]]:
+    """Trains in so many processes, once for each number of them."""
+
+    @cache
+    def trained(size: int) -> Outcome:
+        folder = tmp_path_factory.mktemp(f"together{size}")
+        with suppress(CutError):
+            fit("everything", ALONE, Always(folder / "cut alone"), cut_after=3)
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", team_cases.__name__, str(rank), str(size), str(folder)], cwd=PROJECT
+            )
+            for rank in range(size)
+        ]
+        try:
+            assert [process.wait(120) for process in processes] == [0] * size
+        finally:
+            for process in processes:
+                process.kill()
+        return folder, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
+
     with process_as_it_was():
         torch.set_num_threads(1)
-        for size in SIZES:
-            folder = tmp_path_factory.mktemp(f"together{size}")
-            with suppress(CutError):
-                fit("everything", ALONE, Always(folder / "cut alone"), cut_after=3)
-            processes = [
-                subprocess.Popen(
-                    [sys.executable, "-m", team_cases.__name__, str(rank), str(size), str(folder)], cwd=PROJECT
-                )
-                for rank in range(size)
-            ]
-            try:
-                assert [process.wait(120) for process in processes] == [0] * size
-            finally:
-                for process in processes:
-                    process.kill()
-            results[size] = folder, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
-        yield results
+        yield trained
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,7 @@ def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor])
 @pytest.mark.parametrize("name", cases())
 def test_processes_together_come_to_the_weights_and_figures_of_one(name, size, together, alone):
     result, weights = alone[name]
-    theirs = together[size][1][0][name]
+    theirs = together(size)[1][0][name]
     assert_close(theirs["weights"], weights)
     assert_close(theirs["best"], result.weights)
     for ours, record in zip(result.history, theirs["history"], strict=True):
@@ -81,7 +86,7 @@ def test_in_bfloat16_processes_together_come_as_near_to_one_as_its_rounding_allo
     _, rounded = fit("supervised", ALONE, precision="bfloat16")
     _, exact = fit("supervised", ALONE)
     torch.set_num_threads(before)
-    theirs = together[size][1][0]["bfloat16"]["weights"]
+    theirs = together(size)[1][0]["bfloat16"]["weights"]
 
     def distance(weights: dict[str, torch.Tensor]) -> float:
         return max((value - rounded[name]).abs().max().item() for name, value in weights.items())
@@ -98,7 +103,7 @@ def test_the_cases_can_tell_policies_apart(alone):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_all_processes_hold_the_same_bits(size, together):
-    first, *others = together[size][1]
+    first, *others = together(size)[1]
     for other in others:
         for name, case in first.items():
             for key in ("weights", "best"):
@@ -108,7 +113,7 @@ def test_all_processes_hold_the_same_bits(size, together):
 @pytest.mark.parametrize("size", SIZES)
 def test_training_goes_on_with_another_number_of_processes(size, together, alone):
     result, weights = alone["everything"]
-    folder, results = together[size]
+    folder, results = together(size)
     assert_close(results[0]["resumed"]["weights"], weights)  # cut off alone
     continued, theirs = fit("everything", ALONE, Always(folder / "cut together"))
     assert_close(theirs, weights)
@@ -116,12 +121,12 @@ def test_training_goes_on_with_another_number_of_processes(size, together, alone
     assert len(continued.history) == len(result.history)
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("unit", ["s", "s wall"])
-def test_a_budget_of_time_ends_in_all_processes_at_the_same_step_also_after_an_interruption(unit, together):
-    for size in SIZES:
-        steps = [[record["steps"] for record in result[unit]["history"]] for result in together[size][1]]
-        assert all(other == steps[0] for other in steps)
-        assert team_cases.CUT_AFTER < len(steps[0]) <= team_cases.EPOCHS  # a slow step may use up more than an epoch
+def test_a_budget_of_time_ends_in_all_processes_at_the_same_step_also_after_an_interruption(unit, size, together):
+    steps = [[record["steps"] for record in result[unit]["history"]] for result in together(size)[1]]
+    assert all(other == steps[0] for other in steps)
+    assert team_cases.CUT_AFTER < len(steps[0]) <= team_cases.EPOCHS  # a slow step may use up more than an epoch
 
 
 @given(count=st.integers(0, 50), size=st.integers(1, 9))
