@@ -70,16 +70,21 @@ def _prepare(name: str, overrides: list[str]) -> "RegressionConfig":
     from flows.preparation import keep_prefect_off_the_screen
     from semisup.code_versions import pin_code_versions
     from semisup.config_files import load_kind
+    from semisup.memory import keep_to_the_end, uncollected
     from semisup.regression_config import RegressionConfig
 
     pin_code_versions()
     config = load_kind(RegressionConfig, find_config(name), overrides)
     keep_prefect_off_the_screen()
-    from flows.regression import check
-    from flows.server import check_configured_api
-    from semisup.tracking.tracker import Tracker
+    with uncollected():
+        from flows.server import begin_prefect_api, check_configured_api
 
     check_configured_api()
+    begin_prefect_api()
+    with uncollected():
+        from flows.regression import check
+        from semisup.tracking.tracker import Tracker
+    keep_to_the_end()
     check(config)
     Tracker.open(config.tracking.experiment, Path.cwd())
     return config
