@@ -10,8 +10,6 @@ from itertools import pairwise
 from math import exp, isnan, log, sqrt
 from statistics import mean, stdev
 
-from scipy.special import stdtr, stdtrit
-
 from semisup.evaluation import CONFIDENCE_LEVEL
 
 
@@ -127,6 +125,8 @@ def _saved(labels: Sequence[int], supervised: Sequence[float], student: Sequence
 def _t_interval(values: Sequence[float], level: float) -> tuple[float, float] | tuple[None, None]:
     if len(values) < 2:
         return None, None
+    from scipy.special import stdtrit  # whoever draws a picture imports this module, and has no use for scipy
+
     half_width = float(stdtrit(len(values) - 1, (1 + level) / 2)) * stdev(values) / sqrt(len(values))
     return mean(values) - half_width, mean(values) + half_width
 
@@ -134,6 +134,8 @@ def _t_interval(values: Sequence[float], level: float) -> tuple[float, float] | 
 def _t_test(differences: Sequence[float]) -> float | None:
     if len(differences) < 2:
         return None
+    from scipy.special import stdtr
+
     error = stdev(differences) / sqrt(len(differences))
     if error == 0:
         return 1.0 if mean(differences) == 0 else 0.0

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.special import betaincinv, logsumexp
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Labels: TypeAlias = NDArray[np.integer[Any]]
@@ -39,6 +38,7 @@ def fit_temperature(log_probabilities: Floats, labels: Labels) -> float:
         return float((logsumexp(scaled, axis=1) - scaled[rows, labels]).mean())
 
     from scipy.optimize import minimize_scalar
+    from scipy.special import logsumexp
 
     low, high = log(LOWEST_TEMPERATURE), log(HIGHEST_TEMPERATURE)
     found = minimize_scalar(cross_entropy, bounds=(low, high), method="bounded", options={"xatol": 1e-7})
@@ -174,6 +174,8 @@ def error_bound(errors: Any, accepted: Any, level: float) -> Floats:
 
     1 where nothing is accepted. Source: Clopper & Pearson 1934.
     """
+    from scipy.special import betaincinv  # a sixth of a second of a command's start that most do not need
+
     errors, right = np.asarray(errors), np.asarray(accepted) - np.asarray(errors)
     bound: Floats = np.where(right > 0, betaincinv(errors + 1, np.maximum(right, 1), level), 1.0)
     return bound

@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.special import ndtri  # as scipy.stats, which takes half a second to import, has it
 
 from semisup.plots.style import BLUE, GREY, MANY_POINTS, ORANGE, PAGE_WIDTH, FloatArray, house_style
 
@@ -69,6 +68,8 @@ def residuals(truth: FloatArray, predicted: FloatArray, title: str) -> Figure:
 
 
 def _quantile_plot(axes: Axes, errors: FloatArray) -> None:
+    from scipy.special import ndtri  # as scipy.stats, which takes half a second to import, has it
+
     expected = ndtri((np.arange(1, len(errors) + 1) - 0.5) / len(errors))
     axes.axline((0, float(errors.mean())), slope=float(errors.std()), **DASHED)
     axes.plot(expected, np.sort(errors), **POINTS)

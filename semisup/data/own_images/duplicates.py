@@ -11,9 +11,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import dct
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -47,6 +44,9 @@ def find_groups(parts: Sequence[Tensor], contents: Sequence[str]) -> NDArray[np.
     `parts` are uint8 images (n, C, H, W), of which all together are N; `contents` (N,) are hashes of their files: files
     with the same bytes are copies whatever they show. Copies of copies are in one group.
     """
+    from scipy.sparse import coo_array  # with its graphs, and fft below, a sixth of a second of a command's start
+    from scipy.sparse.csgraph import connected_components
+
     hashes, contrast = perceptual_hashes(parts)
     busy = np.flatnonzero(contrast >= LEAST_DEVIATION)
     first, second = (busy[rows] for rows in _candidates(hashes[busy]))
@@ -66,6 +66,8 @@ def find_groups(parts: Sequence[Tensor], contents: Sequence[str]) -> NDArray[np.
 
 def perceptual_hashes(parts: Sequence[Tensor]) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
     """The hash (N,) of each image, and the standard deviation (N,) of its 32×32 grey pixels on the 0..255 scale."""
+    from scipy.fft import dct
+
     hashes, deviations = [], []
     for images in parts:
         for rows in torch.arange(len(images)).split(CHUNK):
