@@ -57,7 +57,7 @@ def benchmark(plan: BenchmarkPlan, parallel: int, cluster: Cluster | None = None
             for point in points(report):
                 run.log_metrics(metrics_by_labels(point), step=point["labels"])
             _keep(run, report)
-            run.log(metrics(report), {"complete": "true"}, markdown(report))
+            run.conclude(metrics(report), {"complete": "true"}, markdown(report))
     page, folder = tracker.link(run.id), tracker.locate(run.id, "")
     return report | {
         "run_id": run.id,

@@ -131,6 +131,9 @@ def _notes(report: Mapping[str, Any]) -> Iterator[str]:
         "Interval and p: paired t-test over seeds, all on the same test images. They are about other splits and "
         f"initial weights, not about other test images; p < {SIGNIFICANCE_LEVEL:g} is called a difference."
     )
+    differences = [found["difference"] for found in (*report["configs"], *report["comparisons"])]
+    if any(found["p_value"] is None for found in differences):
+        yield "No interval where all seeds have the same difference: it is by chance that they do; take more seeds."
     for found in report["comparisons"]:
         if not all(found["same_splits"]):
             yield (

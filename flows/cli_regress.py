@@ -48,7 +48,6 @@ def regress(
         from flows.server import ensure_prefect_api
         from semisup import __version__
 
-        end_orderly_on_sigterm()
         with display.shown() as screen:
             screen.line(f"semisup {__version__}: {resolved.name}, seed {resolved.seed}; starting Prefect")
             ensure_prefect_api()
@@ -73,6 +72,7 @@ def _prepare(name: str, overrides: list[str]) -> "RegressionConfig":
     from semisup.memory import keep_to_the_end, uncollected
     from semisup.regression_config import RegressionConfig
 
+    end_orderly_on_sigterm()
     pin_code_versions()
     config = load_kind(RegressionConfig, find_config(name), overrides)
     keep_prefect_off_the_screen()

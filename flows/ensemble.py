@@ -67,7 +67,7 @@ def ensemble(config: PipelineConfig, force: list[StageName] | None = None) -> di
             stages = run_steps(tracker, config, checked.digests, steps, run, force=force or [])
             verdict = verdict_of(tracker, stages["evaluate_ensemble"])
             result = _Result(config, run.id, time.perf_counter() - started, stages, verdict, tracker.link(run.id))
-            run.log(result.figures(), last_tags(verdict, stages), result.markdown())
+            run.conclude(result.figures(), last_tags(verdict, stages), result.markdown())
     publish_markdown(key="semisup-ensemble-summary", markdown=result.markdown(), description=config.name)
     return result.as_json()
 

@@ -79,7 +79,7 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
             report = tracker.locate(stages["evaluate"].run_id, "report.html")
             seconds, page = time.perf_counter() - started, tracker.link(run.id)
             result = PipelineResult(run.id, seconds, stages, verdict, report, page, decision)
-            run.log(result.figures(), last_tags(verdict, stages), result.markdown())
+            run.conclude(result.figures(), last_tags(verdict, stages), result.markdown())
     publish_markdown(key="semisup-summary", markdown=result.markdown(), description=config.name)
     return result.as_json()
 

@@ -131,7 +131,7 @@ def apply_decision(
         return str(decision["reason"])
     name, winner = model_name(config), models[decision["model"]]
     reigning = champion(tracker, name)
-    if not _reigns(tracker, winner, reigning):
+    if not _reigns(tracker, promote, winner, reigning):
         # Two pipelines may end at the same time: whoever looks at the champion decides before the other looks.
         overthrown = tracker.exclusively(
             f"crown:{name}", lambda: _crown(tracker, config, promote, winner, str(decision["reason"]))
@@ -143,8 +143,13 @@ def apply_decision(
     return f"{decision['reason']}: the {decision['model']} is the champion, version {reigning.version} of {name}"
 
 
-def _reigns(tracker: Tracker, model: StageResult, reigning: Champion | None) -> bool:
-    return reigning is not None and tracker.get(reigning.run_id).tags.get("output_digest") == model.output_digest
+def _reigns(tracker: Tracker, promote: StageResult, model: StageResult, reigning: Champion | None) -> bool:
+    if reigning is None:
+        return False
+    if reigning.promoted_by == promote.run_id:
+        return True
+    run = tracker.known(reigning.run_id)  # it may have been deleted since
+    return run is not None and run.tags.get("output_digest") == model.output_digest
 
 
 def _crown(
@@ -154,7 +159,7 @@ def _crown(
     name = model_name(config)
     reigning = champion(tracker, name)
     predecessor = tracker.get(promote.run_id).tags.get("upstream.champion", "")
-    if _reigns(tracker, winner, reigning):
+    if _reigns(tracker, promote, winner, reigning):
         return None
     if reigning is not None and reigning.promoted_by != predecessor:
         return reigning.version

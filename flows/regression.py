@@ -100,7 +100,7 @@ def regression(config: RegressionConfig) -> dict[str, Any]:
             seconds, page = time.perf_counter() - started, tracker.link(run.id)
             result = RegressionResult(run.id, seconds, stages, metrics, plot, page)
             verdict = metrics["differences"]["linear"]["verdict"]
-            run.log(_figures(metrics), last_tags(verdict, stages), result.markdown())
+            run.conclude(_figures(metrics), last_tags(verdict, stages), result.markdown())
     publish_markdown(key="semisup-regression", markdown=result.markdown(), description=config.name)
     return result.as_json()
 

@@ -172,7 +172,7 @@ class _Work:
                 example = pool_of(self.config).images[:8]
                 last["model_id"] = log_model(self.tracker, run.id, load_model(out_dir), example)
             seconds = time.perf_counter() - started
-            run.log({"stage_seconds": seconds} | cost, last, description="\n\n".join(recorder.lines))
+            run.conclude({"stage_seconds": seconds} | cost, last, description="\n\n".join(recorder.lines))
             if self.tracker.get(run.id).status != "RUNNING":
                 raise WithdrawnError
             run.set_tags({"complete": "true"})

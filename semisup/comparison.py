@@ -33,7 +33,7 @@ class PairedDifference:
 
     mean: float
     low: float | None
-    """Ends of the t-interval of the mean difference; None for one seed, about which nothing can be said."""
+    """Ends of the t-interval of the mean difference; None for one seed, or equal differences: they tell no spread."""
     high: float | None
     p_value: float | None
     wins: int
@@ -74,8 +74,8 @@ def paired_over_seeds(
 ) -> PairedDifference:
     """Second minus first, by the paired t-test over n seeds: d ± t(n − 1) · s / √n, and its two-sided p.
 
-    Where all differences are equal the interval has no width, and p is 1 for differences of 0 and else 0: the limits of
-    the law, no proof.
+    Where all differences are equal, as with few seeds and few test images, there is no interval and no p: s is 0 by
+    chance, and the law's limit would be a proof of anything.
 
     Raises:
         ValueError: no values, differing lengths, or a value that is not a number.
@@ -122,8 +122,13 @@ def _saved(labels: Sequence[int], supervised: Sequence[float], student: Sequence
     return result(more_than=labels[-1])
 
 
+def _equal(values: Sequence[float]) -> bool:
+    """But for rounding."""
+    return max(values) - min(values) <= 1e-9 * max(map(abs, values))
+
+
 def _t_interval(values: Sequence[float], level: float) -> tuple[float, float] | tuple[None, None]:
-    if len(values) < 2:
+    if len(values) < 2 or _equal(values):
         return None, None
     from scipy.special import stdtrit  # whoever draws a picture imports this module, and has no use for scipy
 
@@ -132,13 +137,11 @@ def _t_interval(values: Sequence[float], level: float) -> tuple[float, float] | 
 
 
 def _t_test(differences: Sequence[float]) -> float | None:
-    if len(differences) < 2:
+    if len(differences) < 2 or _equal(differences):
         return None
     from scipy.special import stdtr
 
     error = stdev(differences) / sqrt(len(differences))
-    if error == 0:
-        return 1.0 if mean(differences) == 0 else 0.0
     return float(2 * stdtr(len(differences) - 1, -abs(mean(differences)) / error))
 
 

@@ -58,6 +58,8 @@ def process_as_it_was() -> Iterator[None]:
         signal.signal(signal.SIGTERM, on_sigterm)
         if torch:
             torch.set_num_threads(threads)
+        if server := sys.modules.get("flows.server"):
+            server._begun = None  # a command's own, which would be taken for the next one's
 
 
 def pytest_configure() -> None:

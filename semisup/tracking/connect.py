@@ -1,9 +1,11 @@
 """The store, opened: MLflow's client and the experiment, made where they are not there yet."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from requests.exceptions import RequestException
@@ -26,6 +28,8 @@ from semisup.tracking.store import (
 )
 
 NO_LOGIN = ("error code 401", "error code 403")
+SECONDS_FOR_OTHERS = 120.0
+"""How long other commands may take to open a store; the first one makes its tables, which takes ten seconds."""
 Connection: TypeAlias = tuple[MlflowClient, str, str]
 """The client, the store's address, and the experiment's id."""
 
@@ -45,7 +49,7 @@ def connect(experiment: str, folder: Path) -> Connection:
         check_reachable(uri)
         return _connection(uri, experiment, artifacts=(folder.resolve() / DEFAULT_ARTIFACTS).as_uri())
     check_writable(database)
-    with FileLock(database.with_name(database.name + ".lock")):
+    with _alone_with(database):
         _make(database)
         # Said explicitly: otherwise artifacts land in whatever folder the process happens to stand in.
         return _connection(uri, experiment, artifacts=(database.parent / DEFAULT_ARTIFACTS).as_uri())
@@ -79,6 +83,22 @@ def _connection(uri: str, experiment: str, artifacts: str | None) -> Connection:
                 f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the store does not answer ({reason}); "
                 "start its server, mend the address, or unset it to use a file in this folder"
             ) from None
+
+
+@contextmanager
+def _alone_with(database: Path) -> Iterator[None]:
+    lock = FileLock(database.with_name(database.name + ".lock"))
+    try:
+        lock.acquire(SECONDS_FOR_OTHERS)
+    except Timeout:
+        raise UserError(
+            f"MLflow store {str(database)!r}: for {SECONDS_FOR_OTHERS:.0f} s other commands have been opening it "
+            f"({lock.lock_file} is locked); if one of them is stopped (as by Ctrl-Z), end it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _make(database: Path) -> None:

@@ -82,10 +82,11 @@ class Run:
         self.client.log_batch(self.id, tags=_tags(tags))
 
     @undisturbed()
-    def log(self, figures: Mapping[str, float], tags: Mapping[str, str], description: str) -> None:
-        """Figures, tags, and the description that MLflow shows on the run's page, in one call.
+    def conclude(self, figures: Mapping[str, float], tags: Mapping[str, str], description: str) -> None:
+        """Last figures and tags, and the description that MLflow shows on the run's page, in one call.
 
-        MLflow writes tags after figures: where `complete` is among them, it stands for all.
+        MLflow writes a call's tags after its figures (a thousand at most): where `complete` is among them, it stands
+        for all.
         """
         self.client.log_batch(
             self.id, metrics=_metrics(figures), tags=_tags({"mlflow.note.content": description, **tags})

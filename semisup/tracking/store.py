@@ -95,14 +95,15 @@ def check_writable(database: Path) -> None:
         raise UserError(f"MLflow store {str(database)!r} is a folder, not a database file; move it away, or {advice}")
     if not database.parent.is_dir():
         raise UserError(f"MLflow store {str(database)!r}: its folder does not exist; create it, or {advice}")
-    target = database if database.exists() else database.parent
-    if not os.access(target, os.W_OK):
-        raise UserError(f"MLflow store {str(database)!r} cannot be written: no permission; {advice}")
     if database.exists() and database.stat().st_size and not _is_sqlite(database):
         raise UserError(f"MLflow store {str(database)!r} is not an SQLite database; move it away, or {advice}")
     artifacts = database.parent / DEFAULT_ARTIFACTS
     if artifacts.exists() and not artifacts.is_dir():
         raise UserError(f"artifact folder {str(artifacts)!r} is a file; move it away, or {advice}")
+    for place in (database, database.parent, artifacts):  # the folder, too: for its lock, and SQLite's journal
+        if place.exists() and not os.access(place, os.W_OK):
+            what = "it" if place == database else repr(str(place))
+            raise UserError(f"MLflow store {str(database)!r} cannot be used: no permission to write {what}; {advice}")
 
 
 def _is_sqlite(database: Path) -> bool:

@@ -4,6 +4,7 @@ import logging
 
 import pandas as pd
 import pytest
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 import flows.promotion
 from flows.pipeline import pipeline
@@ -88,6 +89,20 @@ def test_a_better_student_beats_the_champion_and_is_not_judged_against_itself_af
 
 def champion_of_version(tracker: Tracker, version: str) -> str:
     return str(tracker.client.get_model_version("tiny", version).tags["promoted_by"])
+
+
+@pytest.mark.slow
+def test_a_champion_whose_training_run_was_deleted_for_good_is_made_anew_or_beaten(rerunnable, tiny_config):
+    tracker = Tracker.existing(rerunnable)
+    reigning = champion(tracker, "tiny")
+    assert reigning is not None
+    SqlAlchemyStore(tracker.uri, str(rerunnable / "mlartifacts"))._hard_delete_run(reigning.run_id)
+    again = pipeline(tiny_config)
+    assert not again["stages"]["joint"]["reused"]
+    assert again["champion"].endswith("the student is the champion, version 1 of tiny")
+    other = pipeline(changed(tiny_config, joint={"epochs": 5}))
+    assert not other["stages"]["promote"]["reused"]
+    assert versions(tracker, "tiny")[-1] == "1"
 
 
 @pytest.mark.slow

@@ -204,7 +204,6 @@ def anothers_start(tmp_path, monkeypatch) -> Iterator[None]:
     """Another command is starting its server and does not get on, such as by Ctrl-Z; patience is short."""
     import flows.server
 
-    monkeypatch.setattr(flows.server, "_begun", None)  # a command that a test before called in this process
     monkeypatch.setattr(flows.server, "SECONDS_IN_SILENCE", 0.1)
     monkeypatch.setattr(flows.server, "SECONDS_FOR_OTHERS", 0.1)
     monkeypatch.setattr(flows.server, "_launch", lambda *_: pytest.fail("a server was started beside another's start"))

@@ -13,7 +13,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from filelock import FileLock
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 
 from semisup.config import PipelineConfig
@@ -219,16 +221,21 @@ def test_the_source_of_a_dataset_is_valid_json_wherever_its_folder_is(folder, st
 
 def test_figures_tags_and_description_are_said_at_once(store):
     with open_here().run("a", {}) as run:
-        run.log({"accuracy": 0.5}, {"complete": "true"}, description="**72 %** accepted")
+        run.conclude({"accuracy": 0.5}, {"complete": "true"}, description="**72 %** accepted")
     data = client_of(store).get_run(run.id).data
     assert data.metrics == {"accuracy": 0.5}
     assert data.tags["complete"] == "true"
     assert data.tags["mlflow.note.content"] == "**72 %** accepted"  # where MLflow's page shows it
 
 
-def test_a_run_whose_figures_the_store_refuses_is_not_complete(store):
-    with pytest.raises(MlflowException), open_here().run("a", {}) as run:
-        run.log({"accuracy" * 100: 0.5}, {"complete": "true"}, description="")
+def test_a_run_whose_figures_cannot_be_written_is_not_complete(store, monkeypatch):
+    def fail(*_):
+        raise MlflowException("no space left")
+
+    tracker = open_here()
+    monkeypatch.setattr(SqlAlchemyStore, "_log_metrics", fail)
+    with pytest.raises(MlflowException), tracker.run("a", {}) as run:
+        run.conclude({"accuracy": 0.5}, {"complete": "true"}, description="")
     assert "complete" not in client_of(store).get_run(run.id).data.tags
 
 
@@ -284,11 +291,11 @@ def test_the_files_of_a_folder_come_back_with_the_same_bytes(store, tmp_path):
 def test_where_the_files_of_a_run_are_is_asked_once(store, tmp_path, monkeypatch):
     with open_here().run("a", {"fingerprint": "f", "complete": "true"}) as run:
         run.log_config(PipelineConfig())
-    asked, never_asked = open_here(), open_here()
+    asked, not_asked_yet = open_here(), open_here()
     (found,) = asked.finished("f")
-    expected = never_asked.artifacts(run.id, tmp_path)
+    expected = not_asked_yet.artifacts(run.id, tmp_path)
     monkeypatch.setattr(MlflowClient, "get_run", lambda *_: pytest.fail("the store is asked again"))
-    for tracker in (asked, never_asked):
+    for tracker in (asked, not_asked_yet):
         assert tracker.artifacts(found.id, tmp_path) == expected
         assert tracker.locate(found.id, "config.yaml") == str(expected / "config.yaml")
 
@@ -392,6 +399,22 @@ def test_a_store_in_a_folder_that_does_not_exist_is_named_and_the_folder_is_not_
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/nowhere/mlflow.db")
     assert "nowhere" in the_error()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [".", "mlflow.db", "mlartifacts"])
+def test_a_place_that_cannot_be_written_to_is_named(place, store, monkeypatch):
+    """For root, who may write anywhere, the system's answer is replaced."""
+    (store / "mlartifacts").mkdir()
+    forbidden = store / place
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != forbidden)
+    assert "no permission to write" in the_error()
+    assert not (store / "mlflow.db.lock").exists()
+
+
+def test_a_store_that_another_command_holds_for_too_long_is_named(store, monkeypatch):
+    monkeypatch.setattr("semisup.tracking.connect.SECONDS_FOR_OTHERS", 0.1)
+    with FileLock(store / "mlflow.db.lock", is_singleton=False):
+        assert "mlflow.db.lock is locked" in the_error()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -2,9 +2,9 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,24 @@ from tests.conftest import process_as_it_was
 from tests.training import team_cases
 from tests.training.team_cases import Always, CutError, cases, fit
 
-Outcome = tuple[Path, list[dict[str, Any]]]
-"""The folder of several processes, and what each of them came to."""
-SIZES = (2, pytest.param(3, marks=pytest.mark.slow))
 CLOSE = 1e-5
 PROJECT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Outcome]]:
-    """Trains in so many processes, once for each number of them."""
+@dataclass(frozen=True)
+class Together:
+    """Several processes: their folder, and what each of them came to."""
 
-    @cache
-    def trained(size: int) -> Outcome:
-        folder = tmp_path_factory.mktemp(f"together{size}")
+    folder: Path
+    results: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
+def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Together]:
+    """So many processes, each with all trainings."""
+    size, folder = request.param, tmp_path_factory.mktemp("together")
+    with process_as_it_was():
+        torch.set_num_threads(1)
         with suppress(CutError):
             fit("everything", ALONE, Always(folder / "cut alone"), cut_after=3)
         processes = [
@@ -45,11 +49,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int
         finally:
             for process in processes:
                 process.kill()
-        return folder, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
-
-    with process_as_it_was():
-        torch.set_num_threads(1)
-        yield trained
+        yield Together(folder, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)])
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +67,10 @@ def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor])
         )
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", cases())
-def test_processes_together_come_to_the_weights_and_figures_of_one(name, size, together, alone):
+def test_processes_together_come_to_the_weights_and_figures_of_one(name, together, alone):
     result, weights = alone[name]
-    theirs = together(size)[1][0][name]
+    theirs = together.results[0][name]
     assert_close(theirs["weights"], weights)
     assert_close(theirs["best"], result.weights)
     for ours, record in zip(result.history, theirs["history"], strict=True):
@@ -79,14 +78,13 @@ def test_processes_together_come_to_the_weights_and_figures_of_one(name, size, t
             assert record[key] == pytest.approx(ours[key], abs=CLOSE), key
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_in_bfloat16_processes_together_come_as_near_to_one_as_its_rounding_allows(size, together):
+def test_in_bfloat16_processes_together_come_as_near_to_one_as_its_rounding_allows(together):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     _, rounded = fit("supervised", ALONE, precision="bfloat16")
     _, exact = fit("supervised", ALONE)
     torch.set_num_threads(before)
-    theirs = together(size)[1][0]["bfloat16"]["weights"]
+    theirs = together.results[0]["bfloat16"]["weights"]
 
     def distance(weights: dict[str, torch.Tensor]) -> float:
         return max((value - rounded[name]).abs().max().item() for name, value in weights.items())
@@ -101,19 +99,17 @@ def test_the_cases_can_tell_policies_apart(alone):
         assert all((one - other).abs().max() > 100 * CLOSE for other in ends[:place])
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_all_processes_hold_the_same_bits(size, together):
-    first, *others = together(size)[1]
+def test_all_processes_hold_the_same_bits(together):
+    first, *others = together.results
     for other in others:
         for name, case in first.items():
             for key in ("weights", "best"):
                 assert all(torch.equal(value, other[name][key][which]) for which, value in case[key].items()), name
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_training_goes_on_with_another_number_of_processes(size, together, alone):
+def test_training_goes_on_with_another_number_of_processes(together, alone):
     result, weights = alone["everything"]
-    folder, results = together(size)
+    folder, results = together.folder, together.results
     assert_close(results[0]["resumed"]["weights"], weights)  # cut off alone
     continued, theirs = fit("everything", ALONE, Always(folder / "cut together"))
     assert_close(theirs, weights)
@@ -121,10 +117,9 @@ def test_training_goes_on_with_another_number_of_processes(size, together, alone
     assert len(continued.history) == len(result.history)
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("unit", ["s", "s wall"])
-def test_a_budget_of_time_ends_in_all_processes_at_the_same_step_also_after_an_interruption(unit, size, together):
-    steps = [[record["steps"] for record in result[unit]["history"]] for result in together(size)[1]]
+def test_a_budget_of_time_ends_in_all_processes_at_the_same_step_also_after_an_interruption(unit, together):
+    steps = [[record["steps"] for record in result[unit]["history"]] for result in together.results]
     assert all(other == steps[0] for other in steps)
     assert team_cases.CUT_AFTER < len(steps[0]) <= team_cases.EPOCHS  # a slow step may use up more than an epoch
 
