@@ -28,6 +28,8 @@ from semisup.tracking.store import (
 )
 
 NO_LOGIN = ("error code 401", "error code 403")
+DAMAGED = ("malformed", "not a database")
+"""What SQLite says of a file that begins as a database and does not go on as one."""
 SECONDS_FOR_OTHERS = 120.0
 """How long other commands may take to open a store; the first one makes its tables, which takes ten seconds."""
 Connection: TypeAlias = tuple[MlflowClient, str, str]
@@ -78,6 +80,10 @@ def _connection(uri: str, experiment: str, artifacts: str | None) -> Connection:
                 raise UserError(
                     f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the server refuses this login; "
                     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+                ) from None
+            if (database := sqlite_path(uri)) is not None and any(sign in reason for sign in DAMAGED):
+                raise UserError(
+                    f"MLflow store {str(database)!r} is damaged ({reason}); put a copy of it back, or move it away"
                 ) from None
             raise StoreUnavailableError(
                 f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the store does not answer ({reason}); "

@@ -389,6 +389,12 @@ def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path, monkeypatc
     assert [path.name for path in tmp_path.rglob("*")] == ["mlflow.db"]
 
 
+def test_a_database_that_was_cut_short_is_named(store):
+    database = store / "mlflow.db"
+    os.truncate(database, database.stat().st_size // 2)
+    assert f"{str(database)!r} is damaged" in the_error()
+
+
 def test_a_file_in_place_of_the_artifact_folder_is_named(store):
     (store / "mlartifacts").write_text("", encoding="utf-8")
     assert "is a file" in the_error()
