@@ -96,9 +96,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="5", metavar="N|N-N", help="seeds 0 … N-1, or a range; others are kept")
     parser.add_argument(
         "--peers",
-        choices=("with", "only", "without"),
+        choices=("with", "only", "without", *PEERS),
         default="with",
-        help="scikit-learn; `only` adds it to lines kept",
+        help="scikit-learn; `only`, or the name of one, adds it to lines kept",
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.settings) - set(names):
@@ -111,12 +111,12 @@ def main() -> None:
     _version()  # what is measured is the code of now, whatever is committed meanwhile
     for setting in SETTINGS:
         if not arguments.settings or setting.name in arguments.settings:
-            if arguments.peers != "only":
+            if arguments.peers in {"with", "without"}:
                 keep(setting, measure(setting, seeds, root))
-            if arguments.peers != "without":
-                for seed in seeds:
-                    for name in PEERS:
-                        keep(setting, [{"seed": seed} | measure_peer(name, setting.ours(root), seed)])
+            peers = {"with": PEERS.keys(), "only": PEERS.keys(), "without": ()}.get(arguments.peers, [arguments.peers])
+            for seed in seeds:
+                for name in peers:
+                    keep(setting, [{"seed": seed} | measure_peer(name, setting.ours(root), seed)])
 
 
 def keep(setting: Setting, measured: Sequence[Row]) -> None:
