@@ -21,7 +21,7 @@ class Spread:
     std: float | None
     """Of a sample (n − 1 in the denominator); None for one seed, as are the ends."""
     low: float | None
-    """Ends of the t-interval of the mean."""
+    """Ends of the t-interval of the mean; None where all values are equal, too."""
     high: float | None
     worst: float
     worst_seed: int
