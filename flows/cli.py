@@ -23,7 +23,9 @@ from flows import (
     cli_stages,
 )
 from flows.commands import (
+    USER_MISTAKE,
     AsJson,
+    Commands,
     ConfigName,
     Overrides,
     duration,
@@ -34,16 +36,21 @@ from flows.commands import (
 from semisup import __version__
 
 app = typer.Typer(
+    cls=Commands,
     help="Semi-supervised pseudo-labelling for images: few labels, many images, one honest comparison.",
     epilog=(
-        "Examples:  semisup run digits  ·  semisup run configs/mnist.yaml --set data.root=data --set seed=1  ·  "
-        "semisup status digits  ·  semisup stage joint digits  ·  semisup runs  ·  semisup ui"
+        "\b\nExamples:\n"
+        "  semisup run digits\n"
+        "  semisup run configs/mnist.yaml --set data.root=data --set seed=1\n"
+        "  semisup status digits\n"
+        "  semisup stage joint digits\n"
+        "  semisup runs\n"
+        "  semisup ui\n"
     ),
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # its boxes are half of the time that --help takes
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
 
@@ -53,13 +60,17 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """Semi-supervised pseudo-labelling for images: few labels, many images, one honest comparison."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(USER_MISTAKE)
 
 
 @app.command(epilog="Examples:  semisup run digits  ·  semisup run my.yaml --set joint.alpha_final=0.5 --force joint")
@@ -72,7 +83,7 @@ def run(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole pipeline and compare student with baseline on the test images.
+    """Run the whole pipeline and compare student with baseline.
 
     A stage whose result is in the store already is reused; after a crash, the same command goes on where it was.
     """
@@ -85,10 +96,12 @@ def run(
         from flows.pipeline import pipeline
         from flows.reaper import marked
         from flows.server import ensure_prefect_api
+        from semisup.stages import plan
 
         with display.shown() as screen:
             screen.line(f"semisup {__version__}: {resolved.name}, seed {resolved.seed}; starting Prefect")
-            ensure_prefect_api()
+            needed = [f"semisup.stages.{step.stage}" for step in plan(resolved)]
+            ensure_prefect_api(meanwhile=["semisup.plots", *needed])
             with marked():
                 result = pipeline(resolved, forced)
     if as_json:

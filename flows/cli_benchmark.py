@@ -52,9 +52,10 @@ def benchmark(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a config over seeds: mean and spread, student against baseline, config against config, labels saved.
+    """Run a config over seeds, and compare it with others.
 
-    Runs that are in the store already are read, not repeated; after an interruption, the same command goes on.
+    Mean and spread; student against baseline and config against config, seed by seed; how many labels are saved. Runs
+    that are in the store already are read, not repeated; after an interruption, the same command goes on.
     """
     with user_mistakes_in_one_line():
         if parallel is not None and parallel < 1:

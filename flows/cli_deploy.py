@@ -16,9 +16,10 @@ def deploy(
     timezone: TimeZone = "UTC",
     name: DeploymentName = None,
 ) -> None:
-    """Register pipeline, stages and reaper with the Prefect server that PREFECT_API_URL names, for a pool's workers.
+    """Register a config's flows with a Prefect server, for a pool.
 
-    Nothing is run here: the data, the store and this package have to be where the workers are.
+    Pipeline, stages and reaper, with the server that PREFECT_API_URL names, for the pool's workers. Nothing is run
+    here: the data, the store and this package have to be where the workers are.
     """
     with user_mistakes_in_one_line():
         from flows.config_names import find_config

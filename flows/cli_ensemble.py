@@ -26,9 +26,10 @@ def ensemble(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train the config's `ensemble` (bagging or boosting) and compare it with one model on the test images.
+    """Train an ensemble and compare it with one model.
 
-    With `pseudo_label.teacher: ensemble`, `semisup run` takes the same members for its teacher.
+    The config's `ensemble` says whether by bagging or boosting; the test images decide. With `pseudo_label.teacher:
+    ensemble`, `semisup run` takes the same members for its teacher.
     """
     with user_mistakes_in_one_line():
         from flows.preparation import known_stages, prepare

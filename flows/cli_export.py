@@ -50,9 +50,9 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Write over an export that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the accepted pseudo-labels of a run as a data set: a table, folders, or tasks for Label Studio.
+    """Write the accepted pseudo-labels of a run as a data set.
 
-    Validation, calibration and test images never go out.
+    A table, folders, or tasks for Label Studio. Validation, calibration and test images never go out.
     """
     with user_mistakes_in_one_line():
         suffix = f".{format}" if format in TABLES else ""

@@ -20,9 +20,10 @@ def init(
     cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where decoded images are kept.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a config that is there.")] = False,
 ) -> None:
-    """Look through a folder of your own images, report what is in it, and write a config for `semisup run`.
+    """Look through a folder of your images and write a config for it.
 
-    Every image is decoded once, for the runs to come as well.
+    The config is for `semisup run`; what is in the folder is reported. Every image is decoded once, for the runs to
+    come as well.
     """
     with user_mistakes_in_one_line():
         if out.exists() and not force:

@@ -67,7 +67,7 @@ def predict(
     force: Annotated[bool, typer.Option("--force", help="Write over a table that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say of any images what class they are, and how sure the model is.
+    """Say of any images what class they are, and how surely.
 
     Nothing is kept but the table; a file that cannot be read has its reason there. Confidence is calibrated where the
     run fitted a temperature (`calibrate.method: temperature`), which the column `temperature` tells.

@@ -29,9 +29,10 @@ def regress(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a network for regression, and compare it with linear regression and the mean on the test rows.
+    """Train a network for regression on a table.
 
-    A stage whose result is in the store already is reused.
+    It is compared with linear regression and the mean on the test rows. A stage whose result is in the store already is
+    reused.
     """
     with user_mistakes_in_one_line():
         from semisup.regression_config import RegressionConfig
@@ -66,7 +67,7 @@ def _prepare(name: str, overrides: list[str]) -> "RegressionConfig":
         UserError: there is a mistake in the config, or a store or server does not answer.
     """
     from flows.config_names import find_config
-    from flows.preparation import keep_prefect_off_the_screen
+    from flows.preparation import reach_prefect
     from semisup.code_versions import pin_code_versions
     from semisup.config_files import load_kind
     from semisup.memory import keep_to_the_end, uncollected
@@ -75,12 +76,7 @@ def _prepare(name: str, overrides: list[str]) -> "RegressionConfig":
     end_orderly_on_sigterm()
     pin_code_versions()
     config = load_kind(RegressionConfig, find_config(name), overrides)
-    keep_prefect_off_the_screen()
-    with uncollected():
-        from flows.server import begin_prefect_api, check_configured_api
-
-    check_configured_api()
-    begin_prefect_api()
+    reach_prefect(own_server=True)
     with uncollected():
         from flows.regression import check
         from semisup.tracking.tracker import Tracker

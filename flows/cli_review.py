@@ -36,7 +36,7 @@ def review(
     force: Annotated[bool, typer.Option("--force", help="Write over a review that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the images most worth a person's label, or take the answers in.
+    """Find the images most worth a label, or take the answers in.
 
     Writes a page to label with, a table, and tasks for Label Studio. Validation, calibration and test images are never
     asked about. With --import, the answers become a part of the config's data set: the next run learns from them.

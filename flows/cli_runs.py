@@ -33,7 +33,7 @@ def runs(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest ones.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the pipelines in the store with their key figures, newest first."""
+    """List the pipelines in the store with their key figures."""
     with user_mistakes_in_one_line():
         from flows.history import pipelines
         from semisup.tracking.tracker import Tracker
@@ -87,7 +87,7 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
 
 
 def compare(first: RunId, second: RunId, as_json: AsJson = False) -> None:
-    """Two pipelines side by side: config, figures with intervals, and the paired test of their students."""
+    """Two pipelines side by side, and their students' paired test."""
     with user_mistakes_in_one_line():
         import tempfile
 

@@ -28,9 +28,10 @@ def serve(
         int, typer.Option(min=1, max=65535, help="Port of a Prefect server of our own, if none is configured.")
     ] = 4200,
 ) -> None:
-    """Offer pipeline, stages and reaper to Prefect, and run them on a schedule or from its pages, until Ctrl-C.
+    """Run a config on a schedule, or from Prefect's pages.
 
-    Uses the server that PREFECT_API_URL names, or else starts one with pages and scheduler on 127.0.0.1.
+    Pipeline, stages and reaper are offered until Ctrl-C. Uses the server that PREFECT_API_URL names, or else starts one
+    with pages and scheduler on 127.0.0.1.
 
     A run that would overlap with another one of the same pipeline is cancelled.
     """

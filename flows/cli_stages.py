@@ -60,7 +60,7 @@ def stage(
 
 
 def status(config: ConfigName, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """How every stage of a config stands: fresh, stale (and why), missing, running or failed."""
+    """How every stage of a config stands, and why one is stale."""
     with user_mistakes_in_one_line():
         from flows.preparation import prepare
 
@@ -79,7 +79,10 @@ def status(config: ConfigName, overrides: Overrides = None, as_json: AsJson = Fa
 
 
 def reap(config: ConfigName, overrides: Overrides = None) -> None:
-    """Close the runs in MLflow and Prefect whose process is gone. Every run does so at its start, too."""
+    """Close the runs in MLflow and Prefect whose process is gone.
+
+    Every run does so at its start, too.
+    """
     with user_mistakes_in_one_line():
         from flows.preparation import prepare
         from semisup.tracking.tracker import Tracker

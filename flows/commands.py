@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from semisup.errors import UserError
 
@@ -42,6 +43,24 @@ def user_mistakes_in_one_line() -> Iterator[None]:
         end(f"error: {error}", USER_MISTAKE)
     except KeyboardInterrupt:
         end("interrupted; runs that had begun are marked KILLED in MLflow, and checkpoints are kept", INTERRUPTED)
+
+
+class Commands(TyperGroup):
+    """Commands of which a wrong word on the command line ends with one line as well, instead of Typer's box."""
+
+    def main(self, *arguments: Any, **options: Any) -> NoReturn:
+        """As in Typer; the process ends with it."""
+        try:
+            status = super().main(*arguments, **options | {"standalone_mode": False})
+        except typer.Abort:
+            sys.exit(INTERRUPTED)
+        except typer.TyperException as error:
+            message = " ".join(error.format_message().split()).removesuffix(".")
+            context: typer.Context | None = getattr(error, "ctx", None)
+            command = context.command_path if context else "semisup"
+            typer.echo(f"error: {message}; `{command} --help` shows what there is", err=True)
+            sys.exit(error.exit_code)
+        sys.exit(status if isinstance(status, int) else 0)
 
 
 def end(message: str, status: int) -> NoReturn:

@@ -42,13 +42,7 @@ def prepare(
         pin_code_versions()
         config = load_config(find_config(name), overrides)
         if not only_looks:
-            keep_prefect_off_the_screen()
-            with uncollected():
-                from flows.server import begin_prefect_api, check_configured_api
-
-            check_configured_api()
-            if own_server:
-                begin_prefect_api()
+            reach_prefect(own_server=own_server)
         with uncollected():
             from semisup.stages.preflight import check
             from semisup.tracking.tracker import Tracker
@@ -60,6 +54,21 @@ def prepare(
     for warning in checked.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     return config, checked.digests
+
+
+def reach_prefect(*, own_server: bool) -> None:
+    """A configured Prefect server is there; or else, with `own_server`, one of our own may begin to start.
+
+    Raises:
+        UserError: the configured server does not answer.
+    """
+    keep_prefect_off_the_screen()
+    with uncollected():
+        from flows.server import begin_prefect_api, check_configured_api
+
+    check_configured_api()
+    if own_server:
+        begin_prefect_api()
 
 
 @contextmanager

@@ -90,6 +90,36 @@ def the_mistake(*arguments: str, left: tuple[str, ...] = ()) -> str:
 # --- mistakes in the config -------------------------------------------------------------------------------------------
 
 
+def test_without_a_command_the_help_is_printed_as_a_mistake():
+    outcome = invoke()
+    assert (outcome.exit_code, outcome.stdout) == (2, "")
+    assert outcome.stderr == invoke("--help").stdout
+
+
+def test_the_help_cuts_no_command_short_on_a_narrow_screen():
+    assert "..." not in invoke("--help", env={"COLUMNS": "80"}).stdout.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ui", "--port", "99999"], ["--port", "65535", "ui --help`"]),
+        (["run", "digits", "--setx", "seed=1"], ["--setx", "--set", "run --help`"]),
+        (["run"], ["CONFIG", "run --help`"]),
+        (["runn", "digits"], ["runn", "'run'", " --help`"]),
+        (["runs", "--limit", "few"], ["--limit", "integer", "runs --help`"]),
+    ],
+)
+def test_a_wrong_word_on_the_command_line_is_one_line_as_well(arguments, said, folder):
+    outcome = invoke(*arguments)
+    assert outcome.exit_code == 2
+    assert outcome.stdout == ""
+    assert len(outcome.stderr.splitlines()) == 1
+    assert outcome.stderr.startswith("error: ")
+    assert [word for word in said if word not in outcome.stderr] == []
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -337,7 +367,7 @@ def pretended(store, monkeypatch):
 
     monkeypatch.setattr(flows.pipeline, "pipeline", pipeline)
     monkeypatch.setattr(flows.server, "begin_prefect_api", lambda: None)
-    monkeypatch.setattr(flows.server, "ensure_prefect_api", lambda: None)
+    monkeypatch.setattr(flows.server, "ensure_prefect_api", lambda **_: None)
     return given
 
 
