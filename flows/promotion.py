@@ -12,7 +12,7 @@ from semisup.errors import UserError
 from semisup.stages import CHAMPION, SPLIT_BEFORE, Step
 from semisup.stages.files import load_model, pool_of, read_json
 from semisup.stages.preflight import DataDigests
-from semisup.tracking.model import Champion, champion, crown, log_model
+from semisup.tracking.model import OTHER_MODEL, Champion, champion, crown, log_model
 from semisup.tracking.tracker import Tracker
 
 
@@ -129,18 +129,17 @@ def apply_decision(
         decision: dict[str, Any] = read_json(tracker.file(promote.run_id, "decision.json", Path(scratch)))
     if not decision["promoted"]:
         return str(decision["reason"])
-    name, winner = model_name(config), models[decision["model"]]
+    name, winner, reason = model_name(config), models[decision["model"]], str(decision["reason"])
     reigning = champion(tracker, name)
-    if not _reigns(tracker, promote, winner, reigning):
-        # Two pipelines may end at the same time: whoever looks at the champion decides before the other looks.
-        overthrown = tracker.exclusively(
-            f"crown:{name}", lambda: _crown(tracker, config, promote, winner, str(decision["reason"]))
-        )
-        if overthrown is not None:
-            return f"{name} got another champion while this was decided, version {overthrown}; run again to compare"
-        reigning = champion(tracker, name)
+    if reigning is not None and _reigns(tracker, promote, winner, reigning):
+        return f"the {decision['model']} is the champion already, version {reigning.version} of {name}; then: {reason}"
+    # Two pipelines may end at the same time: whoever looks at the champion decides before the other looks.
+    overthrown = tracker.exclusively(f"crown:{name}", lambda: _crown(tracker, config, promote, winner, reason))
+    if overthrown is not None:
+        return f"{name} got another champion while this was decided, version {overthrown}; run again to compare"
+    reigning = champion(tracker, name)
     assert reigning is not None
-    return f"{decision['reason']}: the {decision['model']} is the champion, version {reigning.version} of {name}"
+    return f"{reason}: the {decision['model']} is the champion, version {reigning.version} of {name}"
 
 
 def _reigns(tracker: Tracker, promote: StageResult, model: StageResult, reigning: Champion | None) -> bool:
@@ -187,12 +186,11 @@ def _model_id(tracker: Tracker, config: PipelineConfig, run_id: str) -> str:
 
 def _reference(tracker: Tracker, run_id: str, config: PipelineConfig) -> Reference:
     at = f"promote.model={model_name(config)!r}: of its champion,"
-    way_out = "choose another promote.model, or take the alias away"
     run = tracker.known(run_id)
     if run is None:
-        raise UserError(f"{at} run {run_id[:8]} is not in this store any more; {way_out}")
+        raise UserError(f"{at} run {run_id[:8]} is not in this store any more; {OTHER_MODEL}")
     with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
         problem = tracker.damage(run, Path(scratch))
     if problem:
-        raise UserError(f"{at} run {run_id[:8]} is damaged ({problem}); {way_out}")
+        raise UserError(f"{at} run {run_id[:8]} is damaged ({problem}); {OTHER_MODEL}")
     return Reference(run.id, run.tags["output_digest"])

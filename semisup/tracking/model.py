@@ -27,6 +27,8 @@ MODEL_NAME = "model"
 ALIAS = "champion"
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 """MLflow's codes for a registered model, or an alias, that is not there."""
+OTHER_MODEL = f"choose another promote.model, or take {ALIAS!r} away from that version on its page (`semisup ui`)"
+"""The way out where a champion cannot be used."""
 REFERENCE = re.compile(r"models:/(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))")
 
 
@@ -105,7 +107,7 @@ def champion(tracker: Tracker, name: str) -> Champion | None:
     if "promoted_by" not in tags:
         raise UserError(
             f"promote.model={name!r}: its champion, version {version.version}, was not made by semisup and cannot be "
-            "compared; choose another promote.model, or take the alias away"
+            f"compared; {OTHER_MODEL}"
         )
     return Champion(
         str(version.version), tags["model_id"], str(version.run_id), tags["promoted_by"], tags["predecessor"]
