@@ -11,9 +11,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import IO
 
 from filelock import FileLock, Timeout
@@ -21,6 +22,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows import display
 from semisup.errors import UserError
+from semisup.memory import uncollected
 from semisup.signals import undisturbed
 
 SECONDS_TO_START = 120
@@ -81,8 +83,10 @@ def begin_prefect_api() -> None:
         _begun = _begin(_free_port(), SILENT, lambda lock: lock.acquire(0))
 
 
-def ensure_prefect_api(port: int | None = None) -> None:
+def ensure_prefect_api(port: int | None = None, meanwhile: Iterable[str] = ()) -> None:
     """Point this process to the Prefect server that is configured, or else to one of our own.
+
+    While our own starts, the modules `meanwhile` are imported one after the other, as far as the time goes.
 
     Ours is silent and on a free loopback port; with `port` it is there, and has the scheduler and the pages. Prefect
     would start one by itself, but in our process group: Ctrl-C would then end the server at once, and the flow would
@@ -99,7 +103,7 @@ def ensure_prefect_api(port: int | None = None) -> None:
         check_port(port)
     _reach_loopback_without_proxy()
     starting = _begin(port, ["--ui"]) if port is not None else _begun or _begin(_free_port(), SILENT)
-    starting.wait()
+    starting.wait(meanwhile)
     settings = temporary_settings({PREFECT_API_URL: starting.url})
     settings.__enter__()  # for the rest of the process
     atexit.register(settings.__exit__, None, None, None)
@@ -131,12 +135,17 @@ class _Starting:
         )
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def wait(self) -> None:
-        """Until it answers.
+    def wait(self, meanwhile: Iterable[str] = ()) -> None:
+        """Until it answers; `meanwhile` these modules are imported.
 
         Raises:
             UserError: it does not.
         """
+        with uncollected():
+            for module in meanwhile:
+                if self._over.is_set():
+                    break
+                import_module(module)
         self._over.wait()
         if self._failure:
             raise UserError(self._failure)
