@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows import display
-from semisup.tracking.run import Run
+from semisup.tracking.curves import Curves
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Tenths:
 class StageRecorder:
     """What a stage of one run says, and what is kept of it."""
 
-    run: Run
+    curves: Curves
     logger: "logging.Logger | logging.LoggerAdapter[Any]"
     summary: dict[str, float] = field(default_factory=dict)
     """The figures of the whole stage (not of an epoch)."""
@@ -52,8 +52,8 @@ class StageRecorder:
         display.current().line(message, warning=True)
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Keep figures; one call to MLflow."""
-        self.run.log_metrics(values, step)
+        """Keep figures."""
+        self.curves.add(values, step)
         if step is None:
             self.summary |= values
 

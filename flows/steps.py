@@ -30,6 +30,7 @@ from semisup.pretrained import promise_weights
 from semisup.stages import SECTIONS, UNREAD, Step, load_stage
 from semisup.stages.files import load_model, pool_of, weights_file
 from semisup.stages.preflight import DataDigests
+from semisup.tracking.curves import Curves
 from semisup.tracking.failures import store_failures
 from semisup.tracking.model import log_model
 from semisup.tracking.run import Run
@@ -163,9 +164,10 @@ class _Work:
             self._publish_link(run.id)
             run.log_config(self.config, SECTIONS[self.step.stage])
             run.log_lineage(self.lineage)
-            recorder = StageRecorder(run, self.logger)
             cpu_before = cpu_seconds()
-            out_dir = self._run_stage(recorder)
+            with Curves(run) as curves:
+                recorder = StageRecorder(curves, self.logger)
+                out_dir = self._run_stage(recorder)
             cost = {CPU_SECONDS: cpu_seconds() - cpu_before}
             last = {"output_digest": run.log_outputs(out_dir)}
             if self.step.stage == "joint":

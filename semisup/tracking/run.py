@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from semisup.lineage import MANIFEST, Lineage, manifest_of, output_digest
 from semisup.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, beat
 from semisup.signals import undisturbed
 
-MOST_PARAMS_PER_CALL = 100
+MOST_PARAMS_PER_CALL, MOST_METRICS_PER_CALL = 100, 1000
 LINEAGE = "lineage.json"
 CONFIG = "config.yaml"
 
@@ -59,10 +59,15 @@ class Run:
         """What the run follows from, as `lineage.json`: later it tells which input has changed."""
         self.client.log_text(self.id, lineage.to_json(), LINEAGE)
 
-    @undisturbed()
     def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """All figures of one moment, in one call."""
-        self.client.log_batch(self.id, metrics=_metrics(values, step or 0))
+        self.log_points(points(values, step))
+
+    @undisturbed()
+    def log_points(self, points: Sequence[Metric]) -> None:
+        """Figures of one moment or of several, in as few calls as MLflow allows."""
+        for start in range(0, len(points), MOST_METRICS_PER_CALL):
+            self.client.log_batch(self.id, metrics=points[start : start + MOST_METRICS_PER_CALL])
 
     @undisturbed()
     def log_dataset(self, config: PipelineConfig, digest: str) -> None:
@@ -89,7 +94,7 @@ class Run:
         for all.
         """
         self.client.log_batch(
-            self.id, metrics=_metrics(figures), tags=_tags({"mlflow.note.content": description, **tags})
+            self.id, metrics=points(figures), tags=_tags({"mlflow.note.content": description, **tags})
         )
 
     @undisturbed()
@@ -123,9 +128,10 @@ class Heart:
                 continue  # the store is busy or away; the next beat may reach it, and 20 may be missed
 
 
-def _metrics(values: Mapping[str, float], step: int = 0) -> list[Metric]:
+def points(values: Mapping[str, float], step: int | None = None) -> list[Metric]:
+    """Figures as MLflow takes them, of this moment; without a step, of the whole run."""
     now = int(time.time() * 1000)
-    return [Metric(_key(name), float(value), now, step) for name, value in values.items()]
+    return [Metric(_key(name), float(value), now, step or 0) for name, value in values.items()]
 
 
 def _tags(tags: Mapping[str, str]) -> list[RunTag]:
