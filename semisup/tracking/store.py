@@ -2,6 +2,8 @@
 
 import os
 import socket
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 from semisup.errors import StoreUnavailableError, UserError
@@ -97,6 +99,10 @@ def check_writable(database: Path) -> None:
         raise UserError(f"MLflow store {str(database)!r}: its folder does not exist; create it, or {advice}")
     if database.exists() and database.stat().st_size and not _is_sqlite(database):
         raise UserError(f"MLflow store {str(database)!r} is not an SQLite database; move it away, or {advice}")
+    if (tables := _tables(database)) and "experiments" not in tables:  # MLflow would put its own beside them
+        raise UserError(
+            f"MLflow store {str(database)!r} is a database of something else (it has a table {min(tables)!r}); {advice}"
+        )
     artifacts = database.parent / DEFAULT_ARTIFACTS
     if artifacts.exists() and not artifacts.is_dir():
         raise UserError(f"artifact folder {str(artifacts)!r} is a file; move it away, or {advice}")
@@ -109,3 +115,12 @@ def check_writable(database: Path) -> None:
 def _is_sqlite(database: Path) -> bool:
     with database.open("rb") as file:
         return file.read(15) == b"SQLite format 3"
+
+
+def _tables(database: Path) -> set[str]:
+    """Names of an SQLite database's tables; none where it is not there, empty, busy or damaged."""
+    if not database.exists():
+        return set()
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return set()

@@ -1,10 +1,12 @@
 """The command line: what it prints, with which status it ends, and one line for every mistake of its user."""
 
+import contextlib
 import gzip
 import itertools
 import json
 import os
 import re
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -313,6 +315,15 @@ def test_a_file_that_is_no_database_is_a_mistake_and_left_alone(folder):
     (folder / "mlflow.db").write_text("my shopping list", encoding="utf-8")
     assert "not an SQLite database" in the_mistake("run", "digits", left=("mlflow.db",))
     assert (folder / "mlflow.db").read_text(encoding="utf-8") == "my shopping list"
+
+
+@pytest.mark.parametrize("command", [["run", "digits"], ["runs"], ["status", "digits"]])
+def test_a_database_of_something_else_is_a_mistake_and_left_alone(command, folder):
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as theirs, theirs:
+        theirs.execute("CREATE TABLE recipes (name TEXT)")
+    before = (folder / "mlflow.db").read_bytes()
+    assert "'recipes'" in the_mistake(*command, left=("mlflow.db",))
+    assert (folder / "mlflow.db").read_bytes() == before
 
 
 def test_a_file_named_like_the_artifact_folder_is_a_mistake(folder):
