@@ -29,6 +29,7 @@ from flows.commands import (
     ConfigName,
     Overrides,
     duration,
+    examples,
     print_page,
     print_table,
     user_mistakes_in_one_line,
@@ -38,14 +39,13 @@ from semisup import __version__
 app = typer.Typer(
     cls=Commands,
     help="Semi-supervised pseudo-labelling for images: few labels, many images, one honest comparison.",
-    epilog=(
-        "\b\nExamples:\n"
-        "  semisup run digits\n"
-        "  semisup run configs/mnist.yaml --set data.root=data --set seed=1\n"
-        "  semisup status digits\n"
-        "  semisup stage joint digits\n"
-        "  semisup runs\n"
-        "  semisup ui\n"
+    epilog=examples(
+        "semisup run digits",
+        "semisup run configs/mnist.yaml --set data.root=data --set seed=1",
+        "semisup status digits",
+        "semisup stage joint digits",
+        "semisup runs",
+        "semisup ui",
     ),
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -73,7 +73,7 @@ def main(
         raise typer.Exit(USER_MISTAKE)
 
 
-@app.command(epilog="Examples:  semisup run digits  ·  semisup run my.yaml --set joint.alpha_final=0.5 --force joint")
+@app.command(epilog=examples("semisup run digits", "semisup run my.yaml --set joint.alpha_final=0.5 --force joint"))
 def run(
     config: ConfigName,
     overrides: Overrides = None,
@@ -88,7 +88,7 @@ def run(
     A stage whose result is in the store already is reused; after a crash, the same command goes on where it was.
     """
     with user_mistakes_in_one_line():
-        from flows.preparation import known_stages, prepare
+        from flows.preparation import known_stages, modules_of, prepare
 
         forced = known_stages(force or [])
         resolved, _ = prepare(config, overrides or [], own_server=True)
@@ -96,12 +96,10 @@ def run(
         from flows.pipeline import pipeline
         from flows.reaper import marked
         from flows.server import ensure_prefect_api
-        from semisup.stages import plan
 
         with display.shown() as screen:
             screen.line(f"semisup {__version__}: {resolved.name}, seed {resolved.seed}; starting Prefect")
-            needed = [f"semisup.stages.{step.stage}" for step in plan(resolved)]
-            ensure_prefect_api(meanwhile=["semisup.plots", *needed])
+            ensure_prefect_api(meanwhile=modules_of(resolved))
             with marked():
                 result = pipeline(resolved, forced)
     if as_json:
@@ -110,27 +108,27 @@ def run(
         _print_result(result)
 
 
-app.command(epilog="Example:  semisup init photos --out photos.yaml")(cli_init.init)
-app.command(epilog="Example:  semisup predict models:/photos@champion new_photos --out labels.csv")(cli_predict.predict)
+app.command(epilog=examples("semisup init photos --out photos.yaml"))(cli_init.init)
+app.command(epilog=examples("semisup predict models:/photos@champion new_photos --out labels.csv"))(cli_predict.predict)
 app.command(
-    epilog="Example:  semisup export 3f2a --format imagefolder --out dataset --with-labeled --min-confidence 0.99"
+    epilog=examples("semisup export 3f2a --format imagefolder --out dataset --with-labeled --min-confidence 0.99")
 )(cli_export.export)
-app.command(epilog="Examples:  semisup review 3f2a --budget 50  ·  semisup review --import labels.csv photos.yaml")(
+app.command(epilog=examples("semisup review 3f2a --budget 50", "semisup review --import labels.csv photos.yaml"))(
     cli_review.review
 )
-app.command(epilog="Example:  semisup benchmark digits --seeds 5 --compare my.yaml --labels 50,100,200,500")(
+app.command(epilog=examples("semisup benchmark digits --seeds 5 --compare my.yaml --labels 50,100,200,500"))(
     cli_benchmark.benchmark
 )
-app.command(epilog="Example:  semisup ensemble digits_bagging --set ensemble.members=7")(cli_ensemble.ensemble)
-app.command(epilog="Example:  semisup stage joint digits --upstream pseudo_label=RUN_ID --force")(cli_stages.stage)
+app.command(epilog=examples("semisup ensemble digits_bagging --set ensemble.members=7"))(cli_ensemble.ensemble)
+app.command(epilog=examples("semisup stage joint digits --upstream pseudo_label=RUN_ID --force"))(cli_stages.stage)
 app.command()(cli_stages.status)
 app.command()(cli_stages.reap)
-app.command(epilog="Example:  semisup regress diabetes --set seed=1")(cli_regress.regress)
+app.command(epilog=examples("semisup regress diabetes --set seed=1"))(cli_regress.regress)
 app.command()(cli_runs.runs)
 app.command()(cli_runs.show)
 app.command()(cli_runs.compare)
-app.command(epilog="Example:  semisup serve digits --cron '0 3 * * *' --timezone Europe/Berlin")(cli_serve.serve)
-app.command(epilog="Example:  semisup deploy digits --pool semisup --cron '0 3 * * *'")(cli_deploy.deploy)
+app.command(epilog=examples("semisup serve digits --cron '0 3 * * *' --timezone Europe/Berlin"))(cli_serve.serve)
+app.command(epilog=examples("semisup deploy digits --pool semisup --cron '0 3 * * *'"))(cli_deploy.deploy)
 
 
 @app.command()

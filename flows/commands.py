@@ -52,8 +52,8 @@ class Commands(TyperGroup):
         """As in Typer; the process ends with it."""
         try:
             status = super().main(*arguments, **options | {"standalone_mode": False})
-        except typer.Abort:
-            sys.exit(INTERRUPTED)
+        except typer.Abort as error:  # Typer takes a bug's EOFError for the end of what a person types
+            raise error.__cause__ or error from None
         except typer.TyperException as error:
             message = " ".join(error.format_message().split()).removesuffix(".")
             context: typer.Context | None = getattr(error, "ctx", None)
@@ -61,6 +61,11 @@ class Commands(TyperGroup):
             typer.echo(f"error: {message}; `{command} --help` shows what there is", err=True)
             sys.exit(error.exit_code)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help; "\\b" keeps Typer from breaking these lines anew."""
+    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
 
 
 def end(message: str, status: int) -> NoReturn:

@@ -17,7 +17,7 @@ from semisup.config import PipelineConfig
 from semisup.config_files import load_config
 from semisup.errors import UserError
 from semisup.memory import keep_to_the_end, uncollected
-from semisup.stages import STAGES
+from semisup.stages import STAGES, plan
 
 if TYPE_CHECKING:
     from semisup.data.own_images import Progress
@@ -93,6 +93,11 @@ def decoding_line(before: Callable[[], None] = lambda: None) -> "Iterator[Progre
         yield say
         if screen is not None:
             screen.end("images", time.perf_counter() - started)
+
+
+def modules_of(config: PipelineConfig) -> list[str]:
+    """What a pipeline imports when it needs it, and may as well import while it waits for Prefect's server."""
+    return ["semisup.plots", *dict.fromkeys(f"semisup.stages.{step.stage}" for step in plan(config))]
 
 
 def known_stages(names: Sequence[str]) -> list[Any]:

@@ -132,7 +132,8 @@ def apply_decision(
     name, winner, reason = model_name(config), models[decision["model"]], str(decision["reason"])
     reigning = champion(tracker, name)
     if reigning is not None and _reigns(tracker, promote, winner, reigning):
-        return f"the {decision['model']} is the champion already, version {reigning.version} of {name}; then: {reason}"
+        already = f"the {decision['model']} is the champion already, version {reigning.version} of {name}"
+        return f"{already}; decided by: {reason}"
     # Two pipelines may end at the same time: whoever looks at the champion decides before the other looks.
     overthrown = tracker.exclusively(f"crown:{name}", lambda: _crown(tracker, config, promote, winner, reason))
     if overthrown is not None:

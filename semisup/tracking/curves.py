@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import TracebackType
 
 from mlflow.entities import Metric
@@ -11,11 +11,12 @@ from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
+from semisup.signals import undisturbed
 from semisup.tracking.run import Run, points
 
 SECONDS_BETWEEN_CALLS = 2.0
-"""How long a figure may wait for the next call. A call for each epoch was 4 % of the training of a light net, whose
-epochs take a fifth of a second; a training that is resumed tells all of its epochs again, so a kill loses none."""
+"""A figure that comes sooner after the last call waits for the next figure. A call for each epoch was 4 % of the
+training of a light net on digits. Whoever resumes a killed training tells all of its epochs again."""
 
 
 @dataclass
@@ -23,23 +24,29 @@ class Curves(AbstractContextManager["Curves"]):
     """A run's figures, those of several moments in one call; all are told when the block ends, however it ends."""
 
     run: Run
-    _waiting: list[Metric] = field(default_factory=list, init=False)
-    _told: float = field(default_factory=time.monotonic, init=False)
+
+    def __post_init__(self) -> None:
+        self._waiting: list[Metric] = []
+        self._told = time.monotonic()
 
     def add(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Figures of an epoch, or without a `step` of the whole run."""
         self._waiting += points(values, step)
-        if time.monotonic() > self._told + SECONDS_BETWEEN_CALLS:
+        if time.monotonic() >= self._told + SECONDS_BETWEEN_CALLS:
             self._tell()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Tell what waits. If the work has failed, that is the news, and no longer that the store is away as well."""
-        with suppress(*(() if error is None else (MlflowException, SQLAlchemyError, RequestException))):
+        try:
             self._tell()
+        except (MlflowException, SQLAlchemyError, RequestException):
+            if error is None:
+                raise
 
+    @undisturbed()
     def _tell(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        self.run.log_points(waiting)
+        self.run.log_points(self._waiting)  # a call that fails is made again at the end: MLflow keeps a point once
+        self._waiting.clear()
         self._told = time.monotonic()

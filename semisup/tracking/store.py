@@ -121,6 +121,9 @@ def _tables(database: Path) -> set[str]:
     """Names of an SQLite database's tables; none where it is not there, empty, busy or damaged."""
     if not database.exists():
         return set()
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", timeout=0, uri=True)) as connection,
+    ):
         return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     return set()

@@ -10,6 +10,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ import semisup
 from flows import cli
 from flows.cli import app
 from flows.config_names import find_config
+from flows.preparation import modules_of
 from semisup.config import PipelineConfig, keys
-from semisup.config_files import load_kind
+from semisup.config_files import load_config, load_kind
 from semisup.regression_config import RegressionConfig
 
 PROJECT = Path(__file__).parents[2]
@@ -425,6 +427,21 @@ def test_a_threshold_that_smoothing_can_never_reach_is_a_warning_on_stderr(prete
 
 def test_an_ordinary_run_has_no_warning(pretended):
     assert "warning" not in invoke("run", "digits").stderr
+
+
+def test_a_bug_that_runs_out_of_file_is_not_taken_for_an_interruption(pretended, monkeypatch):
+    def bug(*_: object) -> None:
+        raise EOFError("a file of ours ended too early")
+
+    monkeypatch.setattr("flows.pipeline.pipeline", bug)
+    with pytest.raises(EOFError, match="too early"):
+        invoke("run", "digits")
+
+
+@pytest.mark.parametrize("name", ["digits", "digits_bagging", "mnist_method2"])
+def test_what_a_run_imports_while_it_waits_is_there(name):
+    modules = modules_of(load_config(find_config(name), []))
+    assert [module for module in modules if find_spec(module) is None] == []
 
 
 def test_an_interruption_ends_with_status_130_and_one_line(pretended, monkeypatch):

@@ -83,7 +83,7 @@ def test_a_better_student_beats_the_champion_and_is_not_judged_against_itself_af
     assert (reigning.version, reigning.run_id) == ("2", result["stages"]["joint"]["run_id"])
     again = pipeline(better)
     assert all(stage["reused"] for stage in again["stages"].values())
-    assert again["champion"].startswith("the student is the champion already, version 2 of tiny; then: ")
+    assert again["champion"].startswith("the student is the champion already, version 2 of tiny; decided by: ")
     assert versions(tracker, "tiny") == ["2", "1"]
 
 

@@ -25,8 +25,9 @@ import sys
 from flows.server import ensure_prefect_api
 from prefect.settings import PREFECT_API_URL
 
-ensure_prefect_api(meanwhile=["colorsys"])
-assert "colorsys" in sys.modules
+assert "zipapp" not in sys.modules
+ensure_prefect_api(meanwhile=["zipapp"])
+assert "zipapp" in sys.modules
 print(PREFECT_API_URL.value(), flush=True)
 sys.stdin.read()
 """

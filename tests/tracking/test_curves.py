@@ -1,5 +1,6 @@
 """Figures of many epochs: all of them reach MLflow, in few calls, and in time."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -58,12 +59,37 @@ def test_every_figure_of_every_epoch_is_in_mlflow_however_the_stage_ends(failure
     assert [count for count in calls if count] == [MOST_METRICS_PER_CALL, 4 * 300 + 1 - MOST_METRICS_PER_CALL]
 
 
-def test_figures_wait_for_no_longer_than_they_are_said_to(tracker, monkeypatch):
-    monkeypatch.setattr(curves_module, "SECONDS_BETWEEN_CALLS", 0)
+def test_a_figure_is_told_with_the_first_one_that_comes_long_enough_after_the_last_call(tracker, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(curves_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with tracker.run("joint", {}) as run, Curves(run) as curves:
-        for epoch in range(1, 4):
+        seen = []
+        for epoch in range(1, 8):
+            now[0] += 0.4 * curves_module.SECONDS_BETWEEN_CALLS
             curves.add({"loss": float(epoch)}, epoch)
-            assert len(curve(tracker, run.id, "loss")) == epoch
+            seen.append(len(curve(tracker, run.id, "loss")))
+        assert seen == [0, 0, 3, 3, 3, 6, 6]
+    assert len(curve(tracker, run.id, "loss")) == 7
+
+
+def test_a_call_that_failed_once_is_made_again_when_the_block_ends(tracker, monkeypatch):
+    monkeypatch.setattr(curves_module, "SECONDS_BETWEEN_CALLS", 0)
+    log_batch, failures = MlflowClient.log_batch, [MlflowException("locked")]
+
+    def sometimes(self, *arguments, **options):
+        if failures:
+            raise failures.pop()
+        return log_batch(self, *arguments, **options)
+
+    def stage() -> None:
+        with Curves(run) as curves:
+            curves.add({"loss": 1.0}, 1)
+
+    with tracker.run("joint", {}) as run:
+        monkeypatch.setattr(MlflowClient, "log_batch", sometimes)
+        with pytest.raises(MlflowException, match="locked"):
+            stage()
+    assert curve(tracker, run.id, "loss") == [(1, 1.0)]
 
 
 def test_a_store_that_goes_away_with_a_failing_stage_does_not_hide_why_it_failed(tracker, monkeypatch):
