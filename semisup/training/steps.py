@@ -99,8 +99,12 @@ def joint_step(
     extra = policy.extra_loss(state, unlabeled_logits, weights, unlabeled_indices)
     if extra is not None:
         loss, unsupervised = loss + alpha * extra, unsupervised + extra
-    ours, theirs = _pull(logits, targets), alpha * _pull(unlabeled_logits, weighted_targets)
-    share = theirs / (ours + theirs).clamp(min=1e-12)
+    if extra is None:
+        pull = alpha * _pull(unlabeled_logits, weighted_targets)
+    else:  # it has a gradient of its own, which only autograd knows; nothing behind the logits is asked
+        (gradient,) = torch.autograd.grad(unsupervised, unlabeled_logits, retain_graph=True)
+        pull = alpha * gradient.abs().sum()
+    share = pull / (_pull(logits, targets) + pull).clamp(min=1e-12)
     mask_rate = (weights > 0).float().mean()
     return StepFigures(loss, soft_accuracy(logits, targets), supervised, unsupervised, mask_rate, share), state
 

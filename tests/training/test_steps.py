@@ -364,6 +364,20 @@ def test_the_policys_own_term_counts_alpha_times_and_belongs_to_the_unlabelled_l
         torch.testing.assert_close(ours, torchs)
 
 
+@pytest.mark.parametrize("mixing", [None, MIXING])
+@pytest.mark.parametrize("alpha", [0.0, 0.4, 3.0])
+def test_the_policys_own_term_counts_in_the_unlabelled_share(alpha, mixing):
+    weights, targets = torch.tensor([1.0, 0.0, 0.5, 0.0, 2.0]), one_hot(PSEUDO_LABELS_OF_BATCH, CLASSES)
+    figures, _ = step(linear_model(), Peaked(targets, weights), alpha=alpha, mixing=mixing)
+    mixed = mixing or (lambda values: values)
+    logits = linear_model()(torch.cat([IMAGES, mixed(EXTRA)])).detach().requires_grad_()
+    unlabelled = (
+        F.cross_entropy(logits[B:], mixed(weights[:, None] * targets)) + (weights[:, None] * logits[B:] ** 2).mean()
+    )
+    (gradient,) = torch.autograd.grad(F.cross_entropy(logits[:B], LABELS) + alpha * unlabelled, logits)
+    torch.testing.assert_close(figures.unlabeled_share, gradient[B:].abs().sum() / gradient.abs().sum())
+
+
 # --- batch norm -------------------------------------------------------------------------------------------------------
 
 
