@@ -39,7 +39,7 @@ def init(
         except OSError as error:
             raise UserError(f"--out {out} cannot be written: {error.strerror}; name another file") from None
     _print(found.classes(), found.facts())
-    for warning in found.own.warnings:
+    for warning in found.warnings():
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     typer.echo(f"wrote {out}; look it over, then: semisup run {out}")
 

@@ -165,16 +165,31 @@ def init(*arguments: object):
 
 def test_init_reports_what_is_there_and_writes_a_config_that_is_checked(tmp_path):
     root = three_colours(tmp_path / "my photos ünd so", test_per_class=4)
-    put(root / "unlabeled" / "zero.png", b"")
+    for number in range(2):
+        put(root / "unlabeled" / f"{number} zero.png", b"")
     result = init(root, "--out", tmp_path / "c.yaml", "--cache", tmp_path / "cache")
     assert result.exit_code == 0, result.output
     for said in ("red", "green", "blue", "24 × 20", "RGB", "empty", "zero.png", "wrote"):
         assert said in result.output
-    config = load_config(tmp_path / "c.yaml", ["data.max_broken=0.1"])
+    config = load_config(tmp_path / "c.yaml")
+    files = len([path for path in root.rglob("*") if path.is_file()])
+    assert 0.01 < 2 / files <= config.data.max_broken == 0.02
+    assert "data.max_broken is 0.02 in the config, not 0.01" in result.output
     assert (config.data.size, config.data.channels) == ((20, 24), "rgb")
     assert config.split.labeled_per_class == "all"
     forget()
     assert check(config).digests.pool
+
+
+def test_init_names_a_class_without_test_images(tmp_path):
+    root = three_colours(tmp_path / "photos", test_per_class=4)
+    assert "no test image is of class" not in init(root, "--out", tmp_path / "c.yaml", "--cache", tmp_path / "c").output
+    shutil.rmtree(root / "test" / "green")
+    forget()
+    result = init(root, "--out", tmp_path / "d.yaml", "--cache", tmp_path / "c")
+    assert "no test image is of class 'green'; " in result.output
+    assert "data.max_broken" not in result.output
+    assert load_config(tmp_path / "d.yaml").data.max_broken == 0.01
 
 
 @pytest.mark.parametrize("above", ["train", ""])

@@ -1,5 +1,6 @@
 """What a folder holds, for people, and the config that suits it."""
 
+import math
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from semisup.data.own_images.listing import Listing, list_images
 USUAL_SIZE, LARGEST_KEPT_SIZE = 64, 96
 LOOKED_AT = 200
 """Files, evenly spaced, that decide the proposed size and channels."""
+MOST_NAMED = 3
+USUAL_BROKEN: float = DataConfig.model_fields["max_broken"].default
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
 MOST_LABELED, MOST_VALIDATION = 100, 50
 BUDGETS, MOST_MINUTES = ((2_000, 1), (20_000, 2)), 5
@@ -69,6 +72,27 @@ class Survey:
         kinds = Counter(reason.partition(":")[0] for reason in self.own.broken["reason"])
         return facts + [(f"  {kind}", f"{count:,}") for kind, count in kinds.most_common()]
 
+    def warnings(self) -> list[str]:
+        """What a person should know before a run, one line each."""
+        found = list(self.own.warnings)
+        if self.most_broken > USUAL_BROKEN:
+            found.append(
+                f"{len(self.own.broken):,} of {len(self.own.files):,} files cannot be used, so data.max_broken is "
+                f"{self.most_broken:g} in the config, not {USUAL_BROKEN:g}; mend or delete them if that is too much"
+            )
+        if untested := [name for name, _, _, test in self.classes() if not test]:
+            more = len(untested) - MOST_NAMED
+            found.append(
+                f"no test image is of class {', '.join(map(repr, untested[:MOST_NAMED]))}"
+                f"{f' and {more:,} more' if more > 0 else ''}; put some into test/<class>/, or raise data.test_share"
+            )
+        return found
+
+    @property
+    def most_broken(self) -> float:
+        """`data.max_broken` for a run that takes the files as they are, in full percent."""
+        return max(USUAL_BROKEN, math.ceil(100 * len(self.own.broken) / len(self.own.files)) / 100)
+
     def _further_copies(self) -> int:
         groups = self.own.groups[~np.isin(self.own.groups, self.own.test_groups)]
         return len(groups) - len(np.unique(groups))
@@ -116,7 +140,7 @@ def write_config(found: Survey) -> str:
         ),
         *([f"  cache: {_quoted(str(data.cache.resolve()))}"] if data.cache else []),
         "  duplicates: remove  # copies of test or validation images are not learnt from",
-        "  max_broken: 0.01  # a run stops if more files than this share cannot be read",
+        f"  max_broken: {found.most_broken:g}  # a run stops if more files than this share cannot be read",
         "split:",
         f"  labeled_per_class: {labeled}  # {why}",
         f"  validation_per_class: {validation}  # with a label and not learnt from: they choose the best epoch",
