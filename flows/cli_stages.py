@@ -36,8 +36,9 @@ def stage(
     """Run one stage alone, upon what earlier runs left."""
     with user_mistakes_in_one_line():
         named = _pairs(upstream or [])
-        from flows.preparation import prepare
+        from flows.preparation import known_stages, prepare
 
+        known_stages([name.partition("-")[0]])  # before a store is made; the config's own are looked at with its store
         resolved, digests = prepare(config, overrides or [], own_server=True)
         from flows import display
         from flows.reaper import marked

@@ -40,7 +40,7 @@ def load_kind(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
     for override in overrides:
         _apply_override(values, override)
     values.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem))
-    return validate_kind(kind, values, source=str(path))
+    return validate_kind(kind, values, str(path), overrides)
 
 
 def validate(values: Mapping[str, Any], source: str) -> PipelineConfig:
@@ -52,13 +52,16 @@ def validate(values: Mapping[str, Any], source: str) -> PipelineConfig:
     return validate_kind(PipelineConfig, values, source)
 
 
-def validate_kind(kind: type[C], values: Mapping[str, Any], source: str) -> C:
-    """As :func:`validate`, for another kind of config."""
+def validate_kind(kind: type[C], values: Mapping[str, Any], source: str, overrides: Sequence[str] = ()) -> C:
+    """As :func:`validate`, for another kind of config. A mistake in a key of the `overrides` is not the source's."""
     _check_task(kind, values, source)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{source}: {_one_line(error, kind)}") from None
+        first = _key(error.errors(include_url=False, include_context=False)[0])
+        overridden = [override.partition("=")[0].strip() for override in overrides]
+        where = "--set" if any(first == key or first.startswith(f"{key}.") for key in overridden) else source
+        raise UserError(f"{where}: {_one_line(error, kind)}") from None
 
 
 def to_yaml(config: BaseModel) -> str:
@@ -160,9 +163,13 @@ def _check_task(kind: type[BaseModel], values: Mapping[str, Any], source: str) -
 
 def _one_line(error: ValidationError, kind: type[BaseModel]) -> str:
     first, *others = error.errors(include_url=False, include_context=False)
-    key = ".".join(str(part) for part in first["loc"] if part not in UNION_TAGS)
+    key = _key(first)
     message = _explain(key, first["type"], first["msg"], first["input"], kind)
     return message + (f" (and {len(others)} more like this)" if others else "")
+
+
+def _key(error: Mapping[str, Any]) -> str:
+    return ".".join(str(part) for part in error["loc"] if part not in UNION_TAGS)
 
 
 def _explain(key: str, problem: str, message: str, value: Any, kind: type[BaseModel]) -> str:

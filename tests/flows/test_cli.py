@@ -182,6 +182,24 @@ def test_a_mistake_in_an_override_is_one_line_that_names_it(override, said, fold
         assert word in line
 
 
+@pytest.mark.parametrize(
+    ("override", "blamed"),
+    [("seed=-1", "--set: seed=-1"), ("joint={alpha_final: abc}", "--set: joint.alpha_final='abc'")],
+)
+def test_a_mistake_in_an_override_is_not_blamed_on_the_file(override, blamed, folder):
+    assert the_mistake("run", "digits", "--set", override).startswith(f"error: {blamed}")
+
+
+def test_a_mistake_in_the_file_is_not_blamed_on_an_override(folder, a_file):
+    path = a_file("seed: -1")
+    assert the_mistake("run", path, "--set", "joint.alpha_final=1").startswith(f"error: {path}: seed=-1")
+
+
+def test_a_stage_that_does_not_exist_leaves_no_store(folder):
+    assert "'jont'" in the_mistake("stage", "jont", "digits")
+    assert not list(Path.cwd().glob("mlflow.db*"))
+
+
 def test_a_config_that_does_not_exist_is_named(folder):
     assert "nowhere.yaml" in the_mistake("run", "nowhere.yaml")
 
