@@ -8,6 +8,7 @@ from typing import TypeAlias
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -69,6 +70,11 @@ def _connection(uri: str, experiment: str, artifacts: str | None) -> Connection:
             if found is not None:
                 return client, uri, str(found.experiment_id)
             return client, uri, _new_experiment(client, experiment, artifacts)
+        except UnsupportedModelRegistryStoreURIException:
+            raise UserError(
+                f"MLFLOW_TRACKING_URI={without_secrets(uri)!r} is of no kind of store that MLflow knows; name a server "
+                "(http://…), a database (sqlite:///…, postgresql://…), or unset it to use a file in this folder"
+            ) from None
         except ImportError as error:
             raise UserError(
                 f"MLFLOW_TRACKING_URI={without_secrets(uri)!r} needs a driver that is not installed ({error}); "

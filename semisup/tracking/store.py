@@ -97,7 +97,7 @@ def check_writable(database: Path) -> None:
         raise UserError(f"MLflow store {str(database)!r} is a folder, not a database file; move it away, or {advice}")
     if not database.parent.is_dir():
         raise UserError(f"MLflow store {str(database)!r}: its folder does not exist; create it, or {advice}")
-    if database.exists() and database.stat().st_size and not _is_sqlite(database):
+    if database.exists() and not may_be_sqlite(database):
         raise UserError(f"MLflow store {str(database)!r} is not an SQLite database; move it away, or {advice}")
     if (tables := _tables(database)) and "experiments" not in tables:  # MLflow would put its own beside them
         raise UserError(
@@ -112,9 +112,10 @@ def check_writable(database: Path) -> None:
             raise UserError(f"MLflow store {str(database)!r} cannot be used: no permission to write {what}; {advice}")
 
 
-def _is_sqlite(database: Path) -> bool:
+def may_be_sqlite(database: Path) -> bool:
+    """Does a file begin as SQLite's do, or has it no bytes yet?"""
     with database.open("rb") as file:
-        return file.read(15) == b"SQLite format 3"
+        return file.read(15) in {b"", b"SQLite format 3"}
 
 
 def _tables(database: Path) -> set[str]:

@@ -439,6 +439,12 @@ def test_a_database_without_permission_to_write_is_named(store):
     assert "no permission" in the_error()
 
 
+def test_an_address_of_no_kind_of_store_is_named_as_such(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo://x")
+    assert the_error().startswith("MLFLOW_TRACKING_URI='foo://x' is of no kind of store that MLflow knows; ")
+
+
 def test_a_damaged_database_is_a_mistake_in_one_line(tmp_path, monkeypatch, store_template):
     monkeypatch.chdir(tmp_path)
     content = bytearray(store_template.read_bytes())
