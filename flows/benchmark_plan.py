@@ -8,6 +8,7 @@ import typer
 from flows.cluster import Cluster
 from flows.config_names import find_config
 from flows.equal_time import overrides_for, training_seconds
+from flows.prefect_home import import_prefect
 from flows.preparation import keep_prefect_off_the_screen
 from semisup.code_versions import pin_code_versions
 from semisup.config import PipelineConfig
@@ -124,6 +125,7 @@ def planned(
     _check_overrides(overrides, ours | ({"runtime.dask": "--dask says where"} if cluster else {}))
     pin_code_versions()
     keep_prefect_off_the_screen()
+    import_prefect()
     from flows.server import check_configured_api
 
     if cluster:

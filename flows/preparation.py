@@ -12,6 +12,7 @@ import typer
 from flows.commands import end_orderly_on_sigterm
 from flows.config_names import find_config
 from flows.display import looking
+from flows.prefect_home import import_prefect
 from semisup.code_versions import pin_code_versions
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
@@ -60,11 +61,11 @@ def reach_prefect(*, own_server: bool) -> None:
     """A configured Prefect server is there; or else, with `own_server`, one of our own may begin to start.
 
     Raises:
-        UserError: the configured server does not answer.
+        UserError: the configured server does not answer, our own cannot be started, or Prefect's settings are wrong.
     """
     keep_prefect_off_the_screen()
-    with uncollected():
-        from flows.server import begin_prefect_api, check_configured_api
+    import_prefect()
+    from flows.server import begin_prefect_api, check_configured_api
 
     check_configured_api()
     if own_server:

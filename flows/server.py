@@ -4,6 +4,7 @@ import atexit
 import http.client
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -12,23 +13,28 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import IO
 
 from filelock import FileLock, Timeout
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows import display
+from flows.prefect_home import check_prefect_home
 from semisup.errors import UserError
 from semisup.memory import uncollected
 from semisup.signals import undisturbed
+from semisup.tracking.store import may_be_sqlite
 
 SECONDS_TO_START = 120
 SECONDS_IN_SILENCE, SECONDS_FOR_OTHERS = 15.0, 600.0
 """How long the starts of other commands' servers are waited for: without a word, and after it."""
 HOST = "127.0.0.1"
+HEALTHY = b"true"
+"""What Prefect says of itself. Others have such a page as well: MLflow's says OK."""
 SILENT = ["--no-services", "--no-ui"]
 """For a single run: no scheduler, no pages."""
 LEASES_ON_DISK = "prefect.server.concurrency.lease_storage.filesystem"
@@ -74,12 +80,18 @@ def begin_prefect_api() -> None:
 
     Only where Prefect has a database already: a mistake found meanwhile ends the server, and must not do so in the
     migrations of a new one.
+
+    Raises:
+        UserError: our own cannot be started.
     """
     global _begun  # noqa: PLW0603 -- a process has one server
-    if PREFECT_API_URL.value() or not (PREFECT_HOME.value() / "prefect.db").exists():
+    if PREFECT_API_URL.value():
+        return
+    check_prefect_home(PREFECT_HOME.value())  # a file of Prefect's may name it, too
+    if not (PREFECT_HOME.value() / "prefect.db").exists():
         return
     _reach_loopback_without_proxy()
-    with suppress(UserError, Timeout):  # `ensure_prefect_api` says what is wrong, or waits for another's start
+    with suppress(Timeout):  # `ensure_prefect_api` waits for another's start
         _begun = _begin(_free_port(), SILENT, lambda lock: lock.acquire(0))
 
 
@@ -145,7 +157,8 @@ class _Starting:
             for module in meanwhile:
                 if self._over.is_set():
                     break
-                import_module(module)
+                with undisturbed():  # a signal's exception may come out of an import as another one, or crash the exit
+                    import_module(module)
         self._over.wait()
         if self._failure:
             raise UserError(self._failure)
@@ -157,8 +170,8 @@ class _Starting:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     self.process.kill()
                     self._failure = (
-                        f"Prefect's server did not start ({self._last_words()}); set PREFECT_API_URL to a running one, "
-                        "or try again"
+                        f"PREFECT_HOME={str(PREFECT_HOME.value())!r}: Prefect's server did not start there "
+                        f"({self._last_words()}); set PREFECT_API_URL to a running one, or try again"
                     )
                     break
                 time.sleep(0.1)
@@ -199,6 +212,7 @@ def _begin(port: int, options: list[str], acquire: Callable[[FileLock], object] 
     lock = FileLock(home / "semisup-server.lock", thread_local=False)  # another thread lets it go
     try:
         home.mkdir(parents=True, exist_ok=True)
+        _check_database(home / "prefect.db")
         acquire(lock)
     except Timeout:  # an OSError as well
         raise
@@ -213,9 +227,29 @@ def _begin(port: int, options: list[str], acquire: Callable[[FileLock], object] 
         raise
 
 
+def _check_database(database: Path) -> None:
+    if not database.exists():
+        return
+    problem = "a folder" if database.is_dir() else None if may_be_sqlite(database) else "not an SQLite database"
+    if problem is None:
+        try:
+            with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", timeout=0, uri=True)) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_master")
+        except sqlite3.OperationalError:
+            pass  # another server is writing
+        except sqlite3.DatabaseError as error:
+            problem = f"damaged ({error})"
+    if problem is not None:
+        raise UserError(
+            f"PREFECT_HOME={str(database.parent)!r}: its {database.name} is {problem}; move it away, name another "
+            "folder, or set PREFECT_API_URL to a server that runs"
+        )
+
+
 def _launch(url: str, port: int, options: list[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "flows.server_process", str(os.getpid()), "server", "start", *options]
     own = {"PREFECT_API_URL": url, "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES_ON_DISK}
+    own["PREFECT_SERVER_LOGGING_LEVEL"] = "ERROR"  # into the log that tells why it did not start
     with undisturbed():  # a signal between these two lines would leave a server that nobody stops
         process = subprocess.Popen(
             [*command, "--host", HOST, "--port", str(port)],
@@ -247,7 +281,7 @@ def answers(url: str) -> bool:
     """Is there a Prefect server at this address?"""
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5) as response:
-            return bool(response.status == 200)
+            return bool(response.status == 200 and response.read(16) == HEALTHY)
     except urllib.error.HTTPError as error:
         return error.code in {401, 403}  # a server that wants a key is there; Prefect's client brings it
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import psutil
@@ -199,6 +200,26 @@ def test_a_port_that_does_not_speak_http_is_no_server():
         greeter.start()
         assert not answers(f"http://127.0.0.1:{other.getsockname()[1]}/api")
         greeter.join(timeout=10)
+
+
+@pytest.mark.parametrize(("body", "is_one"), [(b"true", True), (b"OK", False), (b"", False)])
+def test_only_prefects_own_word_of_health_makes_a_server_one_of_prefects(body, is_one):
+    """MLflow's page of this name says OK."""
+
+    class Healthy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Healthy) as other:
+        answerer = threading.Thread(target=other.handle_request, daemon=True)
+        answerer.start()
+        assert answers(f"http://127.0.0.1:{other.server_port}/api") == is_one
+        answerer.join(timeout=10)
 
 
 @pytest.fixture
