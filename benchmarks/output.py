@@ -46,7 +46,8 @@ def kept_rows(name: str, key: str, order: Sequence[str]) -> list[dict[str, Any]]
 
 def machine() -> dict[str, Any]:
     """What a figure depends on besides the code."""
-    return {
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return gpu | {
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

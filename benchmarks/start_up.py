@@ -19,7 +19,7 @@ from typing import Any
 from unittest import mock
 
 from benchmarks.output import Figure, publish_figures
-from flows.server import answers
+from flows.server import SECONDS_TO_START, answers
 
 SEMISUP = str(Path(sys.executable).with_name("semisup"))
 
@@ -72,8 +72,10 @@ def _server() -> Iterator[str]:
     command = [str(Path(sys.executable).with_name("prefect")), "server", "start", "--port", str(port), "--no-ui"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
+            deadline = time.monotonic() + SECONDS_TO_START
             while not answers(url):
-                assert process.poll() is None, "Prefect's server did not start"
+                assert process.poll() is None, "Prefect's server ended"
+                assert time.monotonic() < deadline, "Prefect's server did not start"
                 time.sleep(0.2)
             yield url
         finally:

@@ -10,7 +10,7 @@ shown and not kept.
 
 import sys
 
-from benchmarks import peak_memory, processes, pseudo_label_pass, start_up, step_overhead
+from benchmarks import gpu, peak_memory, processes, pseudo_label_pass, start_up, step_overhead
 from benchmarks.output import Figure, publish_figures, show_figures, worse_than_before
 
 PARTS = {
@@ -19,6 +19,7 @@ PARTS = {
     "processes": processes.measure,
     "start_up": start_up.measure,
     "peak_memory": peak_memory.measure,
+    "gpu": gpu.measure,  # nothing, where there is none
 }
 LONG = {"start_up", "peak_memory"}  # no part of the quick ones, unless named
 
