@@ -133,12 +133,14 @@ def test_two_processes_share_the_pass_over_unlabelled_images(stage_folders, tmp_
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_processes_is_the_one_line_that_it_is_in_one(stage_folders, tmp_path):
     far = {"optimizer": {"name": "sgd", "lr": 1e30, "momentum": 0.0}}
     with pytest.raises(UserError, match=r"^optimizer.lr=1e\+30: the loss is .* training diverged"):
         train(2, "baseline", stage_folders, tmp_path, baseline=far)
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_stage_in_one_line_and_another_number_of_processes_goes_on(
     alone, stage_folders, tmp_path
 ):
