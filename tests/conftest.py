@@ -22,6 +22,7 @@ from hypothesis import settings
 import flows  # noqa: F401 -- its settings must stand before any test file imports Prefect or MLflow
 from semisup.config import PipelineConfig
 from semisup.stages import StageLog
+from tests.waiting import LONG
 
 # No test asserts how long anything takes: a first call may import what it needs.
 settings.register_profile("untimed", deadline=None)
@@ -171,7 +172,7 @@ def prefect_server(prefect_home: Path) -> Iterator[None]:
     """Prefect's in-process server, started once."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=LONG):
         yield
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from semisup.errors import UserError
 from semisup.models import Preprocess, build_model
+from tests.waiting import LONG
 
 GREY, RGB = (1, 28, 28), (3, 32, 32)
 WITH_OPTIONS = ["seed_cnn", "small_cnn", "paired_cnn", "pooled_cnn", "vgg_small"]
@@ -265,7 +266,7 @@ for name in ("seed_cnn", "small_cnn", "paired_cnn", "pooled_cnn", "vgg_small"):
     build_model(name, (1, 28, 28), 10, mean=[0.5], std=[0.5], seed=0)
 sys.exit("torchvision" in sys.modules)
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=LONG)
 
 
 def test_a_torchvision_model_on_grey_images_gives_what_it_gives_on_them_as_rgb():

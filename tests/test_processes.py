@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from semisup.processes import SECONDS_UNTIL_GONE, is_gone, is_mine, process_tags
+from tests.waiting import wait_until
 
 TAGS = "import json; from semisup.processes import process_tags; print(json.dumps(process_tags()), flush=True)"
 
@@ -47,10 +48,7 @@ def test_a_killed_process_that_nobody_has_buried_is_gone(other):
     """Its pid is still in the table: a zombie until its parent asks for its end."""
     process, tags = other
     process.kill()
-    deadline = time.monotonic() + 30
-    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE, every=0.01)
     assert is_gone(tags)
 
 

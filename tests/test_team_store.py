@@ -38,11 +38,10 @@ from mlflow.tracking import MlflowClient
 from semisup.config import PipelineConfig
 from semisup.config_files import to_yaml
 from tests.variants import STEPS
-from tests.waiting import wait_until
+from tests.waiting import LONG, wait_until
 
 PROJECT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-SECONDS_TO_START, SECONDS_TO_RUN, SECONDS_TO_STOP = 240, 600, 30
 SECRET = secrets.token_hex(12)
 PASSWORD = f"p@ss:w/rd?#%20'{SECRET}"
 """What would break an address or SQL, were it not quoted; the secret part is looked for where it must not be."""
@@ -107,7 +106,7 @@ def test_every_service_of_ours_runs_the_one_image_without_telemetry_and_says_whe
 def test_the_image_gets_the_driver_for_postgresql_and_what_talks_to_dask() -> None:
     (line,) = re.findall(r"^RUN (python -c '.*') > requirements\.txt", dockerfile(), re.MULTILINE)
     command = [sys.executable, *shlex.split(line)[1:]]
-    printed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60).stdout
+    printed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=LONG).stdout
     assert {"mlflow==3.17.2", "psycopg2-binary>=2.9", "prefect-dask>=0.3.6"} <= set(printed.splitlines())
 
 
@@ -228,7 +227,7 @@ class Team:
             capture_output=True,
             text=True,
             check=False,
-            timeout=SECONDS_TO_RUN,
+            timeout=LONG,
         )
         (folder / f"{time.time_ns()}.log").write_text(outcome.stdout + outcome.stderr, encoding="utf-8")
         assert outcome.returncode == 0, f"{command}\n{outcome.stdout[-4000:]}\n{outcome.stderr[-4000:]}"
@@ -252,7 +251,7 @@ class Postgres:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=LONG,
         )
         assert outcome.returncode == 0, outcome.stderr
         return outcome.stdout
@@ -260,7 +259,7 @@ class Postgres:
     def answers(self) -> bool:
         """Does it take connections?"""
         command = [str(self.programs / "pg_isready"), f"--host={self.folder}", f"--port={self.port}"]
-        return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
+        return subprocess.run(command, capture_output=True, check=False, timeout=LONG).returncode == 0
 
 
 def bare_environment() -> dict[str, str]:
@@ -274,7 +273,7 @@ def find_postgres() -> Path:
     """The folder with PostgreSQL's programs; skips the test where there is none."""
     folders: list[Path] = []
     if shutil.which("pg_config"):
-        asked = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=False, timeout=30)
+        asked = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=False, timeout=LONG)
         folders.append(Path(asked.stdout.strip() or "/"))
     if initdb := shutil.which("initdb"):
         folders.append(Path(initdb).resolve().parent)
@@ -350,10 +349,10 @@ def stop(process: "subprocess.Popen[bytes]", ending: int) -> None:
     if process.poll() is None:
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         process.send_signal(ending)
-    _, alive = psutil.wait_procs(family, timeout=SECONDS_TO_STOP)
+    _, alive = psutil.wait_procs(family, timeout=30)
     for survivor in alive:
         survivor.kill()
-    process.wait(timeout=SECONDS_TO_STOP)
+    process.wait(timeout=LONG)
 
 
 @pytest.fixture(scope="module")
@@ -400,7 +399,7 @@ def start_postgres(stack: ExitStack, folder: Path, programs: Path, owner: Mappin
         capture_output=True,
         text=True,
         check=False,
-        timeout=SECONDS_TO_START,
+        timeout=LONG,
         **how,
     )
     assert made.returncode == 0, made.stderr

@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits as sklearn_digits
 
 from semisup.data.datasets import DATASETS, UNLABELED, ImageSet, digest, list_test_ids, load_pool, load_test
 from semisup.errors import UserError
+from tests.waiting import LONG
 
 REAL_MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist"
 needs_mnist = pytest.mark.skipif(not REAL_MNIST.is_dir(), reason=f"the real MNIST files are not at {REAL_MNIST}")
@@ -145,7 +146,7 @@ def test_reading_the_digits_does_not_import_scikit_learn():
         "import sys\nfrom semisup.data.published.digits import read_digits\nread_digits('train')\n"
         "sys.exit('sklearn' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LONG)
 
 
 def test_the_test_split_of_digits_depends_on_nothing_at_all():

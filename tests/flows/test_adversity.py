@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,12 +16,10 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.waiting import wait_until
+from tests.waiting import LONG, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.prefect]
 BIN = Path(sys.executable).parent
-LONG = 300
-"""Seconds after which a test gives up."""
 
 LARGE = """
 name: large
@@ -105,18 +102,18 @@ def serving(command: list[str], health: str, log: Path, env: dict[str, str]) -> 
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
     try:
-        deadline = time.monotonic() + LONG
-        while True:
-            with suppress(OSError), urllib.request.urlopen(health, timeout=5):
-                break
-            assert process.poll() is None, log.read_text(encoding="utf-8")
-            assert time.monotonic() < deadline, "the server does not answer"
-            time.sleep(0.2)
+        wait_until(lambda: _answers(health), process, log)
         yield process
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _answers(address: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+        return True
+    return False
 
 
 @contextmanager
@@ -185,7 +182,7 @@ def test_mlflow_serves_the_champion(rerunnable, finished_run, tmp_path):
             json.dumps({"inputs": images.tolist()}).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=LONG) as response:
             answer = json.loads(response.read())["predictions"]
     joint = finished_run.result["stages"]["joint"]["run_id"]
     expected = predict_probabilities(load_model(rerunnable / "mlartifacts" / joint / "artifacts"), images)

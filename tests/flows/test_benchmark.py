@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from semisup.errors import UserError
 from semisup.stages.preflight import DataDigests
 from semisup.tracking.tracker import Tracker
 from tests.variants import changed
+from tests.waiting import LONG, wait_until
 
 pytestmark = [
     # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
@@ -428,10 +428,6 @@ def test_a_run_that_fails_ends_the_benchmark_in_one_line_with_its_config_and_see
     assert next(run.status for run in runs if run.tags["stage"] == "benchmark") == "FAILED"
 
 
-LONG = 300
-"""Seconds after which the test gives up."""
-
-
 @pytest.mark.slow
 @pytest.mark.prefect
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -443,11 +439,12 @@ def test_an_interrupted_benchmark_ends_its_processes_in_order(number, store, tin
     options: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     with subprocess.Popen(command, env=environment, **options) as process:
         try:
-            tracker, deadline = Tracker.existing(store), time.monotonic() + LONG
-            while sum("train_loss" in run.metrics for run in tracker.search("tags.stage = 'baseline'")) < 2:
-                assert process.poll() is None
-                assert time.monotonic() < deadline, "the baselines never began to train"
-                time.sleep(0.5)
+            tracker = Tracker.existing(store)
+            wait_until(
+                lambda: sum("train_loss" in run.metrics for run in tracker.search("tags.stage = 'baseline'")) == 2,
+                process,
+                every=0.5,
+            )
             os.killpg(process.pid, number)
             _, stderr = process.communicate(timeout=LONG)
         finally:

@@ -26,6 +26,7 @@ from flows.preparation import modules_of
 from semisup.config import PipelineConfig, keys
 from semisup.config_files import load_config, load_kind
 from semisup.regression_config import RegressionConfig
+from tests.waiting import LONG
 
 PROJECT = Path(__file__).parents[2]
 CONFIGS = sorted((PROJECT / "configs").glob("*.yaml"))
@@ -374,7 +375,7 @@ def test_a_working_folder_without_permission_to_write_is_a_mistake(folder):
 def test_a_mistake_really_ends_the_process_with_status_two_and_one_line(folder, a_file):
     """Once through the installed command: what a shell sees."""
     command = [str(Path(sys.executable).with_name("semisup")), "run", a_file("joint: {alpha_finl: 1}")]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONG)
     assert outcome.returncode == 2
     assert outcome.stdout == ""
     assert len(outcome.stderr.splitlines()) == 1
@@ -612,7 +613,7 @@ def test_help_version_and_a_mistake_in_seeds_import_nothing_heavy(arguments, beg
         f"try:\n    app({arguments!r})\nexcept SystemExit:\n    pass\n"
         f"print(*set({HEAVY!r}) & set(sys.modules), file=sys.stderr)"
     )
-    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=LONG)
     *said, modules = outcome.stderr.splitlines()
     assert set(modules.split()) <= by_typer
     assert any(line.strip().startswith(begins) for line in [*said, *outcome.stdout.splitlines()])

@@ -10,6 +10,7 @@ import pytest
 
 from flows.prefect_home import check_prefect_home, import_prefect
 from semisup.errors import UserError
+from tests.waiting import LONG
 
 SEMISUP = str(Path(sys.executable).with_name("semisup"))
 
@@ -21,7 +22,7 @@ def the_mistake(work: Path, environment: Mapping[str, str], *command: str, prefe
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     arguments = [SEMISUP, *(command or ("run", "digits"))]
     done = subprocess.run(
-        arguments, cwd=work, env=kept | environment, capture_output=True, text=True, check=False, timeout=300
+        arguments, cwd=work, env=kept | environment, capture_output=True, text=True, check=False, timeout=LONG
     )
     assert done.returncode == 2, done.stderr
     assert set(work.iterdir()) == before

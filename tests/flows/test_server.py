@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.server import answers
+from tests.waiting import LONG
 
 SERVER_OF_OUR_OWN = """
 import sys
@@ -33,7 +34,6 @@ print(PREFECT_API_URL.value(), flush=True)
 sys.stdin.read()
 """
 COMMAND = [str(Path(sys.executable).with_name("semisup")), "run", "digits"]
-SECONDS_AT_MOST = 120
 
 
 def environment(tmp_path: Path, **more: str) -> dict[str, str]:
@@ -43,7 +43,7 @@ def environment(tmp_path: Path, **more: str) -> dict[str, str]:
 
 def server_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """The server that a command starts, as soon as there is one."""
-    deadline = time.monotonic() + SECONDS_AT_MOST
+    deadline = time.monotonic() + LONG
     while True:
         assert process.poll() is None, "it ended before a server was started"
         assert time.monotonic() < deadline, "no server was started"
@@ -64,7 +64,7 @@ def test_a_dead_configured_server_is_one_line_and_nothing_is_written(tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()
     dead = environment(tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api")
-    how = {"cwd": folder, "env": dead, "capture_output": True, "text": True, "timeout": SECONDS_AT_MOST}
+    how = {"cwd": folder, "env": dead, "capture_output": True, "text": True, "timeout": LONG}
     outcome = subprocess.run(COMMAND, check=False, **how)
     assert outcome.returncode == 2
     (line,) = outcome.stderr.strip().splitlines()
@@ -87,8 +87,8 @@ def test_a_signal_while_the_server_starts_leaves_no_server_behind(number, tmp_pa
     try:
         servers = server_of(process)
         process.send_signal(number)
-        assert process.wait(timeout=SECONDS_AT_MOST) in {130, 143}
-        _, alive = psutil.wait_procs(servers, timeout=10)
+        assert process.wait(timeout=LONG) in {130, 143}
+        _, alive = psutil.wait_procs(servers, timeout=LONG)
         assert alive == []
     finally:
         process.kill()
@@ -116,7 +116,7 @@ def test_two_servers_started_at_once_in_a_fresh_home_both_answer_and_neither_out
         assert len(servers) == 2
         for command in commands:
             command.kill()
-        _, alive = psutil.wait_procs(servers, timeout=30)
+        _, alive = psutil.wait_procs(servers, timeout=LONG)
         assert alive == []
     finally:
         kill_all(servers)
@@ -135,7 +135,7 @@ def test_a_server_that_is_still_starting_ends_with_a_killed_command(tmp_path):
     try:
         servers = server_of(process)
         process.kill()
-        _, alive = psutil.wait_procs(servers, timeout=30)
+        _, alive = psutil.wait_procs(servers, timeout=LONG)
         assert alive == []
     finally:
         kill_all(servers)
@@ -179,7 +179,7 @@ def test_a_server_begins_early_where_prefect_has_a_database_and_is_the_one_that_
             addresses.append(process.stdout.readline().strip())
             servers = psutil.Process(process.pid).children()
             assert len(servers) == 1
-            process.communicate("\n", timeout=SECONDS_AT_MOST)
+            process.communicate("\n", timeout=LONG)
         assert process.returncode == 0
         assert not any(server.is_running() for server in servers)
     assert all(address.startswith("http://127.0.0.1:") for address in addresses)

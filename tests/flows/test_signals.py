@@ -6,13 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+
+from tests.waiting import LONG, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.prefect]
 
@@ -23,8 +24,6 @@ split: {labeled_per_class: 5, validation_per_class: 5}
 baseline: {epochs: 1000000, batch_size: 25, early_stopping: {patience: 1000000}}
 runtime: {device: cpu, threads: 1}
 """
-LONG = 300
-"""Seconds after which a test gives up."""
 
 
 def runs_in(folder: Path) -> dict[str, Run]:
@@ -54,11 +53,7 @@ def training(store_template: Path, tmp_path: Path) -> Iterator[tuple[subprocess.
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + LONG
-        while not _is_training(folder):
-            assert process.poll() is None, (tmp_path / "err").read_text(encoding="utf-8")
-            assert time.monotonic() < deadline, "the baseline never began to train"
-            time.sleep(0.5)
+        wait_until(lambda: _is_training(folder), process, tmp_path / "err", every=0.5)
         yield process, folder
     finally:
         process.terminate()  # first the way in which it stops its own Prefect server

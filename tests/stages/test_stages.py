@@ -28,6 +28,7 @@ from semisup.stages import STAGES, Silence, files, load_stage, plan
 from semisup.stages.files import ALL_THREADS, pick_device
 from semisup.stages.preflight import check
 from tests.variants import changed
+from tests.waiting import LONG
 
 BEFORE_EVALUATE = ("split", "baseline", "pseudo_label", "joint")
 TIMED = {"timings.json"}
@@ -118,7 +119,7 @@ def test_another_process_gives_the_same_bits(tiny_config, stage_folders, tmp_pat
     config = tmp_path / "tiny.yaml"
     config.write_text(to_yaml(tiny_config), encoding="utf-8")
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(config), str(tmp_path)]
-    subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "12345"}, timeout=300)
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "12345"}, timeout=LONG)
     there = {step.name: tmp_path / step.name for step in plan(tiny_config)}
     assert digests(there) == digests(stage_folders)
     for stage, name in (
@@ -208,7 +209,7 @@ def test_a_stage_killed_and_run_again_by_another_process_leaves_the_same_bytes(t
     out_dir.mkdir()
     config.write_text(to_yaml(tiny_config), encoding="utf-8")
     arguments = map(str, (config, stage_folders["split"], out_dir, checkpoints))
-    killed = subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, *arguments], check=False, timeout=300)
+    killed = subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, *arguments], check=False, timeout=LONG)
     assert killed.returncode == -signal.SIGKILL
     load_stage("baseline", checkpoints)(tiny_config, stage_folders, out_dir, ear)
     assert digests({"baseline": out_dir}, ("baseline",)) == digests(stage_folders, ("baseline",))

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,14 @@ from semisup.errors import UserError
 from semisup.stages import Silence, load_stage, preflight
 from semisup.stages.together import MODULE, WORK, run_together
 from tests.conftest import TINY, process_as_it_was
+from tests.waiting import LONG, wait_until
 
 STAGES = ("baseline", "joint")
 CLOSE = 1e-5
 SGD = {"optimizer": {"name": "sgd", "lr": 0.02}}
 """Adam divides small gradients by small numbers, and makes much of how floating point rounds them. So do, in time, the
 flat grounds of digits, all of whose pixels cross a rectifier's zero at once: the student learns for a moment only."""
+ENDLESS = {"epochs": 10**6, "early_stopping": {"patience": 10**6}}
 
 
 def config_of(processes: int, changes: Mapping[str, Any] = {}) -> PipelineConfig:
@@ -55,11 +56,11 @@ class Ear(Silence):
             self.then()
 
 
-def workers() -> list[psutil.Process]:
-    """The processes that train for this one."""
+def workers(pid: int | None = None) -> list[psutil.Process]:
+    """The processes that train for this one, or for another."""
     return [
         process
-        for process in psutil.Process().children(recursive=True)
+        for process in psutil.Process(pid).children(recursive=True)
         if process.is_running() and process.status() != psutil.STATUS_ZOMBIE and WORK in process.cmdline()
     ]
 
@@ -169,15 +170,15 @@ def test_processes_end_with_an_interrupted_stage(stage_folders, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(2, "baseline", stage_folders, tmp_path, log=Ear(then=interrupt))
+        train(2, "baseline", stage_folders, tmp_path, log=Ear(then=interrupt), baseline=ENDLESS)
     assert len(seen) == 2
-    assert not psutil.wait_procs(seen, timeout=20)[1]
+    assert not psutil.wait_procs(seen, timeout=LONG)[1]
 
 
 @pytest.mark.slow
 def test_processes_end_when_whoever_waits_for_them_is_killed(stage_folders, tmp_path):
     config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(config_of(2, {"baseline": {"epochs": 9999}}).model_dump(mode="json")))
+    config.write_text(yaml.safe_dump(config_of(2, {"baseline": ENDLESS}).model_dump(mode="json")))
     code = (
         "import sys; from pathlib import Path; from semisup.config_files import load_config\n"
         "from semisup.stages import Silence, load_stage\n"
@@ -186,16 +187,12 @@ def test_processes_end_when_whoever_waits_for_them_is_killed(stage_folders, tmp_
     )
     parent = subprocess.Popen([sys.executable, "-c", code, config, stage_folders["split"], tmp_path])
     try:
-        deadline, family = time.monotonic() + 120, []
-        while sum(WORK in process.cmdline() for process in family) < 2:
-            assert time.monotonic() < deadline
-            assert parent.poll() is None
-            time.sleep(0.2)
-            family = psutil.Process(parent.pid).children(recursive=True)
+        wait_until(lambda: len(workers(parent.pid)) == 2, parent)
+        family = psutil.Process(parent.pid).children(recursive=True)
     finally:
         parent.send_signal(signal.SIGKILL)
     parent.wait()
-    assert not psutil.wait_procs(family, timeout=60)[1]
+    assert not psutil.wait_procs(family, timeout=LONG)[1]
 
 
 @pytest.mark.slow
@@ -215,7 +212,7 @@ def test_two_machines_train_together_by_the_environment_of_torchs_launcher(alone
     inputs, out = {"split": stage_folders["split"]}, tmp_path / "out"
     out.mkdir()
     run_together("baseline", config_of(1), inputs, out, Person(), checkpoints=tmp_path / "checkpoints")
-    assert others[0].wait(60) == 0
+    assert others[0].wait(LONG) == 0
     assert_close(weights_in(out), weights_in(alone["baseline"]))
 
 

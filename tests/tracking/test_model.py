@@ -18,6 +18,7 @@ from semisup.models import build_model
 from semisup.tracking import model as model_module
 from semisup.tracking.model import log_model
 from semisup.tracking.tracker import Tracker
+from tests.waiting import LONG
 
 
 def open_here(experiment: str = "tests") -> Tracker:
@@ -82,7 +83,7 @@ def test_the_exported_model_predicts_without_this_projects_code_for_batches_of_a
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     }
-    subprocess.run([sys.executable, "-c", PREDICT, *arguments], check=True, env=environment, cwd=tmp_path, timeout=300)
+    subprocess.run([sys.executable, "-c", PREDICT, *arguments], check=True, env=environment, cwd=tmp_path, timeout=LONG)
     with torch.inference_mode():
         expected = model(torch.from_numpy(images)).softmax(dim=1).numpy()
     with np.load(tmp_path / "out.npz") as predicted:

@@ -26,6 +26,7 @@ from semisup.tracking.provenance import provenance
 from semisup.tracking.run import Run
 from semisup.tracking.store import without_secrets
 from semisup.tracking.tracker import Tracker
+from tests.waiting import LONG
 
 PROJECT = Path(__file__).parents[2]
 
@@ -541,7 +542,7 @@ def test_three_processes_that_open_a_fresh_store_at_once_all_write_into_it(tmp_p
         subprocess.Popen([sys.executable, "-c", OPEN, f"run {i}"], cwd=tmp_path, env=environment) for i in range(3)
     ]
     try:
-        assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
+        assert [process.wait(timeout=LONG) for process in processes] == [0, 0, 0]
     finally:
         for process in processes:
             process.kill()
@@ -570,7 +571,7 @@ def test_a_process_killed_while_it_makes_the_store_ruins_nothing(seconds, tmp_pa
     monkeypatch.chdir(tmp_path)
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     code = [sys.executable, "-c", OPEN_AND_DIE, str(seconds)]
-    assert subprocess.run(code, env=environment, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert subprocess.run(code, env=environment, check=False, timeout=LONG).returncode == -signal.SIGKILL
     with open_here().run("a", {}) as run:
         pass
     assert client_of(tmp_path).get_run(run.id).info.status == "FINISHED"
@@ -591,7 +592,7 @@ def test_work_that_must_be_alone_is_never_done_by_two_at_once(store):
 
     with ThreadPoolExecutor(3) as threads:
         for future in [threads.submit(tracker.exclusively, "crown:x", work) for _ in range(3)]:
-            future.result(timeout=120)
+            future.result(timeout=LONG)
     assert len(done) == 3
     assert max(most) == 1
     assert tracker.search("") == []

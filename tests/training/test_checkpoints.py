@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semisup.training.checkpoints import Checkpoints
+from tests.waiting import LONG
 
 
 class Watched(Checkpoints):
@@ -335,7 +336,7 @@ print(json.dumps({"warnings": warnings, "same": same}))
 def test_a_disk_without_space_costs_one_warning_and_no_training(tmp_path):
     """The operating system itself refuses to write more than 1,000 bytes, from the second epoch on."""
     command = [sys.executable, "-W", "error", "-c", FULL_DISK, str(tmp_path)]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
+    told = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=LONG).stdout)
     (warning,) = told["warnings"]
     assert str(tmp_path) in warning
     assert "File too large" in warning

@@ -10,6 +10,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from semisup.config import OptimizerConfig
 from semisup.training.optimizers import build_optimizer
+from tests.waiting import LONG
 
 
 class Net(nn.Module):
@@ -146,4 +147,4 @@ for step in plan(config):
         load_stage(step.stage, number=step.number)(config, inputs, folder, Silence())
 sys.exit("torch._dynamo" in sys.modules)
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=LONG)

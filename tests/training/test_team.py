@@ -17,6 +17,7 @@ from semisup.training.team import ALONE, Processes
 from tests.conftest import process_as_it_was
 from tests.training import team_cases
 from tests.training.team_cases import Always, CutError, cases, fit
+from tests.waiting import LONG
 
 CLOSE = 1e-5
 PROJECT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             for rank in range(size)
         ]
         try:
-            assert [process.wait(120) for process in processes] == [0] * size
+            assert [process.wait(LONG) for process in processes] == [0] * size
         finally:
             for process in processes:
                 process.kill()
