@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from benchmarks.output import Figure, in_turns, publish, publish_figures
 from semisup.config import PseudoLabelConfig
 from semisup.data.rows import Rows, images_at_once
+from semisup.memory import keep_for_reuse
 from semisup.models import build_model
 from semisup.pseudo_labels import LEDGER
-from semisup.pseudo_labels.ledger import Selection, write_ledger
+from semisup.pseudo_labels.ledger import Ids, Selection, write_ledger
 from semisup.stages.opinions import Opinions, Shards
 from semisup.stages.pseudo_label import ledger_parts
 from semisup.training.predict import predict_log_probabilities
@@ -59,6 +61,7 @@ def measure(*, quick: bool) -> list[Figure]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    keep_for_reuse()  # as the stage does: else the bare sides get their activations' memory anew with each batch
     ratios = _measure("small_cnn", MNIST_UNLABELED, turns=3 if quick else 7)
     if not quick:
         ratios += _measure("seed_cnn", HEAVY_IMAGES, turns=7)
@@ -67,7 +70,7 @@ def measure(*, quick: bool) -> list[Figure]:
 
 
 def _measure(name: str, size: int, turns: int) -> list[Figure]:
-    images, ids = _images(size, 28), _Names(size)[:]  # as the split has them
+    images, ids = _images(size, 28), pd.Series(_Names(size)[:]).array  # as the split has them
     model, what = _model(name, 28), f"{name}, {size:,} images"
     ledgers: list[float] = []
 
@@ -116,7 +119,7 @@ def _bare(model: nn.Module, images: Tensor, batch: int) -> float:
     return time.process_time() - started
 
 
-def _ours(model: nn.Module, images: Tensor, ids: Sequence[str]) -> tuple[float, float]:
+def _ours(model: nn.Module, images: Tensor, ids: Ids) -> tuple[float, float]:
     """CPU seconds of (the whole, of it selection and ledger) of as many images as ids, the same ones in turn."""
     count = len(ids)
     indices = torch.arange(count) % len(images)
