@@ -17,10 +17,16 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    temporary_settings,
+)
 
 from flows import display
 from flows.prefect_home import check_prefect_home
@@ -116,7 +122,11 @@ def ensure_prefect_api(port: int | None = None, meanwhile: Iterable[str] = ()) -
     _reach_loopback_without_proxy()
     starting = _begin(port, ["--ui"]) if port is not None else _begun or _begin(_free_port(), SILENT)
     starting.wait(meanwhile)
-    settings = temporary_settings({PREFECT_API_URL: starting.url})
+    own: dict[Any, Any] = {PREFECT_API_URL: starting.url}
+    own[PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED] = False  # it is of this process's version
+    if port is None:
+        own[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None  # no service listens; a flow's end would wait for a sleep of 1 s
+    settings = temporary_settings(own)
     settings.__enter__()  # for the rest of the process
     atexit.register(settings.__exit__, None, None, None)
 
