@@ -123,8 +123,8 @@ def ensure_prefect_api(port: int | None = None, meanwhile: Iterable[str] = ()) -
     starting = _begin(port, ["--ui"]) if port is not None else _begun or _begin(_free_port(), SILENT)
     starting.wait(meanwhile)
     own: dict[Any, Any] = {PREFECT_API_URL: starting.url}
-    own[PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED] = False  # it is of this process's version
     if port is None:
+        own[PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED] = False  # it is of this process's version
         own[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None  # no service listens; a flow's end would wait for a sleep of 1 s
     settings = temporary_settings(own)
     settings.__enter__()  # for the rest of the process

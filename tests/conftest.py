@@ -70,7 +70,7 @@ def pytest_configure() -> None:
             del os.environ[name]
     for name in ("SEMISUP_DATA_ROOT", "MLFLOW_TRACKING_URI"):
         os.environ.pop(name, None)
-    os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"
+    os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = str(LONG)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -56,7 +56,7 @@ def temper(log_probabilities: Floats, temperature: float) -> NDArray[np.float32]
     """
     if not temperature > 0:
         raise ValueError(f"temperature={temperature} is not above 0; 1 changes nothing")
-    # Rows are short: torch reduces them several times as fast as numpy, and its softmax takes thrice as long as this.
+    # Rows are short: torch reduces them several times as fast as numpy, and its own softmax is several times as slow.
     powers = (torch.from_numpy(_finite_logits(log_probabilities)) / temperature).exp_()
     probabilities: NDArray[np.float32] = powers.div_(powers.sum(dim=1, keepdim=True)).float().numpy()
     labels = log_probabilities.argmax(axis=1)

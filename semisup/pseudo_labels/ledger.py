@@ -34,9 +34,9 @@ COLUMNS: dict[str, pa.DataType] = {
     "flipped": pa.bool_(),
 }
 """Of the file; `build_ledger` says what they mean. Rounds of UPS have another one, `negative`: a list of classes."""
-FEW_VALUES = ["label", "accepted", "reason", "teacher", "round", "accepted_round", "flipped"]
-"""Written as a dictionary of their values. One of ids or confidences, each of which is there once, takes twice the time
-to write and a third more of the file."""
+FEW_VALUES = ["label", "reason", "teacher", "round", "accepted_round"]
+"""Written as a dictionary of their values. One of ids or confidences, nearly each of which is there once, takes twice
+the time to write and a third more of the file."""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,14 @@ def workers(pid: int | None = None) -> list[psutil.Process]:
     ]
 
 
+def survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that do not end; they are killed, for nothing else would end them."""
+    _, alive = psutil.wait_procs(processes, timeout=LONG)
+    for process in alive:
+        process.kill()
+    return alive
+
+
 def train(
     processes: int, stage: Any, stage_folders: dict[str, Path], out: Path, *, log: Ear | None = None, **changes: Any
 ) -> Path:
@@ -172,7 +180,7 @@ def test_processes_end_with_an_interrupted_stage(stage_folders, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(2, "baseline", stage_folders, tmp_path, log=Ear(then=interrupt), baseline=ENDLESS)
     assert len(seen) == 2
-    assert not psutil.wait_procs(seen, timeout=LONG)[1]
+    assert survivors(seen) == []
 
 
 @pytest.mark.slow
@@ -192,7 +200,7 @@ def test_processes_end_when_whoever_waits_for_them_is_killed(stage_folders, tmp_
     finally:
         parent.send_signal(signal.SIGKILL)
     parent.wait()
-    assert not psutil.wait_procs(family, timeout=LONG)[1]
+    assert survivors(family) == []
 
 
 @pytest.mark.slow
