@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from semisup.config import PipelineConfig, flatten, resolve_data_root
@@ -79,7 +80,14 @@ class Run:
             source_type="local",
             source=f'{{"uri": "{root.resolve().as_uri() if root else "embedded"}"}}',
         )
-        self.client.log_inputs(self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+        try:
+            self.client.log_inputs(self.id, inputs)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            # Another process put the same data set in between MLflow's look and its own insertion; now it is there.
+            self.client.log_inputs(self.id, inputs)
 
     @undisturbed()
     def set_tags(self, tags: Mapping[str, str]) -> None:

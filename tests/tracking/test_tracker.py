@@ -17,6 +17,7 @@ from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
+from sqlalchemy import Engine, event
 
 from semisup.config import PipelineConfig
 from semisup.config_files import load_config
@@ -138,6 +139,27 @@ def test_system_metrics_are_sampled_where_they_are_asked_for(store):
                 break
             time.sleep(0.2)
     assert "system/cpu_utilization_percentage" in sampled
+
+
+def test_two_runs_may_log_the_same_data_set_for_the_first_time_at_once(store):
+    """MLflow looks whether it is there, and then inserts it: the other run comes in between."""
+    tracker = open_here()
+    with tracker.run("a", {}) as run, tracker.run("b", {}) as other:
+        meanwhile = [other]
+
+        def come_in_between(connection, cursor, statement, *_: object) -> None:
+            if "FROM datasets" in statement and meanwhile:
+                meanwhile.pop().log_dataset(PipelineConfig(), "0" * 64)
+
+        event.listen(Engine, "after_cursor_execute", come_in_between)
+        try:
+            run.log_dataset(PipelineConfig(), "0" * 64)
+        finally:
+            event.remove(Engine, "after_cursor_execute", come_in_between)
+    assert meanwhile == []
+    for each in (run, other):
+        (logged,) = client_of(store).get_run(each.id).inputs.dataset_inputs
+        assert logged.dataset.digest == "0" * 32
 
 
 # --- what a run holds -------------------------------------------------------------------------------------------------
