@@ -39,7 +39,8 @@ class Decision:
     model: Model | None = None
     """The challenger if it was promoted, else None."""
     against: Literal["champion"] | Model | None = None
-    """Whom the challenger was compared with: the champion, or without one the other model; None: nobody."""
+    """Whom the challenger was compared with: the champion; the other model, where there is none or that one won; None:
+    nobody."""
     mcnemar_p: float | None = None
     """Of the exact two-sided test, as all figures below None where nothing could be compared."""
     compared_images: int | None = None
@@ -86,7 +87,7 @@ class Champion:
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
-    """Leaves `decision.json`, and of the model that is now the best `predictions.parquet` (id, truth, label) and
+    """Leaves `decision.json`, and of the champion from now on, if any, `predictions.parquet` (id, truth, label) and
     `classes.json`, the names of its labels.
 
     `champion` among the inputs is the folder of the `promote` run that made the present champion.
@@ -103,22 +104,38 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         )
     names = [row["name"] for row in metrics["student"]["per_class"]]
     champion = Champion.read(inputs[CHAMPION], names) if CHAMPION in inputs else None
-    decision = decide(tested, names, champion, kept["model"], registered=config.promote.model or config.name)
+    lead = kept["student_validation_accuracy"] - kept["baseline_validation_accuracy"]
+    decision = decide(
+        tested,
+        names,
+        champion,
+        kept["model"],
+        validation_lead=lead if kept["model"] == "student" else -lead,
+        registered=config.promote.model or config.name,
+    )
+    best = champion
     if decision.promoted:
         best = Champion(tested[["id", "truth"]].assign(label=tested[f"{decision.model}_label"]), names)
-    else:
-        assert champion is not None, "without a champion somebody is promoted"
-        best = champion
     write_json(out_dir / "decision.json", asdict(decision))
-    best.write(out_dir)
+    if best is not None:
+        best.write(out_dir)
     log.metrics(_figures(decision))
     log.info(decision.reason)
 
 
 def decide(
-    tested: pd.DataFrame, classes: Sequence[str], champion: Champion | None, kept: Model, *, registered: str
+    tested: pd.DataFrame,
+    classes: Sequence[str],
+    champion: Champion | None,
+    kept: Model,
+    *,
+    validation_lead: float,
+    registered: str,
 ) -> Decision:
-    """The challenger becomes the champion where there is none, or where the paired test shows it to be better.
+    """The challenger becomes the champion where it loses to nobody: not to the other model, not to the champion.
+
+    To the other model it loses where the paired test on the test images shows that one to be better, or where it is
+    behind on the validation images and on the test images. The champion has to be shown to be worse.
 
     Args:
         tested: id, truth, baseline_label, student_label of the test images.
@@ -126,23 +143,46 @@ def decide(
         champion: None: there is none. The two are compared on the images that both were tested on.
         kept: the challenger, as validation images chose it. Chosen on the test images it would be the winner of two,
             and its test accuracy optimistic.
+        validation_lead: its accuracy on the validation images minus the other's.
         registered: Name of the registered model, for the reason.
     """
-    truth = tested["truth"].to_numpy()
-    models: dict[Model, Labels] = {"student": tested["student_label"].to_numpy()}
-    models["baseline"] = tested["baseline_label"].to_numpy()
-    challenger: Model = kept
+    truth, labels = tested["truth"].to_numpy(), tested[f"{kept}_label"].to_numpy()
     other: Model = "baseline" if kept == "student" else "student"
-    labels = models[challenger]
     right = accuracy_interval(int((labels == truth).sum()), len(truth))
-    decision = Decision(challenger, right, len(truth), reason="")
+    decision = Decision(kept, right, len(truth), reason="")
 
+    between = _compare(decision, other, truth, tested[f"{other}_label"].to_numpy(), labels)
+    if defeat := _defeat(between, validation_lead):
+        stays = "nobody is crowned" if champion is None else "the champion stays"
+        return replace(between, reason=f"{defeat}; {stays}")
     if champion is None:
-        decision = _compare(decision, other, truth, models[other], labels)
-        said = decision.reason
-        if _is_better(truth, models[other], labels):
-            said = f"validation images chose the {challenger}, but on the test images {said}; use more to validate with"
-        return replace(decision, promoted=True, model=challenger, reason=f"there is no champion yet; {said}")
+        reason = f"there is no champion yet; {between.reason}"
+        return replace(between, promoted=True, model=kept, reason=reason)
+    return _against_champion(decision, tested, classes, champion, registered)
+
+
+def _defeat(between: Decision, validation_lead: float) -> str:
+    """How the challenger lost to the other model, "" where it did not: `between` compares them on the test images."""
+    challenger, other, difference = between.challenger, between.against, between.difference
+    assert difference is not None
+    assert between.mcnemar_p is not None
+    if difference.estimate < 0 and validation_lead < 0:
+        return (
+            f"the {challenger} has fewer images right than the {other}, on the validation images by "
+            f"{-validation_lead:.2%} and on the test images by {-difference.estimate:.2%} (p = {between.mcnemar_p:.2g})"
+        )
+    if difference.estimate < 0 and between.mcnemar_p < SIGNIFICANCE_LEVEL:
+        return (
+            f"validation images chose the {challenger}, but on the test images {between.reason}; use more to "
+            "validate with"
+        )
+    return ""
+
+
+def _against_champion(
+    decision: Decision, tested: pd.DataFrame, classes: Sequence[str], champion: Champion, registered: str
+) -> Decision:
+    """Promoted where the paired test shows the challenger to be better than the champion."""
     then = champion.numbered_as(classes)
     common = _in_common(tested, then) if then is not None else None
     if common is None:
@@ -153,7 +193,7 @@ def decide(
             "champion stays; choose another promote.model for these images",
         )
     truth, incumbent = common["truth"].to_numpy(), common["label"].to_numpy()
-    labels = common[f"{challenger}_label"].to_numpy()
+    labels = common[f"{decision.challenger}_label"].to_numpy()
     decision = _compare(replace(decision, compared_images=len(common)), "champion", truth, incumbent, labels)
     if len(common) < max(len(tested), len(champion.predictions)):
         decision = replace(decision, reason=f"{decision.reason}, on the {len(common):,} test images that both had")
@@ -162,7 +202,7 @@ def decide(
         decision, only_champion_right=test.only_first_right, only_challenger_right=test.only_second_right
     )
     if _is_better(truth, labels, incumbent):
-        return replace(decision, promoted=True, model=challenger)
+        return replace(decision, promoted=True, model=decision.challenger)
     return replace(decision, reason=f"{decision.reason}; the champion stays")
 
 

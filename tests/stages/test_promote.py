@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from semisup.config import PipelineConfig
@@ -38,11 +40,14 @@ def champion_with(labels: np.ndarray) -> pd.DataFrame:
 
 
 def decided(
-    predictions: pd.DataFrame, champion: pd.DataFrame | None = None, *, kept: Literal["student", "baseline"] = "student"
+    predictions: pd.DataFrame,
+    champion: pd.DataFrame | None = None,
+    *,
+    kept: Literal["student", "baseline"] = "student",
+    validation_lead: float = 0.0,
 ) -> Decision:
-    return decide(
-        predictions, CLASSES, None if champion is None else Champion(champion, CLASSES), kept, registered="toys"
-    )
+    reigning = None if champion is None else Champion(champion, CLASSES)
+    return decide(predictions, CLASSES, reigning, kept, validation_lead=validation_lead, registered="toys")
 
 
 def p_of(only_one: int, only_other: int) -> Any:
@@ -89,11 +94,68 @@ def test_without_a_champion_a_kept_baseline_is_promoted():
     assert "the baseline is better than the student" in decision.reason
 
 
-def test_a_first_champion_that_the_test_images_speak_against_is_crowned_with_that_word():
-    """Chosen by them, its test accuracy would be that of the winner of two."""
-    decision = decided(evaluated(student=BAD, baseline=GOOD))
-    assert (decision.promoted, decision.model) == (True, "student")
-    assert "validation images chose the student, but on the test images the baseline is better" in decision.reason
+# --- nobody who loses is crowned --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", ["student", "baseline"])
+@pytest.mark.parametrize("lead", [-0.2, 0.0, 0.2])
+def test_the_first_champion_is_never_one_that_the_test_shows_to_be_worse(kept, lead):
+    loser, winner = {kept: BAD}, {"student" if kept == "baseline" else "baseline": GOOD}
+    decision = decided(evaluated(**loser, **winner), kept=kept, validation_lead=lead)
+    assert (decision.promoted, decision.model, decision.challenger) == (False, None, kept)
+    assert decision.mcnemar_p == p_of(10, 1)
+    assert decision.against == next(iter(winner))
+    assert decision.reason.endswith("nobody is crowned")
+
+
+def test_what_validation_chose_and_the_test_refused_is_said():
+    reason = decided(evaluated(student=BAD, baseline=GOOD), validation_lead=0.1).reason
+    assert "validation images chose the student, but on the test images the baseline is better" in reason
+    assert "use more to validate with" in reason
+
+
+@pytest.mark.parametrize("champion", [None, wrong_on(*range(20))])
+def test_who_is_behind_on_validation_and_on_test_is_not_crowned_however_little_that_shows(champion):
+    new = evaluated(student=FAIR, baseline=GOOD)  # 4 errors against 1: p = 0.375
+    reigning = None if champion is None else champion_with(champion)  # both of them beat it
+    decision = decided(new, reigning, validation_lead=-0.01)
+    assert (decision.promoted, decision.model, decision.against) == (False, None, "baseline")
+    assert "on the validation images by 1.00% and on the test images by 7.50% (p = 0.38)" in decision.reason
+    assert decided(new, reigning, validation_lead=0.0).promoted
+    assert decided(evaluated(student=GOOD, baseline=FAIR), reigning, validation_lead=-0.01).promoted
+
+
+def test_a_student_that_beats_the_champion_and_loses_to_its_own_baseline_leaves_the_champion():
+    weak = champion_with(wrong_on(*range(20)))
+    decision = decided(evaluated(student=BAD, baseline=GOOD), weak)
+    assert decided(evaluated(student=BAD, baseline=BAD), weak).promoted
+    assert not decision.promoted
+    assert decision.reason.endswith("the champion stays")
+
+
+@given(
+    st.integers(0, 2**IMAGES - 1),
+    st.integers(0, 2**IMAGES - 1),
+    st.floats(-1, 1),
+    st.sampled_from(["student", "baseline"]),
+)
+def test_no_crowned_model_has_lost_either_comparison(student_errors, baseline_errors, lead, kept):
+    errors = {"student": student_errors, "baseline": baseline_errors}
+    labels = {name: wrong_on(*(i for i in range(IMAGES) if bits >> i & 1)) for name, bits in errors.items()}
+    decision = decided(evaluated(**labels), kept=kept, validation_lead=lead)
+    other = "baseline" if kept == "student" else "student"
+    only_ours, only_theirs = (errors[other] & ~errors[kept]).bit_count(), (errors[kept] & ~errors[other]).bit_count()
+    shown = only_ours + only_theirs > 0 and binomtest(only_ours, only_ours + only_theirs).pvalue < 0.05
+    loses = only_ours < only_theirs and (shown or lead < 0)
+    assert decision.promoted is not loses
+
+
+def test_where_nobody_is_crowned_no_predictions_are_left_for_a_champion(tmp_path):
+    new = evaluated(student=BAD, baseline=GOOD)
+    decision, predictions, ear = promoted_in(tmp_path, new)
+    assert not decision["promoted"]
+    assert predictions is None
+    assert ear.lines == [decision["reason"]]
 
 
 def test_without_a_champion_nothing_is_counted_for_one():
@@ -240,18 +302,20 @@ def promoted_in(
     *,
     kept: str = "student",
     classes: tuple[str, ...] = CLASSES,
-) -> tuple[dict[str, Any], pd.DataFrame, Ear]:
-    """(decision, predictions, what was said) of the stage, run in a folder of its own."""
+) -> tuple[dict[str, Any], Any, Ear]:
+    """(decision, predictions if any are left, what was said) of the stage, run in a folder of its own."""
     (folder / "evaluate").mkdir(parents=True)
     predictions.to_parquet(folder / "evaluate" / "predictions.parquet")
-    metrics = {"kept": {"model": kept}, "student": {"per_class": [{"name": name} for name in classes]}}
+    validated = {"student_validation_accuracy": 0.5, "baseline_validation_accuracy": 0.5}
+    metrics = {"kept": {"model": kept, **validated}, "student": {"per_class": [{"name": name} for name in classes]}}
     (folder / "evaluate" / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     out, ear = folder / "promote", Ear()
     out.mkdir()
     inputs = {"evaluate": folder / "evaluate"} | ({"champion": champion} if champion else {})
     run(config or PipelineConfig(), inputs, out, ear)
     decision = json.loads((out / "decision.json").read_text(encoding="utf-8"))
-    return decision, pd.read_parquet(out / "predictions.parquet"), ear
+    left = out / "predictions.parquet"
+    return decision, pd.read_parquet(left) if left.exists() else None, ear
 
 
 def test_a_reign_of_three_pipelines(tmp_path):
@@ -302,13 +366,20 @@ def test_a_champion_is_compared_by_the_names_of_classes_whose_numbers_have_shift
 def test_a_label_of_a_class_that_is_gone_is_wrong_and_no_other_class(tmp_path):
     of_five = champion_with(np.where(np.arange(IMAGES) < 10, 4, TRUTH))  # calls ten images what is no class any more
     new, classes = evaluated(student=TRUTH, baseline=TRUTH), ("cat", "dog", "emu", "fox", "gnu")
-    decision = decide(new, CLASSES, Champion(of_five, classes), "student", registered="toys")
+    decision = decide(new, CLASSES, Champion(of_five, classes), "student", validation_lead=0, registered="toys")
     assert (decision.only_challenger_right, decision.only_champion_right) == (10, 0)
 
 
 def test_a_champion_of_classes_of_which_each_side_lacks_some_cannot_be_compared():
     new = evaluated(student=GOOD, baseline=FAIR)
-    decision = decide(new, CLASSES, Champion(champion_with(BAD), ("cat", "dog", "fox")), "student", registered="toys")
+    decision = decide(
+        new,
+        CLASSES,
+        Champion(champion_with(BAD), ("cat", "dog", "fox")),
+        "student",
+        validation_lead=0,
+        registered="toys",
+    )
     assert not decision.promoted
     assert (
         "promote.model='toys': its champion knows other classes, so the figures cannot be compared" in decision.reason
