@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semisup.data.own_images.decode import EXTENSIONS
-from semisup.data.own_images.listing import Walk, read_manifest
+from semisup.data.own_images.listing import Walk
+from semisup.data.own_images.manifest import read_manifest
 from semisup.errors import UserError
 
 TABLES = frozenset({".csv", ".parquet", ".pq"})

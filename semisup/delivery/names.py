@@ -3,9 +3,9 @@
 import hashlib
 import unicodedata
 
-from semisup.data.own_images.listing import FOLDERS
+from semisup.data.own_images.roles import role_of
 
-FORBIDDEN = frozenset('/\\:*?"<>|%')
+FORBIDDEN = frozenset('/\\:*?"<>|%#')
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
 """Windows opens these, whatever their extension."""
 MOST_BYTES = 150
@@ -19,7 +19,7 @@ def safe_name(name: str) -> str:
     different. Of a longer one the end is a hash.
     """
     text = "".join(_escaped(c) if c in FORBIDDEN or unicodedata.category(c) in {"Cc", "Cs"} else c for c in name)
-    if text[:1] in {".", " "} or text.partition(".")[0].casefold() in DEVICES or text.casefold() in FOLDERS:
+    if text[:1] in {".", " "} or text.partition(".")[0].casefold() in DEVICES or role_of(text) is not None:
         text = _escaped(text[0]) + text[1:]
     if text[-1:] in {".", " "}:
         text = text[:-1] + _escaped(text[-1])

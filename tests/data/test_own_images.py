@@ -94,8 +94,9 @@ def test_class_folders_below_train_or_the_root_itself_will_do(tmp_path, above):
 def test_extensions_may_be_written_in_any_case_and_other_files_are_passed_over(tmp_path):
     for name in ("a.JPG", "b.Png", "c.jpeg", "d", ".hidden.png", "notes.txt", "Thumbs.db"):
         put(tmp_path / "train" / "x" / name, b"x")
+    put(tmp_path / "train" / "y" / "1.png", b"x")
     listing = list_images(tmp_path)
-    assert listing.paths == ["train/x/a.JPG", "train/x/b.Png", "train/x/c.jpeg", "train/x/d"]
+    assert listing.paths == ["train/x/a.JPG", "train/x/b.Png", "train/x/c.jpeg", "train/x/d", "train/y/1.png"]
     assert listing.notes == ("passed over 2 files with other extensions",)
 
 
@@ -113,12 +114,13 @@ def test_symbolic_links_are_not_followed_out_of_the_root_nor_in_circles(tmp_path
     root, outside = tmp_path / "photos", tmp_path / "private"
     put(outside / "secret.png", b"x")
     put(root / "train" / "x" / "1.png", b"x")
+    put(root / "train" / "y" / "1.png", b"x")
     (root / "train" / "x" / "file.png").symlink_to(outside / "secret.png")
     (root / "train" / "x" / "folder").symlink_to(outside)
     (root / "train" / "x" / "circle").symlink_to(root / "train")
     (root / "train" / "x" / "inside.png").symlink_to(root / "train" / "x" / "1.png")
     listing = list_images(root)
-    assert listing.paths == ["train/x/1.png", "train/x/inside.png"]
+    assert listing.paths == ["train/x/1.png", "train/x/inside.png", "train/y/1.png"]
     assert "passed over 2 symbolic links that lead out of the root or nowhere" in listing.notes
 
 
@@ -185,6 +187,7 @@ def manifest(folder: Path, rows, columns=("path", "label", "role"), name="m.csv"
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
 def test_a_manifest_says_class_and_role(tmp_path, name):
+    put(tmp_path / "a.png", b"x")
     listing = list_images(None, manifest(tmp_path, ROWS, name=name))
     assert list(zip(listing.paths, listing.labels.tolist(), listing.roles, strict=True)) == [
         ("a.png", 1, ""),
@@ -201,10 +204,11 @@ def test_a_manifest_says_class_and_role(tmp_path, name):
     [
         ([("a.png", "cat")], ("path", "class"), "no column 'label', only 'path', 'class'"),
         ([("a.png", "cat")], ("file", "label"), "no column 'path'"),
-        ([("a.png", "cat"), ("./a.png", "dog")], ("path", "label"), "names 'a.png' 2 times"),
+        ([("a.png", "cat"), ("./a.png", "dog")], ("path", "label"), "'a.png' that it is 'cat' and 'dog'"),
+        ([("a.png", "cat"), ("./a.png", "cat")], ("path", "label"), "names 'a.png' 2 times"),
         ([("../a.png", "cat")], ("path", "label"), "outside"),
         ([("/etc/passwd", "cat")], ("path", "label"), "outside"),
-        ([("a.png", "cat", "training")], ("path", "label", "role"), "role 'training' of 'a.png'"),
+        ([("a.png", "cat", "trainee")], ("path", "label", "role"), "role 'trainee' of 'a.png'"),
         ([("a.png", "", "test"), ("b.png", "cat", "")], ("path", "label", "role"), "no label"),
         ([("a.png", "")], ("path", "label"), "no labelled images"),
         ([("", "cat")], ("path", "label"), "without a path"),
@@ -212,6 +216,7 @@ def test_a_manifest_says_class_and_role(tmp_path, name):
     ],
 )
 def test_a_wrong_manifest_is_refused_in_one_line(tmp_path, rows, columns, word):
+    put(tmp_path / "a.png", b"x")
     with pytest.raises(UserError, match=word) as raised:
         list_images(None, manifest(tmp_path, rows, columns))
     assert "\n" not in str(raised.value)
@@ -219,7 +224,8 @@ def test_a_wrong_manifest_is_refused_in_one_line(tmp_path, rows, columns, word):
 
 def test_a_file_that_a_manifest_names_and_that_is_not_there_is_broken(tmp_path, open_folder):
     put_photos(tmp_path, range(4))
-    rows = [(f"{seed:04d}.png", "cat", "test" if seed == 3 else "") for seed in range(4)] + [("gone.png", "cat", "")]
+    rows = [(f"{seed:04d}.png", "cat" if seed else "dog", "test" if seed == 3 else "") for seed in range(4)]
+    rows += [("gone.png", "cat", "")]
     own = open_folder(tmp_path, manifest=manifest(tmp_path, rows), max_broken=0.5)
     assert own.broken.to_dict("records") == [
         {"path": "gone.png", "reason": "cannot be read: No such file or directory"}

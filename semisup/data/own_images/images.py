@@ -101,6 +101,7 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
     _check_classes(listing, *sides)
     pool, test = (_image_set(listing, pack, rows, test=bool(side)) for side, rows in enumerate(sides))
     groups = _groups(pack) if data.duplicates != "ignore" else np.arange(len(pool) + len(test))
+    contradictions = _contradictions(listing, files)
     for column in WITHOUT_FURTHER_USE:
         del files[column]
     notes, given = listing.notes, listing.roles[sides[0]]
@@ -115,7 +116,7 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
         pack=pack,
         files=files,
         named_test=named_test,
-        warnings=(*notes, *_warnings(files)),
+        warnings=(*notes, *_warnings(files), *contradictions),
     )
 
 
@@ -167,7 +168,7 @@ def _groups(pack: Pack) -> NDArray[np.int64]:
 
 def _check_broken(files: pd.DataFrame, most: float) -> None:
     broken = files[files["row"] < 0]
-    if len(broken) <= most * len(files):
+    if len(broken) / len(files) <= most:  # as a share is written: 0.29 · 100 is less than 29
         return
     shown = "; ".join(f"{row.path} is {row.reason}" for row in broken.head(MOST_SHOWN).itertuples())
     raise UserError(
@@ -193,6 +194,23 @@ def _check_classes(listing: Listing, pool: NDArray[np.int64], test: NDArray[np.i
         raise UserError("there are no test images; add a folder test/<class>/, or raise data.test_share")
     if (listing.labels[test] == UNLABELED).any():
         raise UserError("there are test images without a label; give them one, or role unlabeled")
+
+
+def _contradictions(listing: Listing, files: pd.DataFrame) -> list[str]:
+    """Files with the same bytes that are said to be of different classes, in one line; there may be none."""
+    known = np.flatnonzero((listing.labels != UNLABELED) & (files["row"].to_numpy() >= 0))
+    said = pd.DataFrame({"sha": files["sha"].to_numpy()[known], "label": listing.labels[known], "file": known})
+    classes = said.drop_duplicates(["sha", "label"])
+    classes = classes[classes["sha"].duplicated(keep=False)]
+    if not len(classes):
+        return []
+    first = classes[classes["sha"] == classes["sha"].iloc[0]]
+    shown = " and ".join(
+        f"{listing.paths[row]!r} ({listing.class_names[listing.labels[row]]})" for row in first["file"]
+    )
+    count = classes["sha"].nunique()
+    which = f"{count:,} images are of several classes at once: the files" if count > 1 else "the files"
+    return [f"{which} {shown} are the same, but of different classes; delete those that are wrong"]
 
 
 def _warnings(files: pd.DataFrame) -> list[str]:

@@ -1,35 +1,20 @@
 """Which image files there are, of which class, in which role: from folders or a manifest. No file is opened."""
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from semisup.data.datasets import UNLABELED
+from semisup.data.own_images.class_names import MOST_NAMED, class_names
 from semisup.data.own_images.decode import EXTENSIONS
+from semisup.data.own_images.manifest import check_files, given_roles, read_manifest
+from semisup.data.own_images.roles import Given, role_of
 from semisup.errors import UserError
-
-Given = Literal["", "unlabeled", "validation", "test"]
-"""The role that a file has by its place; "" where the split decides."""
-FOLDERS: dict[str, Given] = {
-    "labeled": "",
-    "labelled": "",
-    "train": "",
-    "unlabeled": "unlabeled",
-    "unlabelled": "unlabeled",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
-"""Name of a folder in the root, or a manifest's role → role."""
 
 PERHAPS_IMAGES = EXTENSIONS | {""}
 """Extensions of files that are looked into."""
@@ -65,8 +50,8 @@ def list_images(root: Path | None, manifest: Path | None = None) -> Listing:
     """The files of a data set of one's own.
 
     Raises:
-        UserError: no such folder or manifest, no images, no classes, two classes whose names differ by case only, or a
-            manifest that lacks a column, names a file twice or one outside the root.
+        UserError: no such folder or manifest, no images, roles or classes that :func:`class_names` or nobody can make
+            sense of, or a manifest that lacks a column, names a file twice or one outside the root.
     """
     if manifest is not None:
         return _from_manifest(manifest.expanduser(), root)
@@ -128,35 +113,65 @@ class Walk:
 
 def _from_folders(root: Path) -> Listing:
     walk = Walk(os.path.realpath(root), Counter())
-    with os.scandir(root) as entries:
-        folders = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    named = [name for name in folders if name in FOLDERS]
-    if not named:
-        if not folders:
-            raise UserError(
-                f"data.root={root} has no folders; put images into labeled/<class>/ and unlabeled/, or train/<class>/"
-            )
-        places: list[tuple[str, Given]] = [("", "")]
-    else:
-        places = [(name, FOLDERS[name]) for name in named]
-    found, classes = _Found(), set[str]()
+    found, classes, places = _Found(), set[str](), _places(root, walk)
     for place, role in places:
         start = os.path.join(root, place) if place else str(root)
         names: dict[str, str] = {}  # one text for all images of a class
-        below = len(os.path.join(start, ""))
+        below, first = len(os.path.join(start, "")), len(found.paths)
         for entry in walk.files(start, (os.path.realpath(start),)):
             relative = entry.path[below:].replace(os.sep, "/")
             path = f"{place}/{relative}" if place else relative
+            name = relative.partition("/")[0].strip()
             if role == "unlabeled":
                 found.add(path, None, role)
             elif "/" not in relative:
                 walk.passed_over[f"images in {place or root.name}/ itself, in no class's folder"] += 1
+            elif not name:
+                walk.passed_over["images in a folder whose name is blank"] += 1
             else:
-                name = relative.partition("/")[0]
                 found.add(path, names.setdefault(name, name), role)
         if role == "":
-            classes |= {entry.name for entry in os.scandir(start) if entry.is_dir() and not entry.name.startswith(".")}
+            _check_no_roles_below(root, found.paths[first:], 2 if place else 1)
+            classes |= {name for name in map(str.strip, _folders(start)) if name}
     return _listing(root, found, classes, walk.passed_over)
+
+
+def _folders(start: Path | str) -> list[str]:
+    with os.scandir(start) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _places(root: Path, walk: Walk) -> list[tuple[str, Given]]:
+    """Where images are looked for below a root, and in which role; "" is the root itself."""
+    folders = _folders(root)
+    if not folders:
+        raise UserError(
+            f"data.root={root} has no folders; put images into labeled/<class>/ and unlabeled/, or train/<class>/"
+        )
+    named = {name: role for name in folders if (role := role_of(name)) is not None}
+    if not named:
+        return [("", "")]
+    others = [name for name in folders if name not in named]
+    some = ", ".join(map(repr, others[:MOST_NAMED])) + (" …" if len(others) > MOST_NAMED else "")
+    if others and "" not in named.values():
+        raise UserError(
+            f"data.root={root}: {', '.join(map(repr, named))} is named like a role, but {some} beside it is not; put "
+            "the folders of classes into labeled/ or train/"
+        )
+    if others:
+        walk.passed_over[f"folders that are named like no role: {some}"] += len(others)
+    return list(named.items())
+
+
+def _check_no_roles_below(root: Path, paths: Sequence[str], depth: int) -> None:
+    """What lies in `cat/test/` shall not be learnt from; the folder of a class is the one at `depth`."""
+    for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
+        for part in folder.split("/")[depth:]:
+            if role_of(part):
+                raise UserError(
+                    f"data.root={root}: {folder!r} has the name of a role, {part!r}, below that of a class; roles come "
+                    f"first, as in {part}/<class>/: move the folder, or rename it"
+                )
 
 
 @dataclass
@@ -176,9 +191,11 @@ class _Found:
 
 
 def _listing(root: Path, found: _Found, classes: set[str], passed_over: Counter[str]) -> Listing:
+    notes = tuple(f"passed over {count:,} {what}" for what, count in sorted(passed_over.items()))
     if not found.paths:
-        raise UserError(f"data.root={root} holds no image files; put them into labeled/<class>/ or train/<class>/")
-    names = _class_names({name for name in found.names if name is not None} | classes, str(root))
+        why = f" ({'; '.join(notes)})" if notes else ""
+        raise UserError(f"data.root={root} holds no image files{why}; put them into labeled/<class>/ or train/<class>/")
+    names = class_names({name for name in found.names if name is not None} | classes, str(root))
     place: dict[str | None, int] = {name: position for position, name in enumerate(names)}
     order = np.array(sorted(range(len(found.paths)), key=found.paths.__getitem__))
     paths = [found.paths[row] for row in order]
@@ -191,23 +208,8 @@ def _listing(root: Path, found: _Found, classes: set[str], passed_over: Counter[
         sizes=sizes,
         changed=changed,
         class_names=names,
-        notes=tuple(f"passed over {count:,} {what}" for what, count in sorted(passed_over.items())),
+        notes=notes,
     )
-
-
-def _class_names(names: set[str], where: str) -> tuple[str, ...]:
-    """Sorted, and different from each other for people and file systems, too."""
-    if not names:
-        raise UserError(f"{where} has no labelled images; put some into labeled/<class>/ or train/<class>/")
-    seen: dict[str, str] = {}
-    for name in sorted(names):
-        other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
-        if other != name:
-            raise UserError(
-                f"{where}: classes {other!r} and {name!r} differ by case or in how accents are written only; "
-                "rename one, or put their images together"
-            )
-    return tuple(sorted(names))
 
 
 # --- manifests --------------------------------------------------------------------------------------------------------
@@ -223,11 +225,9 @@ def _from_manifest(file: Path, root: Path | None) -> Listing:
         if os.path.commonpath([real, inside]) != inside:
             raise UserError(f"{field}: {path!r} lies outside data.root={base}; name a root that holds all files")
     paths = [os.path.relpath(os.path.join(inside, path), inside).replace(os.sep, "/") for path in table["path"]]
-    twice = [path for path, count in Counter(paths).items() if count > 1]
-    if twice:
-        raise UserError(f"{field} names {twice[0]!r} {Counter(paths)[twice[0]]} times; one row for each file")
-    roles = _manifest_roles(table, field)
-    names = _class_names({label for label in table["label"] if label}, field)
+    check_files(table, paths, base, field)
+    roles = given_roles(table, field)
+    names = class_names({label for label in table["label"] if label}, field)
     place = {name: position for position, name in enumerate(names)}
     order = sorted(range(len(paths)), key=paths.__getitem__)
     paths = [paths[row] for row in order]
@@ -242,44 +242,6 @@ def _from_manifest(file: Path, root: Path | None) -> Listing:
         class_names=names,
         notes=(),
     )
-
-
-def read_manifest(file: Path, field: str, needed: Sequence[str] = ("path", "label")) -> pd.DataFrame:
-    """Columns path, label and role as text, "" where there is nothing.
-
-    Raises:
-        UserError: it cannot be read, lacks a needed column, or has a row without a path, or none at all.
-    """
-    try:
-        if file.suffix.lower() in {".parquet", ".pq"}:
-            table = pd.read_parquet(file)
-        else:
-            table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{field} does not exist; name a CSV or Parquet file") from None
-    except (OSError, ValueError) as error:  # pandas', pyarrow's and Unicode's own are ValueErrors
-        raise UserError(f"{field} cannot be read: {' '.join(str(error).split())}; mend it") from None
-    for column in needed:
-        if column not in table:
-            raise UserError(f"{field} has no column {column!r}, only {', '.join(map(repr, table))}; name it so")
-    table = table.assign(**{column: "" for column in ("label", "role") if column not in table})
-    table = table[["path", "label", "role"]]
-    if not len(table) or table["path"].isna().any() or (table["path"] == "").any():
-        raise UserError(f"{field} has {'a row without a path' if len(table) else 'no rows'}; one row for each file")
-    return table.astype(object).where(table.notna(), "").astype(str)
-
-
-def _manifest_roles(table: pd.DataFrame, field: str) -> NDArray[np.object_]:
-    roles = np.empty(len(table), dtype=object)
-    for row, (path, label, role) in enumerate(table.itertuples(index=False, name=None)):
-        if role and role not in FOLDERS:
-            raise UserError(f"{field}: role {role!r} of {path!r} is none of {', '.join(FOLDERS)}")
-        roles[row] = FOLDERS[role] if role else ""
-        if not label and role and roles[row] != "unlabeled":
-            raise UserError(f"{field}: {path!r} has role {role!r} but no label; give it one, or role unlabeled")
-        if not label:
-            roles[row] = "unlabeled"
-    return roles
 
 
 # --- files --------------------------------------------------------------------------------------------------------

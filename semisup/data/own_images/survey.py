@@ -12,6 +12,7 @@ import yaml
 
 from semisup.config import DataConfig
 from semisup.data.own_images.building import Progress
+from semisup.data.own_images.class_names import look_alikes
 from semisup.data.own_images.decode import BrokenImageError, Target, decode
 from semisup.data.own_images.images import OwnImages, own_images
 from semisup.data.own_images.listing import Listing, list_images
@@ -86,7 +87,17 @@ class Survey:
                 f"no test image is of class {', '.join(map(repr, untested[:MOST_NAMED]))}"
                 f"{f' and {more:,} more' if more > 0 else ''}; put some into test/<class>/, or raise data.test_share"
             )
-        return found
+        return found + self._look_alikes()
+
+    def _look_alikes(self) -> list[str]:
+        counts = {name: sum(images) for name, *images in self.classes()}
+        pairs = look_alikes(list(counts))
+        shown = ", ".join(
+            f"{first!r} ({counts[first]:,} images) and {second!r} ({counts[second]:,})"
+            for first, second in pairs[:MOST_NAMED]
+        )
+        more = f" and {len(pairs) - MOST_NAMED:,} more pairs" if len(pairs) > MOST_NAMED else ""
+        return [f"classes look alike: {shown}{more}; put their images together if they are one"] if pairs else []
 
     @property
     def most_broken(self) -> float:
