@@ -114,7 +114,9 @@ def make_pack(folder: Path) -> None:
     test = listing.roles == "test"
     values = {"path": listing.paths, "size": listing.sizes, "changed": listing.changed, "sha": shas, "test": test}
     values |= {"row": np.where(test, np.cumsum(test) - 1, np.cumsum(~test) - 1), "width": 64, "height": 64}
-    table = pd.DataFrame(values | {"mode": "RGB", "animated": False, "reason": ""})[list(COLUMNS)]
+    table = pd.DataFrame(
+        values | {"mode": "RGB", "animated": False, "reason": "", "low": np.nan, "high": np.nan, "flat": False}
+    )[list(COLUMNS)]
     settings = folder / "cache" / settings_key(TARGET)
     settings.mkdir(parents=True, exist_ok=True)
     remember(settings, listing.root, table, time.time() + 10)

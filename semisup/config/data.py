@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from semisup.config.base import Fraction, PositiveInt, Section
 
@@ -61,7 +61,10 @@ class DataConfig(Section):
     resize: Literal["crop", "pad"] = "crop"
     """`crop`: the shorter side fits and the middle is kept; `pad`: all of the image fits, on black."""
     channels: Literal["rgb", "grey"] = "rgb"
-    """Colour or grey; transparency lies on white, 16 bits become 8."""
+    """Colour or grey; transparency lies on white."""
+    range: tuple[float, float] | None = None
+    """What is black and what white in files of more than 8 bits, [low, high], as `semisup init` finds it: one for all
+    images, so that their brightness stays comparable. Unset: 0 and 65535, of floats 0 and 1."""
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Where nothing names test images: the share of the labelled ones that is set apart, by a hash of the file."""
     max_broken: Fraction = 0.01
@@ -73,6 +76,13 @@ class DataConfig(Section):
     """Where decoded images are kept; unset: `semisup` in XDG_CACHE_HOME, or in ~/.cache."""
     cache_limit: Annotated[str, BeforeValidator(_a_size_in_bytes)] = "20 GB"
     """Largest size of all decoded images together; those unused for longest go first."""
+
+    @field_validator("range")
+    @classmethod
+    def _black_is_below_white(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError("is wrong: black must be a smaller number than white, such as [0, 4095]")
+        return value
 
     @model_validator(mode="after")
     def _a_manifest_lists_own_images(self) -> "DataConfig":

@@ -44,8 +44,8 @@ class Predictor:
     def load(cls, folder: Path, temperature: float | None, device: torch.device) -> "Predictor":
         """The model that a training stage left in its folder.
 
-        Files are brought to the size, the channels and by the `data.resize` that the model learnt from; a model of old
-        does not say the latter, and takes `crop`.
+        Files are brought to the size, the channels and by the `data.resize` and `data.range` that the model learnt
+        from; a model of old does not say the latter two, and takes `crop` and none.
 
         Raises:
             UserError: there is no classifier, or its files are damaged.
@@ -55,7 +55,14 @@ class Predictor:
             if "class_names" not in description:
                 raise UserError(f"model {folder}: it is no classifier of images; name another run or folder")
             channels, height, width = description["image_shape"]
-            target = Target(height, width, description.get("resize", "crop"), CHANNELS[channels])
+            span = description.get("range")
+            target = Target(
+                height,
+                width,
+                description.get("resize", "crop"),
+                CHANNELS[channels],
+                None if span is None else (float(span[0]), float(span[1])),
+            )
             model = load_model(folder).to(device)
         except FileNotFoundError as error:
             raise UserError(

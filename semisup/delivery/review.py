@@ -70,7 +70,7 @@ def write_review(
         there = rows.iloc[[image.row for image in sent]].reset_index(drop=True)
         title = f"Review of {material.config.name}, run {run_id[:8]}"
         contents = [image.content for image in sent]
-        page = build_page(title, run_id, material.facts.class_names, there, contents)
+        page = build_page(title, run_id, material.facts.class_names, there, contents, span=material.config.data.range)
         (aside / PAGE).write_text(page, encoding="utf-8")
         there.drop(columns="index").to_csv(aside / TABLE, index=False, float_format="%.6g")
         tasks = rows.assign(label=rows["label_1"], confidence=rows["probability_1"], source=PSEUDO, teacher=run_id[:8])

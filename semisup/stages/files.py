@@ -186,6 +186,7 @@ def save_model(
         "stage": stage,
         "image_shape": list(facts.image_shape),
         "resize": config.data.resize,
+        "range": config.data.range,
         "class_names": list(facts.class_names),
         "mean": list(mean),
         "std": list(std),

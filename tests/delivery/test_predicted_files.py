@@ -149,6 +149,15 @@ def test_a_model_of_old_takes_the_middle_and_a_new_one_what_it_learnt_from(stage
         assert (target.resize, target.shape) == (resize, (1, 8, 8))
 
 
+def test_a_model_reads_deep_files_by_the_range_that_it_learnt_from(stage_folders, tmp_path):
+    description = read_json(stage_folders["joint"] / "model.json")
+    assert description["range"] is None
+    write_json(tmp_path / "model.json", description | {"range": [0.0, 199.0]})
+    (tmp_path / "weights.safetensors").write_bytes((stage_folders["joint"] / "weights.safetensors").read_bytes())
+    assert Predictor.load(tmp_path, None, CPU).target.range == (0, 199)
+    assert Predictor.load(stage_folders["joint"], None, CPU).target.range is None
+
+
 @pytest.mark.parametrize("damaged", ["model.json", "weights.safetensors"])
 @pytest.mark.parametrize("content", [None, b"", b"{}"])
 def test_a_damaged_model_is_one_line(stage_folders, tmp_path, damaged, content):

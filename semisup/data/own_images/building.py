@@ -6,6 +6,7 @@ packs with files of the same contents.
 
 import fcntl
 import hashlib
+import math
 import os
 import shutil
 import time
@@ -47,7 +48,15 @@ class Done:
     mode: str = ""
     animated: bool = False
     reason: str = ""
+    low: float = math.nan
+    high: float = math.nan
+    flat: bool = False
     copied: bool = False
+
+    @property
+    def columns(self) -> tuple[object, ...]:
+        """What a pack's table says of the file itself."""
+        return self.width, self.height, self.mode, self.animated, self.reason, self.low, self.high, self.flat
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,9 @@ class Sources:
             str(columns["mode"][at]),
             bool(columns["animated"][at]),
             str(columns["reason"][at]),
+            float(columns["low"][at]),
+            float(columns["high"][at]),
+            bool(columns["flat"][at]),
             copied=True,
         )
 
@@ -154,7 +166,7 @@ def _write(
                     counts[side] += 1
                     (test if side else pool).write(np.ascontiguousarray(done.pixels).data)
                 stamp = (listing.paths[number], listing.sizes[number], listing.changed[number], done.sha)
-                rows.append((*stamp, side, row, done.width, done.height, done.mode, done.animated, done.reason))
+                rows.append((*stamp, side, row, *done.columns))
                 decoded += not done.copied
             written += len(task)
             if len(rows) >= FILES_PER_PART or written == len(listing):
@@ -214,4 +226,15 @@ def _one(path: str, known: bytes, sources: Sources, target: Target) -> Done:
         image = decode(content, target)
     except BrokenImageError as error:
         return Done(sha, None, reason=str(error))
-    return Done(sha, image.pixels, image.width, image.height, image.mode, image.animated)
+    low, high = image.extent or (math.nan, math.nan)
+    return Done(
+        sha,
+        image.pixels,
+        image.width,
+        image.height,
+        image.mode,
+        image.animated,
+        low=low,
+        high=high,
+        flat=image.flat,
+    )

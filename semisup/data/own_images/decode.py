@@ -16,6 +16,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from semisup.data.own_images.deep import Range, eight_bits, extent_of, open_deep, raw_mode
+
 try:
     import simplejpeg
 except ImportError:  # not there, or not for this machine: Pillow alone gives the same pixels, later
@@ -48,8 +50,11 @@ OPENERS: dict[bytes, Callable[[io.BytesIO], ImageFile]] = {
     b"MM\x00+": TiffImageFile,
     b"GIF8": GifImageFile,
 }
+FEW_BITS = {"L;2": 85, "L;4": 17}
+"""By what Pillow multiplies the grey of 2 and 4 bits, but not the value that is said to be transparent."""
 WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
-GREY_16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
+EXIF_TEXTS = ("Raw profile type exif", "Raw profile type APP1")
+"""Where ImageMagick has put the EXIF data of a PNG, since before the format had a place for it."""
 
 
 class BrokenImageError(ValueError):
@@ -65,6 +70,8 @@ class Target:
     resize: Literal["crop", "pad"]
     """`crop`: the shorter side fits and the middle is kept; `pad`: all of it fits, on black."""
     channels: Literal["rgb", "grey"]
+    range: Range | None = None
+    """What becomes black and white in files of more than 8 bits; None: 0 and 65535, of floats 0 and 1."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -80,16 +87,24 @@ class Decoded(NamedTuple):
     width: int
     height: int
     mode: str
-    """Pillow's word for the kind of pixels, such as "RGB", "CMYK", "I;16"."""
+    """Pillow's word for the kind of pixels, such as "RGB", "CMYK", "I;16"; and "LA;16", "RGB;16", "RGBA;16"."""
     animated: bool
     """Are there more frames, or pages, than the first, which was taken?"""
+    extent: Range | None = None
+    """(darkest, brightest) value of a file of more than 8 bits, as in :func:`extent_of`."""
+
+    @property
+    def flat(self) -> bool:
+        """Are all of its pixels alike?"""
+        first = self.pixels[:, :1, :1]
+        return bool((self.pixels[:, 0] == first[:, 0]).all() and (self.pixels == first).all())
 
 
 def decode(content: bytes, target: Target) -> Decoded:
     """A file's first picture, upright, as uint8 of the target's size.
 
-    Transparency lies on white. 16 bits become their upper 8; floats are taken for 0..1. A JPEG is decoded at a half, a
-    quarter or an eighth where that is still at least twice the size asked for.
+    Transparency lies on white. More than 8 bits become 8 by the target's range. A JPEG is decoded at a half, a quarter
+    or an eighth where that is still at least twice the size asked for.
 
     Raises:
         BrokenImageError: no image of a known format, damaged, truncated, or of more than MOST_PIXELS.
@@ -105,7 +120,7 @@ def decode(content: bytes, target: Target) -> Decoded:
         )
     try:
         with opener(io.BytesIO(content)) as image:
-            return _decoded(image, target)
+            return _decoded(image, lambda: opener(io.BytesIO(content)), target)
     except BrokenImageError:
         raise
     except Exception as error:  # what a decoder raises at hostile bytes is no finite list; none of it may end a run
@@ -124,20 +139,23 @@ def reader(content: bytes) -> Callable[[io.BytesIO], ImageFile] | None:
     return next((opener for magic, opener in OPENERS.items() if content.startswith(magic)), None)
 
 
-def _decoded(image: ImageFile, target: Target) -> Decoded:
+def _decoded(image: ImageFile, again: Callable[[], ImageFile], target: Target) -> Decoded:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise BrokenImageError(f"too large: {width:,} × {height:,} pixels, and at most {MOST_PIXELS:,} are decoded")
     mode, animated = image.mode, bool(getattr(image, "is_animated", False))
-    turn = TURNS.get(_orientation(image))
     if isinstance(image, JpegImageFile):
         side = 2 * max(target.height, target.width)
         image.draft(None, (side, side))
-    image.load()
-    picture = _eight_bits(image, "RGB" if target.channels == "rgb" else "L")
-    if turn is not None:
+    extent, wanted = None, "RGB" if target.channels == "rgb" else "L"
+    if (deep := open_deep(image, again)) is not None:
+        mode, extent, picture = deep.mode, extent_of(deep), eight_bits(deep, target.range)
+    else:
+        picture = _on_white(image)
+    picture = picture if picture.mode == wanted else picture.convert(wanted)
+    if (turn := TURNS.get(_orientation(image))) is not None:
         picture = picture.transpose(turn)
-    return Decoded(_channels_first(np.asarray(_resized(picture, target))), width, height, mode, animated)
+    return Decoded(_channels_first(np.asarray(_resized(picture, target))), width, height, mode, animated, extent)
 
 
 def _plain_jpeg(content: bytes, target: Target) -> Decoded | None:
@@ -158,7 +176,7 @@ def _plain_jpeg(content: bytes, target: Target) -> Decoded | None:
         pixels = simplejpeg.decode_jpeg(content, "GRAY" if mode == "L" else "RGB")
         wanted = "RGB" if target.channels == "rgb" else "L"
         if mode != wanted or (height, width) != (target.height, target.width):
-            picture = _eight_bits(Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels), wanted)
+            picture = Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels).convert(wanted)
             pixels = np.asarray(_resized(picture, target))
         return Decoded(_channels_first(pixels), width, height, mode, animated=False)
     except Exception:  # as in `decode`: Pillow has the last word, and the reason
@@ -171,27 +189,40 @@ def _channels_first(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _orientation(image: ImageFile) -> int:
-    if "exif" not in image.info and not isinstance(image, TiffImageFile):
+    """How a loaded image is yet to be turned: Pillow has turned a TIFF already, and EXIF may lie behind the pixels."""
+    content = image.info.get("exif") or _exif_in_text(image)
+    if content is None or isinstance(image, TiffImageFile):
         return 1
+    exif = Image.Exif()
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError):
-        return 1  # notes that cannot be read do not make the picture unreadable
+        exif.load(content)
+        return int(exif.get(ORIENTATION, 1))
+    except Exception:  # notes that cannot be read do not make the picture unreadable
+        return 1
 
 
-def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
-    """As "RGB" or "L"."""
-    if image.mode in GREY_16:
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    elif image.mode == "I":
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    elif image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        image = Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
-    if image.mode in WITH_ALPHA or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image if image.mode == mode else image.convert(mode)
+def _exif_in_text(image: ImageFile) -> bytes | None:
+    """Three words, the last in hexadecimal digits: what it is, how long, and the EXIF data."""
+    for key in EXIF_TEXTS:
+        words = str(image.info.get(key, "")).split()
+        if len(words) > 2:
+            try:
+                return bytes.fromhex("".join(words[2:]))
+            except ValueError:
+                continue
+    return None
+
+
+def _on_white(image: ImageFile) -> Image.Image:
+    """Loaded, and without transparency."""
+    few_bits = FEW_BITS.get(raw_mode(image.tile[0].args), 1) if image.tile else 1
+    image.load()
+    if few_bits > 1 and "transparency" in image.info:
+        image.info["transparency"] *= few_bits
+    if image.mode not in WITH_ALPHA and "transparency" not in image.info:
+        return image
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 def _resized(image: Image.Image, target: Target) -> Image.Image:

@@ -25,12 +25,15 @@ from semisup.data.own_images.listing import Listing
 from semisup.data.own_images.seen import in_parts
 from semisup.data.rows import map_images
 
-DECODER = 1
+DECODER = 2
 """Raised when `decode` gives other pixels for the same bytes, or a pack holds other things."""
 POOL, TEST, FILES, LOCK = "pool.u8", "test.u8", "files.parquet", "lock"
 BUILDING = "building-"
 """Begins the name of a folder that is not whole."""
-COLUMNS = ("path", "size", "changed", "sha", "test", "row", "width", "height", "mode", "animated", "reason")
+COLUMNS = (
+    *("path", "size", "changed", "sha", "test", "row"),
+    *("width", "height", "mode", "animated", "reason", "low", "high", "flat"),
+)
 InTest = Callable[[str], bool]
 """Tells a test image by the hash of its content, where no place tells it."""
 
@@ -41,7 +44,8 @@ class Pack:
 
     `files` has a row for each file of the listing, in its order: `sha` (32 hexadecimal digits of the SHA-256 of its
     bytes, "" where it cannot be read), `test` (is it a test image?), `row` (in the pool or among the test images; -1
-    where it is broken), `reason` ("" where it is not), and what the file itself was like.
+    where it is broken), `reason` ("" where it is not), and what the file itself was like: `low` and `high` are the
+    darkest and brightest value of a file of more than 8 bits, NaN of others; `flat`: are all of its pixels alike?
     """
 
     folder: Path

@@ -14,6 +14,8 @@ from semisup.config import DataConfig
 from semisup.data.own_images.building import Progress
 from semisup.data.own_images.class_names import look_alikes
 from semisup.data.own_images.decode import BrokenImageError, Target, decode
+from semisup.data.own_images.deep import GREY_16
+from semisup.data.own_images.depth import written
 from semisup.data.own_images.images import OwnImages, own_images
 from semisup.data.own_images.listing import Listing, list_images
 
@@ -22,7 +24,7 @@ LOOKED_AT = 200
 """Files, evenly spaced, that decide the proposed size and channels."""
 MOST_NAMED = 3
 USUAL_BROKEN: float = DataConfig.model_fields["max_broken"].default
-GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
+GREY_MODES = frozenset({"1", "L", "LA", "LA;16", "I", "F"}) | GREY_16
 MOST_LABELED, MOST_VALIDATION = 100, 50
 BUDGETS, MOST_MINUTES = ((2_000, 1), (20_000, 2)), 5
 """Fewer files than this → minutes of CPU time that are proposed for a training."""
@@ -66,6 +68,7 @@ class Survey:
             ("Unlabelled", f"{self.unlabeled:,}"),
             ("Sizes (width × height)", of_sizes),
             ("Kinds of pixels", _counted(Counter(files["mode"]))),
+            *self._deep_files(),
             ("Copies of test images to learn from", f"{int(np.isin(self.own.groups, self.own.test_groups).sum()):,}"),
             ("Further copies", f"{self._further_copies():,}"),
             ("Files that cannot be used", f"{len(self.own.broken):,}"),
@@ -104,6 +107,13 @@ class Survey:
         """`data.max_broken` for a run that takes the files as they are, in full percent."""
         return max(USUAL_BROKEN, math.ceil(100 * len(self.own.broken) / len(self.own.files)) / 100)
 
+    def _deep_files(self) -> list[tuple[str, str]]:
+        if self.data.range is None:
+            return []
+        return [
+            ("Of more than 8 bits", f"{self.own.depth.files:,}, with values {written(self.data.range)} (data.range)")
+        ]
+
     def _further_copies(self) -> int:
         groups = self.own.groups[~np.isin(self.own.groups, self.own.test_groups)]
         return len(groups) - len(np.unique(groups))
@@ -120,7 +130,11 @@ def survey(root: Path, manifest: Path | None, cache: Path | None, say: Progress)
     data = DataConfig(
         name="folder", root=listing.root.resolve(), manifest=manifest, size=size, channels=channels, cache=cache
     )
-    return Survey(data, own_images(data.model_copy(update={"max_broken": 1.0}), say))
+    own = own_images(data.model_copy(update={"max_broken": 1.0}), say)
+    if own.depth.range is not None:  # known only now that every file has been read
+        data = data.model_copy(update={"range": own.depth.range})
+        own = own_images(data.model_copy(update={"max_broken": 1.0}), say)
+    return Survey(data, own)
 
 
 def write_config(found: Survey) -> str:
@@ -144,6 +158,7 @@ def write_config(found: Survey) -> str:
         f"  size: [{data.size[0]}, {data.size[1]}]  # height and width; more shows more and takes longer",
         f"  resize: {data.resize}  # shorter side, then the middle; pad keeps all of the image",
         f"  channels: {data.channels}",
+        *([f"  range: {written(data.range)}  # black and white in files of more than 8 bits"] if data.range else []),
         *(
             []
             if found.own.named_test

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from semisup.data.own_images.decode import Target, decode
+from semisup.data.own_images.deep import Range
 from semisup.delivery.candidates import SHOWN_CLASSES
 
 HERE = Path(__file__).parent
@@ -25,13 +26,22 @@ TINY = 16
 """And of so few, each is shown as a square: a smooth picture says more of a photograph, and less of these."""
 
 
-def build_page(title: str, key: str, class_names: Sequence[str], rows: pd.DataFrame, contents: Sequence[bytes]) -> str:
+def build_page(
+    title: str,
+    key: str,
+    class_names: Sequence[str],
+    rows: pd.DataFrame,
+    contents: Sequence[bytes],
+    *,
+    span: Range | None = None,
+) -> str:
     """The page as HTML.
 
-    `rows` are those of :func:`semisup.delivery.candidates.to_label` with a column path, `contents` their image files.
+    `rows` are those of :func:`semisup.delivery.candidates.to_label` with a column path, `contents` their image
+    files, of which those of more than 8 bits are shown by `span`, their `data.range`.
     Answers are kept in the browser under `key` and the images' ids. Whatever a class is called, it stays text.
     """
-    images = [_image(row, content) for (_, row), content in zip(rows.iterrows(), contents, strict=True)]
+    images = [_image(row, content, span) for (_, row), content in zip(rows.iterrows(), contents, strict=True)]
     ids = hashlib.sha256("\n".join(image["id"] for image in images).encode()).hexdigest()[:16]
     data = {"key": f"{key}:{ids}", "classes": list(class_names), "images": images}
     environment = Environment(autoescape=True, undefined=StrictUndefined)
@@ -43,24 +53,24 @@ def build_page(title: str, key: str, class_names: Sequence[str], rows: pd.DataFr
     )
 
 
-def thumbnail(content: bytes) -> tuple[str, bool]:
+def thumbnail(content: bytes, span: Range | None = None) -> tuple[str, bool]:
     """A data URI of an image file's picture, and whether it is tiny; it lies in a square, as `resize: pad` would.
 
     Raises:
         BrokenImageError: as in :func:`decode`.
     """
-    decoded = decode(content, Target(SIDE, SIDE, "pad", "rgb"))
+    decoded = decode(content, Target(SIDE, SIDE, "pad", "rgb", span))
     longest = max(decoded.width, decoded.height)
     if longest < SIDE:
-        decoded = decode(content, Target(longest, longest, "pad", "rgb"))
+        decoded = decode(content, Target(longest, longest, "pad", "rgb", span))
     kind, buffer = "png" if longest <= SMALL else "jpeg", io.BytesIO()
     Image.fromarray(decoded.pixels.transpose(1, 2, 0)).save(buffer, kind.upper(), quality=85)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", longest <= TINY
 
 
-def _image(row: "pd.Series[Any]", content: bytes) -> dict[str, Any]:
+def _image(row: "pd.Series[Any]", content: bytes, span: Range | None) -> dict[str, Any]:
     places = [place for place in range(1, SHOWN_CLASSES + 1) if f"label_{place}" in row]
-    source, tiny = thumbnail(content)
+    source, tiny = thumbnail(content, span)
     return {name: row[name] for name in ("id", "path", "section", "given", "reason")} | {
         "predicted": [[row[f"label_{place}"], round(float(row[f"probability_{place}"]), 4)] for place in places],
         "src": source,
