@@ -227,6 +227,12 @@ def _take_channels(backbone: nn.Module, channels: int) -> None:
 
 
 def head_name(backbone: nn.Module) -> str:
-    """Name of the last layer, whose outputs are the logits: the only one that depends on the number of classes."""
-    names: list[str] = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    """Name of the last layer, whose outputs are the logits: the only one that depends on the number of classes.
+
+    timm's networks say which one it is; of others it is the last one.
+    """
+    said = getattr(backbone, "get_classifier", None)
+    last: nn.Module = said() if said is not None else backbone
+    layers = {module for module in last.modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    names: list[str] = [name for name, module in backbone.named_modules() if module in layers]
     return names[-1]

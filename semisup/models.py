@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from semisup.backbones import (
     vgg_small,
 )
 from semisup.data.geometry import upright
+from semisup.embedded_backbone import EMBEDDED, embedded_classifier
 from semisup.errors import UserError
 
 TORCHVISION = "torchvision:"
@@ -41,7 +43,7 @@ WITH_OPTIONS = {
     "pooled_cnn": _Network(pooled_cnn),
     "vgg_small": _Network(vgg_small, dropout=0.5),
 }
-MODELS = (*WITH_OPTIONS, "resnet18_small")  # and "torchvision:<name>"
+MODELS = (*WITH_OPTIONS, "resnet18_small", *EMBEDDED)  # and "torchvision:<name>"
 
 
 class Preprocess(nn.Module):
@@ -148,7 +150,7 @@ def build_model(
         image_shape: (C, H, W).
         mean, std: one per channel, on the 0..1 scale; or three for grey images, which the network then gets to see as
             three equal channels.
-        width: factor on the hidden widths (not resnet18_small and torchvision's).
+        width: factor on the hidden widths (only of WITH_OPTIONS).
         dropout: probability (as `width`); None for the model's own. Never on the output layer.
         deskew: see `Preprocess`.
         batch_norm: after the convolutions (as `width`); None for the model's own.
@@ -168,23 +170,31 @@ def build_model(
             norm = network.batch_norm if batch_norm is None else batch_norm
             backbone = network.build(seen_shape, num_classes, width, p, norm)
         else:
-            bare_name = None if name == "resnet18_small" else _torchvision_name(name)
+            build = _without_options(name)
             _refuse_options(name, width, dropout, batch_norm)
-            backbone = (
-                torchvision_classifier(bare_name, seen_shape, num_classes)
-                if bare_name
-                else resnet18_small(seen_shape[0], num_classes)
-            )
+            backbone = build(seen_shape, num_classes)
     return Classifier(Preprocess(mean, std, deskew=deskew), backbone)
 
 
+def _without_options(name: str) -> Callable[[tuple[int, int, int], int], nn.Module]:
+    """(image shape, classes) → the network of that name, whose layers are what they are."""
+    if name == "resnet18_small":
+        return lambda shape, num_classes: resnet18_small(shape[0], num_classes)
+    if name in EMBEDDED:
+        return lambda shape, num_classes: embedded_classifier(name, shape[0], num_classes)
+    return partial(torchvision_classifier, _torchvision_name(name))
+
+
 def _refuse_options(name: str, width: float, dropout: float | None, batch_norm: bool | None) -> None:
-    for option, value, default in (("width", width, 1.0), ("dropout", dropout, None), ("batch_norm", batch_norm, None)):
-        if value != default:
-            raise UserError(
-                f"model.{option}={value}, but model.name={name!r} has no such option; "
-                f"leave it out, or use one of {', '.join(WITH_OPTIONS)}, which have it"
-            )
+    options = (("width", width, 1.0), ("dropout", dropout, None), ("batch_norm", batch_norm, None))
+    given = [(option, value, default) for option, value, default in options if value != default]
+    if given:
+        said = " and ".join(f"model.{option}={value}" for option, value, _ in given)
+        way_out = " and ".join(f"model.{option}={'null' if default is None else 1}" for option, _, default in given)
+        raise UserError(
+            f"{said}, but model.name={name!r} has no such option{'s' if len(given) > 1 else ''}; set {way_out}, or use "
+            f"one of {', '.join(WITH_OPTIONS)}"
+        )
 
 
 def _torchvision_name(name: str) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from semisup.backbones import head_name
+from semisup.embedded_backbone import EMBEDDED, NORMALIZATION, by_position, embedded_weights
 from semisup.errors import UserError
 
 TORCHVISION = "torchvision:"
@@ -31,12 +32,16 @@ _expected: dict[Path, str] = {}
 """Weights that a run has been promised to begin with: file → SHA-256."""
 
 
-def find_weights(weights: str, model_name: str, *, download: bool) -> Path:
+def find_weights(weights: str | None, model_name: str, *, download: bool) -> Path:
     """The file that `model.weights` means: itself, or that of torchvision's weights of this name in torch's cache.
+
+    None: the one that is installed with the network.
 
     Raises:
         UserError: there is no such file, or it cannot be fetched.
     """
+    if weights is None:
+        return embedded_weights(model_name)
     path = Path(weights).expanduser()
     if path.is_file():
         return path
@@ -44,6 +49,8 @@ def find_weights(weights: str, model_name: str, *, download: bool) -> Path:
     if weights not in known:
         state = "is a folder" if path.is_dir() else "does not exist"
         names = f", or one of torchvision's own ({', '.join(known)})" if known else ""
+        if model_name in EMBEDDED:
+            names = f", or leave it out: {model_name} has weights of its own"
         raise UserError(f"model.weights={weights!r} {state}; name a file with a state dict{names}")
     file = Path(torch.hub.get_dir()) / "checkpoints" / known[weights].rpartition("/")[2]
     if not file.is_file():
@@ -92,12 +99,12 @@ def begin_with(backbone: nn.Module, file: Path, model_name: str) -> None:
     """Give the backbone the weights in a file, all but those of its last layer, which stay as they are.
 
     The file holds a state dict of the same network with any number of classes, as torch or safetensors saves it;
-    nothing in it is run.
+    nothing in it is run. Of EfficientNet-Lite it may be under the names of the weights' own network.
 
     Raises:
         UserError: it cannot be read, has changed since :func:`expect_weights`, or belongs to another network.
     """
-    state = _renamed(_read(file), set(backbone.state_dict()))
+    state = by_position(_renamed(_read(file), set(backbone.state_dict())), backbone)
     head = f"{head_name(backbone)}."
     body = {key: value for key, value in state.items() if not key.startswith(head)}
     unfit = f"model.weights={str(file)!r} does not fit model.name={model_name!r}"
@@ -115,7 +122,9 @@ def begin_with(backbone: nn.Module, file: Path, model_name: str) -> None:
 
 
 def imagenet_normalization(model_name: str) -> tuple[Sequence[float], Sequence[float]]:
-    """(mean, standard deviation) of three channels on the 0..1 scale, as torchvision's weights of a network want it."""
+    """(mean, standard deviation) of three channels on the 0..1 scale, as weights of ImageNet of a network want it."""
+    if model_name in EMBEDDED:
+        return NORMALIZATION
     if model_name in OF_TENSORFLOW:
         return HALVES
     if not model_name.startswith(TORCHVISION):

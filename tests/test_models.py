@@ -298,7 +298,8 @@ def test_googlenet_gives_logits_in_training_too():
         ("vgg_smal", "vgg_small"),
         (
             "%%%",
-            "use one of seed_cnn, small_cnn, paired_cnn, pooled_cnn, vgg_small, resnet18_small, torchvision:<name>",
+            "use one of seed_cnn, small_cnn, paired_cnn, pooled_cnn, vgg_small, resnet18_small, efficientnet_lite0, "
+            "efficientnet_lite2, torchvision:<name>",
         ),
     ],
 )

@@ -6,35 +6,41 @@ from pydantic import Field, model_validator
 
 from semisup.config.base import Section
 
+WITH_WEIGHTS = ("efficientnet_lite0", "efficientnet_lite2")
+"""Networks that begin with weights of their own, which are installed with them."""
+
 
 class ModelConfig(Section):
     """The network; the baseline and the student are built alike."""
 
     name: str = "small_cnn"
     """`small_cnn` (fast, for digits), `paired_cnn` (its convolutions doubled), `pooled_cnn` (for photographs),
-    `seed_cnn`, `vgg_small`, `resnet18_small`, or `torchvision:NAME` for any torchvision classifier."""
+    `seed_cnn`, `vgg_small`, `resnet18_small`, `efficientnet_lite0` (pretrained on ImageNet, its weights are installed;
+    `efficientnet_lite2`: larger, a package of its own), or `torchvision:NAME` for any torchvision classifier."""
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
-    """Multiplies the number of channels."""
+    """Multiplies the number of channels, of this project's own networks."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Dropout probability; unset: the model's own default."""
+    """Dropout probability, of this project's own networks; unset: the model's own default."""
     batch_norm: bool | None = None
-    """Batch normalisation; unset: the model's own default."""
+    """Batch normalisation, of this project's own networks; unset: the model's own default."""
     deskew: bool = False
     """Shear every image upright and centre it, by its intensity moments: for bright strokes on a black ground."""
     whiten: bool = False
     """`pooled_cnn`: its first filters are not learnt, but whiten the patches of the data set's images."""
     weights: Annotated[str, Field(min_length=1)] | None = None
     """Begin with these weights, all but those of the last layer: a file with a state dict (torch's, or safetensors), or
-    of a `torchvision:NAME` the name of torchvision's own, such as `DEFAULT`. Unset: random ones."""
+    of a `torchvision:NAME` the name of torchvision's own, such as `DEFAULT`. Unset: the installed ones of
+    `efficientnet_lite0`, random ones of the others."""
     download: bool = False
     """Fetch torchvision's own weights where they are not in torch's cache. Nothing is ever downloaded without it."""
     train: Literal["all", "head"] = "all"
-    """`all`: fine-tune the whole network. `head`: the last layer alone (a linear probe); all below it stays as it is in
-    `weights`, and without augmentation its features are computed once and kept in `data.cache`."""
+    """`all`: fine-tune the whole network. `head`: the last layer alone (a linear probe); all below it keeps its
+    pretrained weights, and without augmentation its features are computed once and kept in `data.cache`."""
     normalize: Literal["data", "imagenet"] | None = None
-    """Mean and deviation that images are normalised by: those of the data set, or of ImageNet. Unset: where there are
-    `weights`, those that an earlier run trained them with, else ImageNet's. Networks with weights see a grey image as
-    three equal channels, unless the weights are of an earlier run on grey ones."""
+    """Mean and deviation that images are normalised by: those of the data set, or those that the network's weights of
+    ImageNet want. Unset: where there are pretrained weights, those that an earlier run trained them with, else
+    ImageNet's. Pretrained networks see a grey image as three equal channels, unless the weights are of an earlier run
+    on grey ones."""
 
     @model_validator(mode="after")
     def _only_one_network_whitens(self) -> "ModelConfig":
@@ -44,10 +50,13 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _only_a_pretrained_body_is_frozen(self) -> "ModelConfig":
-        for key, value in (("train", "head"), ("download", True)):
-            if self.weights is None and getattr(self, key) == value:
-                shown = str(value).lower() if value is True else repr(value)
-                raise ValueError(f"{key}={shown}, but weights is unset; name pretrained weights, or leave {key} out")
+        if self.train != "all" and not self.pretrained:
+            raise ValueError(
+                f"train={self.train!r}, but weights is unset; name pretrained weights, or a network that has them "
+                f"({WITH_WEIGHTS[0]}), or leave train out"
+            )
+        if self.download and self.weights is None:
+            raise ValueError("download=true, but weights is unset; name pretrained weights, or leave download out")
         if self.weights is not None and self.whiten:
             raise ValueError(
                 "whiten=true would overwrite the first filters of weights; use false, or leave weights out"
@@ -55,6 +64,11 @@ class ModelConfig(Section):
         return self
 
     @property
+    def pretrained(self) -> bool:
+        """Does the network begin with weights that somebody else trained?"""
+        return self.weights is not None or self.name in WITH_WEIGHTS
+
+    @property
     def imagenet(self) -> bool:
         """Are images normalised by the figures of ImageNet?"""
-        return self.normalize == "imagenet" or (self.normalize is None and self.weights is not None)
+        return self.normalize == "imagenet" or (self.normalize is None and self.pretrained)

@@ -131,7 +131,7 @@ def network(
         batch_norm=settings.batch_norm,
         seed=seed,
     )
-    if settings.weights is not None:
+    if settings.pretrained:
         begin_with(model.backbone, weights_file(config), settings.name)
     if settings.train == "head":
         model.freeze()
@@ -139,8 +139,8 @@ def network(
 
 
 def weights_file(config: PipelineConfig) -> Path:
-    """The file of pretrained weights; there is one only where `model.weights` is set."""
-    assert config.model.weights is not None
+    """The file of pretrained weights: that of `model.weights`, or the one that is installed with the network."""
+    assert config.model.pretrained
     return find_weights(config.model.weights, config.model.name, download=config.model.download)
 
 
@@ -151,7 +151,7 @@ def _normalization(
 
     Weights of an earlier run bring their own figures, and as many channels as they were trained on.
     """
-    own = own_normalization(weights_file(config)) if config.model.weights is not None else None
+    own = own_normalization(weights_file(config)) if config.model.pretrained else None
     if own is not None and len(own[0]) >= len(mean):
         if config.model.normalize is None:
             return own
@@ -159,7 +159,7 @@ def _normalization(
             return mean, std
     if config.model.imagenet:
         return imagenet_normalization(config.model.name)
-    if config.model.weights is not None and len(mean) == 1:
+    if config.model.pretrained and len(mean) == 1:
         return [*mean] * 3, [*std] * 3
     return mean, std
 
@@ -168,7 +168,7 @@ def describe_network(config: PipelineConfig) -> dict[str, Any]:
     """The network's settings for `model.json`: pretrained weights by what they are, not by where they were found."""
     pretrained = {"weights", "download", "train", "normalize"}
     described = config.model.model_dump(mode="json", exclude=pretrained)
-    if config.model.weights is not None:
+    if config.model.pretrained:
         described |= {"weights": weights_digest(weights_file(config)), "train": config.model.train}
     return described
 

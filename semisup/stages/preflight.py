@@ -29,7 +29,7 @@ class DataDigests:
     pool: str
     test: str
     weights: str = ""
-    """Of the file that `model.weights` names; "" where there is none."""
+    """Of the file of pretrained weights; "" where there is none."""
     answers: str = ""
     """Of what people said about single images; "": nothing."""
 
@@ -83,7 +83,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
         raise UserError(f"{shortage}, or a number as pseudo_label.threshold.fallback")
     if config.evaluate.compound:
         draw_pairs(test.labels.numpy(), np.random.default_rng(0))  # whether there are any
-    weights = expect_weights(weights_file(config)) if config.model.weights is not None else ""
+    weights = expect_weights(weights_file(config)) if config.model.pretrained else ""
     channels = pool.image_shape[0]
     model = network(config, pool.image_shape, pool.num_classes, [0.5] * channels, [0.5] * channels, seed=0)
     _check_probe(config, model, pool.image_shape)

@@ -86,7 +86,7 @@ def run_together(
             str(out_dir.resolve()),
             str(checkpoints.resolve()) if checkpoints else None,
             {"machine": machine(), "pid": pid, "started": started(pid)},
-            promised_weights(weights_file(config)) if config.model.weights is not None else "",
+            promised_weights(weights_file(config)) if config.model.pretrained else "",
         )
         for name in (NEWS, OUTPUT):
             (folder / name).unlink(missing_ok=True)
@@ -241,7 +241,7 @@ def work(folder: Path) -> int:
     if config.runtime.device != "cpu" and torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    if job.weights and config.model.weights is not None:
+    if job.weights and config.model.pretrained:
         promise_weights(weights_file(config), job.weights)
     # One process may wait for another as long as a stage may take.
     patience = timedelta(seconds=config.runtime.stage_timeout)
