@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from semisup.data.known_roles import Contents, KnownRoles, column, is_among
 from semisup.data.split import REMOVED, Role, among
+from semisup.data.tables import read_csv, write_csv
 from semisup.errors import UserError
 
 Kind = Literal["label", "discard"]
@@ -68,10 +69,12 @@ def read_answers(file: Path | None) -> dict[str, Answer]:
         return {}
     field = f"data.answers={file}"
     try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = read_csv(file, field, COLUMNS)
     except FileNotFoundError:
         raise UserError(f"{field} does not exist; `semisup review --import` writes it, or leave the key out") from None
-    except (OSError, ValueError) as error:  # pandas' own and Unicode's are ValueErrors
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # pandas' own are ValueErrors
         raise UserError(f"{field} cannot be read: {' '.join(str(error).split())}; mend it") from None
     if missing := [name for name in COLUMNS if name not in table]:
         raise UserError(f"{field} has no column {missing[0]!r}; `semisup review --import` writes such a file")
@@ -97,7 +100,7 @@ def write_answers(answers: Iterable[Answer], file: Path) -> None:
     rows = sorted((vars(answer) for answer in answers), key=lambda row: row["content"])
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(aside, index=False)
+        write_csv(pd.DataFrame(rows, columns=list(COLUMNS)), aside)
         aside.replace(file)
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}; name another data.answers") from error

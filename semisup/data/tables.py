@@ -10,8 +10,8 @@ import pandas as pd
 from semisup.errors import UserError
 
 RUN = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
-"""A cell that begins so is a formula to a spreadsheet, or one that we have protected."""
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+"""A cell that begins so is a formula to a spreadsheet, or one that is protected. review.js has the same rule."""
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def protected(cell: str) -> str:
@@ -30,7 +30,7 @@ def write_csv(table: pd.DataFrame, file: Path, **options: Any) -> None:
     safe.rename(columns=protected).to_csv(file, index=False, float_format="%.6g", **options)
 
 
-def read_csv(file: Path, field: str, columns: Sequence[str]) -> pd.DataFrame:
+def read_csv(file: Path, field: str, columns: Sequence[str] = ()) -> pd.DataFrame:
     """All of a table as text, "" where there is nothing; cells as they were before :func:`write_csv`.
 
     `field` begins every message; `columns` are those that are asked for, each of which may be there once.

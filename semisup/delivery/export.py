@@ -17,6 +17,7 @@ from xml.sax.saxutils import quoteattr
 import pandas as pd
 
 from semisup.delivery.chosen import COLUMNS, PSEUDO, Sent, Sources
+from semisup.delivery.labels_file import CONTROL
 from semisup.delivery.names import safe_name
 from semisup.delivery.tables import check_out, table_written
 from semisup.errors import UserError
@@ -25,8 +26,6 @@ MARK = "semisup-export.json"
 """Says that a folder was written here, and may be written over."""
 NOT_LINKABLE = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES})
 IMAGES = "images"
-CONTROL = "label"
-"""What Label Studio calls the choice, and the column of its CSV export, which `review --import` takes."""
 
 
 @dataclass
@@ -165,7 +164,7 @@ def labeling_interface(class_names: Sequence[str], *, reasons: bool = False) -> 
     return (
         '<View>\n  <Image name="image" value="$image" maxWidth="480px"/>\n'  # classes are in sight below it
         f"{reason}"
-        f'  <Choices name="{CONTROL}" toName="image" choice="single" showInline="true">\n'
+        f'  <Choices name="{CONTROL}" toName="image" choice="single" required="true" showInline="true">\n'
         f"{choices}  </Choices>\n</View>\n"
     )
 

@@ -12,8 +12,13 @@ import pandas as pd
 from semisup.data.answers import KINDS, OPEN_ROLES, Answer
 from semisup.data.known_roles import content_of
 from semisup.data.split import Role, Split
+from semisup.data.tables import no_column, read_csv
 from semisup.errors import UserError
 
+CONTROL = "label"
+"""What Label Studio calls the choice of ours, and the column of its CSV export."""
+ANNOTATION = "annotation_id"
+"""A column that Label Studio's CSV exports have, and no table of ours."""
 MOST_NAMED = 12
 """Classes, in an error."""
 
@@ -32,7 +37,7 @@ def read_labels(file: Path) -> list[Row]:
     """The rows of a CSV table that the labelling page saves, or of Label Studio's JSON export.
 
     A table has the columns id or path, label, and perhaps answer ("label" or "discard"); so has Label Studio's CSV. Of
-    its tasks in JSON those without an annotation are passed over; of several annotations the last one counts.
+    its tasks every annotation is a row; those that were skipped or submitted without a class are passed over.
 
     Raises:
         UserError: it cannot be read, lacks a column, or holds nothing.
@@ -45,7 +50,7 @@ def read_labels(file: Path) -> list[Row]:
         raise
     except pd.errors.EmptyDataError:
         raise UserError(f"--import {file} is empty; name the CSV file that the page saved") from None
-    except (OSError, ValueError, RecursionError) as error:  # pandas', JSON's and Unicode's own are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # pandas', JSON's and Unicode's are ValueErrors
         raise UserError(f"--import {file} cannot be read: {' '.join(str(error).split())}; mend it") from None
     if not rows:
         raise UserError(f"--import {file} holds no answers; label some images first")
@@ -53,37 +58,67 @@ def read_labels(file: Path) -> list[Row]:
 
 
 def _table(file: Path) -> list[Row]:
-    table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    field = f"--import {file}"
+    table = read_csv(file, field, ("id", "path", "label", "answer"))
     key = next((name for name in ("id", "path") if name in table), None)
     if key is None or "label" not in table:
-        lacks = "'label'" if key else "'id' or 'path'"
-        only = f"--import {file} has no column {lacks}, only {', '.join(map(repr, table))}"
-        if len(table.columns) == 1 and any(mark in table.columns[0] for mark in ";\t"):
-            raise UserError(f"{only}; save it with commas between the columns")
-        raise UserError(f"{only}; name it so")
-    if twice := [name for name in ("id", "path", "label", "answer") if f"{name}.1" in table]:
-        raise UserError(f"--import {file} has two columns {twice[0]!r}; keep one")
-    answers = table["answer"] if "answer" in table else ["label"] * len(table)
+        raise no_column("'label'" if key else "'id' or 'path'", list(map(str, table)), field)
+    labelstudios = ANNOTATION in table
+    answers = table["answer"] if "answer" in table and not labelstudios else ["label"] * len(table)
     found = zip(table[key], answers, table["label"], strict=True)
-    return [Row(f"{file}, row {number}", name, answer, label) for number, (name, answer, label) in enumerate(found, 1)]
+    rows = [
+        Row(f"{file}, row {number}", name, answer.strip(), label.strip())
+        for number, (name, answer, label) in enumerate(found, 1)
+    ]
+    return [row for row in rows if row.label or not labelstudios]
 
 
 def _labelstudio(file: Path) -> list[Row]:
     tasks = json.loads(file.read_text(encoding="utf-8-sig"))
-    rows = []
+    found = []
     for number, task in enumerate(tasks if isinstance(tasks, list) else [tasks], 1):
         where = f"{file}, task {number}"
         try:
-            key, done = str(task["data"]["id"]), [a for a in task.get("annotations", []) if not a.get("was_cancelled")]
-            if not done:
-                continue
-            choices = [choice for result in done[-1]["result"] for choice in result["value"]["choices"]]
+            done = [one["result"] for one in task.get("annotations", []) if not one.get("was_cancelled")]
+            choices = [[_choice(result) for result in results if result["type"] == "choices"] for results in done]
+            found.append((where, str(task["data"]["id"]), choices))
         except (KeyError, TypeError, AttributeError):
             raise UserError(f"{where}: it is no task of ours with choices; export the project as JSON or CSV") from None
-        if len(choices) > 1:
-            raise UserError(f"{where}: it has {len(choices)} classes, {', '.join(map(repr, choices))}; choose one")
-        rows.append(Row(where, key, "label", choices[0] if choices else ""))
+    control = _control([choice.control for _, _, done in found for chosen in done for choice in chosen], file)
+    rows = []
+    for where, key, done in found:
+        for chosen in done:
+            classes = [name for choice in chosen if choice.control in {control, ""} for name in choice.classes]
+            if len(classes) > 1:
+                raise UserError(
+                    f"{where}: image {key!r} has {len(classes)} classes, {', '.join(map(repr, classes))}; choose one"
+                )
+            rows += [Row(where, key, "label", name.strip()) for name in classes]
     return rows
+
+
+class _Choice(NamedTuple):
+    """What a person chose in one control of the interface, whose name may be "" in files of other tools."""
+
+    control: str
+    classes: Sequence[str]
+
+
+def _choice(result: Mapping[str, Any]) -> _Choice:
+    return _Choice(result.get("from_name", ""), result["value"]["choices"])
+
+
+def _control(names: Sequence[str], file: Path) -> str:
+    """Which control holds the class: ours, whatever others there are, or the only one."""
+    different = sorted(set(names) - {""})
+    if CONTROL in different or not different:
+        return CONTROL
+    if len(different) > 1:
+        raise UserError(
+            f"--import {file}: choices are called {', '.join(map(repr, different))}, none of them {CONTROL!r}; give "
+            "that name to the one that holds the class"
+        )
+    return different[0]
 
 
 @dataclass(frozen=True)
@@ -122,7 +157,9 @@ def check_rows(rows: Sequence[Row], known: Known, class_names: Sequence[str]) ->
         before = answers.setdefault(answer.content, answer)
         if (before.answer, before.label) != (answer.answer, answer.label):
             said = [f"{one.label!r}" if one.label else "discard" for one in (before, answer)]
-            raise UserError(f"{row.where}: image {row.key!r} is answered twice, {said[0]} and {said[1]}; keep one")
+            raise UserError(
+                f"{row.where}: image {row.key!r} is answered twice, {said[0]} and {said[1]}; keep one of them"
+            )
     return answers
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from semisup.data.tables import write_csv
 from semisup.delivery.candidates import CHECK, LABEL, Material, Progress, to_check, to_label, too_few_to_check
 from semisup.delivery.chosen import PSEUDO, Sources
 from semisup.delivery.export import Served, folder_written, served_images, write_labelstudio
@@ -72,7 +73,7 @@ def write_review(
         contents = [image.content for image in sent]
         page = build_page(title, run_id, material.facts.class_names, there, contents, span=material.config.data.range)
         (aside / PAGE).write_text(page, encoding="utf-8")
-        there.drop(columns="index").to_csv(aside / TABLE, index=False, float_format="%.6g")
+        write_csv(there.drop(columns="index"), aside / TABLE)
         tasks = rows.assign(label=rows["label_1"], confidence=rows["probability_1"], source=PSEUDO, teacher=run_id[:8])
         write_labelstudio(tasks, sent, aside, material.facts.class_names, sources.root)
     counts = there["section"].value_counts()

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from semisup.data.tables import write_csv
 from semisup.errors import UserError
 
 SUFFIXES = (".csv", ".parquet")
@@ -53,7 +54,7 @@ class _Table:
         """Rows with the columns of the types."""
         part = part[list(self.types)]
         if self.suffix == ".csv":
-            part.to_csv(self.file, mode="a", header=self.rows == 0, index=False, float_format="%.6g")
+            write_csv(part, self.file, mode="a", header=self.rows == 0)
         else:
             if self.parquet is None:
                 self.parquet = pq.ParquetWriter(self.file, self._schema())

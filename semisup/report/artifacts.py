@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from semisup import plots
+from semisup.data.tables import read_csv
 
 STAGES = ("split", "baseline", "pseudo_label", "joint", "evaluate")
 MODELS = {"baseline": "Baseline", "student": "Student"}
@@ -153,7 +154,7 @@ def _left_out(folder: Path, split: Path) -> LeftOut:
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=columns, dtype=str)
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    return read_csv(path, str(path))
 
 
 def _training(folder: Path) -> dict[str, Any]:

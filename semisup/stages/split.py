@@ -28,6 +28,7 @@ from semisup.data.split import (
     find_leaks,
     long_tail,
 )
+from semisup.data.tables import read_csv, write_csv
 from semisup.errors import UserError
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.stages import StageLog
@@ -166,8 +167,8 @@ def _check_what_remains(
 
 def _tell_what_is_left_out(config: PipelineConfig, copies: pd.DataFrame, out_dir: Path, log: StageLog) -> None:
     own = own_images(config.data)
-    own.broken.to_csv(out_dir / "broken_files.csv", index=False)
-    copies.to_csv(out_dir / "duplicates.csv", index=False)
+    write_csv(own.broken, out_dir / "broken_files.csv")
+    write_csv(copies, out_dir / "duplicates.csv")
     log.metrics({"broken_files": len(own.broken), "leaking_copies": len(copies)})
     for warning in own.warnings:
         log.warning(warning)
@@ -196,7 +197,7 @@ def _changes(folder: Path, known: KnownRoles, split: Split, ids: Sequence[str], 
     """What has changed since the split before, whose folder this is; None where that was of quite other images."""
     before, present = Split.read(folder / "split.parquet"), contents_of(ids)
     copies = folder / "duplicates.csv"
-    removed = pd.read_csv(copies, dtype=str)["id"].tolist() if copies.exists() else []
+    removed = read_csv(copies, str(copies))["id"].tolist() if copies.exists() else []
     classes = (DatasetFacts.read(folder).class_names, facts.class_names)
     return changes_between(before, split, present, classes, without_role=removed, memory=known)
 

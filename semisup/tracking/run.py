@@ -1,6 +1,8 @@
 """One MLflow run that is being written."""
 
+import hashlib
 import json
+import re
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,6 +22,10 @@ from semisup.signals import undisturbed
 MOST_PARAMS_PER_CALL, MOST_METRICS_PER_CALL = 100, 1000
 LINEAGE = "lineage.json"
 CONFIG = "config.yaml"
+LONGEST_KEY = 250
+"""Characters of a metric's name that MLflow takes."""
+LIKE_A_NUMBER = re.compile(r"_(?=[0-9a-f]+(?:_|[^\w\-. ]))")
+"""In a metric's name, an underscore that could be the beginning of the number of a sign."""
 
 
 @dataclass(frozen=True)
@@ -147,5 +153,17 @@ def _tags(tags: Mapping[str, str]) -> list[RunTag]:
 
 
 def _key(name: str) -> str:
-    """MLflow allows letters, digits and a few signs in a metric's name; class names may hold any, as their number."""
-    return "".join(c if c.isalnum() or c in "_-. /" else f"_{ord(c):x}_" for c in name)
+    """A name that MLflow takes for a metric: letters, digits, blanks and "_-." stay, others become their number.
+
+    Slashes do, too: MLflow takes what is between them for folders, and refuses "..", "//" and one at the end. What
+    follows the first dot may be a user's, such as the name of a class: different names have different keys.
+    """
+    ours, dot, theirs = name.partition(".")
+    key = _spelt(ours) + dot + _spelt(LIKE_A_NUMBER.sub("_5f_", theirs))
+    if len(key) <= LONGEST_KEY:
+        return key
+    return f"{key[: LONGEST_KEY - 17]}.{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def _spelt(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "_-. " else f"_{ord(c):x}_" for c in text)

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from semisup.data.tables import protected, read_csv
 from semisup.delivery.candidates import CHECK, LABEL
 from semisup.delivery.page import build_page
 from tests.browser.conftest import PHONE
@@ -43,7 +44,7 @@ def saved(page, tmp_path):
         page.click("#save")
     assert waiting.value.suggested_filename == "labels.csv"
     waiting.value.save_as(tmp_path / "labels.csv")
-    return pd.read_csv(tmp_path / "labels.csv", dtype=str, keep_default_na=False)
+    return read_csv(tmp_path / "labels.csv", "labels.csv")
 
 
 def test_keys_label_and_the_table_holds_what_was_pressed(tmp_path, open_page):
@@ -122,6 +123,16 @@ def test_names_of_any_kind_are_shown_and_saved_as_they_are(tmp_path, open_page):
     assert page.title() == "Review of photos"
     for name in HOSTILE:
         assert name in page.inner_text("#classes")
+
+
+def test_what_a_spreadsheet_would_run_is_saved_as_text_and_read_back_as_it_was(tmp_path, open_page):
+    names = ["=1+1", "@SUM(A1)", "-1", "'=x"]
+    page = open_page(page_file(tmp_path, names)).page
+    for key in "1234":
+        page.keyboard.press(key)
+    assert saved(page, tmp_path)["label"].tolist() == names
+    raw = pd.read_csv(tmp_path / "labels.csv", dtype=str, keep_default_na=False)
+    assert raw["label"].tolist() == [protected(name) for name in names] == ["'=1+1", "'@SUM(A1)", "-1", "''=x"]
 
 
 def test_among_ten_thousand_classes_one_is_found_by_its_name(tmp_path, open_page):

@@ -54,6 +54,7 @@ def test_the_role_without_answers_and_what_is_discarded_are_kept(tmp_path):
         ("id,label\n", "holds no answers"),
         ("", "is empty"),
         ("id;label\nc.png@3c;dog", "save it with commas"),
+        ("id,label\nc.png@3c,dog,", "line 2 has 3 fields, but the header 2"),
         ("id,id,label\na,c.png@3c,dog", "two columns 'id'"),
     ],
 )
@@ -73,12 +74,85 @@ def task(name, *choices, **more):
     return {"data": {"id": name}, "annotations": [{"result": result, **more}]}
 
 
-def test_label_studios_last_annotation_counts_and_open_tasks_are_passed_over(tmp_path):
-    second = task("c.png@3c", "cat")
-    second["annotations"] += task("c.png@3c", "dog")["annotations"] + task("", "cat", was_cancelled=True)["annotations"]
-    tasks = [second, {"data": {"id": "d.png@4d"}, "annotations": []}]
+def test_open_skipped_and_empty_tasks_are_passed_over(tmp_path):
+    answered = task("c.png@3c", "dog")
+    answered["annotations"] += task("", "cat", was_cancelled=True)["annotations"] + task("")["annotations"]
+    tasks = [answered, {"data": {"id": "d.png@4d"}, "annotations": []}, task("a.png@1a")]
     found = answers_in(tmp_path, json.dumps(tasks), "export.json")
     assert {content: answer.label for content, answer in found.items()} == {"3c": "dog"}
+
+
+def as_json(*said):
+    """(image, class, annotator) …, as Label Studio's JSON export."""
+    tasks = {}
+    for name, label, who in said:
+        done = task(name, *([label] if label else []), completed_by=who)["annotations"]
+        tasks.setdefault(name, {"data": {"id": name}, "annotations": []})["annotations"] += done
+    return json.dumps([*tasks.values()]), "export.json"
+
+
+def as_csv(*said):
+    """The same as its CSV export."""
+    lines = [f'{row},"{who}","{name}","{label}",1' for row, (name, label, who) in enumerate(said)]
+    return "\n".join(['"annotation_id","annotator","id","label","lead_time"', *lines]), "export.csv"
+
+
+@pytest.mark.parametrize("export", [as_json, as_csv])
+def test_annotators_who_agree_count_once_and_those_who_disagree_are_refused_with_the_image(tmp_path, export):
+    agreed = [("c.png@3c", "dog", 1), ("c.png@3c", "dog", 2), ("d.png@4d", "", 1), ("d.png@4d", "cat", 2)]
+    text, name = export(*agreed)
+    found = answers_in(tmp_path, text, name)
+    assert {content: answer.label for content, answer in found.items()} == {"3c": "dog", "4d": "cat"}
+    text, name = export(*agreed, ("c.png@3c", "cat", 3))
+    with pytest.raises(UserError, match=r"'c\.png@3c' is answered twice, 'dog' and 'cat'") as raised:
+        answers_in(tmp_path, text, name)
+    assert "\n" not in str(raised.value)
+
+
+def control(kind, name, **value):
+    return {"type": kind, "from_name": name, "to_name": "image", "value": value}
+
+
+NOTES = [control("textarea", "note", text=["blurred"]), control("rating", "quality", rating=4)]
+NOTES += [control("choices", "light", choices=["dark", "grainy"]), {"type": "relation", "from_id": "a", "to_id": "b"}]
+
+
+@pytest.mark.parametrize("place", range(len(NOTES) + 1))
+def test_other_controls_of_a_project_do_not_matter(tmp_path, place):
+    ours = control("choices", "label", choices=["dog"])
+    results = [*NOTES[:place], ours, *NOTES[place:]]
+    tasks = [{"data": {"id": "c.png@3c"}, "annotations": [{"result": results}]}]
+    tasks += [{"data": {"id": "d.png@4d"}, "annotations": [{"result": NOTES}]}]  # nothing said of the class
+    found = answers_in(tmp_path, json.dumps(tasks), "export.json")
+    assert {content: answer.label for content, answer in found.items()} == {"3c": "dog"}
+
+
+def test_other_columns_of_label_studios_csv_do_not_matter(tmp_path):
+    text = 'annotation_id,answer,id,label,note\n1,perhaps,c.png@3c,dog,"a, b"\n2,,d.png@4d,,\n'
+    found = answers_in(tmp_path, text)
+    assert {content: answer.label for content, answer in found.items()} == {"3c": "dog"}
+
+
+def test_the_only_choice_is_the_class_whatever_it_is_called_and_of_several_the_one_called_label(tmp_path):
+    def tasks(*names):
+        results = [control("choices", name, choices=["dog"]) for name in names]
+        return json.dumps([{"data": {"id": "c.png@3c"}, "annotations": [{"result": results}]}])
+
+    assert answers_in(tmp_path, tasks("species"), "export.json")["3c"].label == "dog"
+    with pytest.raises(UserError, match="'light', 'species', none of them 'label'"):
+        answers_in(tmp_path, tasks("species", "light"), "export.json")
+
+
+def test_nobody_can_submit_a_task_of_ours_without_a_class():
+    choices = xml.etree.ElementTree.fromstring(labeling_interface(NAMES)).find("Choices")
+    assert choices.get("required") == "true"
+    assert choices.get("choice") == "single"
+
+
+def test_blanks_around_a_label_mean_nothing(tmp_path):
+    assert answers_in(tmp_path, "id,answer,label\nc.png@3c, label, dog \n")["3c"].label == "dog"
+    with pytest.raises(UserError, match="has no label"):
+        answers_in(tmp_path, "id,label\nc.png@3c,  \n")
 
 
 LABELSTUDIO_CSV = """"annotation_id","annotator","created_at","id","image","label","lead_time","updated_at"
@@ -98,8 +172,8 @@ def test_label_studios_csv_export_is_taken_as_well(tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (json.dumps([task("c.png@3c", "cat", "dog")]), "task 1: it has 2 classes"),
-        (json.dumps([task("c.png@3c")]), "has no label"),
+        (json.dumps([task("c.png@3c", "cat", "dog")]), "task 1: image 'c.png@3c' has 2 classes"),
+        (json.dumps([task("c.png@3c")]), "holds no answers"),
         (json.dumps([{"image": "x"}]), "task 1: it is no task of ours"),
         ("{", "cannot be read"),
         ("[" * 100_000, "cannot be read"),

@@ -170,7 +170,9 @@ function buildStrip() {
 }
 
 function csv() {
-  const cell = (text) => /[",\r\n]|^\s|\s$/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+  const runs = (text) => /^'*[=+\-@\t\r\n＝＋－＠]/.test(text) && !/^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$/.test(text);
+  const cell = (text) => quoted(runs(text) ? "'" + text : text);  // or a spreadsheet takes it for a formula
+  const quoted = (text) => /[",\r\n]|^\s|\s$/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
   const lines = [["id", "path", "answer", "label", "given"]];
   data.images.forEach((image, row) => {
     const known = answers.get(row);
