@@ -30,7 +30,7 @@ from semisup.stages import Silence, load_stage
 from semisup.stages.files import DatasetFacts
 from tests.data.corpus import encoded, photo, put
 
-ODD = ["a/b: c?", "test", "..", "Ça va", "con"]
+ODD = ["../b: c?", "test", "..", "=Ça va#/", "con"]
 """Classes that no folder can be called, or that a folder of ours would mean something else by."""
 
 

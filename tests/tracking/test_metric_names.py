@@ -2,12 +2,19 @@
 
 import re
 
+import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
+from semisup.config_files import validate
+from semisup.data.own_images import forget
+from semisup.lineage import MANIFEST
+from semisup.stages import Silence, load_stage
 from semisup.tracking.run import LONGEST_KEY, points
+from semisup.tracking.tracker import Tracker
+from tests.data.corpus import encoded, photo, put
 
 ODD = ["../../evil", "a//b", "shoes/", "/", "..", ".", "a#b?c", "_2f_", "a_2f/", "a/2f_", "", " ", "x" * 300, "=1"]
 names = st.text() | st.text(alphabet="_2f/. a#", max_size=8) | st.sampled_from(ODD)
@@ -43,3 +50,44 @@ def test_the_class_can_be_told_from_the_name_of_its_figure(name):
 @pytest.mark.parametrize("name", ["train_loss", "top_2_accuracy", "drift.confidence", "rejected.below_threshold"])
 def test_figures_of_our_own_are_called_as_they_are(name):
     assert points({name: 1.0})[0].key == name
+
+
+class Listener(Silence):
+    """Keeps the figures."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, float] = {}
+
+    def metrics(self, values, step=None) -> None:
+        self.figures |= values
+
+
+def test_a_split_of_any_classes_and_files_is_logged_whole_and_read_back(store, tmp_path):
+    classes = [name for name in ODD if name.strip() and len(name) < 300] + ["x" * 260]
+    rows = []
+    for number, name in enumerate(classes):
+        for image in range(3):
+            file = f"-{number} #{image}?=.png"
+            put(tmp_path / "photos" / file, encoded(photo(3 * number + image, 8, 8), "PNG"))
+            rows.append((file, name, "test" if image == 2 else ""))
+    put(tmp_path / "photos" / "=new#.png", encoded(photo(999, 8, 8), "PNG"))
+    put(tmp_path / "photos" / "=broken#.png", b"x")
+    rows += [("=new#.png", "", ""), ("=broken#.png", "", "")]
+    pd.DataFrame(rows, columns=["path", "label", "role"]).to_csv(tmp_path / "m.csv", index=False)
+    data = {"name": "folder", "root": tmp_path / "photos", "manifest": tmp_path / "m.csv", "size": 8, "max_broken": 0.1}
+    split = {"labeled_per_class": "all", "validation_per_class": 1}
+    config = validate({"data": data | {"cache": tmp_path / "cache"}, "split": split}, source="test")
+    out, log = tmp_path / "out", Listener()
+    out.mkdir()
+    forget()
+    load_stage("split")(config, {}, out, log)
+    forget()
+    tracker = Tracker.open("tests", store)
+    with tracker.run("split", {}) as run:
+        run.log_metrics(log.figures)
+        run.log_outputs(out)
+    logged = tracker.client.get_run(run.id).data.metrics
+    assert len([name for name in logged if name.startswith("labeled_per_class.")]) == len(classes)
+    assert all(re.fullmatch(r"[a-z_.]+", file.name) for file in out.rglob("*")), "no name of a user's is a file's"
+    back = tracker.artifacts(run.id, tmp_path / "scratch")
+    assert {file.name for file in back.iterdir()} == {file.name for file in out.iterdir()} >= {MANIFEST}
