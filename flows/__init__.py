@@ -2,6 +2,8 @@
 
 import os
 
+from semisup.tracking.redaction import redact_everything
+
 _DEFAULTS = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -13,3 +15,4 @@ _DEFAULTS = {
 }
 for _name, _value in _DEFAULTS.items():
     os.environ.setdefault(_name, _value)
+redact_everything()

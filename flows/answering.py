@@ -1,7 +1,5 @@
 """Takes the answers of a review into the data set of a config: all of them, or none."""
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from semisup.data.answers import before_answers, read_answers, write_answers
 from semisup.data.growing import read_memory
 from semisup.data.known_roles import KnownRoles
 from semisup.delivery.labels_file import Known, check_rows, merged, read_labels
+from semisup.own_files import aside, temporary_folder
 from semisup.stages.files import images_for_test, pool_of
 from semisup.stages.preflight import DataDigests, check
 from semisup.stages.split import plan
@@ -53,12 +52,12 @@ def take_in(labels: Path, name: str, overrides: Sequence[str]) -> Imported:
     split = plan(bare, pool, test_ids, before_answers(before, old))
     known = Known.of(pool.ids, test_ids, split, own=config.data.name == "folder")
     answers, counts = merged(old, check_rows(rows, known, pool.class_names))
-    aside = file.with_name(f".{file.name}.{os.getpid()}.tried")
+    tried = aside(file, "tried")
     try:
-        write_answers(answers.values(), aside)
-        plan(with_answers(config, aside), pool, test_ids, before)
+        write_answers(answers.values(), tried)
+        plan(with_answers(config, tried), pool, test_ids, before)
     finally:
-        aside.unlink(missing_ok=True)
+        tried.unlink(missing_ok=True)
     write_answers(answers.values(), file)
     return Imported(file, config.data.answers is not None, counts, len(answers))
 
@@ -80,5 +79,5 @@ def known_before(config: PipelineConfig, digests: DataDigests) -> KnownRoles:
     before = split_before(tracker, config, digests)
     if before is None:
         return KnownRoles.none()
-    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        return read_memory(tracker.artifacts(before.run_id, Path(scratch)))
+    with temporary_folder() as scratch:
+        return read_memory(tracker.artifacts(before.run_id, scratch))

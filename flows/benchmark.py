@@ -1,7 +1,6 @@
 """Configs over seeds: what is in the store is read, what is missing is run, and all of it becomes one MLflow run."""
 
 import json
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from flows.results import CPU_SECONDS, PipelineResult, StageResult
 from flows.seed_runs import run_jobs
 from flows.survey import Surveyor
 from semisup.comparison import Spread
+from semisup.own_files import temporary_folder
 from semisup.plots.benchmark import accuracy_by_seed, label_efficiency
 from semisup.plots.style import save_png
 from semisup.tracking.failures import store_failures
@@ -88,9 +88,9 @@ def _rows(tracker: Tracker, plan: BenchmarkPlan, parallel: int, cluster: Cluster
         news.tell(job, result)
 
     missing = []
-    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
+    with temporary_folder() as scratch:
         for job in (job for job in jobs if different[_key(job)] is job):
-            result = _in_store(tracker, job, Path(scratch))
+            result = _in_store(tracker, job, scratch)
             if result is None:
                 missing.append(job)
             else:
@@ -181,8 +181,7 @@ class _News:
 
 def _keep(run: Run, report: Mapping[str, Any]) -> None:
     """`benchmark.json`, `benchmark.md`, the pictures and, with numbers of labels, their table, as artifacts."""
-    with tempfile.TemporaryDirectory(prefix="semisup-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         (folder / "benchmark.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         (folder / "benchmark.md").write_text(markdown(report), encoding="utf-8")
         rows = report["rows"]

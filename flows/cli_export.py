@@ -89,15 +89,15 @@ def _check(wanted: _Wanted) -> None:
 
 def _export(run_id: str, wanted: _Wanted, data_root: Path | None) -> "tuple[Report, Sequence[str], str]":
     """What was written, the paths of files that are gone, and what to do with it."""
-    import tempfile
 
     from flows.exportable import find_labels
     from semisup.delivery import export as exporting
     from semisup.delivery.chosen import Sources, choose
+    from semisup.own_files import temporary_folder
     from semisup.stages.files import DatasetFacts
 
-    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        found = find_labels(run_id, Path(scratch))
+    with temporary_folder() as scratch:
+        found = find_labels(run_id, scratch)
         chosen = choose(
             found.split, found.ledger, min_confidence=wanted.min_confidence, with_labeled=wanted.with_labeled
         )

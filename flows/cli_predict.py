@@ -99,18 +99,17 @@ def predict(
 
 
 def _load(model: str, device: Literal["auto", "cpu", "cuda"]) -> "Predictor":
-    import tempfile
-
     import torch
 
     from flows.served import find_model
     from semisup.delivery.predict import Predictor
+    from semisup.own_files import temporary_folder
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda, but torch finds no CUDA device; use auto or cpu")
     chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        found = find_model(model, Path(scratch))
+    with temporary_folder() as scratch:
+        found = find_model(model, scratch)
         predictor = Predictor.load(found.folder, found.temperature, torch.device(chosen))
     said = "not calibrated" if found.temperature is None else f"calibrated, temperature {found.temperature:.3f}"
     typer.echo(f"{found.words}, {len(predictor.class_names)} classes; confidence {said}", err=True)

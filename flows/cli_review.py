@@ -62,7 +62,6 @@ def _write(
     run_id: str, out: Path, *, budget: int, suspects: int, data_root: Path | None, force: bool
 ) -> "tuple[Written, str]":
     """What was written, and the id of the MLflow run that says so."""
-    import tempfile
     import time
 
     import pandas as pd
@@ -78,13 +77,14 @@ def _write(
     from semisup.delivery.review import write_review
     from semisup.delivery.tables import check_out
     from semisup.models import Classifier
+    from semisup.own_files import temporary_folder
     from semisup.pseudo_labels import LEDGER
     from semisup.stages.files import DatasetFacts, load_placed
 
     check_out(out, force=force)
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch, shown() as screen:
-        found = find_review(run_id, Path(scratch))
+    with temporary_folder() as scratch, shown() as screen:
+        found = find_review(run_id, scratch)
         config = with_root(found.config, data_root)
         facts = DatasetFacts.read(found.split)
         check_folder(out, Sources(config, facts).root, force=force)

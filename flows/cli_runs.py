@@ -89,14 +89,13 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
 def compare(first: RunId, second: RunId, as_json: AsJson = False) -> None:
     """Two pipelines side by side, and their students' paired test."""
     with user_mistakes_in_one_line():
-        import tempfile
-
         from flows.history import compare as compare_runs
+        from semisup.own_files import temporary_folder
         from semisup.tracking.tracker import Tracker
 
         tracker = Tracker.existing(Path.cwd())
-        with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-            found = compare_runs(tracker, tracker.find(first), tracker.find(second), Path(scratch))
+        with temporary_folder() as scratch:
+            found = compare_runs(tracker, tracker.find(first), tracker.find(second), scratch)
     if as_json:
         typer.echo(json.dumps(found))
         return

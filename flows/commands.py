@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from semisup.errors import UserError
+from semisup.tracking.redaction import without_logins
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
@@ -70,7 +71,7 @@ def examples(*lines: str) -> str:
 
 def end(message: str, status: int) -> NoReturn:
     """A last line on stderr."""
-    typer.echo(message, err=True)
+    typer.echo(without_logins(message), err=True)
     raise typer.Exit(status)
 
 

@@ -29,6 +29,7 @@ from flows.single import stage
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.stages import plan
+from semisup.tracking.redaction import without_logins
 
 REAPER_EVERY = timedelta(minutes=10)
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
@@ -159,11 +160,12 @@ def run_until_stopped(runner: StoppableRunner) -> int:
     signal.signal(signal.SIGINT, runner.handle_sigterm)
     try:
         asyncio.run(runner.start())
-    except Exception as error:
+    except Exception:
         url = PREFECT_API_URL.value() or ""
         if answers(url):
             raise
-        raise UserError(f"Prefect's server at {url} does not answer any more; start it, and serve again") from error
+        shown = without_logins(url)
+        raise UserError(f"Prefect's server at {shown} does not answer any more; start it, and serve again") from None
     assert runner.stopped_by is not None
     return runner.stopped_by
 

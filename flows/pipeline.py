@@ -1,6 +1,5 @@
 """The pipeline as a Prefect flow: every step a task, every step an MLflow run, references between them."""
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from flows.workplace import scratch_folder
 from semisup.code_versions import pin_code_versions
 from semisup.config import PipelineConfig
 from semisup.errors import StoreUnavailableError
+from semisup.own_files import temporary_folder
 from semisup.stages import StageName, Step, independent, plan
 from semisup.stages.files import read_json
 from semisup.stages.preflight import Checked, DataDigests, check
@@ -195,5 +195,5 @@ def _decide(tracker: Tracker, config: PipelineConfig, stages: Mapping[str, Stage
 
 def verdict_of(tracker: Tracker, evaluate: StageResult) -> str:
     """What a step that tested two models says in its `metrics.json`."""
-    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        return str(read_json(tracker.file(evaluate.run_id, "metrics.json", Path(scratch)))["verdict"])
+    with temporary_folder() as scratch:
+        return str(read_json(tracker.file(evaluate.run_id, "metrics.json", scratch))["verdict"])

@@ -1,14 +1,13 @@
 """The champion: who it is before a pipeline runs, whom a new model is judged against, and how it is crowned."""
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from flows.results import StageResult
 from flows.steps import Logger, Reference, tell
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
+from semisup.own_files import temporary_folder
 from semisup.stages import CHAMPION, SPLIT_BEFORE, Step
 from semisup.stages.files import load_model, pool_of, read_json
 from semisup.stages.preflight import DataDigests
@@ -73,8 +72,8 @@ def split_before(tracker: Tracker, config: PipelineConfig, digests: DataDigests)
     found = tracker.search(wanted, limit=1)
     if not found:
         return None
-    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        problem = tracker.damage(found[0], Path(scratch))
+    with temporary_folder() as scratch:
+        problem = tracker.damage(found[0], scratch)
     if problem:
         raise UserError(
             f"run {found[0].id[:8]}, the split before of {config.name!r}, is damaged ({problem}); mend its files, or "
@@ -125,8 +124,8 @@ def apply_decision(
     The run is complete before the registry is touched, so a crash in between is mended by doing it again.
     `models` maps "student" and "baseline" to the steps that trained them.
     """
-    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        decision: dict[str, Any] = read_json(tracker.file(promote.run_id, "decision.json", Path(scratch)))
+    with temporary_folder() as scratch:
+        decision: dict[str, Any] = read_json(tracker.file(promote.run_id, "decision.json", scratch))
     if not decision["promoted"]:
         return str(decision["reason"])
     name, winner, reason = model_name(config), models[decision["model"]], str(decision["reason"])
@@ -180,8 +179,8 @@ def _model_id(tracker: Tracker, config: PipelineConfig, run_id: str) -> str:
     known = tracker.get(run_id).tags.get("model_id")
     if known:
         return known
-    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        model = load_model(tracker.artifacts(run_id, Path(scratch)))
+    with temporary_folder() as scratch:
+        model = load_model(tracker.artifacts(run_id, scratch))
         return log_model(tracker, run_id, model, pool_of(config).images[:8])
 
 
@@ -190,8 +189,8 @@ def _reference(tracker: Tracker, run_id: str, config: PipelineConfig) -> Referen
     run = tracker.known(run_id)
     if run is None:
         raise UserError(f"{at} run {run_id[:8]} is not in this store any more; {OTHER_MODEL}")
-    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        problem = tracker.damage(run, Path(scratch))
+    with temporary_folder() as scratch:
+        problem = tracker.damage(run, scratch)
     if problem:
         raise UserError(f"{at} run {run_id[:8]} is damaged ({problem}); {OTHER_MODEL}")
     return Reference(run.id, run.tags["output_digest"])

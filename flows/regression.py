@@ -1,10 +1,8 @@
 """Regression on a table as a Prefect flow: two stages, each a task and an MLflow run, reused like the pipeline's."""
 
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from prefect import flow
@@ -19,6 +17,7 @@ from semisup.code_versions import pin_code_versions
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.lineage import sha256
+from semisup.own_files import temporary_folder
 from semisup.regression.rows import load_rows
 from semisup.regression_config import RegressionConfig
 from semisup.stages import StageName, Step
@@ -169,6 +168,6 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _metrics(tracker: Tracker, evaluate: StageResult) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        metrics: dict[str, Any] = read_json(tracker.file(evaluate.run_id, "metrics.json", Path(scratch)))
+    with temporary_folder() as scratch:
+        metrics: dict[str, Any] = read_json(tracker.file(evaluate.run_id, "metrics.json", scratch))
     return metrics

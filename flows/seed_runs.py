@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from flows.benchmark_plan import Job
 from flows.commands import USER_MISTAKE
 from semisup.errors import UserError
+from semisup.own_files import temporary_folder
 from semisup.signals import undisturbed
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -42,19 +42,18 @@ def run_jobs(
         UserError: a run failed; the message names it.
     """
     waiting, running = deque(jobs), list[_Child]()
-    folder = Path(tempfile.mkdtemp(prefix="semisup-"))
-    try:
-        while waiting or running:
-            while waiting and len(running) < parallel:
-                with undisturbed():  # a signal between the two would leave a process that nobody ends
-                    running.append(_Child.start(waiting.popleft(), environment, folder))
-            for child in [child for child in running if child.process.poll() is not None]:
-                running.remove(child)
-                ended(child.job, child.result(if_killed))
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-    finally:
-        _end(running)
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder:
+        try:
+            while waiting or running:
+                while waiting and len(running) < parallel:
+                    with undisturbed():  # a signal between the two would leave a process that nobody ends
+                        running.append(_Child.start(waiting.popleft(), environment, folder))
+                for child in [child for child in running if child.process.poll() is not None]:
+                    running.remove(child)
+                    ended(child.job, child.result(if_killed))
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+        finally:
+            _end(running)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from flows.prefect_home import check_prefect_home
 from semisup.errors import UserError
 from semisup.memory import uncollected
 from semisup.signals import undisturbed
+from semisup.tracking.redaction import without_logins
 from semisup.tracking.store import may_be_sqlite
 
 SECONDS_TO_START = 120
@@ -58,7 +59,8 @@ def check_configured_api(*, required: bool = False) -> None:
     if required and not configured:
         raise UserError("PREFECT_API_URL is not set; set it to the server's address, such as http://127.0.0.1:4200/api")
     if configured and not answers(configured):
-        raise UserError(f"PREFECT_API_URL={configured!r} does not answer; start that server, or unset it")
+        shown = without_logins(configured)
+        raise UserError(f"PREFECT_API_URL={shown!r} does not answer; start that server, or unset it")
 
 
 def check_port(port: int) -> None:

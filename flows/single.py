@@ -1,6 +1,5 @@
 """One stage alone, upon what earlier runs left."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from flows.survey import StepState, Surveyor
 from flows.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
+from semisup.own_files import temporary_folder
 from semisup.stages import CHAMPION, SPLIT_BEFORE, Step, ensemble_plan, plan
 from semisup.stages.preflight import DataDigests
 from semisup.tracking.failures import store_failures
@@ -77,8 +77,8 @@ def look_up(config: PipelineConfig, digests: DataDigests, name: str, upstream: M
         UserError: as in :func:`resolve`.
     """
     tracker = Tracker.open(config.tracking.experiment, Path.cwd())
-    with store_failures(tracker.uri), tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        resolve(Surveyor(tracker, config, digests, Path(scratch)), name, upstream)
+    with store_failures(tracker.uri), temporary_folder() as scratch:
+        resolve(Surveyor(tracker, config, digests, scratch), name, upstream)
 
 
 def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[Step, dict[str, Reference]]:

@@ -26,6 +26,7 @@ from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.lineage import Lineage, lineage_of
 from semisup.memory import give_back
+from semisup.own_files import delete, mark
 from semisup.pretrained import promise_weights
 from semisup.stages import SECTIONS, UNREAD, Step, load_stage
 from semisup.stages.files import load_model, pool_of, weights_file
@@ -140,7 +141,7 @@ class _Work:
             tell(self.logger, f"run {run_id[:8]} is not reused: {self.damaged[run_id]}", warning=True)
         if run is None:
             return None
-        shutil.rmtree(self._checkpoints, ignore_errors=True)  # of somebody who was killed after the run was finished
+        delete(self._checkpoints)  # of somebody who was killed after the run was finished
         return StageResult.of(run, seconds=time.perf_counter() - self.asked)
 
     def do(self, parent_run_id: str | None, force: bool) -> StageResult:
@@ -178,7 +179,7 @@ class _Work:
             if self.tracker.get(run.id).status != "RUNNING":
                 raise WithdrawnError
             run.set_tags({"complete": "true"})
-        shutil.rmtree(self._checkpoints, ignore_errors=True)
+        delete(self._checkpoints)
         return StageResult(run.id, last["output_digest"], seconds, recorder.summary | cost)
 
     @property
@@ -219,6 +220,7 @@ class _Work:
         out_dir = self.scratch / "out"
         shutil.rmtree(out_dir, ignore_errors=True)
         out_dir.mkdir()
+        mark(self._checkpoints)
         stage = load_stage(self.step.stage, self._checkpoints, self.step.number)
         give_back()  # what the stage before needed
         if self.digests.weights:  # another process may have checked them: a member's is one of its own

@@ -1,6 +1,5 @@
 """How every step of a config stands in the store: fresh, stale, missing, running or failed, and why."""
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from flows.promotion import current_champion, references
 from flows.steps import Reference, lineage_for, reusable
 from semisup.config import PipelineConfig
 from semisup.lineage import Lineage
+from semisup.own_files import temporary_folder
 from semisup.stages import Step, plan
 from semisup.stages.preflight import DataDigests
 from semisup.tracking.failures import store_failures
@@ -56,8 +56,8 @@ def survey(config: PipelineConfig, digests: DataDigests, folder: Path) -> dict[s
     if database is not None and not database.exists():  # a look makes no store
         return {step.name: StepState(step, "missing", None, "nothing has run here yet") for step in plan(config)}
     tracker = Tracker.open(config.tracking.experiment, folder)
-    with store_failures(tracker.uri), tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        return Surveyor(tracker, config, digests, Path(scratch)).survey()
+    with store_failures(tracker.uri), temporary_folder() as scratch:
+        return Surveyor(tracker, config, digests, scratch).survey()
 
 
 @dataclass(frozen=True)

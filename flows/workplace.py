@@ -1,26 +1,35 @@
 """The state folder: checkpoints that outlive a crash, and scratch folders that do not outlive their process."""
 
-import contextlib
 import os
-import shutil
+import re
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.lineage import sha256
-from semisup.processes import machine, runs_here, started
+from semisup.own_files import OWNER, SECONDS_UNTIL_OLD, abandoned, claimed, delete, is_marked, mark, owner, place_within
+from semisup.tracking.store import sqlite_path
 
 CHECKPOINTS, SCRATCH = "checkpoints", "scratch"
-SECONDS_UNTIL_OLD = 30 * 86_400
+SUBFOLDER = ".semisup"
+"""Where state is kept within a folder that holds anything else."""
+OF_A_STAGE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{16}")
+OF_A_PROCESS = re.compile(rf"{OWNER}-[a-z0-9_]{{8}}")
 
 
 def checkpoint_folder(config: PipelineConfig, store: str, fingerprint: str) -> Path:
-    """Where a stage's checkpoints are: of its own for each fingerprint, and for each store, whose runs guard it."""
-    return config.runtime.state / CHECKPOINTS / f"{sha256(store.encode())[:8]}-{fingerprint[:16]}"
+    """Where a stage's checkpoints are: of its own for each fingerprint, and for each store, whose runs guard it.
+
+    A store in a file is named by its way from the state folder, which stays the same where both are moved.
+    """
+    state = place_within(config.runtime.state, SUBFOLDER)
+    database = sqlite_path(store)
+    named = os.path.relpath(database, state) if database is not None else store
+    return state / CHECKPOINTS / f"{sha256(named.encode())[:8]}-{fingerprint[:16]}"
 
 
 @contextmanager
@@ -30,12 +39,11 @@ def scratch_folder(config: PipelineConfig) -> Iterator[Path]:
     Raises:
         UserError: the state folder cannot be made or written.
     """
-    parent = config.runtime.state / SCRATCH
-    pid = os.getpid()
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        owner = f"{machine()}-{pid}-{started(pid)}-"
-        folder = Path(tempfile.mkdtemp(prefix=owner, dir=parent)).resolve()
+        parent = claimed(config.runtime.state, SUBFOLDER, "runtime.state", _from_before_marks) / SCRATCH
+        parent.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{owner()}-", dir=parent)).resolve()
+        mark(folder)
     except OSError as error:
         raise UserError(
             f"runtime.state={str(config.runtime.state)!r} cannot be used ({error.strerror}); "
@@ -44,28 +52,35 @@ def scratch_folder(config: PipelineConfig) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        delete(folder)
 
 
 def sweep(config: PipelineConfig, now: float | None = None) -> None:
-    """Delete scratch folders of processes that are gone, and what nobody has touched for a month.
+    """Delete scratch folders of processes that are gone, and checkpoints that nobody has touched for a month.
 
-    Of other machines (or of this one before it was booted) only age can tell. A stage's folder is hidden from it by the
-    files that the stage writes.
+    Of other machines (or of this one before it was booted) only age can tell. Whatever is not ours stays: a folder
+    without our mark, or with a name that we do not give.
     """
-    now = time.time() if now is None else now
-    for folder in (config.runtime.state / SCRATCH).glob("*-*-*-*"):
-        owner, pid, start, _ = folder.name.split("-", 3)
-        gone = not runs_here(int(pid), start) if owner == machine() else now - _touched(folder) > SECONDS_UNTIL_OLD
-        if gone:
-            shutil.rmtree(folder, ignore_errors=True)
-    for folder in (config.runtime.state / CHECKPOINTS).glob("*"):
-        if now - _touched(folder) > SECONDS_UNTIL_OLD:
-            shutil.rmtree(folder, ignore_errors=True)
+    state, now = place_within(config.runtime.state, SUBFOLDER), time.time() if now is None else now
+    if not is_marked(state):
+        return
+    for folder in (state / SCRATCH).glob("*"):
+        found = OF_A_PROCESS.fullmatch(folder.name)
+        if found and abandoned(found, _touched(folder), now):
+            delete(folder)
+    for folder in (state / CHECKPOINTS).glob("*"):
+        if OF_A_STAGE.fullmatch(folder.name) and now - _touched(folder) > SECONDS_UNTIL_OLD:
+            delete(folder)
 
 
 def _touched(folder: Path) -> float:
     """When something in a folder was last written, seconds since 1970."""
-    with contextlib.suppress(FileNotFoundError):  # somebody else may be deleting it
+    with suppress(FileNotFoundError):  # somebody else may be deleting it
         return max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
     return float("inf")
+
+
+def _from_before_marks(state: Path) -> bool:
+    """Did an earlier version make this state folder, and is nothing left in it?"""
+    folders = list(state.iterdir())
+    return all(path.name in {CHECKPOINTS, SCRATCH} and path.is_dir() and not any(path.iterdir()) for path in folders)

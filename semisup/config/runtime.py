@@ -44,7 +44,8 @@ class RuntimeConfig(Section):
     """Address of a Dask scheduler, such as `tcp://host:8786`: several members of a bagging ensemble are then trained at
     the same time by its workers, which must see the same folder and store (docs/scale.md). Unset: in processes here."""
     state: Path = Path(".semisup")
-    """Folder for checkpoints and unfinished work, kept across crashes; relative to the working folder."""
+    """Folder for checkpoints and unfinished work, kept across crashes; relative to the working folder. Of a folder that
+    holds anything else, the subfolder `.semisup` is used."""
     stage_timeout: PositiveInt = 86_400
     """Seconds after which a stage is ended as failed."""
 

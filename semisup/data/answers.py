@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from semisup.data.known_roles import Contents, KnownRoles, column, is_among
 from semisup.data.split import REMOVED, Role, among
 from semisup.data.tables import read_csv, write_csv
 from semisup.errors import UserError
+from semisup.own_files import aside
 
 Kind = Literal["label", "discard"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -98,14 +98,14 @@ def write_answers(answers: Iterable[Answer], file: Path) -> None:
         UserError: it cannot be written.
     """
     rows = sorted((vars(answer) for answer in answers), key=lambda row: row["content"])
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    unfinished = aside(file)
     try:
-        write_csv(pd.DataFrame(rows, columns=list(COLUMNS)), aside)
-        aside.replace(file)
+        write_csv(pd.DataFrame(rows, columns=list(COLUMNS)), unfinished)
+        unfinished.replace(file)
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}; name another data.answers") from error
     finally:
-        aside.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def answers_digest(answers: Mapping[str, Answer]) -> str:

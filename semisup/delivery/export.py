@@ -21,6 +21,7 @@ from semisup.delivery.labels_file import CONTROL
 from semisup.delivery.names import safe_name
 from semisup.delivery.tables import check_out, table_written
 from semisup.errors import UserError
+from semisup.own_files import aside
 
 MARK = "semisup-export.json"
 """Says that a folder was written here, and may be written over."""
@@ -178,8 +179,37 @@ def check_folder(out: Path, root: Path | None, *, force: bool) -> None:
     check_out(out, force=force)
     if root is not None and out.resolve().is_relative_to(root.resolve()):
         raise UserError(f"--out {out} is inside data.root={root}: the next run would take it for images; name another")
-    if out.exists() and not (out / MARK).is_file():
-        raise UserError(f"--out {out} was not written by semisup, so --force does not delete it; name another")
+    if out.exists():
+        _check_ours(out)
+
+
+def _check_ours(out: Path) -> None:
+    """Make sure that all in a folder was written here, and is as it was then."""
+    problem = f"--out {out} was not written by semisup, so --force does not delete it; name another"
+    try:
+        written = json.loads((out / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(problem) from None
+    if not isinstance(written, dict) or "written" not in written:
+        raise UserError(f"--out {out} is of an earlier version, which did not say what is its own; name another folder")
+    foreign = [name for name, stamp in _stamps(out).items() if name != MARK and written["written"].get(name) != stamp]
+    if foreign:
+        more = f" and {len(foreign) - 1:,} more" if len(foreign) > 1 else ""
+        raise UserError(
+            f"--out {out} holds what semisup did not write, or not so: {foreign[0]}{more}; --force would delete it, so "
+            "move it away, or name another folder"
+        )
+
+
+def _stamps(folder: Path) -> dict[str, list[int]]:
+    """Every file below a folder, and every folder without one: its size, and when it was changed."""
+    stamps = {}
+    for parent, folders, files in os.walk(folder):
+        for name in files if files or folders else [""]:
+            path = Path(parent, name)
+            about = path.lstat()
+            stamps[path.relative_to(folder).as_posix()] = [about.st_size, about.st_mtime_ns] if name else []
+    return stamps
 
 
 @contextmanager
@@ -189,20 +219,24 @@ def folder_written(out: Path, root: Path | None, *, force: bool, about: dict[str
     Raises:
         UserError: as in :func:`check_folder`, or it cannot be written.
     """
-    check_folder(out, root, force=force)
+    unfinished, old = aside(out.absolute()), aside(out.absolute(), "old")
+    check_folder(out, root, force=force)  # now: what a killed command had moved away may be back
     out = out.absolute()
-    aside, old = (out.with_name(f".{out.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
     try:
-        aside.mkdir()
-        yield aside
-        (aside / MARK).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        unfinished.mkdir()
+        yield unfinished
+        mark = json.dumps(about | {"written": _stamps(unfinished)}, indent=2) + "\n"
+        (unfinished / MARK).write_text(mark, encoding="utf-8")
         if out.exists():
+            _check_ours(out)  # much may have been put there meanwhile
             out.rename(old)
-        aside.rename(out)
+        unfinished.rename(out)
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror or error}; name another folder") from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if old.is_dir() and not out.exists():
+            old.rename(out)  # the new one could not take its place
         shutil.rmtree(old, ignore_errors=True)
 
 

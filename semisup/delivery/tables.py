@@ -1,6 +1,5 @@
 """Tables written a part at a time, whole or not at all."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,20 +11,37 @@ import pyarrow.parquet as pq
 
 from semisup.data.tables import write_csv
 from semisup.errors import UserError
+from semisup.own_files import aside
 
 SUFFIXES = (".csv", ".parquet")
+LAST_OF_ALL = {"temperature", "teacher"}
+"""One of these columns has every table that `predict` or `export` writes, beside path, label and confidence."""
 
 
 def check_out(file: Path, *, force: bool) -> None:
     """Make sure that a table, or a folder, can be written there.
 
     Raises:
-        UserError: something is there already, or its folder is not.
+        UserError: something is there already (with `force`: that was not written here), or its folder is not.
     """
     if file.exists() and not force:
         raise UserError(f"--out {file} is there already; name another one, or write over it with --force")
+    if file.is_file() and not _is_ours(file):
+        raise UserError(f"--out {file} was not written by semisup, so --force does not replace it; name another file")
     if not file.absolute().parent.is_dir():
         raise UserError(f"--out {file}: its folder does not exist; make it, or name another one")
+
+
+def _is_ours(file: Path) -> bool:
+    """Has a table the columns that `predict` and `export` write?"""
+    try:
+        if file.suffix.lower() == ".parquet":
+            names = pq.read_schema(file).names
+        else:
+            names = pd.read_csv(file, nrows=0).columns.tolist()
+    except (OSError, ValueError):  # pandas' own and Arrow's are ValueErrors
+        return False
+    return set(names) >= {"path", "label", "confidence"} and not LAST_OF_ALL.isdisjoint(names)
 
 
 def check_suffix(file: Path) -> None:
@@ -77,13 +93,13 @@ def table_written(file: Path, types: Mapping[str, type]) -> Iterator[_Table]:
     Raises:
         UserError: it cannot be written.
     """
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    table = _Table(aside, types, file.suffix.lower())
+    unfinished = aside(file)
+    table = _Table(unfinished, types, file.suffix.lower())
     try:
         yield table
         table.close()
-        aside.replace(file)
+        unfinished.replace(file)
     except OSError as error:
         raise UserError(f"--out {file} cannot be written: {error.strerror or error}; name another file") from error
     finally:
-        aside.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from semisup.errors import StoreUnavailableError, UserError
+from semisup.own_files import aside
 from semisup.signals import undisturbed
 from semisup.tracking.failures import first_line
 from semisup.tracking.quiet import quiet
@@ -117,8 +118,7 @@ def _make(database: Path) -> None:
     """A fresh SQLite store, whole or not at all: a kill in MLflow's migrations leaves half a schema for ever."""
     if database.exists():
         return
-    unfinished = database.with_name(f"{database.name}.new")
-    unfinished.unlink(missing_ok=True)
+    unfinished = aside(database)
     with quiet("alembic", "mlflow.store.db.utils"), undisturbed():
         MlflowClient(tracking_uri=f"{SQLITE}{unfinished}").search_experiments()
         unfinished.replace(database)

@@ -102,12 +102,16 @@ class Checkpoints:
         _sync(self.folder)
 
     def _files(self) -> list[Path]:
-        return [path for path in self.folder.glob("epoch-*.ckpt") if re.fullmatch(r"epoch-\d{5,}", path.stem)]
+        return _named(self.folder, ".ckpt")
 
     def _remove_all_but(self, kept: list[Path]) -> None:
-        for path in [*self._files(), *self.folder.glob("epoch-*.tmp")]:
+        for path in [*self._files(), *_named(self.folder, ".tmp")]:
             if path not in kept:
                 path.unlink(missing_ok=True)
+
+
+def _named(folder: Path, suffix: str) -> list[Path]:
+    return [path for path in folder.glob(f"epoch-*{suffix}") if re.fullmatch(r"epoch-\d{5,}", path.stem)]
 
 
 def _epoch(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import unicodedata
 import xml.etree.ElementTree
 from pathlib import Path
@@ -242,12 +243,21 @@ def test_nothing_is_half_written_and_nothing_of_others_is_deleted(found, tmp_pat
     with pytest.raises(UserError, match=r"inside data\.root"):
         go(config.data.root / "out")
     go(tmp_path / "out", force=True)
-    put(tmp_path / "out" / "rest.txt", b"goes")
+    put(tmp_path / "out" / "rest.txt", b"mine")
+    with pytest.raises(UserError, match=r"what semisup did not write, or not so: rest\.txt;"):
+        go(tmp_path / "out", force=True)
+    (tmp_path / "out" / "rest.txt").rename(tmp_path / "rest.txt")
+    exported = next((tmp_path / "out").rglob("*.png"))
+    exported.write_bytes(exported.read_bytes() + b"edited")
+    with pytest.raises(UserError, match=re.escape(exported.name)):
+        go(tmp_path / "out", force=True)
+    go(tmp_path / "anew")
     monkeypatch.setattr(exporting, "_put", full_disk)
     with pytest.raises(UserError, match="No space left"):
-        go(tmp_path / "out", force=True)
+        go(tmp_path / "anew", force=True)
     after = {file.relative_to(tmp_path) for file in tmp_path.rglob("*")}
-    assert after == before | {Path("mine"), Path("mine/letter.txt"), Path("out/rest.txt")}
+    anew = {Path("anew") / file.relative_to("out") for file in before if file.is_relative_to("out")}
+    assert after == before | anew | {Path("mine"), Path("mine/letter.txt"), Path("rest.txt")}
     assert (tmp_path / "out" / MARK).is_file()
 
 

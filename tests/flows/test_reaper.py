@@ -15,7 +15,6 @@ from prefect.runtime import flow_run
 from prefect.states import Running
 
 from flows.reaper import MARK, close_lost_flow_runs, mark_flow_run, marked, reaper
-from flows.workplace import scratch_folder, sweep
 from semisup.config import PipelineConfig
 from semisup.processes import SECONDS_UNTIL_GONE, beat, process_tags
 from semisup.tracking.tracker import Tracker
@@ -152,22 +151,6 @@ def test_flow_runs_of_dead_processes_of_this_machine_are_crashed_and_others_left
     assert states[lost.name].type == StateType.CRASHED
     assert "without a word" in states[lost.name].message
     assert {states[run.name].type for run in (mine, away)} == {StateType.RUNNING}
-
-
-def test_scratch_folders_go_with_their_block_and_those_of_dead_processes_are_swept(tmp_path, monkeypatch, dead):
-    monkeypatch.chdir(tmp_path)
-    config = PipelineConfig()
-    left = tmp_path / ".semisup" / "scratch" / f"{dead['machine']}-{dead['pid']}-{dead['pid.started']}-abc"
-    left.mkdir(parents=True)
-    other = left.with_name(f"0123456789ab-{dead['pid']}-{dead['pid.started']}-abc")
-    other.mkdir()
-    with scratch_folder(config) as mine:
-        (mine / "half.txt").write_text("half", encoding="utf-8")
-        sweep(config)
-        assert mine.is_dir()
-        assert not left.exists()
-        assert other.is_dir()  # of another machine that shares the folder
-    assert not mine.exists()
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -597,7 +597,7 @@ def test_a_process_killed_while_it_makes_the_store_ruins_nothing(seconds, tmp_pa
     with open_here().run("a", {}) as run:
         pass
     assert client_of(tmp_path).get_run(run.id).info.status == "FINISHED"
-    assert [path.name for path in tmp_path.glob("mlflow.db.new*")] == []
+    assert [path.name for path in tmp_path.glob(".mlflow.db.semisup-*")] == []
 
 
 def test_work_that_must_be_alone_is_never_done_by_two_at_once(store):

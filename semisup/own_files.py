@@ -1,0 +1,165 @@
+"""What this project may delete: only what carries its own mark, at a path of a pattern of its own.
+
+A folder's mark is a file within it. What is not whole yet, a file or a folder, has the mark in its name, which says as
+well whose it is: where that process was killed, the next command of the same kind takes it away.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+from semisup.errors import UserError
+from semisup.processes import machine, runs_here, started
+
+MARK = "semisup.mark"
+MARKED = "This folder is semisup's own, which may delete it: keep nothing of yours here.\n"
+SECONDS_UNTIL_OLD = 30 * 86_400
+"""After which what a process of another machine, or of this one before it was booted, has left belongs to nobody."""
+OWNER = r"(?P<machine>[0-9a-f]{12})-(?P<pid>\d+)-(?P<start>\d+)"
+TEMPORARY = re.compile(rf"semisup-{OWNER}-[a-z0-9_]{{8}}")
+_BESIDE = r"-wal|-shm|-journal|\.semisup-[0-9a-f]{12}-\d+-\d+\.new"
+"""What SQLite keeps beside a database, and what has not become a file that is `tried`."""
+ASIDE = re.compile(rf"\.(?P<name>.+?)\.semisup-{OWNER}\.(?P<kind>new|old|tried)({_BESIDE})?")
+Kind = Literal["new", "old", "tried"]
+
+
+def owner() -> str:
+    """Names this process, as OWNER reads it."""
+    pid = os.getpid()
+    return f"{machine()}-{pid}-{started(pid)}"
+
+
+def abandoned(found: "re.Match[str]", touched: float, now: float | None = None) -> bool:
+    """Is the process gone that an OWNER names? That of another machine is, when nothing was written for a month."""
+    if found["machine"] == machine():
+        return not runs_here(int(found["pid"]), found["start"])
+    return (time.time() if now is None else now) - touched > SECONDS_UNTIL_OLD
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+def mark(folder: Path) -> None:
+    """Make a folder, where it is not there, and say that it is ours.
+
+    Raises:
+        OSError: it cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not is_marked(folder):
+        (folder / MARK).write_text(MARKED, encoding="utf-8")
+
+
+def is_marked(folder: Path) -> bool:
+    """Is a folder ours?"""
+    file = folder / MARK
+    if folder.is_symlink() or file.is_symlink():
+        return False
+    with suppress(OSError, UnicodeDecodeError):
+        return file.read_text(encoding="utf-8") == MARKED
+    return False
+
+
+def delete(folder: Path) -> bool:
+    """Delete a folder that is ours, the mark last, so that half of it is still ours; False: it is none of ours."""
+    if not is_marked(folder):
+        return False
+    with suppress(OSError):  # another process may be deleting it as well
+        for path in folder.iterdir():
+            if path.name != MARK:
+                _remove(path)
+        if [path.name for path in folder.iterdir()] == [MARK]:
+            (folder / MARK).unlink()
+            folder.rmdir()
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def place_within(wanted: Path, subfolder: str) -> Path:
+    """The folder that is used where a person names `wanted`: itself, or where it holds anything foreign a subfolder."""
+    if is_marked(wanted) or not _holds_anything(wanted):
+        return wanted
+    return wanted / subfolder
+
+
+def claimed(wanted: Path, subfolder: str, field: str, adopt: Callable[[Path], bool] = lambda folder: False) -> Path:
+    """As :func:`place_within`, and marked; `adopt` tells what an earlier version made, before there were marks.
+
+    Raises:
+        UserError: what is there already is not ours.
+        OSError: it cannot be made or written to.
+    """
+    if not is_marked(wanted) and _holds_anything(wanted) and adopt(wanted):
+        mark(wanted)
+    place = place_within(wanted, subfolder)
+    if place != wanted and not is_marked(place) and _holds_anything(place) and not adopt(place):
+        raise UserError(f"{field}={str(wanted)!r}: its {subfolder} holds what is not semisup's; name another folder")
+    mark(place)
+    return place
+
+
+def _holds_anything(folder: Path) -> bool:
+    return folder.is_dir() and next(folder.iterdir(), None) is not None
+
+
+# --- files that are not whole yet -------------------------------------------------------------------------------------
+
+
+def aside(path: Path, kind: Kind = "new") -> Path:
+    """Where something lies until it is whole and gets its name. What dead processes left beside it is taken away."""
+    sweep(path.parent)
+    return path.with_name(f".{path.name}.semisup-{owner()}.{kind}")
+
+
+def sweep(folder: Path) -> None:
+    """Take away what dead processes left in a folder of what was not whole yet.
+
+    What was moved out of the way (`old`) and never replaced is put back.
+    """
+    try:
+        left = [(entry, found) for entry in folder.iterdir() if (found := ASIDE.fullmatch(entry.name))]
+    except OSError:
+        return  # whoever writes there will say so
+    for entry, found in left:
+        with suppress(OSError):
+            if not abandoned(found, entry.lstat().st_mtime):
+                continue
+            if found["kind"] == "old" and not (folder / found["name"]).exists():
+                entry.rename(folder / found["name"])
+            else:
+                _remove(entry)
+
+
+# --- temporary folders ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """An empty folder that is deleted at the end, or by the next process where this one is killed."""
+    _sweep_temporary()
+    folder = Path(tempfile.mkdtemp(prefix=f"semisup-{owner()}-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep_temporary() -> None:
+    for folder in Path(tempfile.gettempdir()).glob("semisup-*"):
+        found = TEMPORARY.fullmatch(folder.name)
+        with suppress(OSError):
+            if found and folder.stat().st_uid == os.getuid() and abandoned(found, folder.stat().st_mtime):
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,94 @@
+"""The state folder: what is ours goes when its time has come, and nothing else ever does."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from flows.workplace import checkpoint_folder, scratch_folder, sweep
+from semisup.config import PipelineConfig
+from semisup.errors import UserError
+from semisup.own_files import SECONDS_UNTIL_OLD, mark, owner
+from tests.data.layouts import foreign_files, snapshot
+
+YEARS = time.time() + 10 * 365 * 86_400
+STAGE = "checkpoints/0123abcd-0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def dead() -> str:
+    """How a process of this machine that has ended is named."""
+    code = "from semisup.own_files import owner; print(owner())"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def config(state: Path | str = ".semisup") -> PipelineConfig:
+    return PipelineConfig.model_validate({"runtime": {"state": str(state)}})
+
+
+def test_scratch_folders_go_with_their_block_and_those_of_dead_processes_are_swept(tmp_path, monkeypatch, dead):
+    monkeypatch.chdir(tmp_path)
+    with scratch_folder(config()) as mine:
+        left = mine.with_name(f"{dead}-abcdefgh")
+        other = mine.with_name(f"0123456789ab-{dead.partition('-')[2]}-abcdefgh")
+        for folder in (left, other):
+            mark(folder)
+        (mine / "half.txt").write_text("half", encoding="utf-8")
+        sweep(config())
+        assert mine.is_dir()
+        assert not left.exists()
+        assert other.is_dir()  # of another machine that shares the folder
+        sweep(config(), now=YEARS)
+        assert not other.exists()
+    assert not mine.exists()
+
+
+def test_checkpoints_that_nobody_has_touched_for_a_month_are_swept_and_younger_ones_stay(tmp_path):
+    with scratch_folder(config(tmp_path / "state")):
+        old, young = (tmp_path / "state" / "checkpoints" / f"0123abcd-{digit * 16}" for digit in "01")
+        for folder, age in ((old, SECONDS_UNTIL_OLD + 60), (young, 60)):
+            mark(folder)
+            (folder / "cpu").mkdir()
+            (folder / "cpu" / "epoch-00001.ckpt").write_bytes(b"semisup-checkpoint-3 ")
+            for path in [folder, *folder.rglob("*")]:
+                os.utime(path, (time.time() - age,) * 2)
+        sweep(config(tmp_path / "state"))
+    assert not old.exists()
+    assert young.exists()
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_in_a_state_folder_full_of_foreign_files_none_is_ever_touched(tmp_path, seed, dead):
+    generator = random.Random(seed)
+    ours = [STAGE, f"scratch/{dead}-abcdefgh", f"scratch/{owner()}-abcdefgh", "scratch/a-b-c-d", "checkpoints/resnet"]
+    foreign_files(tmp_path, generator, [*ours, *(f".semisup/{name}" for name in ours[: generator.randrange(3)])])
+    before = snapshot(tmp_path)
+    with suppress(UserError), scratch_folder(config(tmp_path)) as scratch:  # an error where .semisup is foreign, too
+        assert scratch.is_relative_to(tmp_path / ".semisup")
+        sweep(config(tmp_path), now=YEARS)
+    sweep(config(tmp_path), now=YEARS)
+    after = snapshot(tmp_path)
+    assert {path: after.get(path) for path in before} == before
+
+
+def test_a_state_folder_that_an_earlier_version_left_empty_goes_on_to_be_used(tmp_path):
+    for name in ("checkpoints", "scratch"):
+        (tmp_path / "state" / name).mkdir(parents=True)
+    with scratch_folder(config(tmp_path / "state")) as scratch:
+        assert scratch.parent == tmp_path / "state" / "scratch"
+
+
+def test_checkpoints_are_found_again_where_store_and_state_are_moved_together(tmp_path, monkeypatch):
+    found = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        found.append(checkpoint_folder(config(), f"sqlite:///{tmp_path / name}/mlflow.db", "f" * 64))
+    assert found[0] == found[1]
+    shared = {checkpoint_folder(config(tmp_path), f"sqlite:///{tmp_path / name}/mlflow.db", "f" * 64) for name in "ab"}
+    assert len(shared) == 2
