@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flows import display
 from flows.results import StageResult
 from flows.steps import Logger, Reference, tell
 from semisup.config import PipelineConfig
@@ -11,7 +12,7 @@ from semisup.own_files import temporary_folder
 from semisup.stages import CHAMPION, SPLIT_BEFORE, Step
 from semisup.stages.files import load_model, pool_of, read_json
 from semisup.stages.preflight import DataDigests
-from semisup.tracking.model import OTHER_MODEL, Champion, champion, crown, log_model
+from semisup.tracking.model import OTHER_MODEL, Champion, champion, crown, log_model, lost_files, lost_model
 from semisup.tracking.tracker import Tracker
 
 
@@ -21,10 +22,29 @@ def model_name(config: PipelineConfig) -> str:
 
 
 def current_champion(tracker: Tracker, config: PipelineConfig) -> Champion | None:
-    """The champion that this pipeline may start from or has to beat; None where there is none or nobody asks."""
+    """The champion that this pipeline may start from or has to beat; None where there is none or nobody asks.
+
+    One whose files are gone is named, and is none any more.
+    """
     if not config.promote.enabled and config.pseudo_label.teacher != "champion":
         return None
-    return champion(tracker, model_name(config))
+    return _usable_champion(tracker, model_name(config))
+
+
+def _usable_champion(tracker: Tracker, name: str) -> Champion | None:
+    found = champion(tracker, name)
+    if found is None or (problem := lost_files(tracker, found)) is None:
+        return found
+    place = (tracker.uri, name, found.version)
+    if place not in _told:
+        _told.add(place)
+        what = f"the champion, version {found.version} of {name!r}, is passed over: {problem}"
+        display.current().line(f"{what}; the next model that may be champion takes its place", warning=True)
+    return None
+
+
+_told: set[tuple[str, str, str]] = set()
+"""Store, name and version of the champions that a line of this process was about."""
 
 
 def references(
@@ -129,7 +149,7 @@ def apply_decision(
     if not decision["promoted"]:
         return str(decision["reason"])
     name, winner, reason = model_name(config), models[decision["model"]], str(decision["reason"])
-    reigning = champion(tracker, name)
+    reigning = _usable_champion(tracker, name)
     if reigning is not None and _reigns(tracker, promote, winner, reigning):
         already = f"the {decision['model']} is the champion already, version {reigning.version} of {name}"
         return f"{already}; decided by: {reason}"
@@ -156,7 +176,7 @@ def _crown(
 ) -> str | None:
     """Crown the winner, unless somebody else than was decided against reigns by now: that one's version."""
     name = model_name(config)
-    reigning = champion(tracker, name)
+    reigning = _usable_champion(tracker, name)
     predecessor = tracker.get(promote.run_id).tags.get("upstream.champion", "")
     if _reigns(tracker, promote, winner, reigning):
         return None
@@ -175,9 +195,9 @@ def _crown(
 
 
 def _model_id(tracker: Tracker, config: PipelineConfig, run_id: str) -> str:
-    """The logged model of a training run; a baseline's is exported only now, when it is wanted."""
+    """The logged model of a training run; one that is lost, or a baseline's, is exported only now."""
     known = tracker.get(run_id).tags.get("model_id")
-    if known:
+    if known and lost_model(tracker, known) is None:
         return known
     with temporary_folder() as scratch:
         model = load_model(tracker.artifacts(run_id, scratch))

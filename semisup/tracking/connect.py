@@ -17,6 +17,7 @@ from semisup.own_files import aside
 from semisup.signals import undisturbed
 from semisup.tracking.failures import first_line
 from semisup.tracking.quiet import quiet
+from semisup.tracking.relocation import HOME, relocate
 from semisup.tracking.store import (
     DEFAULT_ARTIFACTS,
     SQLITE,
@@ -55,6 +56,7 @@ def connect(experiment: str, folder: Path) -> Connection:
     check_writable(database)
     with _alone_with(database):
         _make(database)
+        relocate(database)
         # Said explicitly: otherwise artifacts land in whatever folder the process happens to stand in.
         return _connection(uri, experiment, artifacts=(database.parent / DEFAULT_ARTIFACTS).as_uri())
 
@@ -126,7 +128,8 @@ def _make(database: Path) -> None:
 
 def _new_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     try:
-        return str(client.create_experiment(name, artifacts))
+        tags = None if artifacts is None else {HOME: artifacts}
+        return str(client.create_experiment(name, artifacts, tags))
     except MlflowException:
         found = client.get_experiment_by_name(name)  # another process on a server's store was faster
         if found is None:

@@ -18,9 +18,11 @@ from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
 from semisup.errors import UserError
+from semisup.lineage import damage
 from semisup.memory import uncollected
 from semisup.signals import undisturbed
 from semisup.tracking.quiet import quiet
+from semisup.tracking.relocation import local_path
 from semisup.tracking.tracker import Tracker
 
 MODEL_NAME = "model"
@@ -114,6 +116,32 @@ def champion(tracker: Tracker, name: str) -> Champion | None:
     )
 
 
+def lost_files(tracker: Tracker, found: Champion) -> str | None:
+    """What is wrong with the files of a champion: they are gone, or not what they were; None where it can be used.
+
+    Of a store on a server only the runs are looked for, and what is read of them is looked at when it is read.
+    """
+    for run_id in (found.run_id, found.promoted_by):
+        run = tracker.known(run_id)
+        if run is None:
+            return f"run {run_id[:8]} is not in this store any more"
+        folder = tracker.local_artifacts(run_id)
+        if folder is not None and (problem := damage(folder, run.tags.get("output_digest", ""))):
+            return f"of run {run_id[:8]}, {problem}"
+    return lost_model(tracker, found.model_id)
+
+
+def lost_model(tracker: Tracker, model_id: str) -> str | None:
+    """What is wrong with a logged model; None where it is there, or cannot be looked at from here."""
+    try:
+        place = local_path(tracker.client.get_logged_model(model_id).artifact_location)
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        return f"model {model_id} is not in this store any more"
+    return f"{place / 'MLmodel'} is gone" if place is not None and not (place / "MLmodel").is_file() else None
+
+
 def registered_run(tracker: Tracker, name: str) -> str:
     """Id of the training run whose model `models:/NAME@ALIAS` or `models:/NAME/VERSION` is.
 
@@ -154,7 +182,7 @@ def crown(
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        version = _version_of(client, name, promoted_by)
+        version = _version_of(client, name, promoted_by, model_id)
         if version is None:
             tags = {"promoted_by": promoted_by, "predecessor": predecessor, "model_id": model_id}
             made = client.create_model_version(
@@ -165,9 +193,9 @@ def crown(
     return version
 
 
-def _version_of(client: MlflowClient, name: str, promoted_by: str) -> str | None:
+def _version_of(client: MlflowClient, name: str, promoted_by: str, model_id: str) -> str | None:
     for version in client.search_model_versions(f"name='{name}'"):
-        if version.tags.get("promoted_by") == promoted_by:
+        if (version.tags.get("promoted_by"), version.tags.get("model_id")) == (promoted_by, model_id):
             return str(version.version)
     return None
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
 
 import mlflow
 from mlflow.entities import Run as MlflowRun
@@ -25,6 +24,7 @@ from semisup.tracking.connect import connect
 from semisup.tracking.failures import NO_ANSWER, first_line
 from semisup.tracking.provenance import provenance
 from semisup.tracking.quiet import quiet
+from semisup.tracking.relocation import local_path
 from semisup.tracking.run import LINEAGE, Heart, Run
 from semisup.tracking.store import is_server, redacted, sqlite_path, store_uri, without_secrets
 from semisup.tracking.stored import StoredRun, beginning, stored_run, written_here
@@ -263,7 +263,7 @@ class Tracker:
 
     def artifacts(self, run_id: str, scratch: Path) -> Path:
         """Folder with a run's artifacts: the store's own where it is on this machine, else a copy within `scratch`."""
-        local = self._local_artifacts(run_id)
+        local = self.local_artifacts(run_id)
         if local is not None:
             return local
         self._check_downloadable(run_id)
@@ -276,7 +276,7 @@ class Tracker:
 
     def file(self, run_id: str, name: str, scratch: Path) -> Path:
         """One file of a run's artifacts, as in :meth:`artifacts`."""
-        local = self._local_artifacts(run_id)
+        local = self.local_artifacts(run_id)
         if local is not None:
             return local / name
         self._check_downloadable(run_id)
@@ -304,7 +304,7 @@ class Tracker:
 
     def locate(self, run_id: str, file: str) -> str:
         """Where people find an artifact: its path, or on a server the address of its page."""
-        local = self._local_artifacts(run_id)
+        local = self.local_artifacts(run_id)
         return str(local / file) if local is not None else f"{self.link(run_id)}/artifacts/{file}"
 
     def _check_downloadable(self, run_id: str) -> None:
@@ -314,9 +314,9 @@ class Tracker:
                 "MLflow server and can be had from it alone; use the server's address"
             )
 
-    def _local_artifacts(self, run_id: str) -> Path | None:
-        uri = urlsplit(self._place(run_id))
-        return Path(unquote(uri.path)) if uri.scheme in {"", "file"} else None
+    def local_artifacts(self, run_id: str) -> Path | None:
+        """Where the store itself keeps a run's artifacts; None where that is not on this machine."""
+        return local_path(self._place(run_id))
 
     def _place(self, run_id: str) -> str:
         return self._places.get(run_id) or self.get(run_id).artifact_uri
