@@ -232,7 +232,8 @@ def head_name(backbone: nn.Module) -> str:
     timm's networks say which one it is; of others it is the last one.
     """
     said = getattr(backbone, "get_classifier", None)
-    last: nn.Module = said() if said is not None else backbone
+    found = said() if said is not None else None
+    last = found if isinstance(found, nn.Module) else backbone
     layers = {module for module in last.modules() if isinstance(module, nn.Linear | nn.Conv2d)}
     names: list[str] = [name for name, module in backbone.named_modules() if module in layers]
     return names[-1]

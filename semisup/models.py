@@ -22,8 +22,10 @@ from semisup.backbones import (
 from semisup.data.geometry import upright
 from semisup.embedded_backbone import EMBEDDED, embedded_classifier
 from semisup.errors import UserError
+from semisup.timm_backbones import TIMM, known_architecture, timm_classifier
 
 TORCHVISION = "torchvision:"
+OTHERS = f"{TORCHVISION}<name>, {TIMM}<name>"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ WITH_OPTIONS = {
     "pooled_cnn": _Network(pooled_cnn),
     "vgg_small": _Network(vgg_small, dropout=0.5),
 }
-MODELS = (*WITH_OPTIONS, "resnet18_small", *EMBEDDED)  # and "torchvision:<name>"
+MODELS = (*WITH_OPTIONS, "resnet18_small", *EMBEDDED)  # and OTHERS
 
 
 class Preprocess(nn.Module):
@@ -146,7 +148,7 @@ def build_model(
     """A fresh classifier on the CPU, in training mode. Its weights depend on `seed` alone; no global generator moves.
 
     Args:
-        name: one of MODELS, or "torchvision:<name>" for any classifier of torchvision.
+        name: one of MODELS, or "torchvision:<name>" for any classifier of torchvision, "timm:<name>" for any of timm.
         image_shape: (C, H, W).
         mean, std: one per channel, on the 0..1 scale; or three for grey images, which the network then gets to see as
             three equal channels.
@@ -182,6 +184,8 @@ def _without_options(name: str) -> Callable[[tuple[int, int, int], int], nn.Modu
         return lambda shape, num_classes: resnet18_small(shape[0], num_classes)
     if name in EMBEDDED:
         return lambda shape, num_classes: embedded_classifier(name, shape[0], num_classes)
+    if name.startswith(TIMM):
+        return partial(timm_classifier, known_architecture(name))
     return partial(torchvision_classifier, _torchvision_name(name))
 
 
@@ -215,5 +219,5 @@ def _unknown_model(name: str, torchvision_names: Sequence[str]) -> UserError:
         full_names |= {known: known for known in MODELS}
     # Compared without the prefix: it is long enough to make any two names look alike.
     nearest = [full_names[close] for close in get_close_matches(name.removeprefix(TORCHVISION), full_names, n=3)]
-    hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"use one of {', '.join(MODELS)}, torchvision:<name>"
+    hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"use one of {', '.join(MODELS)}, {OTHERS}"
     return UserError(f"model.name={name!r} is not a known model; {hint}")

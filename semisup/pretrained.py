@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from semisup.backbones import head_name
 from semisup.embedded_backbone import EMBEDDED, NORMALIZATION, by_position, embedded_weights
 from semisup.errors import UserError
+from semisup.timm_backbones import HUB, TIMM, known_architecture, pretrained_tags
+from semisup.timm_weights import FILES, described_weights, heads_of, hub_file, timm_normalization, under_timms_names
 
 TORCHVISION = "torchvision:"
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -21,8 +23,8 @@ HALVES = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 OF_TENSORFLOW = {"torchvision:inception_v3", "torchvision:googlenet"}
 """Their weights came from elsewhere and want pixels from -1 to 1; where torchvision loads them itself, it turns those
 normalised by ImageNet's figures into such ones inside the network."""
-WRAPPERS = ("model", "state_dict", "model_state_dict")
-"""Keys under which training scripts keep a state dict among other things."""
+WRAPPERS = ("state_dict_ema", "model_ema", "model", "state_dict", "model_state_dict")
+"""Keys under which training scripts keep a state dict among other things; averaged weights are the better ones."""
 PREFIXES = ("module.", "backbone.")
 """What DistributedDataParallel and this project put before a backbone's names."""
 NOT_OF_THE_BODY = re.compile(r"(AuxLogits|aux1|aux2|preprocess)\.")
@@ -33,7 +35,7 @@ _expected: dict[Path, str] = {}
 
 
 def find_weights(weights: str | None, model_name: str, *, download: bool) -> Path:
-    """The file that `model.weights` means: itself, or that of torchvision's weights of this name in torch's cache.
+    """The file that `model.weights` means: itself, or torchvision's or timm's weights of this name in their cache.
 
     None: the one that is installed with the network.
 
@@ -45,6 +47,8 @@ def find_weights(weights: str | None, model_name: str, *, download: bool) -> Pat
     path = Path(weights).expanduser()
     if path.is_file():
         return path
+    if model_name.startswith(TIMM):
+        return _of_timm(weights, model_name, download)
     known = _torchvision_urls(model_name)
     if weights not in known:
         state = "is a folder" if path.is_dir() else "does not exist"
@@ -52,15 +56,7 @@ def find_weights(weights: str | None, model_name: str, *, download: bool) -> Pat
         if model_name in EMBEDDED:
             names = f", or leave it out: {model_name} has weights of its own"
         raise UserError(f"model.weights={weights!r} {state}; name a file with a state dict{names}")
-    file = Path(torch.hub.get_dir()) / "checkpoints" / known[weights].rpartition("/")[2]
-    if not file.is_file():
-        if not download:
-            raise UserError(
-                f"model.weights={weights!r} is not on this machine ({file}); set model.download: true to fetch it, or "
-                "name a file"
-            )
-        _fetch(known[weights], file)
-    return file
+    return _in_torchs_cache(known[weights], weights, download)
 
 
 def expect_weights(file: Path) -> str:
@@ -104,11 +100,16 @@ def begin_with(backbone: nn.Module, file: Path, model_name: str) -> None:
     Raises:
         UserError: it cannot be read, has changed since :func:`expect_weights`, or belongs to another network.
     """
-    state = by_position(_renamed(_read(file), set(backbone.state_dict())), backbone)
-    head = f"{head_name(backbone)}."
-    body = {key: value for key, value in state.items() if not key.startswith(head)}
     unfit = f"model.weights={str(file)!r} does not fit model.name={model_name!r}"
     way_out = "name weights of this network, or the network of these weights"
+    state = by_position(_renamed(_read(file), set(backbone.state_dict())), backbone)
+    if model_name.startswith(TIMM):
+        try:
+            state = under_timms_names(state, backbone)
+        except ValueError as error:
+            raise UserError(f"{unfit}: timm cannot convert it ({error}); {way_out}") from None
+    head = tuple(f"{name}." for name in {head_name(backbone), *heads_of(backbone)})
+    body = {key: value for key, value in state.items() if not key.startswith(head)}
     for key, value in backbone.state_dict().items():
         if key in body and body[key].shape != value.shape:
             theirs, ours = (tuple(tensor.shape) for tensor in (body[key], value))
@@ -121,8 +122,12 @@ def begin_with(backbone: nn.Module, file: Path, model_name: str) -> None:
             raise UserError(f"{unfit}: {keys[0]}{more} {where}; {way_out}")
 
 
-def imagenet_normalization(model_name: str) -> tuple[Sequence[float], Sequence[float]]:
-    """(mean, standard deviation) of three channels on the 0..1 scale, as weights of ImageNet of a network want it."""
+def imagenet_normalization(
+    model_name: str, weights: str | None = None, *, download: bool = False
+) -> tuple[Sequence[float], Sequence[float]]:
+    """(mean, standard deviation) of three channels on the 0..1 scale, as pretrained weights of a network want it."""
+    if model_name.startswith(TIMM):
+        return timm_normalization(model_name, weights, download=download)
     if model_name in EMBEDDED:
         return NORMALIZATION
     if model_name in OF_TENSORFLOW:
@@ -133,6 +138,34 @@ def imagenet_normalization(model_name: str) -> tuple[Sequence[float], Sequence[f
 
     wanted = torchvision.models.get_model_weights(model_name.removeprefix(TORCHVISION)).DEFAULT.transforms()
     return tuple(wanted.mean), tuple(wanted.std)
+
+
+def _of_timm(weights: str, model_name: str, download: bool) -> Path:
+    if weights.startswith(HUB):
+        return hub_file(weights, download=download)
+    tags = [full.partition(".")[2] for full in pretrained_tags(known_architecture(model_name))]
+    if weights not in (*tags, "DEFAULT") or not tags:
+        state = "is a folder" if Path(weights).expanduser().is_dir() else "does not exist"
+        own = f", one of timm's own ({', '.join(['DEFAULT', *tags])})" if tags else ""
+        raise UserError(f"model.weights={weights!r} {state}; name a file with a state dict{own}, or {HUB}OWNER/NAME")
+    described = described_weights(model_name, weights)
+    if not described.hf_hub_id:
+        return _in_torchs_cache(described.url, weights, download)
+    names = (described.hf_hub_filename,) if described.hf_hub_filename else FILES
+    return hub_file(f"{HUB}{described.hf_hub_id}", names, download=download)
+
+
+def _in_torchs_cache(url: str, weights: str, download: bool) -> Path:
+    """The file of that address, where torch keeps what it fetches."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not file.is_file():
+        if not download:
+            raise UserError(
+                f"model.weights={weights!r} is not on this machine ({file}); set model.download: true to fetch it, or "
+                "name a file"
+            )
+        _fetch(url, file)
+    return file
 
 
 def _torchvision_urls(model_name: str) -> dict[str, str]:

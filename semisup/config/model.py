@@ -16,7 +16,8 @@ class ModelConfig(Section):
     name: str = "small_cnn"
     """`small_cnn` (fast, for digits), `paired_cnn` (its convolutions doubled), `pooled_cnn` (for photographs),
     `seed_cnn`, `vgg_small`, `resnet18_small`, `efficientnet_lite0` (pretrained on ImageNet, its weights are installed;
-    `efficientnet_lite2`: larger, a package of its own), or `torchvision:NAME` for any torchvision classifier."""
+    `efficientnet_lite2`: larger, a package of its own), `torchvision:NAME` for any torchvision classifier, or
+    `timm:NAME` for any network of timm, such as `timm:vit_small_patch14_dinov2`, with or without the weights' tag."""
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     """Multiplies the number of channels, of this project's own networks."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -28,11 +29,11 @@ class ModelConfig(Section):
     whiten: bool = False
     """`pooled_cnn`: its first filters are not learnt, but whiten the patches of the data set's images."""
     weights: Annotated[str, Field(min_length=1)] | None = None
-    """Begin with these weights, all but those of the last layer: a file with a state dict (torch's, or safetensors), or
-    of a `torchvision:NAME` the name of torchvision's own, such as `DEFAULT`. Unset: the installed ones of
-    `efficientnet_lite0`, random ones of the others."""
+    """Begin with these weights, all but those of the last layer: a file with a state dict (torch's, or safetensors), of
+    a `torchvision:NAME` or `timm:NAME` the name of their own, such as `DEFAULT`, or of the latter `hf-hub:OWNER/NAME`.
+    Unset: the installed ones of `efficientnet_lite0`, random ones of the others."""
     download: bool = False
-    """Fetch torchvision's own weights where they are not in torch's cache. Nothing is ever downloaded without it."""
+    """Fetch torchvision's or timm's weights where they are not in the cache. Nothing is ever downloaded without it."""
     train: Literal["all", "head"] = "all"
     """`all`: fine-tune the whole network. `head`: the last layer alone (a linear probe); all below it keeps its
     pretrained weights, and without augmentation its features are computed once and kept in `data.cache`."""

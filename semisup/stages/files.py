@@ -158,7 +158,7 @@ def _normalization(
         if config.model.normalize == "data" and len(own[0]) == len(mean):
             return mean, std
     if config.model.imagenet:
-        return imagenet_normalization(config.model.name)
+        return imagenet_normalization(config.model.name, config.model.weights, download=config.model.download)
     if config.model.pretrained and len(mean) == 1:
         return [*mean] * 3, [*std] * 3
     return mean, std

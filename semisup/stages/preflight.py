@@ -16,10 +16,12 @@ from semisup.errors import UserError
 from semisup.lineage import sha256
 from semisup.memory import give_back
 from semisup.models import Classifier
-from semisup.pretrained import expect_weights
+from semisup.pretrained import expect_weights, own_normalization
 from semisup.pseudo_labels.ups import drops_out
 from semisup.stages.files import images_for_test, network, pool_of, weights_file
 from semisup.stages.split import plan
+from semisup.timm_backbones import TIMM
+from semisup.timm_weights import doubtful_normalization
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     if config.evaluate.compound:
         draw_pairs(test.labels.numpy(), np.random.default_rng(0))  # whether there are any
     weights = expect_weights(weights_file(config)) if config.model.pretrained else ""
+    warnings = _doubts(config)
     channels = pool.image_shape[0]
     model = network(config, pool.image_shape, pool.num_classes, [0.5] * channels, [0.5] * channels, seed=0)
     _check_probe(config, model, pool.image_shape)
@@ -98,7 +101,15 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     _check_processes(config)
     answers = answers_digest(read_answers(config.data.answers))
     digests = DataDigests(digest(pool), digest(test), weights, answers)
-    return Checked(config_warnings(config, pool.num_classes, validation), digests)
+    return Checked([*config_warnings(config, pool.num_classes, validation), *warnings], digests)
+
+
+def _doubts(config: PipelineConfig) -> list[str]:
+    name, weights = config.model.name, config.model.weights
+    if not name.startswith(TIMM) or weights is None or config.model.normalize == "data":
+        return []
+    doubt = doubtful_normalization(name, weights)
+    return [doubt] if doubt and own_normalization(weights_file(config)) is None else []
 
 
 def _check_processes(config: PipelineConfig) -> None:
