@@ -26,7 +26,8 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")
 ]
 Cron = Annotated[
-    str | None, typer.Option(metavar="CRON", help="When to run the pipeline, such as '0 3 * * *'; else by hand only.")
+    str | None,
+    typer.Option(metavar="CRON", help="When to run the pipeline, such as '0 3 * * *' or @daily; else by hand only."),
 ]
 TimeZone = Annotated[str, typer.Option(metavar="ZONE", help="Time zone of --cron, an IANA name.")]
 DeploymentName = Annotated[

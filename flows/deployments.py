@@ -31,6 +31,7 @@ from semisup.errors import UserError
 from semisup.stages import plan
 from semisup.tracking.redaction import without_logins
 
+CRON_FIELDS = 5
 REAPER_EVERY = timedelta(minutes=10)
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 """A run that would overlap with one of the same deployment is cancelled, and says so. It would train the same twice,
@@ -59,18 +60,20 @@ class StoppableRunner(Runner):
 
 
 def cron_schedule(cron: str, timezone: str) -> CronSchedule:
-    """The schedule of a cron expression, known to come up.
+    """The schedule of a cron expression of five fields, or `@daily` and its likes, known to come up.
 
     Raises:
         UserError: the expression or the time zone is not valid, or no day is like that.
     """
+    way_out = "write minute, hour, day, month, weekday, such as '0 3 * * *', or @hourly, @daily, @weekly, @monthly"
+    fields = cron.split()
+    if len(fields) > CRON_FIELDS:  # a sixth one would be seconds, and a seventh years, to Prefect alone
+        raise UserError(f"--cron {cron!r} has {len(fields)} fields, not {CRON_FIELDS}; {way_out}")
     try:
-        schedule = CronSchedule(cron=cron, timezone=timezone)
+        schedule = CronSchedule(cron=" ".join(fields), timezone=timezone)
     except ValidationError as error:
         if error.errors()[0]["loc"] == ("cron",):
-            raise UserError(
-                f"--cron {cron!r} is not a cron expression; write minute, hour, day, month, weekday: '0 3 * * *'"
-            ) from None
+            raise UserError(f"--cron {cron!r} is not a cron expression; {way_out}") from None
         raise UserError(
             f"--timezone {timezone!r} is not a time zone; write an IANA name such as UTC or Europe/Berlin"
         ) from None

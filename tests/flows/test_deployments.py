@@ -1,5 +1,6 @@
 """Deployments: what people are offered, what is tried again, and that Prefect's own scheduler starts pipelines."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -26,6 +27,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.orchestration import get_client as get_prefect_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -100,6 +102,10 @@ def test_the_schedule_that_is_printed_is_that_of_the_time_zone(served):
     ("cron", "timezone", "said"),
     [
         ("61 * * * *", "UTC", "--cron '61 * * * *' is not a cron expression"),
+        ("* * * * * */10", "UTC", "--cron '* * * * * */10' has 6 fields, not 5; write minute, hour,"),
+        ("0 0 1 1 * 0 2027", "UTC", "--cron '0 0 1 1 * 0 2027' has 7 fields, not 5"),
+        ("0 3 * *", "UTC", "--cron '0 3 * *' is not a cron expression"),
+        ("@reboot", "UTC", "--cron '@reboot' is not a cron expression"),
         ("", "UTC", "--cron '' is not a cron expression"),
         ("R 3 * * *", "UTC", "--cron 'R 3 * * *' is not a cron expression"),
         ("0 0 31 2 *", "UTC", "--cron '0 0 31 2 *' never comes up"),
@@ -111,6 +117,44 @@ def test_a_schedule_that_cannot_be_is_one_line(cron, timezone, said):
         cron_schedule(cron, timezone)
     assert str(error.value).startswith(said)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("nickname", "fields"),
+    [
+        ("@hourly", "0 * * * *"),
+        ("@daily", "0 0 * * *"),
+        ("@midnight", "0 0 * * *"),
+        ("@weekly", "0 0 * * 0"),
+        ("@monthly", "0 0 1 * *"),
+        ("@yearly", "0 0 1 1 *"),
+        (" @annually ", " 0  0 1 1 * "),
+    ],
+)
+def test_a_nickname_is_its_five_fields(nickname, fields):
+    start = datetime(2027, 1, 31, 12, tzinfo=UTC)
+    nicknamed, spelled = (asyncio.run(cron_schedule(cron, "UTC").get_dates(20, start)) for cron in (nickname, fields))
+    assert nicknamed == spelled
+    assert len(set(spelled)) == 20
+
+
+@pytest.mark.parametrize(
+    ("zone", "wall", "gap_ends"),
+    [
+        ("Europe/Berlin", time(2, 30), datetime(2027, 3, 28, 3)),
+        ("America/New_York", time(2, 30), datetime(2027, 3, 14, 3)),
+        ("Australia/Lord_Howe", time(2, 15), datetime(2027, 10, 3, 2, 30)),  # half an hour
+        ("Africa/Cairo", time(0, 30), datetime(2027, 4, 30, 1)),
+    ],
+)
+def test_a_daily_time_comes_once_a_day_and_where_clocks_skip_it_later_and_never_earlier(zone, wall, gap_ends):
+    schedule = cron_schedule(f"{wall.minute} {wall.hour} * * *", zone)
+    times = asyncio.run(schedule.get_dates(365, datetime(2027, 1, 1, tzinfo=ZoneInfo(zone))))
+    days = [date(2027, 1, 1) + timedelta(days=day) for day in range(365)]
+    local = [datetime.fromtimestamp(moment.timestamp(), ZoneInfo(zone)).replace(tzinfo=None) for moment in times]
+    assert [moment.date() for moment in local] == days
+    (skipped,) = (moment for moment, day in zip(local, days, strict=True) if moment != datetime.combine(day, wall))
+    assert gap_ends <= skipped < gap_ends + timedelta(hours=1)
 
 
 def test_a_port_that_is_taken_is_one_line():
@@ -263,7 +307,7 @@ class Served:
 
 @contextmanager
 def serving(config: PipelineConfig, server: str, store_template: Path, folder: Path) -> Iterator[Served]:
-    """A pipeline every ten seconds: the sixth field of a cron expression are seconds."""
+    """A pipeline every ten seconds, which is a schedule that was added to the one of the command."""
     work, log = folder / "work", folder / "log"
     work.mkdir()
     shutil.copy(store_template, work / "mlflow.db")
@@ -271,13 +315,17 @@ def serving(config: PipelineConfig, server: str, store_template: Path, folder: P
     environment = os.environ | {"PREFECT_API_URL": server, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
     environment |= {"PREFECT_HOME": str(folder / "prefect-home")}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    command = [*COMMAND, str(folder / "config.yaml"), "--cron", "* * * * * */10"]
+    command = [*COMMAND, str(folder / "config.yaml"), "--cron", "@yearly"]
     with log.open("w") as output, loopback_without_proxy():
         process = subprocess.Popen(
             command, cwd=work, env=environment, stdout=output, stderr=output, text=True, start_new_session=True
         )
         try:
             wait_until(lambda: "Ctrl-C" in log.read_text(encoding="utf-8"), process, log)
+            with api() as client:
+                deployment = client.read_deployment_by_name(f"semisup-pipeline/{config.name}")
+                often = IntervalSchedule(interval=timedelta(seconds=10))
+                client.create_deployment_schedules(deployment.id, [(often, True)])
             yield Served(process, work, log)
         finally:
             end(process)
