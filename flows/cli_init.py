@@ -1,23 +1,33 @@
 """Command `init`: look through a folder of one's own images, and write a config for it."""
 
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands import print_table, user_mistakes_in_one_line
 from semisup.errors import UserError
 
+if TYPE_CHECKING:
+    from semisup.data.split import Role
+    from semisup.stages.preflight import Checked
+
 MOST_ROWS = 40
 
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="With labeled/<class>/ and unlabeled/, or train/.")],
+    *,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The config to write.")] = Path("config.yaml"),
     manifest: Annotated[
         Path | None, typer.Option(metavar="FILE", help="CSV or Parquet with the columns path, label, perhaps role.")
     ] = None,
     cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where decoded images are kept.")] = None,
+    max_broken: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="Largest share of files that cannot be read.")
+    ] = 0.1,
     force: Annotated[bool, typer.Option("--force", help="Write over a config that is there.")] = False,
 ) -> None:
     """Look through a folder of your images and write a config for it.
@@ -32,8 +42,9 @@ def init(
         from semisup.data.own_images import survey, write_config
 
         with decoding_line() as say:
-            found = survey(folder, manifest, cache, say)
+            found = survey(folder, manifest, cache, say, max_broken=max_broken)
         text = write_config(found)
+        checked = _check(text, out.name)
         try:
             out.write_text(text, encoding="utf-8")
         except OSError as error:
@@ -41,7 +52,35 @@ def init(
     _print(found.classes(), found.facts())
     for warning in found.warnings():
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    typer.echo(_labels(checked.images, all_hidden=not found.unlabeled))
     typer.echo(f"wrote {out}; look it over, then: semisup run {out}")
+
+
+def _check(text: str, name: str) -> "Checked":
+    """Make sure that `semisup run` takes the config, called so: what it cannot be made for is said now.
+
+    Raises:
+        UserError: it does not.
+    """
+    from semisup.config_files import load_config
+    from semisup.stages.preflight import check
+
+    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
+        file = Path(scratch) / name
+        file.write_text(text, encoding="utf-8")
+        return check(load_config(file))
+
+
+def _labels(images: "Mapping[Role, int]", *, all_hidden: bool) -> str:
+    """What becomes of the images in a run, in one sentence."""
+    learnt, validating, unlabeled = (images.get(role, 0) for role in ("labeled", "validation", "unlabeled"))
+    used = f"{learnt:,} labels are learnt from, {validating:,} choose the best epoch"
+    if not all_hidden:
+        return f"a run as configured: {used}, {unlabeled:,} images are used without a label"
+    return (
+        f"no image is without a label, so a run as configured hides some: {used}, {unlabeled:,} are hidden "
+        "(split.labeled_per_class); put images without a label into unlabeled/, and all labels are used"
+    )
 
 
 def _print(classes: list[tuple[str, int, int, int]], facts: list[tuple[str, str]]) -> None:

@@ -17,7 +17,9 @@ from semisup.data.split import (
     among,
     calibration_takes_all,
     nothing_unlabeled,
+    nothing_validates,
     too_few_labels,
+    validation_seats,
 )
 
 MEMORY = "held_out.parquet"
@@ -59,7 +61,8 @@ def draw_by_content(
     """The role (N,) of every pool image with labels (N,), or UNLABELED, and contents (N,).
 
     An image's lot is a hash of its content and `seed`. Of each class the first ones validate, the next are labelled
-    (with `labeled_per_class` None: all that are left); of the rest with a label, `calibration_images` by another lot
+    (with `labeled_per_class` None: all that are left); a class that has too few for both gives fewer, see
+    :func:`validation_seats`; of the rest with a label, `calibration_images` by another lot
     calibrate. `given` (N,) are roles that the data set says itself, "" where it says none; where it gives validation
     images, none are drawn.
 
@@ -69,7 +72,8 @@ def draw_by_content(
     or calibration into training, whatever is added, moved or asked for.
 
     Raises:
-        UserError: a class has too few images, or nothing would be left unlabelled.
+        UserError: a class has no image left to learn from, none has one to validate with, or nothing would be left
+            unlabelled.
     """
     was = before.roles_of(contents)
     roles = np.where(given == "", "unlabeled", given).astype(object)
@@ -82,15 +86,18 @@ def draw_by_content(
     lots = _lots(contents, free, f"{seed}:role")
     validation = 0 if (given == "validation").any() else validation_per_class
     for label, name in enumerate(class_names):
-        seats = validation - int(((roles == "validation") & (labels == label)).sum())
         wanted = labeled_per_class[label] if labeled_per_class is not None else None
         members = np.flatnonzero(free & (labels == label))
+        validating = int(((roles == "validation") & (labels == label)).sum())
+        seats = validation_seats(validation, wanted, len(members) + validating) - validating
         picked = _first(members, was[members] == "labeled", lots, max(seats, 0))
         left = np.setdiff1d(members, picked)
-        if len(left) < max(wanted or 0, 1):
+        if not len(left):
             raise too_few_labels(name, wanted, validation, int(((labels == label) & (given == "")).sum()))
         roles[picked] = "validation"
         roles[_first(left, was[left] != "labeled", lots, wanted or 0)] = "labeled"
+    if not (roles == "validation").any():
+        raise nothing_validates()
     _calibrate(roles, free, was, _lots(contents, free, f"{seed}:calibration"), calibration_images)
     if labeled_per_class is None:
         roles[(roles == "unlabeled") & decided] = "labeled"

@@ -1,5 +1,6 @@
 """What can be known to be wrong before anything is started or written."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.data.answers import answers_digest, read_answers
 from semisup.data.datasets import digest
 from semisup.data.own_images import Progress, forget, own_images
+from semisup.data.split import ROLES, Role
 from semisup.errors import UserError
 from semisup.lineage import sha256
 from semisup.memory import give_back
@@ -59,6 +61,8 @@ class Checked:
 
     warnings: list[str]
     digests: DataDigests
+    images: Mapping[Role, int]
+    """How many play each role."""
 
 
 def check(config: PipelineConfig, say: Progress = lambda done, total, note: None) -> Checked:
@@ -74,7 +78,9 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
         forget()  # files may have come since an earlier run of this process
         own_images(config.data, say)
     pool, test = pool_of(config), images_for_test(config)
-    validation = len(plan(config, pool, test.ids).ids("validation"))
+    roles = plan(config, pool, test.ids).table["role"]
+    images = {role: int((roles == role).sum()) for role in ROLES}
+    del roles
     give_back()
     wanted = config.pseudo_label.threshold
     if (
@@ -101,7 +107,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     _check_processes(config)
     answers = answers_digest(read_answers(config.data.answers))
     digests = DataDigests(digest(pool), digest(test), weights, answers)
-    return Checked([*config_warnings(config, pool.num_classes, validation), *warnings], digests)
+    return Checked([*config_warnings(config, pool.num_classes, images["validation"]), *warnings], digests, images)
 
 
 def _doubts(config: PipelineConfig) -> list[str]:

@@ -37,6 +37,8 @@ from semisup.stages.files import DatasetFacts, ids_for_test, pool_of, write_json
 MOST_PATCHES = 2**20
 """From so many a covariance of a dozen numbers is known; large images hold that many in a few."""
 
+MOST_NAMED = 3
+"""Classes, in a warning."""
 Roles = NDArray[np.object_]
 Leaks = dict[int, tuple[Role, int]]
 """As :func:`find_leaks` finds them."""
@@ -62,6 +64,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     facts.write(out_dir)
     save_png(class_counts(facts.class_counts, facts.class_names), out_dir / "class_counts.png")
     if config.data.name == "folder":
+        _tell_what_is_short(config, facts, log)
         _tell_what_is_left_out(config, duplicates_table(pool.ids, test_ids, drawn, leaks), out_dir, log)
     if config.data.answers is not None:
         write_answers(read_answers(config.data.answers).values(), out_dir / "answers.csv")
@@ -162,6 +165,25 @@ def _check_what_remains(
         raise UserError(
             "data.duplicates='remove' takes all unlabelled images: they are copies of validation or test images; add "
             "other images, or use duplicates: warn"
+        )
+
+
+def _tell_what_is_short(config: PipelineConfig, facts: DatasetFacts, log: StageLog) -> None:
+    """Of one's own images a class may have fewer labels than are asked for."""
+    learnt, validating = (facts.class_counts.get(role, [0] * facts.num_classes) for role in ("labeled", "validation"))
+    asked = config.split.labeled_per_class
+    wanted = 1 if asked == "all" or config.split.imbalance_ratio > 1 else asked
+    least = 0 if own_images(config.data).names_validation else config.split.validation_per_class
+    short = [
+        f"{name!r} has {learnt[label]:,} to learn from and {validating[label]:,} to validate with"
+        for label, name in enumerate(facts.class_names)
+        if learnt[label] < wanted or validating[label] < least
+    ]
+    if short:
+        more = f" and {len(short) - MOST_NAMED:,} classes more" if len(short) > MOST_NAMED else ""
+        log.warning(
+            f"some classes have fewer labels than split.labeled_per_class={asked} and split.validation_per_class="
+            f"{config.split.validation_per_class} ask for: {'; '.join(short[:MOST_NAMED])}{more}"
         )
 
 

@@ -53,12 +53,20 @@ def _check_each(ordered: Sequence[str], where: str) -> None:
 
 def look_alikes(names: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of names that may be meant to be one: one the plural of the other, written with other signs, or with a
-    letter more, less, swapped or replaced in a word of at least FEWEST_LETTERS letters."""
+    letter more, less, swapped or replaced in a word of at least FEWEST_LETTERS letters.
+
+    Three or more that differ in the same letter are a series ("type a", "type b" …) and mean to differ.
+    """
     near: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for name in names:
         for key in _neighbours(name):
             near[key].append(name)
-    pairs = {tuple(sorted(pair)) for group in near.values() for pair in combinations(dict.fromkeys(group), 2)}
+    pairs = {
+        (first, second) if first < second else (second, first)
+        for group in map(dict.fromkeys, near.values())
+        if len(group) == 2 or len(set(map(len, group))) > 1
+        for first, second in combinations(group, 2)
+    }
     return sorted((first, second) for first, second in pairs if _alike(_words(first), _words(second)))
 
 

@@ -62,6 +62,11 @@ class OwnImages:
         return digest(self.pool)
 
     @property
+    def names_validation(self) -> bool:
+        """Does the data set name its validation images itself?"""
+        return bool((self.given == "validation").any())
+
+    @property
     def broken(self) -> pd.DataFrame:
         """path and reason of every file that cannot be used."""
         return self.files.loc[self.files["row"] < 0, ["path", "reason"]].reset_index(drop=True)

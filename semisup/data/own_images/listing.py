@@ -155,8 +155,8 @@ def _places(root: Path, walk: Walk) -> list[tuple[str, Given]]:
     some = ", ".join(map(repr, others[:MOST_NAMED])) + (" …" if len(others) > MOST_NAMED else "")
     if others and "" not in named.values():
         raise UserError(
-            f"data.root={root}: {', '.join(map(repr, named))} is named like a role, but {some} beside it is not; put "
-            "the folders of classes into labeled/ or train/"
+            f"data.root={root}: {', '.join(map(repr, named))} says a role, but {some} beside it says none; put the "
+            "folders of classes into labeled/ or train/"
         )
     if others:
         walk.passed_over[f"folders that are named like no role: {some}"] += len(others)

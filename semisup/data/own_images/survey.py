@@ -18,6 +18,7 @@ from semisup.data.own_images.deep import GREY_16
 from semisup.data.own_images.depth import written
 from semisup.data.own_images.images import OwnImages, own_images
 from semisup.data.own_images.listing import Listing, list_images
+from semisup.data.own_images.proposal import propose_split
 
 USUAL_SIZE, LARGEST_KEPT_SIZE = 64, 96
 LOOKED_AT = 200
@@ -25,7 +26,8 @@ LOOKED_AT = 200
 MOST_NAMED = 3
 USUAL_BROKEN: float = DataConfig.model_fields["max_broken"].default
 GREY_MODES = frozenset({"1", "L", "LA", "LA;16", "I", "F"}) | GREY_16
-MOST_LABELED, MOST_VALIDATION = 100, 50
+MOST_BROKEN = 0.1
+"""Share of files that cannot be read, up to which a config is proposed that takes them as they are."""
 BUDGETS, MOST_MINUTES = ((2_000, 1), (20_000, 2)), 5
 """Fewer files than this → minutes of CPU time that are proposed for a training."""
 
@@ -119,36 +121,44 @@ class Survey:
         return len(groups) - len(np.unique(groups))
 
 
-def survey(root: Path, manifest: Path | None, cache: Path | None, say: Progress) -> Survey:
+def survey(
+    root: Path, manifest: Path | None, cache: Path | None, say: Progress, *, max_broken: float = MOST_BROKEN
+) -> Survey:
     """Look through a folder, and decode it into the cache for the runs to come.
 
     Raises:
-        UserError: as in :func:`own_images`; broken files are no error here.
+        UserError: as in :func:`own_images`, where more files than `max_broken` cannot be used.
     """
     listing = list_images(root, manifest)
     size, channels = _look(listing)
     data = DataConfig(
         name="folder", root=listing.root.resolve(), manifest=manifest, size=size, channels=channels, cache=cache
     )
-    own = own_images(data.model_copy(update={"max_broken": 1.0}), say)
+    own = own_images(data.model_copy(update={"max_broken": max_broken}), say)
     if own.depth.range is not None:  # known only now that every file has been read
         data = data.model_copy(update={"range": own.depth.range})
-        own = own_images(data.model_copy(update={"max_broken": 1.0}), say)
+        own = own_images(data.model_copy(update={"max_broken": max_broken}), say)
     return Survey(data, own)
 
 
 def write_config(found: Survey) -> str:
-    """A commented config that `semisup run` takes as it is."""
+    """A commented config that suits the folder; :func:`semisup.stages.preflight.check` says whether it can run.
+
+    Raises:
+        UserError: as in :func:`propose_split`.
+    """
     data = found.data
-    smallest = min(count for _, count, _, _ in found.classes())
-    validation = min(max(round(smallest / 4), 1), MOST_VALIDATION)
+    split = propose_split(
+        [count for _, count, _, _ in found.classes()],
+        unlabeled=found.unlabeled,
+        named_validation=found.own.names_validation,
+    )
     minutes = next((minutes for files, minutes in BUDGETS if len(found.own.files) < files), MOST_MINUTES)
-    if found.unlabeled:
-        labeled: int | str = "all"
-        why = "every label that is there"
-    else:
-        labeled = min(max(smallest // 10, 1), MOST_LABELED)
-        why = "of each class; the other labels are hidden, and only used to check the pseudo-labels"
+    why = (
+        "every label that is there"
+        if found.unlabeled
+        else "at most, of each class; no image is without a label, so the others are hidden as if they were"
+    )
     lines = [
         f"# One's own images: {len(found.own.files):,} files, {len(found.classes()):,} classes.",
         "data:",
@@ -168,8 +178,9 @@ def write_config(found: Survey) -> str:
         "  duplicates: remove  # copies of test or validation images are not learnt from",
         f"  max_broken: {found.most_broken:g}  # a run stops if more files than this share cannot be read",
         "split:",
-        f"  labeled_per_class: {labeled}  # {why}",
-        f"  validation_per_class: {validation}  # with a label and not learnt from: they choose the best epoch",
+        f"  labeled_per_class: {split.labeled_per_class}  # {why}",
+        f"  validation_per_class: {split.validation_per_class}  # at most: they have a label and are not learnt from, "
+        "but choose the best epoch",
         "model:",
         "  name: small_cnn",
         "  width: 2.0",
