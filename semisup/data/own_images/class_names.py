@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
 from semisup.data.own_images.roles import looks_like_role
@@ -58,16 +58,27 @@ def look_alikes(names: Sequence[str]) -> list[tuple[str, str]]:
     Three or more that differ in the same letter are a series ("type a", "type b" …) and mean to differ.
     """
     near: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    gaps: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
     for name in names:
         for key in _neighbours(name):
             near[key].append(name)
-    pairs = {
-        (first, second) if first < second else (second, first)
-        for group in map(dict.fromkeys, near.values())
-        if len(group) == 2 or len(set(map(len, group))) > 1
-        for first, second in combinations(group, 2)
-    }
+        for gap in _gaps(name):
+            gaps[gap].append(name)
+    series = {pair for group in gaps.values() if len(group) > 2 for pair in _pairs(group)}
+    pairs = {pair for group in near.values() for pair in _pairs(group)} - series
     return sorted((first, second) for first, second in pairs if _alike(_words(first), _words(second)))
+
+
+def _pairs(group: Sequence[str]) -> Iterator[tuple[str, str]]:
+    return combinations(sorted(set(group)), 2)
+
+
+def _gaps(name: str) -> Iterator[tuple[object, ...]]:
+    """The words with a gap in place of one letter, for each."""
+    words = _words(name)
+    for place, word in enumerate(words):
+        for cut in range(len(word)):
+            yield (*words[:place], (word[:cut], word[cut + 1 :]), *words[place + 1 :])
 
 
 def _words(name: str) -> tuple[str, ...]:
