@@ -19,6 +19,7 @@ from semisup.backbones import (
     torchvision_classifier,
     vgg_small,
 )
+from semisup.cuts import cut
 from semisup.data.geometry import upright
 from semisup.embedded_backbone import EMBEDDED, embedded_classifier
 from semisup.errors import UserError
@@ -83,6 +84,8 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.frozen = False
         """Is the last layer the only one that learns? See :meth:`freeze`."""
+        self.last_blocks = 0
+        """How many blocks learn with what follows them; 0: it is not decided by blocks. See :meth:`freeze`."""
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.backbone(self.preprocess(images))
@@ -93,19 +96,43 @@ class Classifier(nn.Module):
         """The last layer: features (B, D) to logits."""
         return self.backbone.get_submodule(head_name(self.backbone))
 
-    def freeze(self) -> None:
-        """From now on the last layer alone learns: all others keep their weights and behave as in eval mode."""
-        self.frozen = True
+    @property
+    def tail(self) -> nn.Module:
+        """The last blocks, where they alone learn, and what follows them: :meth:`activations` to logits.
+
+        Its layers are the network's own, under the backbone's names.
+        """
+        return cut(self.backbone, self.last_blocks)[1]
+
+    def activations(self, images: Tensor) -> Tensor:
+        """What the tail gets to see of images as in :meth:`forward`: tail(activations(images)) are the logits."""
+        seen: Tensor = cut(self.backbone, self.last_blocks)[0](self.preprocess(images))
+        return seen
+
+    def freeze(self, last_blocks: int = 0) -> None:
+        """From now on the last layer alone learns, or the last blocks with all that follows them.
+
+        All others keep their weights and behave as in eval mode.
+
+        Raises:
+            UserError: the network has no such blocks, see :func:`semisup.cuts.cut`.
+        """
+        self.frozen, self.last_blocks = not last_blocks, last_blocks
+        learning = self.tail if last_blocks else self.head
         self.requires_grad_(False)
-        self.head.requires_grad_(True)
+        learning.requires_grad_(True)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Classifier":
         """As of any module; but a frozen body drops nothing out, and its batch norms' running figures do not move."""
-        super().train(mode and not self.frozen)
+        super().train(mode and not self.frozen and not self.last_blocks)
         if self.frozen:
             self.training = mode
             self.head.train(mode)
+        if self.last_blocks:
+            # What a backbone drops out on its own, and not in one of its layers, it does behind the blocks.
+            self.training = self.backbone.training = mode
+            self.tail.train(mode)
         return self
 
     def features(self, images: Tensor) -> Tensor:

@@ -1,10 +1,14 @@
 """The network."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
 from semisup.config.base import Section
+
+Train: TypeAlias = Literal[
+    "all", "head", "last_1", "last_2", "last_3", "last_4", "last_5", "last_6", "last_7", "last_8", "last_9"
+]
 
 WITH_WEIGHTS = ("efficientnet_lite0", "efficientnet_lite2")
 """Networks that begin with weights of their own, which are installed with them."""
@@ -34,9 +38,10 @@ class ModelConfig(Section):
     Unset: the installed ones of `efficientnet_lite0`, random ones of the others."""
     download: bool = False
     """Fetch torchvision's or timm's weights where they are not in the cache. Nothing is ever downloaded without it."""
-    train: Literal["all", "head"] = "all"
+    train: Train = "all"
     """`all`: fine-tune the whole network. `head`: the last layer alone (a linear probe); all below it keeps its
-    pretrained weights, and without augmentation its features are computed once and kept in `data.cache`."""
+    pretrained weights, and without augmentation its features are computed once and kept in `data.cache`. `last_1` to
+    `last_9`: the last blocks (stages; of a vision transformer single blocks) and what follows them."""
     normalize: Literal["data", "imagenet"] | None = None
     """Mean and deviation that images are normalised by: those of the data set, or those that the network's weights of
     ImageNet want. Unset: where there are pretrained weights, those that an earlier run trained them with, else
@@ -68,6 +73,11 @@ class ModelConfig(Section):
     def pretrained(self) -> bool:
         """Does the network begin with weights that somebody else trained?"""
         return self.weights is not None or self.name in WITH_WEIGHTS
+
+    @property
+    def last_blocks(self) -> int:
+        """How many blocks learn; 0: it is not decided by blocks."""
+        return int(self.train.removeprefix("last_")) if self.train.startswith("last_") else 0
 
     @property
     def imagenet(self) -> bool:

@@ -220,7 +220,8 @@ def _pretraining(student: Path) -> str:
     model = read_json(student / "model.json")
     if "weights" not in model:
         return ""
-    learnt = "its last layer alone" if model["train"] == "head" else "all of it"
+    learnt = {"head": "its last layer alone", "all": "all of it"}.get(model["train"])
+    learnt = learnt or f"its {model['train'].replace('_', ' ')} blocks"
     return f", pretrained (weights {model['weights'][:12]}), {learnt} trained"
 
 

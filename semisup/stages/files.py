@@ -133,8 +133,8 @@ def network(
     )
     if settings.pretrained:
         begin_with(model.backbone, weights_file(config), settings.name)
-    if settings.train == "head":
-        model.freeze()
+    if settings.train != "all":
+        model.freeze(settings.last_blocks)
     return model
 
 
@@ -246,8 +246,9 @@ def _network(description: Mapping[str, Any]) -> Classifier:
         deskew=description.get("deskew", False),  # a champion of old does not say
         seed=0,
     )
-    if description.get("train") == "head":
-        model.freeze()
+    train = description.get("train", "all")
+    if train != "all":
+        model.freeze(0 if train == "head" else int(train.removeprefix("last_")))
     return model
 
 
