@@ -27,12 +27,14 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.output import publish
+from semisup.data.own_images.checksums import checksum, remember_verified, seal
 from semisup.data.own_images.decode import Target
 from semisup.data.own_images.duplicates import RULE
 from semisup.data.own_images.images import no_test
 from semisup.data.own_images.listing import list_images
-from semisup.data.own_images.pack import COLUMNS, FILES, LOCK, POOL, TEST, pack_name, settings_key
-from semisup.data.own_images.seen import remember
+from semisup.data.own_images.pack import COLUMNS, FILES, LOCK, POOL, TEST, Pack, pack_name, settings_key
+from semisup.data.own_images.seen import remember, write_sealed
+from semisup.own_files import mark
 from semisup.stages import STAGES
 
 TARGET = Target(64, 64, "crop", "rgb")
@@ -114,26 +116,38 @@ def make_pack(folder: Path) -> None:
     test = listing.roles == "test"
     values = {"path": listing.paths, "size": listing.sizes, "changed": listing.changed, "sha": shas, "test": test}
     values |= {"row": np.where(test, np.cumsum(test) - 1, np.cumsum(~test) - 1), "width": 64, "height": 64}
-    table = pd.DataFrame(
-        values | {"mode": "RGB", "animated": False, "reason": "", "low": np.nan, "high": np.nan, "flat": False}
-    )[list(COLUMNS)]
+    values |= {"mode": "RGB", "animated": False, "reason": "", "low": np.nan, "high": np.nan, "flat": False}
+    table = pd.DataFrame(values | {"checksum": np.zeros(len(test), dtype=np.uint32)})[list(COLUMNS)]
     settings = folder / "cache" / settings_key(TARGET)
     settings.mkdir(parents=True, exist_ok=True)
+    mark(folder / "cache")
     remember(settings, listing.root, table, time.time() + 10)
     pack = settings / pack_name(listing, np.array(shas, dtype="S32"), no_test)
     if (pack / LOCK).exists():
         return
-    pack.mkdir()
-    table.to_parquet(pack / FILES, index=False)
+    mark(pack)
     generator = torch.Generator().manual_seed(0)
-    for name, count in ((POOL, int((~test).sum())), (TEST, int(test.sum()))):
-        with (pack / name).open("wb") as file:
-            for start in range(0, count, 4096):
-                shape = (min(4096, count - start), 3, 6, 6)
-                coarse = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).float()
-                file.write(F.interpolate(coarse, TARGET.shape[1:], mode="bilinear").byte().numpy().data)
-    np.save(pack / f"copies-{RULE}.npy", np.arange(len(table)))
+    for name, side in ((POOL, ~test), (TEST, test)):
+        table.loc[side, "checksum"] = np.array(_write_images(pack / name, int(side.sum()), generator), dtype=np.uint32)
+    write_sealed(table, pack / FILES)
+    aside = pack / "aside.npy"
+    np.save(aside, np.arange(len(table)))
+    seal(aside, pack / f"copies-{RULE}", ".npy")
+    remember_verified(pack, Pack(pack, table, TARGET).blocks())
     (pack / LOCK).touch()
+
+
+def _write_images(file: Path, count: int, generator: torch.Generator) -> list[int]:
+    """Random images of large spots; their checksums."""
+    checksums: list[int] = []
+    with file.open("wb") as opened:
+        for start in range(0, count, 4096):
+            shape = (min(4096, count - start), 3, 6, 6)
+            coarse = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).float()
+            images = F.interpolate(coarse, TARGET.shape[1:], mode="bilinear").byte().numpy()
+            checksums += [checksum(image.data.cast("B")) for image in images]
+            opened.write(images.data)
+    return checksums
 
 
 def watched(folder: Path) -> Iterator[tuple[str, dict[str, float]]]:

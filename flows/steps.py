@@ -23,6 +23,7 @@ from flows.recorder import StageRecorder
 from flows.results import CPU_SECONDS, StageResult
 from flows.workplace import checkpoint_folder, scratch_folder
 from semisup.config import PipelineConfig
+from semisup.data.own_images.checksums import await_verified
 from semisup.errors import UserError
 from semisup.lineage import Lineage, lineage_of
 from semisup.memory import give_back
@@ -226,6 +227,7 @@ class _Work:
         if self.digests.weights:  # another process may have checked them: a member's is one of its own
             promise_weights(weights_file(self.config), self.digests.weights)
         stage(self.config, inputs, out_dir, recorder)
+        await_verified()
         return out_dir
 
     def _publish_link(self, run_id: str) -> None:

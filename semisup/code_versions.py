@@ -63,13 +63,19 @@ def kept_versions(package: Path, file: Path) -> Mapping[str, str]:
     sources = _digest(package)
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(file.read_text(encoding="utf-8"))
-        if kept["sources"] == sources and {*kept["versions"]} == {*_stages(package)}:
+        whole = kept["check"] == _check(sources, kept["versions"])
+        if whole and kept["sources"] == sources and {*kept["versions"]} == {*_stages(package)}:
             return {stage: str(kept["versions"][stage]) for stage in _stages(package)}
     versions = code_versions(package)
     if _digest(package) == sources:  # else somebody has edited them meanwhile
         with suppress(OSError):
-            _keep(json.dumps({"sources": sources, "versions": versions}), file)
+            _keep(json.dumps({"sources": sources, "versions": versions, "check": _check(sources, versions)}), file)
     return versions
+
+
+def _check(sources: str, versions: Mapping[str, str]) -> str:
+    """A checksum: a version that the disk has changed would let a result stand for other code."""
+    return hashlib.sha256(json.dumps([sources, dict(versions)], sort_keys=True).encode()).hexdigest()
 
 
 def _keep(text: str, file: Path) -> None:

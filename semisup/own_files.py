@@ -88,23 +88,24 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def place_within(wanted: Path, subfolder: str) -> Path:
-    """The folder that is used where a person names `wanted`: itself, or where it holds anything foreign a subfolder."""
-    if is_marked(wanted) or not _holds_anything(wanted):
+def place_within(wanted: Path, subfolder: str, adopt: Callable[[Path], bool] = lambda folder: False) -> Path:
+    """The folder that is used where a person names `wanted`: itself, or where it holds anything foreign a subfolder.
+
+    `adopt` tells what an earlier version made, before there were marks.
+    """
+    if is_marked(wanted) or not _holds_anything(wanted) or adopt(wanted):
         return wanted
     return wanted / subfolder
 
 
 def claimed(wanted: Path, subfolder: str, field: str, adopt: Callable[[Path], bool] = lambda folder: False) -> Path:
-    """As :func:`place_within`, and marked; `adopt` tells what an earlier version made, before there were marks.
+    """As :func:`place_within`, and marked.
 
     Raises:
         UserError: what is there already is not ours.
         OSError: it cannot be made or written to.
     """
-    if not is_marked(wanted) and _holds_anything(wanted) and adopt(wanted):
-        mark(wanted)
-    place = place_within(wanted, subfolder)
+    place = place_within(wanted, subfolder, adopt)
     if place != wanted and not is_marked(place) and _holds_anything(place) and not adopt(place):
         raise UserError(f"{field}={str(wanted)!r}: its {subfolder} holds what is not semisup's; name another folder")
     mark(place)

@@ -73,7 +73,8 @@ class DataConfig(Section):
     """Equal or nearly equal images in roles that must not know each other: in test and anywhere else, in validation or
     calibration and in training. `remove` takes them out of training."""
     cache: Path | None = None
-    """Where decoded images are kept; unset: `semisup` in XDG_CACHE_HOME, or in ~/.cache."""
+    """Where decoded images are kept, of a folder with anything else in it in `semisup-cache`; unset: `semisup` in
+    XDG_CACHE_HOME, or in ~/.cache."""
     cache_limit: Annotated[str, BeforeValidator(_a_size_in_bytes)] = "20 GB"
     """Largest size of all decoded images together; those unused for longest go first."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semisup.backbones import head_name
 from semisup.config import PipelineConfig, parse_bytes
 from semisup.data.datasets import ImageSet
-from semisup.data.feature_cache import BLOCK, kept_features
+from semisup.data.feature_cache import BLOCK, LAYOUT, kept_features
 from semisup.data.own_images.cache import Cache, cache_folder
 from semisup.data.rows import gather
 from semisup.models import Classifier
@@ -50,7 +50,12 @@ def features_of(config: PipelineConfig, model: Classifier, images: ImageSet, par
     cache = Cache(cache_folder(config.data.cache), parse_bytes(config.data.cache_limit))
     key = features_key(model, images, part)
     found = kept_features(
-        cache, key, (len(images), width), compute, lambda done, total: log.progress(done, total, "features of images")
+        cache,
+        key,
+        (len(images), width),
+        compute,
+        lambda done, total: log.progress(done, total, "features of images"),
+        warn=log.warning,
     )
     model.train(was_training)
     return found
@@ -77,6 +82,7 @@ def features_key(model: Classifier, images: ImageSet, part: Part) -> str:
         "device": next(model.parameters()).device.type,
         "threads": torch.get_num_threads(),
         "block": BLOCK,
+        "layout": LAYOUT,
         "torch": torch.__version__,
     }
     sha.update(json.dumps(facts, sort_keys=True).encode())

@@ -74,9 +74,10 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     Raises:
         UserError: one of them is not so.
     """
+    repaired: tuple[str, ...] = ()
     if config.data.name == "folder":
         forget()  # files may have come since an earlier run of this process
-        own_images(config.data, say)
+        repaired = own_images(config.data, say).repaired
     pool, test = pool_of(config), images_for_test(config)
     roles = plan(config, pool, test.ids).table["role"]
     images = {role: int((roles == role).sum()) for role in ROLES}
@@ -107,7 +108,9 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     _check_processes(config)
     answers = answers_digest(read_answers(config.data.answers))
     digests = DataDigests(digest(pool), digest(test), weights, answers)
-    return Checked([*config_warnings(config, pool.num_classes, images["validation"]), *warnings], digests, images)
+    return Checked(
+        [*repaired, *config_warnings(config, pool.num_classes, images["validation"]), *warnings], digests, images
+    )
 
 
 def _doubts(config: PipelineConfig) -> list[str]:

@@ -392,7 +392,7 @@ def test_a_cache_that_is_too_small_says_how_much_is_needed(tmp_path, open_folder
 
 
 def packs(cache: Path) -> set[Path]:
-    return {file.parent for file in cache.glob("*/*/files.parquet")}
+    return {file.parent for file in cache.glob("*/*/files-*.parquet")}
 
 
 def test_the_longest_unused_pack_goes_first_and_none_that_is_in_use(tmp_path, open_folder):

@@ -1,23 +1,20 @@
 """The state folder: what is ours goes when its time has come, and nothing else ever does."""
 
 import os
-import random
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from benchmarks.damage import foreign_layouts
 from flows.workplace import checkpoint_folder, scratch_folder, sweep
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.own_files import SECONDS_UNTIL_OLD, mark, owner
-from tests.data.layouts import foreign_files, snapshot
+from semisup.own_files import SECONDS_UNTIL_OLD, mark
 
 YEARS = time.time() + 10 * 365 * 86_400
-STAGE = "checkpoints/0123abcd-0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +59,23 @@ def test_checkpoints_that_nobody_has_touched_for_a_month_are_swept_and_younger_o
     assert young.exists()
 
 
-@pytest.mark.parametrize("seed", range(100))
-def test_in_a_state_folder_full_of_foreign_files_none_is_ever_touched(tmp_path, seed, dead):
-    generator = random.Random(seed)
-    ours = [STAGE, f"scratch/{dead}-abcdefgh", f"scratch/{owner()}-abcdefgh", "scratch/a-b-c-d", "checkpoints/resnet"]
-    foreign_files(tmp_path, generator, [*ours, *(f".semisup/{name}" for name in ours[: generator.randrange(3)])])
-    before = snapshot(tmp_path)
-    with suppress(UserError), scratch_folder(config(tmp_path)) as scratch:  # an error where .semisup is foreign, too
-        assert scratch.is_relative_to(tmp_path / ".semisup")
-        sweep(config(tmp_path), now=YEARS)
-    sweep(config(tmp_path), now=YEARS)
-    after = snapshot(tmp_path)
-    assert {path: after.get(path) for path in before} == before
+def test_in_folders_full_of_foreign_files_none_is_ever_touched(tmp_path, dead):
+    figures = foreign_layouts(tmp_path, 25, seed=1, owner=dead, now=time.time())
+    assert figures["layouts"] == 25
+    assert not figures["problems"]
+
+
+def test_state_goes_into_a_subfolder_of_a_folder_that_holds_anything_else(tmp_path):
+    (tmp_path / "checkpoints" / "resnet").mkdir(parents=True)
+    with scratch_folder(config(tmp_path)) as scratch:
+        assert scratch.parent == tmp_path / ".semisup" / "scratch"
+    (tmp_path / "other" / ".semisup").mkdir(parents=True)
+    (tmp_path / "other" / ".semisup" / "notes.txt").touch()
+    with (
+        pytest.raises(UserError, match=r"runtime\.state=.*its \.semisup holds"),
+        scratch_folder(config(tmp_path / "other")),
+    ):
+        pass
 
 
 def test_a_state_folder_that_an_earlier_version_left_empty_goes_on_to_be_used(tmp_path):

@@ -8,11 +8,12 @@ import fcntl
 import hashlib
 import math
 import os
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -21,11 +22,26 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semisup.data.own_images.checksums import DamagedError, checksum, remember_verified
 from semisup.data.own_images.decode import JPEG_EXTENSIONS, BrokenImageError, Target, decode
 from semisup.data.own_images.listing import Listing
-from semisup.data.own_images.pack import BUILDING, COLUMNS, FILES, LOCK, POOL, TEST, InTest, is_test, mapped, pack_name
-from semisup.data.own_images.seen import PARTS, ROOT, hashes_of, read_parts, remember
+from semisup.data.own_images.pack import (
+    BUILDING,
+    COLUMNS,
+    FILES,
+    LOCK,
+    POOL,
+    TEST,
+    InTest,
+    Pack,
+    is_test,
+    mapped,
+    pack_name,
+    read_files,
+)
+from semisup.data.own_images.seen import PARTS, ROOT, hashes_of, read_parts, remember, write_sealed
 from semisup.data.own_images.threads import worked_ahead
+from semisup.own_files import delete, mark
 
 FILES_PER_TASK = 128
 FILES_PER_PART = 4096
@@ -53,6 +69,11 @@ class Done:
     flat: bool = False
     copied: bool = False
 
+    @cached_property
+    def checksum(self) -> int:
+        """Of the pixels, 0 where there are none."""
+        return 0 if self.pixels is None else checksum(np.ascontiguousarray(self.pixels).data.cast("B"))
+
     @property
     def columns(self) -> tuple[object, ...]:
         """What a pack's table says of the file itself."""
@@ -72,16 +93,18 @@ class Sources:
 
     @classmethod
     def within(cls, settings: Path, target: Target) -> "Sources":
-        """All that there are; nobody deletes them before `close`."""
+        """All that there are; nobody deletes them before `close`. What is damaged is passed over."""
         sources = cls(target)
         for lock in settings.glob(f"*/{LOCK}"):
-            handle = lock.open("rb")
-            fcntl.flock(handle, fcntl.LOCK_SH)
-            sources.locks.append(handle)
-            sources._add(lock.parent, pd.read_parquet(lock.parent / FILES))
+            with suppress(DamagedError, FileNotFoundError):
+                handle = lock.open("rb")
+                fcntl.flock(handle, fcntl.LOCK_SH)
+                sources.locks.append(handle)
+                sources._add(lock.parent, read_files(lock.parent))
         for root in settings.glob(f"*/{ROOT}"):
             if (table := read_parts(root.parent)) is not None:
-                sources._add(root.parent, table)
+                with suppress(FileNotFoundError):
+                    sources._add(root.parent, table)
         return sources
 
     def close(self) -> None:
@@ -90,14 +113,14 @@ class Sources:
             handle.close()
 
     def find(self, sha: bytes) -> Done | None:
-        """What was made of a file with this content."""
+        """What was made of a file with this content; None where it is not known, or no longer what it was."""
         found = self.place.get(sha)
         if found is None:
             return None
         number, at = found
         columns = self.columns[number]
         row, test = int(columns["row"][at]), bool(columns["test"][at])
-        return Done(
+        done = Done(
             sha.decode(),
             self.pixels[number][test][row].numpy() if row >= 0 else None,
             int(columns["width"][at]),
@@ -110,10 +133,15 @@ class Sources:
             bool(columns["flat"][at]),
             copied=True,
         )
+        return done if done.checksum == int(columns["checksum"][at]) else None
 
     def _add(self, folder: Path, table: pd.DataFrame) -> None:
         number = len(self.columns)
         counts = [int(((table["row"] >= 0) & (table["test"] == test)).sum()) for test in (False, True)]
+        size = int(np.prod(self.target.shape))
+        for name, count in zip((POOL, TEST), counts, strict=True):
+            if (folder / name).stat().st_size < count * size:
+                return  # cut short
         pool, test = (
             mapped(folder / name, count, self.target) for name, count in zip((POOL, TEST), counts, strict=True)
         )
@@ -129,25 +157,31 @@ def build(
 ) -> str:
     """Make the pack of a listing, whose contents may be `known` (N,); its name. One process at a time may do so."""
     sources, unfinished = Sources.within(settings, target), list(settings.glob(f"{BUILDING}*/"))
-    folder = settings / f"{BUILDING}{os.getpid()}-{time.time_ns()}"
-    folder.mkdir()
+    folder = new_building(settings)
+    mark(folder)
     (folder / ROOT).write_text(os.path.realpath(listing.root), encoding="utf-8")
     began = time.time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of files that it reads all the same
         table = _write(folder, listing, in_order(listing, known, sources, target), in_test, say)
-    table.to_parquet(folder / FILES, index=False)
+    write_sealed(table, folder / FILES)
     name = pack_name(listing, hashes_of(table), in_test)
     for part in (*folder.glob(PARTS), folder / ROOT):
         part.unlink()
+    remember_verified(folder, Pack(folder, table, target).blocks())
     (folder / LOCK).touch()
     if not (settings / name).exists():
         folder.rename(settings / name)
     remember(settings, listing.root, table, began)
     sources.close()
     for rest in (folder, *unfinished):
-        shutil.rmtree(rest, ignore_errors=True)
+        delete(rest)
     return name
+
+
+def new_building(settings: Path) -> Path:
+    """Where to build a pack, or to leave a damaged one to be copied from."""
+    return settings / f"{BUILDING}{os.getpid()}-{time.time_ns()}"
 
 
 def _write(
@@ -166,7 +200,7 @@ def _write(
                     counts[side] += 1
                     (test if side else pool).write(np.ascontiguousarray(done.pixels).data)
                 stamp = (listing.paths[number], listing.sizes[number], listing.changed[number], done.sha)
-                rows.append((*stamp, side, row, *done.columns))
+                rows.append((*stamp, side, row, done.checksum, *done.columns))
                 decoded += not done.copied
             written += len(task)
             if len(rows) >= FILES_PER_PART or written == len(listing):
@@ -175,9 +209,7 @@ def _write(
                     os.fsync(file.fileno())
                 parts.append(pd.DataFrame(rows, columns=list(COLUMNS)))
                 rows = []
-                aside = folder / "aside"
-                parts[-1].to_parquet(aside, index=False)
-                aside.rename(folder / PARTS.replace("*", f"{len(parts):06}"))
+                write_sealed(parts[-1], folder / f"part-{len(parts):06}")
             say(written, len(listing), f"images read, {decoded:,} of them decoded")
     return pd.concat(parts, ignore_index=True)
 
@@ -227,7 +259,7 @@ def _one(path: str, known: bytes, sources: Sources, target: Target) -> Done:
     except BrokenImageError as error:
         return Done(sha, None, reason=str(error))
     low, high = image.extent or (math.nan, math.nan)
-    return Done(
+    done = Done(
         sha,
         image.pixels,
         image.width,
@@ -238,3 +270,5 @@ def _one(path: str, known: bytes, sources: Sources, target: Target) -> Done:
         high=high,
         flat=image.flat,
     )
+    _ = done.checksum  # here, in one of the threads
+    return done

@@ -6,34 +6,50 @@ of the new files'.
 
 import fcntl
 import os
-import shutil
+import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from semisup.data.own_images.building import Progress, build, read_hash
+from semisup.data.own_images.building import Progress, build, new_building, read_hash
+from semisup.data.own_images.checksums import DamagedError
 from semisup.data.own_images.decode import Target
 from semisup.data.own_images.listing import Listing
-from semisup.data.own_images.pack import BUILDING, LOCK, InTest, Pack, pack_name, settings_key
+from semisup.data.own_images.pack import BUILDING, LOCK, POOL, TEST, InTest, Pack, pack_name, settings_key
 from semisup.data.own_images.seen import known_hashes
 from semisup.errors import NO_SPACE, UserError
+from semisup.own_files import MARK, delete, is_marked, mark, place_within
 from semisup.user_cache import user_cache
 
 FEATURES = "features"
 """Where features lie, beside the folders of packs."""
+SUBFOLDER = "semisup-cache"
+SETTINGS = re.compile(r"[0-9a-f]{16}")
+"""How the folder of all packs is called that were decoded alike."""
+OF_A_KEY, BEGUN = re.compile(r"[0-9a-f]{32}"), re.compile(rf"{BUILDING}(\d+-\d+|[0-9a-f]{{32}})")
+"""How packs and features are called, and what there is of them."""
+OLD_COPIES = re.compile(r"copies-\d+\.npy")
+OLD_COLUMNS = frozenset(
+    {"path", "size", "changed", "sha", "test", "row", "width", "height", "mode", "animated", "reason"}
+)
+KEPT_VERSIONS = "code_versions.json"
+"""Of our code; it lies in the user's folder as well."""
+OF_OLD = frozenset({POOL, TEST, "files.parquet", LOCK})
+"""The files of a pack of an earlier version, which had no marks and no checksums."""
 ABANDONED_AFTER = 7 * 24 * 3600
 """Seconds after which nobody is expected to go on with what a killed process began."""
 
 
 def cache_folder(configured: Path | None) -> Path:
-    """The configured folder, or else `semisup` in the user's cache folder."""
-    return user_cache() if configured is None else configured.expanduser()
+    """The configured folder, of one that holds anything foreign a subfolder, or else `semisup` in the user's cache."""
+    return user_cache() if configured is None else place_within(configured.expanduser(), SUBFOLDER, _only_ours)
 
 
 @dataclass(frozen=True)
@@ -49,30 +65,68 @@ class Cache:
         Raises:
             UserError: the images are more than the cache may hold, or it cannot be written, or the disk is full.
         """
-        settings = self.folder / settings_key(target)
+        settings, notes = self.folder / settings_key(target), list[str]()
         with disk_errors(self.folder):
-            found = self._find(settings, listing, target, in_test)
+            found = self._find(settings, listing, target, in_test, notes)
             if found is not None:
                 return found
             self._check_room(listing, target)
-            settings.mkdir(parents=True, exist_ok=True)
+            self.claim()
+            settings.mkdir(exist_ok=True)
             with FileLock(builders_lock(settings / BUILDING)):  # whoever waited for it may find the pack made
-                found = self._find(settings, listing, target, in_test)
+                notes.clear()
+                found = self._find(settings, listing, target, in_test, notes, put_aside=True)
                 if found is None:
                     self.make_room(len(listing) * int(np.prod(target.shape)))
-                    known = known_hashes(settings, listing)
-                    found = Pack.open(settings / build(settings, listing, known, target, in_test, say=say), target)
+                    notes += self._outdated(settings)
+                    known = known_hashes(settings, listing, [])
+                    name = build(settings, listing, known, target, in_test, say=say)
+                    found = Pack.open(settings / name, target, notes)
             self.make_room(0)  # what was copied from may be deleted now
             return found
 
-    def _find(self, settings: Path, listing: Listing, target: Target, in_test: InTest) -> Pack | None:
-        hashes = _hashes(settings, listing)
+    def claim(self) -> None:
+        """Make the folder, and mark it as ours.
+
+        Raises:
+            UserError: it holds what is not ours.
+        """
+        if not is_marked(self.folder) and self.folder.is_dir() and not _only_ours(self.folder):
+            raise UserError(f"data.cache={self.folder} holds what is not semisup's; name another folder")
+        mark(self.folder)
+
+    def _find(
+        self,
+        settings: Path,
+        listing: Listing,
+        target: Target,
+        in_test: InTest,
+        notes: list[str],
+        *,
+        put_aside: bool = False,
+    ) -> Pack | None:
+        """The pack, if it is there and whole. What is damaged is noted, and may be put aside, to be copied from."""
+        damaged: list[str] = []
+        hashes = _hashes(settings, listing, damaged)
+        notes += [f"data.cache: {what}; the files are read again" for what in damaged]
         if hashes is None:
             return None
+        folder = settings / pack_name(listing, hashes, in_test)
         try:
-            return Pack.open(settings / pack_name(listing, hashes, in_test), target)
+            return Pack.open(folder, target, notes)
         except FileNotFoundError:  # there is none, or it was deleted at this moment
             return None
+        except DamagedError as error:
+            notes.append(f"data.cache: {error}; what is damaged is decoded anew")
+            if put_aside:
+                folder.rename(new_building(settings))
+            return None
+
+    def _outdated(self, settings: Path) -> list[str]:
+        """A line, where all that there is comes from a version without checksums."""
+        if any(settings.glob(f"*/{LOCK}")) or not any(map(_is_old, self.folder.glob("*/*/"))):
+            return []
+        return [f"data.cache={self.folder}: what an earlier version decoded has no checksums, and is decoded anew"]
 
     def _check_room(self, listing: Listing, target: Target) -> None:
         needed = len(listing) * int(np.prod(target.shape))
@@ -88,9 +142,7 @@ class Cache:
         What a killed process began to build counts as well, for it may be gone on with; where nobody has done so for
         ABANDONED_AFTER it is deleted though there is room.
         """
-        whole = [Part.of(lock.parent, lock) for lock in self.folder.glob(f"*/*/{LOCK}") if not _is_begun(lock.parent)]
-        begun = [Part.of(folder, builders_lock(folder)) for folder in self.folder.glob(f"*/{BUILDING}*/")]
-        parts = [part for part in (*whole, *begun) if part is not None]
+        parts = [part for folder in self.folder.glob("*/*/") if (part := Part.of(folder)) is not None]
         total = sum(part.size for part in parts)
         abandoned = time.time() - ABANDONED_AFTER
         for part in sorted(parts, key=lambda part: part.used):
@@ -112,8 +164,11 @@ class Part:
     """In bytes."""
 
     @classmethod
-    def of(cls, folder: Path, lock: Path) -> "Part | None":
-        """As it is at this moment; None: somebody deletes it."""
+    def of(cls, folder: Path) -> "Part | None":
+        """As it is at this moment; None: it is none of ours, or somebody deletes it."""
+        if not _is_ours(folder):
+            return None
+        lock = builders_lock(folder) if _is_begun(folder) else folder / LOCK
         try:
             files = [file.stat() for file in folder.iterdir()]
             used = max(file.st_mtime for file in (folder.stat(), *files)) if _is_begun(folder) else lock.stat().st_mtime
@@ -129,12 +184,49 @@ class Part:
             return True  # somebody else has deleted it
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            if not delete(self.folder):
+                _delete_old(self.folder)
         except BlockingIOError:
             return False
         finally:
             os.close(lock)
         return True
+
+
+def _is_ours(folder: Path) -> bool:
+    """By its place, its name and its mark; or one of an earlier version, by what is in it."""
+    of_features = folder.parent.name == FEATURES
+    if not (of_features or SETTINGS.fullmatch(folder.parent.name)) or folder.parent.is_symlink():
+        return False
+    if not (OF_A_KEY.fullmatch(folder.name) or BEGUN.fullmatch(folder.name)):
+        return False
+    return is_marked(folder) or (not of_features and _is_old(folder))
+
+
+def _is_old(folder: Path) -> bool:
+    """Is it a pack of an earlier version, and nothing else?"""
+    if folder.is_symlink() or not OF_A_KEY.fullmatch(folder.name) or not SETTINGS.fullmatch(folder.parent.name):
+        return False
+    with suppress(OSError, ValueError):  # Arrow's own are ValueErrors
+        names = {path.name for path in folder.iterdir() if not OLD_COPIES.fullmatch(path.name)}
+        return names == OF_OLD and set(pq.read_schema(folder / "files.parquet").names) >= OLD_COLUMNS
+    return False
+
+
+def _delete_old(folder: Path) -> None:
+    """File by file, all of which are known."""
+    if _is_old(folder):
+        for path in folder.iterdir():
+            path.unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _only_ours(folder: Path) -> bool:
+    """Is there nothing in a folder but what the cache of any version leaves there?"""
+    return all(
+        path.name in {FEATURES, MARK, KEPT_VERSIONS} or path.name.startswith(".") or SETTINGS.fullmatch(path.name)
+        for path in folder.iterdir()
+    )
 
 
 def builders_lock(folder: Path) -> Path:
@@ -148,9 +240,9 @@ def _is_begun(folder: Path) -> bool:
     return folder.name.startswith(BUILDING)
 
 
-def _hashes(settings: Path, listing: Listing) -> NDArray[np.bytes_] | None:
+def _hashes(settings: Path, listing: Listing, damaged: list[str]) -> NDArray[np.bytes_] | None:
     """The content's hash of every file (N,), b"" of what cannot be read; None where most would have to be read."""
-    hashes = known_hashes(settings, listing)
+    hashes = known_hashes(settings, listing, damaged)
     unknown = np.flatnonzero(hashes == b"")
     if 2 * len(unknown) > len(hashes):
         return None

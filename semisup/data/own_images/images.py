@@ -15,6 +15,7 @@ from semisup.config import DataConfig, parse_bytes, resolve_data_root
 from semisup.data.datasets import UNLABELED, ImageSet, digest
 from semisup.data.own_images.building import Progress
 from semisup.data.own_images.cache import Cache, cache_folder
+from semisup.data.own_images.checksums import is_intact, seal
 from semisup.data.own_images.decode import Target
 from semisup.data.own_images.depth import Depth, depth_warnings
 from semisup.data.own_images.duplicates import RULE, find_groups
@@ -25,8 +26,8 @@ from semisup.errors import UserError
 from semisup.memory import give_back
 
 MOST_SHOWN = 3
-WITHOUT_FURTHER_USE = ["size", "changed", "sha", "low", "high", "flat"]
-"""Columns of a pack's table that nobody asks for once images have their ids; of a million files they take 73 MB."""
+WITHOUT_FURTHER_USE = ["size", "changed", "sha", "checksum", "low", "high", "flat"]
+"""Columns of a pack's table that nobody asks for once images have their ids; of a million files they take 77 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,7 @@ class OwnImages:
         named_test: does the data set name its test images itself?
         depth: of the files of more than 8 bits.
         warnings: what its owner should know, one line each.
+        repaired: what was damaged in the cache and has been made anew, one line each.
     """
 
     pool: ImageSet
@@ -55,6 +57,7 @@ class OwnImages:
     named_test: bool
     depth: Depth
     warnings: tuple[str, ...]
+    repaired: tuple[str, ...]
 
     @cached_property
     def pool_digest(self) -> str:
@@ -108,7 +111,7 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
     sides = [np.flatnonzero(readable & (files["test"].to_numpy() == test)) for test in (False, True)]
     _check_classes(listing, *sides)
     pool, test = (_image_set(listing, pack, rows, test=bool(side)) for side, rows in enumerate(sides))
-    groups = _groups(pack) if data.duplicates != "ignore" else np.arange(len(pool) + len(test))
+    groups, repaired = _groups(pack) if data.duplicates != "ignore" else (np.arange(len(pool) + len(test)), ())
     depth = Depth.of(files)
     warnings = (*_warnings(files), *_contradictions(listing, files), *depth_warnings(files, data.range))
     for column in WITHOUT_FURTHER_USE:
@@ -127,6 +130,7 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
         named_test=named_test,
         depth=depth,
         warnings=(*notes, *warnings),
+        repaired=(*pack.notes, *repaired),
     )
 
 
@@ -161,19 +165,27 @@ def _image_set(listing: Listing, pack: Pack, rows: NDArray[np.int64], *, test: b
     )
 
 
-def _groups(pack: Pack) -> NDArray[np.int64]:
-    """Which images are copies of each other, looked for once; files with the same bytes always are."""
-    file = pack.folder / f"copies-{RULE}.npy"
-    if file.exists():
-        groups: NDArray[np.int64] = np.load(file, allow_pickle=False)
-        return groups
+def _groups(pack: Pack) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Which images are copies of each other, looked for once; files with the same bytes always are. And a line, where
+    what was known of it is damaged."""
+    stem = pack.folder / f"copies-{RULE}"
+    for file in pack.folder.glob(f"{stem.name}-*.npy"):
+        if is_intact(file):
+            groups: NDArray[np.int64] = np.load(file, allow_pickle=False)
+            return groups, ()
+    damaged = [
+        f"data.cache: {file} is damaged; copies are looked for anew" for file in pack.folder.glob(f"{stem.name}-*")
+    ]
     files = pack.files[pack.files["row"] >= 0]
     contents = [sha for test in (False, True) for sha in files.loc[files["test"] == test, "sha"]]
     groups = find_groups([pack.images(test=False), pack.images(test=True)], contents)
-    aside = file.with_suffix(".aside.npy")
+    aside = stem.with_suffix(".aside.npy")
     np.save(aside, groups, allow_pickle=False)
-    aside.replace(file)
-    return groups
+    sealed = seal(aside, stem, ".npy")
+    for file in pack.folder.glob(f"{stem.name}-*.npy"):
+        if file != sealed:
+            file.unlink(missing_ok=True)
+    return groups, tuple(damaged)
 
 
 def _check_broken(files: pd.DataFrame, most: float) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from semisup.data.own_images.checksums import SEAL, is_intact, seal
 from semisup.data.own_images.listing import Listing
 
 PARTS, ROOT = "part-*.parquet", "root"
@@ -20,10 +21,13 @@ AT_A_TIME = 2**16
 """Rows that are texts of Python at a time: all of a million would take 80 MB, and leave holes behind."""
 
 
-def known_hashes(settings: Path, listing: Listing) -> NDArray[np.bytes_]:
-    """The content's hash of every file that has not changed since it was read, b"" of the others: (N,) of 32 bytes."""
+def known_hashes(settings: Path, listing: Listing, notes: list[str]) -> NDArray[np.bytes_]:
+    """The content's hash of every file that has not changed since it was read, b"" of the others: (N,) of 32 bytes.
+
+    What is damaged of what is known is added to the `notes`.
+    """
     shas = np.zeros(len(listing), dtype="S32")
-    for table in _tables(settings, listing.root):
+    for table in _tables(settings, listing.root, notes):
         same = len(table) == len(listing) and all(
             table["path"].iloc[rows].tolist() == listing.paths[rows] for rows in in_parts(len(table))
         )
@@ -40,10 +44,18 @@ def known_hashes(settings: Path, listing: Listing) -> NDArray[np.bytes_]:
 def remember(settings: Path, root: Path, table: pd.DataFrame, began: float) -> None:
     """The next start need not read these files again; `began` is when their reading began, in seconds."""
     sure = (table["changed"] < (began - SECONDS_UNTIL_SURE) * 1e9) & (table["sha"] != "")
-    seen = _seen_file(settings, root)
-    aside = seen.with_suffix(f".{os.getpid()}")
-    table.loc[sure, STAMP].to_parquet(aside, index=False)
-    aside.replace(seen)
+    older, stem = _seen_files(settings, root), _seen_stem(settings, root)
+    seen = write_sealed(table.loc[sure, STAMP], stem)
+    for file in older:
+        if file != seen:
+            file.unlink(missing_ok=True)
+
+
+def write_sealed(table: pd.DataFrame, stem: Path) -> Path:
+    """A Parquet file whose name, which begins as `stem`, ends with its checksum."""
+    aside = stem.with_name(f"{stem.name}.{os.getpid()}")
+    table.to_parquet(aside, index=False)
+    return seal(aside, stem, ".parquet")
 
 
 def hashes_of(table: pd.DataFrame) -> NDArray[np.bytes_]:
@@ -60,22 +72,31 @@ def in_parts(count: int) -> Iterator[slice]:
 
 
 def read_parts(folder: Path) -> pd.DataFrame | None:
-    """The files that a building had done when it was killed; None: not even the first ones."""
-    parts = [pd.read_parquet(part) for part in sorted(folder.glob(PARTS))]
+    """The files that a building had done when it was killed, but for damaged tables; None: not even the first ones."""
+    parts = [pd.read_parquet(part) for part in sorted(folder.glob(PARTS)) if is_intact(part)]
     return pd.concat(parts, ignore_index=True) if parts else None
 
 
-def _tables(settings: Path, root: Path) -> Iterator[pd.DataFrame]:
-    seen, real = _seen_file(settings, root), os.path.realpath(root)
-    if seen.exists():
-        yield pd.read_parquet(seen)
+def _tables(settings: Path, root: Path, notes: list[str]) -> Iterator[pd.DataFrame]:
+    real = os.path.realpath(root)
+    for seen in _seen_files(settings, root):
+        if is_intact(seen):
+            yield pd.read_parquet(seen)
+        else:
+            notes.append(f"{seen} is damaged")
     for file in settings.glob(f"*/{ROOT}"):
-        if file.read_text(encoding="utf-8") == real and (table := read_parts(file.parent)) is not None:
+        same = file.read_bytes() == real.encode()
+        if same and (table := read_parts(file.parent)) is not None:
             yield table[table["sha"] != ""][STAMP].reset_index(drop=True)
 
 
-def _seen_file(settings: Path, root: Path) -> Path:
-    return settings / f"seen-{hashlib.sha256(os.path.realpath(root).encode()).hexdigest()[:16]}.parquet"
+def _seen_files(settings: Path, root: Path) -> list[Path]:
+    stem = _seen_stem(settings, root)
+    return [file for file in settings.glob(f"{stem.name}-*.parquet") if SEAL.fullmatch(file.name)]
+
+
+def _seen_stem(settings: Path, root: Path) -> Path:
+    return settings / f"seen-{hashlib.sha256(os.path.realpath(root).encode()).hexdigest()[:16]}"
 
 
 def _rows_of(paths: list[str], known: pd.Series) -> NDArray[np.int64]:

@@ -80,7 +80,7 @@ class Survey:
 
     def warnings(self) -> list[str]:
         """What a person should know before a run, one line each."""
-        found = list(self.own.warnings)
+        found = [*self.own.repaired, *self.own.warnings]
         if self.most_broken > USUAL_BROKEN:
             found.append(
                 f"{len(self.own.broken):,} of {len(self.own.files):,} files cannot be used, so data.max_broken is "
