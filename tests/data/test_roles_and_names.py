@@ -86,6 +86,14 @@ def test_folders_beside_the_roles_are_passed_over_and_said(tmp_path):
     assert listing.notes == ("passed over 1 folders that are named like no role: 'extra'",)
 
 
+def test_files_whose_names_are_no_text_are_passed_over_and_said(tmp_path):
+    for file in ("labeled/cat/1.png", "labeled/cat/\udcff.png", "labeled/dog/a\nb.png", "unlabeled/\udcfe/1.png"):
+        put(tmp_path / file, b"x")
+    listing = list_images(tmp_path)
+    assert listing.paths == ["labeled/cat/1.png", "labeled/dog/a\nb.png"]
+    assert listing.notes == ("passed over 2 files whose names are no UTF-8; rename them to have them used",)
+
+
 # --- classes ----------------------------------------------------------------------------------------------------------
 
 

@@ -122,7 +122,9 @@ def _from_folders(root: Path) -> Listing:
             relative = entry.path[below:].replace(os.sep, "/")
             path = f"{place}/{relative}" if place else relative
             name = relative.partition("/")[0].strip()
-            if role == "unlabeled":
+            if not _is_text(path):
+                walk.passed_over["files whose names are no UTF-8; rename them to have them used"] += 1
+            elif role == "unlabeled":
                 found.add(path, None, role)
             elif "/" not in relative:
                 walk.passed_over[f"images in {place or root.name}/ itself, in no class's folder"] += 1
@@ -134,6 +136,15 @@ def _from_folders(root: Path) -> Listing:
             _check_no_roles_below(root, found.paths[first:], 2 if place else 1)
             classes |= {name for name in map(str.strip, _folders(start)) if name}
     return _listing(root, found, classes, walk.passed_over)
+
+
+def _is_text(path: str) -> bool:
+    """Tables and stores take no other names."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _folders(start: Path | str) -> list[str]:
