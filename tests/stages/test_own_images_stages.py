@@ -108,6 +108,23 @@ def test_audits_say_nothing_where_the_truth_is_not_known(done):
     assert (folders["evaluate"] / "report.html").stat().st_size > 10_000
 
 
+def test_a_class_with_fewer_labels_than_are_asked_for_gives_what_it_has_and_is_named(tmp_path):
+    root = three_colours(tmp_path / "photos", test_per_class=2)
+    for file in sorted((root / "labeled" / "red").iterdir())[1:]:
+        file.unlink()
+    forget()
+    (tmp_path / "split").mkdir()
+    log = Listener()
+    load_stage("split")(config_for(root), {}, tmp_path / "split", log)
+    forget()
+    counts = json.loads((tmp_path / "split" / "dataset.json").read_text())["class_counts"]
+    assert counts["labeled"] == [9, 9, 1]  # blue, green, red
+    assert counts["validation"] == [3, 3, 0]
+    (line,) = [line for line in log.warnings if "fewer labels" in line]
+    assert "'red' has 1 to learn from and 0 to validate with" in line
+    assert "green" not in line
+
+
 def test_a_warning_about_copies_leaves_them_where_they_are(done, tmp_path):
     root, _, _ = done
     config = config_for(root, duplicates="warn")
