@@ -46,15 +46,25 @@ WITH_OPTIONS = {
     "pooled_cnn": _Network(pooled_cnn),
     "vgg_small": _Network(vgg_small, dropout=0.5),
 }
+LEAST_DEVIATION = 1 / 255
+"""Of a channel, on the 0..1 scale: one step of 8 bits."""
 MODELS = (*WITH_OPTIONS, "resnet18_small", *EMBEDDED)  # and OTHERS
+
+
+def divisors(std: Sequence[float]) -> list[float]:
+    """What channels are divided by, given their standard deviations on the 0..1 scale: of less than one step, 1.
+
+    A channel that is the same in all images has none, and one that is nearly so would be mostly rounding.
+    """
+    return [deviation if deviation >= LEAST_DEVIATION else 1.0 for deviation in std]
 
 
 class Preprocess(nn.Module):
     """Pixels on the 0..255 scale, uint8 or float32 (B, C, H, W), to normalised float32 of that shape.
 
     Every split goes through this one path, and it travels with the weights and with the exported model.
-    `mean` and `std` are per channel, on the 0..1 scale; three of them make a grey image (B, 1, H, W) one of three equal
-    channels. With `deskew`, images are first sheared upright and centred.
+    `mean` and `std` are per channel, on the 0..1 scale (see `divisors`); three of them make a grey image (B, 1, H, W)
+    one of three equal channels. With `deskew`, images are first sheared upright and centred.
     What learns from augmented views, or looks at them, must get views of images that were deskewed once, and leave it
     out here: deskewing a view would undo its shear and shift. See `deskewed_once`.
     """
@@ -66,7 +76,7 @@ class Preprocess(nn.Module):
         super().__init__()
         self.deskew = deskew
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(divisors(std), dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         if self.deskew:

@@ -161,6 +161,14 @@ def examples(rows: Rows) -> Examples:
     return Examples.of(rows, np.ones(len(rows), dtype=bool), CPU)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1, 7.7, 1e6 + 0.1])
+def test_a_constant_is_divided_by_one_though_its_deviation_is_a_rounding_error(value):
+    targets = np.full(284, value)
+    scaling = Scaling.of(Rows(targets[:, None], targets, tuple(map(str, range(284)))))
+    assert scaling.feature_std == [1]
+    assert scaling.target_std == 1
+
+
 def test_the_scaling_is_that_of_scikit_learns_standard_scaler():
     rows = some_rows()
     constant = np.hstack([rows.features, np.full((len(rows), 1), 4.0)])

@@ -5,9 +5,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semisup.regression.rows import Rows
+
+ROUNDING = 1e-7
+"""Of float32, in which the network gets its rows."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +26,18 @@ class Scaling:
     @classmethod
     def of(cls, rows: Rows) -> "Scaling":
         """The statistics of some rows, which should be the training rows."""
-        std = rows.features.std(axis=0)
         return cls(
             rows.features.mean(axis=0).tolist(),
-            np.where(std > 0, std, 1.0).tolist(),
+            _divisors(rows.features).tolist(),
             float(rows.targets.mean()),
-            float(rows.targets.std()) or 1.0,
+            float(_divisors(rows.targets)),
         )
+
+
+def _divisors(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Standard deviations of columns, and 1 of what is constant but for rounding: 284 times 0.1 has one of 3e-17."""
+    std = values.std(axis=0)
+    return np.where(std > ROUNDING * np.abs(values).max(axis=0), std, 1.0)
 
 
 class Regressor(nn.Module):

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisup.errors import UserError
 from semisup.randomness import derive_seed, torch_generator
 from semisup.regression.network import Regressor
 from semisup.regression.rows import Rows
 from semisup.regression_config import RegressionTrainConfig
 from semisup.training.batches import ShuffledBatches
+from semisup.training.divergence import diverged, optimizer_keys
 from semisup.training.early_stopping import EarlyStopping
 from semisup.training.optimizers import build_optimizer, set_learning_rate
 from semisup.training.schedules import lr_factor
@@ -120,10 +120,7 @@ def train_regressor(
                 errors = model(validation.features) - validation.targets
             train_loss, validation_loss = float(total) / steps_per_epoch, float(errors.square().mean() / variance)
             if not math.isfinite(train_loss + validation_loss):
-                raise UserError(
-                    f"train.optimizer.lr={config.optimizer.lr}: the loss is {train_loss} in training and "
-                    f"{validation_loss} in validation in epoch {epoch}; training diverged, use a smaller learning rate"
-                )
+                raise diverged(optimizer_keys(config.optimizer, "train."), train_loss, validation_loss, epoch)
             history.append(
                 {
                     "epoch": epoch,

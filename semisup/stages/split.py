@@ -30,6 +30,7 @@ from semisup.data.split import (
 )
 from semisup.data.tables import read_csv, write_csv
 from semisup.errors import UserError
+from semisup.models import LEAST_DEVIATION, divisors
 from semisup.randomness import derive_seed, numpy_generator
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, ids_for_test, pool_of, write_json
@@ -60,6 +61,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     known = read_memory(before) if before else KnownRoles.none()
     split, leaks, drawn, applied = _plan(config, pool, test_ids, known)
     facts = describe(config, pool, split)
+    _warn_of_constant_channels(facts, log)
     split.write(out_dir / "split.parquet")
     facts.write(out_dir)
     save_png(class_counts(facts.class_counts, facts.class_names), out_dir / "class_counts.png")
@@ -277,6 +279,16 @@ def describe(config: PipelineConfig, pool: ImageSet, split: Split) -> DatasetFac
     )
 
 
+def _warn_of_constant_channels(facts: DatasetFacts, log: StageLog) -> None:
+    names = ("red", "green", "blue") if len(facts.std) == 3 else ("grey",)
+    for name, mean, deviation in zip(names, facts.mean, facts.std, strict=True):
+        if deviation < LEAST_DEVIATION:
+            log.warning(
+                f"the channel {name} is the same in all images, or nearly so ({255 * mean:.3g} of 255): there is "
+                "next to nothing to learn from it"
+            )
+
+
 def channel_statistics(images: Tensor, indices: Tensor) -> tuple[list[float], list[float]]:
     """(mean, standard deviation) per channel of uint8 images (N, C, H, W) at indices (n,), on the 0..1 scale.
 
@@ -317,7 +329,7 @@ def patch_covariance(images: Tensor, indices: Tensor, mean: Sequence[float], std
         total += patches.sum(dim=0)
         products += patches.T @ patches  # of whole numbers: exact, whatever threads add up in whatever order
     count = looked_at * down * across
-    width = 255 * torch.tensor(std, dtype=torch.float64).clamp(min=1e-12).repeat_interleave(PATCH**2)
+    width = 255 * torch.tensor(divisors(std), dtype=torch.float64).repeat_interleave(PATCH**2)
     covariance: list[list[float]] = (
         (products / count - torch.outer(total / count, total / count)) / torch.outer(width, width)
     ).tolist()

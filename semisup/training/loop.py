@@ -14,7 +14,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from semisup.budget import Budget, Clock, StepClock
 from semisup.config import AugmentConfig, TrainConfig
 from semisup.data.rows import Images
-from semisup.errors import UserError
 from semisup.memory import keep_for_reuse
 from semisup.pseudo_labels import Policy, State
 from semisup.randomness import derive_seed, numpy_generator
@@ -22,6 +21,7 @@ from semisup.targets import Mixing, draw_mixing, smooth
 from semisup.training.batches import ImageStream, View, balancing_weights
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.compilation import compiled, compiler_mistakes
+from semisup.training.divergence import diverged, keys_of, largest_input
 from semisup.training.early_stopping import EarlyStopping
 from semisup.training.labels import LabeledTargets
 from semisup.training.optimizers import build_optimizer, set_learning_rate
@@ -233,10 +233,8 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             means = dict(zip(FIGURES, (sums / steps).tolist(), strict=False))  # supervised steps have two figures
             loss = means["loss"]
             if not math.isfinite(loss + validation_loss):
-                raise UserError(
-                    f"optimizer.lr={config.optimizer.lr}: the loss is {loss} in training and {validation_loss} in "
-                    f"validation in epoch {epoch}; training diverged, use a smaller learning rate"
-                )
+                seen_most = largest_input(model, labeled.images)
+                raise diverged(keys_of(config), loss, validation_loss, epoch, seen_most)
             record = {
                 "epoch": epoch,
                 "train_loss": loss,
