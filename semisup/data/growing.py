@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from semisup.data.datasets import UNLABELED
 from semisup.data.known_roles import Contents, KnownRoles, Roles, column
+from semisup.data.seats import validation_seats
 from semisup.data.split import (
     PRECEDENCE,
     REMOVED,
@@ -19,7 +20,6 @@ from semisup.data.split import (
     nothing_unlabeled,
     nothing_validates,
     too_few_labels,
-    validation_seats,
 )
 
 MEMORY = "held_out.parquet"

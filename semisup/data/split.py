@@ -82,14 +82,6 @@ def draw_roles(
     return roles
 
 
-def validation_seats(asked: int, labeled: int | None, images: int) -> int:
-    """How many of a class's `images` with a label validate, where rare classes give fewer than are `asked` for.
-
-    As many as that, if `labeled` ones (None: as many again) are left to learn from; or else at most half of them.
-    """
-    return asked if images - asked >= (asked if labeled is None else labeled) else min(asked, images // 2)
-
-
 def too_few_labels(class_name: str, labeled: int | None, validation: int, images: int) -> UserError:
     """A class has not enough images to pick from; `labeled` None: all that validation leaves."""
     asked = "all" if labeled is None else labeled

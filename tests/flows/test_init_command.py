@@ -18,7 +18,7 @@ from semisup.data.growing import draw_by_content
 from semisup.data.known_roles import KnownRoles, contents_of
 from semisup.data.own_images import forget
 from semisup.data.own_images.proposal import propose_split
-from semisup.data.split import validation_seats
+from semisup.data.seats import validation_seats
 from semisup.errors import UserError
 from semisup.stages.preflight import Checked, check
 from tests.data.corpus import encoded, put
