@@ -1,7 +1,10 @@
-"""Crashes on purpose: pipelines killed at random moments, and pipelines started together.
+"""Crashes on purpose: pipelines killed at random moments, and pipelines started together; and what may befall files.
 
     python -m benchmarks.faults kills --count 100 --seed 0     # kill -9, rerun, compare with an undisturbed pipeline
     python -m benchmarks.faults together --count 20            # two `semisup run` of one config at once
+    python -m benchmarks.faults moved --count 10               # stores moved and copied: run and predict there
+    python -m benchmarks.faults caches                         # bytes changed and files cut short, at random
+    python -m benchmarks.faults layouts                        # state and cache in folders full of foreign files
 
 Every kill's moment follows from the seed and the number of its pipeline, so a failure can be replayed: `--only 17`.
 The exit status is 1 if any pipeline ends with other bits, a run is left RUNNING, or damaged artifacts pass for whole.
@@ -29,6 +32,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from benchmarks.damage import damaged_caches, foreign_layouts, opening
 from benchmarks.output import publish
 
 CONFIG = """
@@ -292,6 +299,60 @@ def run_together(setting: Bench, arguments: argparse.Namespace) -> dict[str, Any
     }
 
 
+def run_moved(setting: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
+    """`count` stores, one after another moved or copied; each is run and asked for a prediction where it lies then."""
+    reference = setting.new_store("reference")
+    setting.finish(reference)
+    picture = setting.folder / "picture.png"
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(picture)
+    outcomes = [_told(moved(setting, reference, number, picture)) for number in range(arguments.count)]
+    return {
+        "stores": len(outcomes),
+        "stores that went on with everything and touched nothing else": sum(not it.problems for it in outcomes),
+        "problems": [f"{outcome.number}: {problem}" for outcome in outcomes for problem in outcome.problems],
+    }
+
+
+def moved(setting: Bench, reference: Path, number: int, picture: Path) -> Outcome:
+    """A copy of a finished store, opened once where it lies, then moved (odd numbers) or copied (even ones)."""
+    from semisup.tracking.tracker import Tracker
+
+    outcome = Outcome(number)
+    there, here = setting.folder / f"there-{number}", setting.folder / f"here-{number}"
+    shutil.copytree(reference, there)
+    Tracker.open("faults", there)
+    shutil.copytree(there, here) if number % 2 == 0 else there.rename(here)
+    before = _contents(there)
+    setting.finish(here)
+    result = json.loads((here / "out.txt").read_text(encoding="utf-8").splitlines()[-1])
+    trained = [name for name, stage in result["stages"].items() if not stage["reused"]]
+    outcome.problems += [f"{name} was not reused" for name in trained]
+    asked = [SEMISUP, "predict", "models:/faults@champion", str(picture), "--json"]
+    said = subprocess.run(asked, cwd=here, env=dict(setting.environment), capture_output=True, text=True, check=False)
+    outcome.problems += [f"predict: {said.stderr.strip()[-300:]}"] if said.returncode else []
+    outcome.problems += ["the old place was touched"] if _contents(there) != before else []
+    return outcome
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run_caches(arguments: argparse.Namespace) -> dict[str, Any]:
+    """`count` damages, and how long it takes to open a pack of a million images."""
+    with tempfile.TemporaryDirectory(prefix="semisup-faults-") as name:
+        figures = damaged_caches(Path(name) / "damaged", arguments.count, arguments.seed)
+        return figures | {"opening": opening(Path(name), 1_000_000, 32)}
+
+
+def run_layouts(arguments: argparse.Namespace) -> dict[str, Any]:
+    """`count` folders of foreign files."""
+    code = "from semisup.own_files import owner; print(owner())"
+    dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    with tempfile.TemporaryDirectory(prefix="semisup-faults-") as name:
+        return foreign_layouts(Path(name), arguments.count, arguments.seed, dead, time.time())
+
+
 def _told(outcome: Outcome) -> Outcome:
     killed = f" killed at {outcome.kills}" if outcome.kills else ""
     print(f"pipeline {outcome.number}{killed}: {'; '.join(outcome.problems) or 'well'}", flush=True)
@@ -299,21 +360,28 @@ def _told(outcome: Outcome) -> Outcome:
 
 
 def main() -> None:
-    """Runs one of the two and saves its figures."""
+    """Runs one of them and saves its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["kills", "together"])
-    parser.add_argument("--count", type=int, default=100, help="kills, or pairs")
+    parser.add_argument("what", choices=[*WITH_PIPELINES, *ALONE])
+    parser.add_argument("--count", type=int, default=100, help="kills, pairs, stores, damages or layouts")
     parser.add_argument("--each", type=int, default=4, help="kills of one pipeline")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="pipelines at the same time")
     parser.add_argument("--only", type=int, help="number of the one pipeline to replay")
     arguments = parser.parse_args()
-    with bench() as setting:
-        figures = (run_kills if arguments.what == "kills" else run_together)(setting, arguments)
+    if arguments.what in ALONE:
+        figures, note = ALONE[arguments.what](arguments), f"seed {arguments.seed}"
+    else:
+        with bench() as setting:
+            figures = WITH_PIPELINES[arguments.what](setting, arguments)
+        note = f"seed {arguments.seed}, {arguments.workers} pipelines at a time"
     rows = [{"figure": name, "value": value} for name, value in figures.items()]
-    publish(f"faults_{arguments.what}", rows, f"seed {arguments.seed}, {arguments.workers} pipelines at a time")
+    publish(f"faults_{arguments.what}", rows, note)
     sys.exit(bool(figures["problems"] or figures.get("flow runs left unfinished in Prefect")))
 
+
+WITH_PIPELINES = {"kills": run_kills, "together": run_together, "moved": run_moved}
+ALONE = {"caches": run_caches, "layouts": run_layouts}
 
 if __name__ == "__main__":
     main()

@@ -1,10 +1,12 @@
 """The store, opened: MLflow's client and the experiment, made where they are not there yet."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
+import mlflow
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -15,8 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from semisup.errors import StoreUnavailableError, UserError
 from semisup.own_files import aside
 from semisup.signals import undisturbed
-from semisup.tracking.failures import first_line
-from semisup.tracking.quiet import quiet
+from semisup.tracking.failures import first_line, full, is_full, store_failures
+from semisup.tracking.quiet import quiet, quiet_about_failures
 from semisup.tracking.relocation import HOME, relocate
 from semisup.tracking.store import (
     DEFAULT_ARTIFACTS,
@@ -31,6 +33,7 @@ from semisup.tracking.store import (
 )
 
 NO_LOGIN = ("error code 401", "error code 403")
+SCHEMA = re.compile(r"out-of-date database schema \(found version (?P<found>\w+)")
 DAMAGED = ("malformed", "not a database")
 """What SQLite says of a file that begins as a database and does not go on as one."""
 SECONDS_FOR_OTHERS = 120.0
@@ -46,6 +49,7 @@ def connect(experiment: str, folder: Path) -> Connection:
         StoreUnavailableError: the store does not answer.
         UserError: it cannot be used.
     """
+    quiet_about_failures()
     uri = store_uri(folder)
     database = sqlite_path(uri)
     if is_server(uri):
@@ -85,6 +89,10 @@ def _connection(uri: str, experiment: str, artifacts: str | None) -> Connection:
             ) from None
         except (MlflowException, SQLAlchemyError, RequestException) as error:
             reason = first_line(redacted(str(error), uri), error)
+            if is_full(str(error)):
+                raise full(without_secrets(uri)) from None
+            if (schema := SCHEMA.search(reason)) is not None:
+                raise UserError(_other_schema(uri, schema["found"])) from None
             if any(sign in reason for sign in NO_LOGIN):
                 raise UserError(
                     f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the server refuses this login; "
@@ -98,6 +106,15 @@ def _connection(uri: str, experiment: str, artifacts: str | None) -> Connection:
                 f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the store does not answer ({reason}); "
                 "start its server, mend the address, or unset it to use a file in this folder"
             ) from None
+
+
+def _other_schema(uri: str, found: str) -> str:
+    """What to do with a store whose tables are those of another version of MLflow."""
+    versions = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
+    store, ours = f"MLflow store {without_secrets(uri)!r}", f"this MLflow, {mlflow.__version__}"
+    if any(versions.glob(f"{found}_*.py")):
+        return f"{store} is older than {ours}; make a copy of it, then run `mlflow db upgrade {without_secrets(uri)}`"
+    return f"{store} was made by a newer version than {ours} (schema {found}); install that one, or name another store"
 
 
 @contextmanager
@@ -121,9 +138,12 @@ def _make(database: Path) -> None:
     if database.exists():
         return
     unfinished = aside(database)
-    with quiet("alembic", "mlflow.store.db.utils"), undisturbed():
-        MlflowClient(tracking_uri=f"{SQLITE}{unfinished}").search_experiments()
-        unfinished.replace(database)
+    try:
+        with quiet("alembic", "mlflow.store.db.utils"), undisturbed(), store_failures(f"{SQLITE}{database}"):
+            MlflowClient(tracking_uri=f"{SQLITE}{unfinished}").search_experiments()
+            unfinished.replace(database)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _new_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

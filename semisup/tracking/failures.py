@@ -34,8 +34,8 @@ def store_failures(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, RequestException) as error:
         text = redacted(str(error), uri)
-        if any(sign in text for sign in FULL):
-            raise _full(shown) from None
+        if is_full(text):
+            raise full(shown) from None
         if isinstance(error, MlflowException) and not any(sign in text for sign in NO_ANSWER):
             if text == str(error):
                 raise
@@ -47,7 +47,7 @@ def store_failures(uri: str) -> Iterator[None]:
         ) from None
     except OSError as error:
         if error.errno in NO_SPACE:
-            raise _full(error.filename or shown) from error
+            raise full(error.filename or shown) from error
         raise
 
 
@@ -56,7 +56,13 @@ def first_line(text: str, error: BaseException) -> str:
     return (text.strip().splitlines() or [type(error).__name__])[0]
 
 
-def _full(where: str) -> UserError:
+def is_full(text: str) -> bool:
+    """Does an exception say that there is no space left?"""
+    return any(sign in text for sign in FULL)
+
+
+def full(where: str) -> UserError:
+    """No space is left there."""
     return UserError(
         f"no space is left at {where!r}; free some and run again: finished stages and checkpoints are kept"
     )
