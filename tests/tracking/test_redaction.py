@@ -45,7 +45,7 @@ monitor.finish()
 
 
 @pytest.mark.parametrize(
-    ("password", "name"), zip(PASSWORDS, ["MLFLOW_TRACKING_URI", "PREFECT_API_URL"] * 2, strict=True)
+    ("password", "name"), list(zip(PASSWORDS, ["MLFLOW_TRACKING_URI", "PREFECT_API_URL"] * 2, strict=True))
 )
 def test_no_line_of_a_process_holds_the_password_of_an_address(name, password):
     address = f"http://someone:{password}@127.0.0.1:9"
