@@ -174,9 +174,7 @@ def opening(folder: Path, images: int, side: int) -> dict[str, Any]:
     write_pack(name, images, target)
     figures: dict[str, Any] = {"images": images, "bytes": images * 3 * side * side}
     for what in ("seconds to open it", "seconds to open it again"):
-        cpu = time.thread_time()
         figures[what] = _seconds(lambda: Pack.open(name, target))
-        figures[what.replace("seconds", "CPU seconds")] = round(time.thread_time() - cpu, 2)
     figures["seconds until threads have gone through it twice"] = _seconds(await_verified)
     (name / VERIFIED).unlink()
     figures["seconds to open it where it was touched"] = _seconds(lambda: Pack.open(name, target))
