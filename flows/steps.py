@@ -21,13 +21,13 @@ from flows import display
 from flows.publish import publish_link
 from flows.recorder import StageRecorder
 from flows.results import CPU_SECONDS, StageResult
-from flows.workplace import checkpoint_folder, scratch_folder
+from flows.workplace import checkpoint_folder, discard, scratch_folder
 from semisup.config import PipelineConfig
 from semisup.data.own_images.checksums import await_verified
 from semisup.errors import UserError
 from semisup.lineage import Lineage, lineage_of
 from semisup.memory import give_back
-from semisup.own_files import delete, mark
+from semisup.own_files import mark
 from semisup.pretrained import promise_weights
 from semisup.stages import SECTIONS, UNREAD, Step, load_stage
 from semisup.stages.files import load_model, pool_of, weights_file
@@ -142,7 +142,7 @@ class _Work:
             tell(self.logger, f"run {run_id[:8]} is not reused: {self.damaged[run_id]}", warning=True)
         if run is None:
             return None
-        delete(self._checkpoints)  # of somebody who was killed after the run was finished
+        discard(self._checkpoints)  # of somebody who was killed after the run was finished
         return StageResult.of(run, seconds=time.perf_counter() - self.asked)
 
     def do(self, parent_run_id: str | None, force: bool) -> StageResult:
@@ -180,7 +180,7 @@ class _Work:
             if self.tracker.get(run.id).status != "RUNNING":
                 raise WithdrawnError
             run.set_tags({"complete": "true"})
-        delete(self._checkpoints)
+        discard(self._checkpoints)
         return StageResult(run.id, last["output_digest"], seconds, recorder.summary | cost)
 
     @property

@@ -67,10 +67,20 @@ def sweep(config: PipelineConfig, now: float | None = None) -> None:
     for folder in (state / SCRATCH).glob("*"):
         found = OF_A_PROCESS.fullmatch(folder.name)
         if found and abandoned(found, _touched(folder), now):
-            delete(folder)
+            discard(folder)
     for folder in (state / CHECKPOINTS).glob("*"):
         if OF_A_STAGE.fullmatch(folder.name) and now - _touched(folder) > SECONDS_UNTIL_OLD:
-            delete(folder)
+            discard(folder)
+
+
+def discard(folder: Path) -> None:
+    """Delete a stage's or a process's folder; of one without our mark only the name, where it is empty.
+
+    A kill in between making and marking it, or in between taking the mark and the folder away, leaves such a one.
+    """
+    if not delete(folder):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _touched(folder: Path) -> float:

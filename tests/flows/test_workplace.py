@@ -36,9 +36,12 @@ def test_scratch_folders_go_with_their_block_and_those_of_dead_processes_are_swe
         for folder in (left, other):
             mark(folder)
         (mine / "half.txt").write_text("half", encoding="utf-8")
+        unmarked = mine.with_name(f"{dead}-ijklmnop")  # killed before it was marked
+        unmarked.mkdir()
         sweep(config())
         assert mine.is_dir()
         assert not left.exists()
+        assert not unmarked.exists()
         assert other.is_dir()  # of another machine that shares the folder
         sweep(config(), now=YEARS)
         assert not other.exists()
