@@ -35,7 +35,7 @@ def ensemble(
         from flows.preparation import known_stages, prepare
 
         forced = known_stages(force or [])
-        resolved, _ = prepare(config, overrides or [], own_server=True)
+        resolved, _ = prepare(config, overrides or [], own_server=True, ensemble=True)
         from flows import display
         from flows.ensemble import ensemble as flow
         from flows.ensemble import rows

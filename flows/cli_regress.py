@@ -70,6 +70,7 @@ def _prepare(name: str, overrides: list[str]) -> "RegressionConfig":
     from flows.preparation import reach_prefect
     from semisup.code_versions import pin_code_versions
     from semisup.config_files import load_kind
+    from semisup.idle_keys import idle_regression_keys
     from semisup.memory import keep_to_the_end, uncollected
     from semisup.regression_config import RegressionConfig
 
@@ -82,6 +83,8 @@ def _prepare(name: str, overrides: list[str]) -> "RegressionConfig":
         from semisup.tracking.tracker import Tracker
     keep_to_the_end()
     check(config)
+    for line in idle_regression_keys(config):
+        typer.secho(f"warning: {line}", fg="yellow", err=True)
     Tracker.open(config.tracking.experiment, Path.cwd())
     return config
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def prepare(
-    name: str, overrides: Sequence[str], *, only_looks: bool = False, own_server: bool = False
+    name: str, overrides: Sequence[str], *, only_looks: bool = False, own_server: bool = False, ensemble: bool = False
 ) -> "tuple[PipelineConfig, DataDigests]":
     """The config of a command line, known to run, and what its data set is.
 
@@ -49,7 +49,7 @@ def prepare(
             from semisup.tracking.tracker import Tracker
         keep_to_the_end()
         with decoding_line(before=look_away) as say:
-            checked = check(config, say)
+            checked = check(config, say, ensemble=ensemble)
         if not only_looks:
             Tracker.open(config.tracking.experiment, Path.cwd())
     for warning in checked.warnings:

@@ -20,8 +20,10 @@ LEAST_SHARE = 0.01
 """Of the unlabelled loss in the gradient."""
 
 
-def config_warnings(config: PipelineConfig, num_classes: int, validation_images: int | None = None) -> list[str]:
-    """What a config says that cannot work well, one line each.
+def config_warnings(
+    config: PipelineConfig, num_classes: int, validation_images: int | None = None, *, ensemble: bool = False
+) -> list[str]:
+    """What a config says that cannot work well, one line each; `ensemble`: for an ensemble alone.
 
     `validation_images` is how many there are, where that is not validation_per_class of each class: an own folder may
     hold them, and copies among them go out.
@@ -47,7 +49,7 @@ def config_warnings(config: PipelineConfig, num_classes: int, validation_images:
     wanted = config.pseudo_label.threshold
     if isinstance(wanted, CertifiedThreshold) and (shortage := too_few_to_certify(config)):
         warnings.append(f"{shortage}; the fallback threshold {wanted.fallback} will apply")
-    warnings += unheeded(config)
+    warnings += unheeded(config, ensemble=ensemble)
     if config.joint.alpha_final == 0:
         warnings.append("joint.alpha_final=0: the pseudo-labels have no weight; use for example 1.0")
     return warnings

@@ -17,7 +17,7 @@ from semisup.user_cache import user_cache
 
 PACKAGE = Path(__file__).parent
 KEPT = "code_versions.json"
-VIEWS = ("semisup.plots", "semisup.report", "semisup.checks", "semisup.unheeded")
+VIEWS = ("semisup.plots", "semisup.report", "semisup.checks", "semisup.unheeded", "semisup.idle_keys")
 """Modules that only draw and describe: a new colour shall not retrain a model. `evaluate`, whose report they make, is
 the exception."""
 UNCOUNTED = (

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -181,6 +182,7 @@ def build_model(
     batch_norm: bool | None = None,
     deskew: bool = False,
     seed: int,
+    device: Literal["cpu", "meta"] = "cpu",
 ) -> Classifier:
     """A fresh classifier on the CPU, in training mode. Its weights depend on `seed` alone; no global generator moves.
 
@@ -193,6 +195,7 @@ def build_model(
         dropout: probability (as `width`); None for the model's own. Never on the output layer.
         deskew: see `Preprocess`.
         batch_norm: after the convolutions (as `width`); None for the model's own.
+        device: "meta" for a backbone without numbers, to be measured alone.
 
     Raises:
         UserError: an unknown name, an option that the model does not have, or images too small for it.
@@ -201,7 +204,7 @@ def build_model(
     assert len(mean) == image_shape[0] or (len(mean), image_shape[0]) == (3, 1)
     seen_shape = (len(mean), *image_shape[1:])
     # fork_rng without devices and the CPU's own generator: torch.manual_seed would also reseed every GPU.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.default_generator.manual_seed(seed)
         if name in WITH_OPTIONS:
             network = WITH_OPTIONS[name]

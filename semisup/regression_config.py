@@ -7,12 +7,12 @@ from pydantic import Field, model_validator
 from semisup.config import (
     EarlyStoppingConfig,
     OptimizerConfig,
-    PositiveInt,
     RuntimeConfig,
     ScheduleConfig,
     Section,
     TrackingConfig,
 )
+from semisup.config.base import BatchSize, Dropout, Epochs, Fraction, Name, nothing_or
 
 FEWEST_TRAINING_ROWS = 20  # fewer than twice the ten features: the linear regression beside the network means nothing
 FEWEST_VALIDATION_ROWS = 10  # early stopping would follow noise
@@ -42,9 +42,9 @@ class RegressionSplitConfig(Section):
 class RegressionModelConfig(Section):
     """A multilayer perceptron with ReLU."""
 
-    hidden: Annotated[tuple[PositiveInt, ...], Field(max_length=20)] = (64, 32)
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=4_096)], ...], Field(max_length=20)] = (64, 32)
     """Units of each hidden layer; none: linear regression by gradient descent."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Dropout = 0.0
     """Dropout probability after each hidden layer; never on the output."""
     batch_norm: bool = False
     """Batch normalisation before each ReLU."""
@@ -57,7 +57,7 @@ class RegressionStoppingConfig(EarlyStoppingConfig):
     """The weights of the epoch of least validation loss."""
     monitor: Literal["loss"] = "loss"
     """Validation loss: regression has no accuracy."""
-    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    min_delta: Fraction = 0.0
     """Smallest fall of the loss that counts as an improvement, in variances of the training targets."""
 
 
@@ -66,16 +66,16 @@ class DisturbValueConfig(Section):
 
     rate: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Percent of the targets that are disturbed, drawn anew for every batch."""
-    scale: Annotated[float, Field(ge=0)] = 0.1
+    scale: Annotated[float, Field(ge=0), nothing_or(1e-6, 100)] = 0.1
     """Standard deviation of the noise, in standard deviations of the training targets."""
 
 
 class RegressionTrainConfig(Section):
     """How the network learns."""
 
-    epochs: PositiveInt = 300
+    epochs: Epochs = 300
     """Most epochs; early stopping may end sooner."""
-    batch_size: PositiveInt = 32
+    batch_size: BatchSize = 32
     """Rows per step."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -95,7 +95,7 @@ class RegressionConfig(Section):
 
     task: Literal["regression"] = "regression"
     """What tells a config of this kind from a pipeline's."""
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "diabetes"
+    name: Name = "diabetes"
     """Name of the run; unset in a file: the file's name."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of every random choice: split, initial weights, batches, dropout, noise, bootstrap."""

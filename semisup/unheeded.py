@@ -1,6 +1,7 @@
 """Warnings of options that change nothing: somebody set them and believes in them."""
 
 from semisup.config import JointConfig, PipelineConfig, PolicyConfig, PseudoLabelConfig
+from semisup.idle_keys import CONSISTENCY, idle_keys
 
 CHOICES = ("top_share", "max_disagreement", "share_per_round")
 """Options of `pseudo_label` that decide which labels are accepted."""
@@ -13,14 +14,13 @@ METHODS_OF = {
     "momentum": {"freematch", "softmatch"},
 }
 """Option of `joint.policy` → the methods that look at it; the momentum is also that of distribution alignment."""
-CONSISTENCY = {"fixmatch", "flexmatch", "freematch", "softmatch"}
-"""Methods that live on the gap between a weak and a strong view."""
 NOT_STROKES = {"cifar10", "svhn"}
 
 
-def unheeded(config: PipelineConfig) -> list[str]:
-    """What is asked for and changes nothing, one line each."""
+def unheeded(config: PipelineConfig, *, ensemble: bool = False) -> list[str]:
+    """What is asked for and changes nothing, one line each; `ensemble`: of an ensemble alone, which teaches nobody."""
     return [
+        *idle_keys(config, ensemble=ensemble),
         *_of_the_teacher(config),
         *_of_the_ledger(config),
         *_of_the_policy(config.joint),

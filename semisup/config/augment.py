@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from semisup.config.base import Fraction, PositiveInt, Section
+from semisup.config.base import Fraction, Section
 
 
 class AugmentConfig(Section):
@@ -45,7 +45,7 @@ class AugmentConfig(Section):
 class ViewsConfig(Section):
     """Test-time augmentation: the mean prediction over several views of an image."""
 
-    views: PositiveInt = 1
+    views: Annotated[int, Field(ge=1, le=100)] = 1
     """How many; the first one is the image as it is."""
     augment: AugmentConfig = AugmentConfig()
     """What the other views are like."""

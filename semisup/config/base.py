@@ -1,12 +1,50 @@
 """What every section is made of: immutable, closed, documented by its field docstrings."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+
+def no_way_up(name: str) -> str:
+    """The name, which shall not be that of a folder's own place or of the one above.
+
+    Raises:
+        ValueError: it is.
+    """
+    if not name.strip(". "):
+        raise ValueError(f"is {name!r}, which is no name; use letters or digits")
+    return name
+
+
+def nothing_or(least: float, most: float) -> AfterValidator:
+    """For a number that is 0, which means "off", or between these two: what is almost nothing is a slip of the pen."""
+
+    def check(value: float) -> float:
+        if value and not least <= value <= most:
+            raise ValueError(f"is {value:g}; use 0 for none, or a number from {least:g} to {most:g}")
+        return value
+
+    return AfterValidator(check)
+
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=1e-6, le=1)]
+"""A fraction that is not nothing."""
 PositiveInt = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+Side = Annotated[int, Field(ge=1, le=4_096)]
+"""Pixels."""
+Dropout = Annotated[float, Field(ge=0, le=0.9)]
+"""Of a hundred activations, ten have to say something."""
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=200), AfterValidator(no_way_up)]
+"""Of a run, and so part of paths."""
+FIRST_PRINTABLE = 32
+LONGEST_TEXT, LONGEST_NAME = 4_096, 255
+"""Letters of a path, and bytes of one name in it, on any common file system."""
 NUMBER, WORD, SECTION = UNION_TAGS = ("a number", "a word", "a section")
 
 
@@ -21,6 +59,17 @@ class Section(BaseModel):
     @classmethod
     def _an_empty_section_is_its_defaults(cls, values: Any) -> Any:
         return {} if values is None else values
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_text_can_be_a_name(cls, value: Any) -> Any:
+        """No path or name holds a line break or the like, and no file system takes longer ones."""
+        text = str(value) if isinstance(value, str | Path) else ""
+        if found := next((letter for letter in text if ord(letter) < FIRST_PRINTABLE), None):
+            raise ValueError(f"holds the control character {found!r}; leave it out")
+        if len(text) > LONGEST_TEXT or any(len(os.fsencode(part)) > LONGEST_NAME for part in text.split("/")):
+            raise ValueError(f"is a text of {len(text):,} letters, too long for any file or name; use a shorter one")
+        return value
 
     @field_validator("*", mode="before")
     @classmethod

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from semisup.config.base import Section
+from semisup.config.base import Dropout, Section
 
 Train: TypeAlias = Literal[
     "all", "head", "last_1", "last_2", "last_3", "last_4", "last_5", "last_6", "last_7", "last_8", "last_9"
@@ -22,9 +22,9 @@ class ModelConfig(Section):
     `seed_cnn`, `vgg_small`, `resnet18_small`, `efficientnet_lite0` (pretrained on ImageNet, its weights are installed;
     `efficientnet_lite2`: larger, a package of its own), `torchvision:NAME` for any torchvision classifier, or
     `timm:NAME` for any network of timm, such as `timm:vit_small_patch14_dinov2`, with or without the weights' tag."""
-    width: Annotated[float, Field(gt=0, le=16)] = 1.0
+    width: Annotated[float, Field(ge=0.05, le=16)] = 1.0
     """Multiplies the number of channels, of this project's own networks."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    dropout: Dropout | None = None
     """Dropout probability, of this project's own networks; unset: the model's own default."""
     batch_norm: bool | None = None
     """Batch normalisation, of this project's own networks; unset: the model's own default."""

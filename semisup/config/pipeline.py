@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from semisup.config.base import Section
+from semisup.config.base import Name, Section
 from semisup.config.data import WITHOUT_MIRROR_SYMMETRY, DataConfig
 from semisup.config.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.joint import JointConfig
@@ -21,7 +21,7 @@ FEWEST_CALIBRATION_IMAGES = 20  # fewer say nothing about any confidence
 class PipelineConfig(Section):
     """Everything that decides a pipeline run."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "digits"
+    name: Name = "digits"
     """Name of the pipeline; unset in a file: the file's name."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of every random choice: split, initial weights, batches, augmentation."""

@@ -5,15 +5,15 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from semisup.config.augment import ViewsConfig
-from semisup.config.base import NUMBER, SECTION, WORD, Fraction, PositiveInt, Section, kind_of
+from semisup.config.base import NUMBER, SECTION, WORD, BatchSize, Fraction, Section, Share, kind_of
 
 
 class CertifiedThreshold(Section):
     """The lowest threshold whose pseudo-labels are proven right often enough."""
 
-    target_precision: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    target_precision: Annotated[float, Field(ge=0.01, le=0.9999)] = 0.99
     """Share of the accepted pseudo-labels that must be right."""
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.95
     """Probability, over the draw of the calibration images, with which that must hold."""
     fallback: Annotated[
         Annotated[Fraction, Tag(NUMBER)] | Annotated[Literal["stop"], Tag(WORD)], Discriminator(kind_of)
@@ -54,13 +54,13 @@ class PseudoLabelConfig(Section):
     ] = 0.95
     """Accept a pseudo-label whose confidence, the largest probability, is at least this; or a section with
     `target_precision`, `confidence` and `fallback`: the lowest threshold that can be certified."""
-    top_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_share: Share | None = None
     """Of each predicted class accept only this share of its images, the most confident ones; the threshold still
     holds. Unset: no limit."""
     max_disagreement: Annotated[float, Field(ge=0, le=1)] | None = None
     """Teacher `ensemble`: accept only where the standard deviation of the members' probabilities of the label is at
     most this. Unset: no limit."""
-    share_per_round: Annotated[float, Field(gt=0, le=1)] | None = None
+    share_per_round: Share | None = None
     """Curriculum labelling (Cascante-Bonilla et al. 2021): in round r accept this share times r of all images, the most
     confident ones; the threshold still holds. Unset: no limit."""
     distribution_alignment: bool = False
@@ -70,6 +70,6 @@ class PseudoLabelConfig(Section):
     shares of predicted classes or the distribution of confidence, each between 0 and 1."""
     test_time: ViewsConfig = ViewsConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()
-    batch_size: PositiveInt | None = None
+    batch_size: BatchSize | None = None
     """Images per forward pass; unset, as many as suit their size and the device. It cannot change the result beyond
     floating point, unless `uncertainty` or `test_time` draw at random; these get as many as a CPU on every device."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from semisup.config.base import PositiveInt, Section
+from semisup.config.base import Section
 
 
 def dask_address(text: str) -> str:
@@ -26,9 +26,9 @@ class RuntimeConfig(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes CUDA where it is present."""
-    threads: PositiveInt | None = None
+    threads: Annotated[int, Field(ge=1, le=1_024)] | None = None
     """CPU threads of torch, of all processes together; unset: all cores. Bits are the same only for the same number."""
-    processes: PositiveInt = 1
+    processes: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes that train the baseline and the student together, each with its share of every batch, of the threads,
     and with a GPU of its own where there are some. They take ten seconds to begin. Floating point and dropout apart,
     the result is that of one process."""
@@ -37,7 +37,7 @@ class RuntimeConfig(Section):
     compile: bool = False
     """Have torch compile the network that is trained, which takes up to a minute for each stage and changes rounding.
     Needs a C++ compiler, on a GPU also Triton."""
-    parallel_members: PositiveInt = 2
+    parallel_members: Annotated[int, Field(ge=1, le=100)] = 2
     """Members of a bagging ensemble that are trained at the same time, each in a process with one CPU thread. A process
     takes ten seconds to begin: for members that are trained in less, 1 is faster."""
     dask: Annotated[str, AfterValidator(dask_address)] | None = None
@@ -46,7 +46,7 @@ class RuntimeConfig(Section):
     state: Path = Path(".semisup")
     """Folder for checkpoints and unfinished work, kept across crashes; relative to the working folder. Of a folder that
     holds anything else, the subfolder `.semisup` is used."""
-    stage_timeout: PositiveInt = 86_400
+    stage_timeout: Annotated[int, Field(ge=1, le=31_536_000)] = 86_400
     """Seconds after which a stage is ended as failed."""
 
 

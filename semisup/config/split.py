@@ -15,7 +15,7 @@ class SplitConfig(Section):
     ] = 10
     """Labelled training images per class, of one's own images at most; `all`: every image with a label that no other
     role takes, for data of which only a part is labelled."""
-    imbalance_ratio: Annotated[float, Field(ge=1)] = 1.0
+    imbalance_ratio: Annotated[float, Field(ge=1, le=1e6)] = 1.0
     """Long tail: class k of C gets labeled_per_class · ratio^(−k/(C−1)) labelled images, so the first has `ratio` times
     as many as the last. 1: all alike."""
     validation_per_class: PositiveInt = 10

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from semisup.budget import Budget
 from semisup.config.augment import AugmentConfig
-from semisup.config.base import Fraction, PositiveInt, Section
+from semisup.config.base import BatchSize, Epochs, Fraction, Section, nothing_or
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 
@@ -19,18 +19,21 @@ def _a_budget(text: Any) -> Any:
     return text
 
 
+Beta: TypeAlias = Annotated[float, Field(ge=0, le=0.99999)]
+
+
 class OptimizerConfig(Section):
     """The optimiser and its constants."""
 
     name: Literal["sgd", "adam", "adamw"] = "adamw"
     """`sgd` (Nesterov where it has momentum), `adam`, `adamw`."""
-    lr: Annotated[float, Field(gt=0)] = 4e-3
+    lr: Annotated[float, Field(ge=1e-12, le=1_000)] = 4e-3
     """Learning rate at its highest."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[float, Field(ge=0, le=0.9999)] = 0.9
     """SGD only."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     """Adam and AdamW only."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    weight_decay: Annotated[float, Field(ge=0), nothing_or(1e-8, 10)] = 0.02
     """On weight matrices and filters; biases and normalisation are never decayed."""
 
 
@@ -41,9 +44,9 @@ class ScheduleConfig(Section):
     """`constant`; `step` down at milestones; linear warm-up, then `cosine` or, for `one_cycle`, linear to 0."""
     warmup: Fraction = 0.05
     """`cosine` and `one_cycle`: share of all steps in which the rate rises linearly from nearly 0."""
-    milestones: tuple[PositiveInt, ...] = ()
+    milestones: Annotated[tuple[Epochs, ...], Field(max_length=100)] = ()
     """`step`: epochs after which the rate is multiplied by `gamma`."""
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    gamma: Annotated[float, Field(ge=1e-6, le=1)] = 0.1
     """`step`: factor on the rate at each milestone."""
 
 
@@ -54,25 +57,25 @@ class EarlyStoppingConfig(Section):
     """`last`: keep the weights of the last epoch and never stop early, so that validation labels decide nothing."""
     monitor: Literal["loss", "accuracy"] = "loss"
     """Validation loss (lower is better) or validation accuracy (higher is better)."""
-    patience: PositiveInt = 20
+    patience: Epochs = 20
     """Epochs without improvement after which training stops."""
-    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    min_delta: Fraction = 0.0
     """Smallest change that counts as an improvement, in units of the monitored figure."""
 
 
 class MixupConfig(Section):
     """Convex combinations of images and targets (Zhang et al. 2018)."""
 
-    alpha: Annotated[float, Field(ge=0)] = 0.0
+    alpha: Annotated[float, Field(ge=0), nothing_or(0.001, 100)] = 0.0
     """λ ~ Beta(alpha, alpha); 0 turns mixup off."""
-    every_n_batches: PositiveInt = 1
+    every_n_batches: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     """Mix only every n-th batch."""
 
 
 class LabelSmoothingConfig(Section):
     """Softened labels (Szegedy et al. 2016, section 7)."""
 
-    epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    epsilon: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     """Probability taken from the true class; 0 turns smoothing off."""
     spread: Literal["all", "others"] = "all"
     """Spread it over all classes (torch's convention) or over the wrong ones only."""
@@ -86,12 +89,12 @@ class LabelSmoothingConfig(Section):
 class TrainConfig(Section):
     """What supervised and joint training share."""
 
-    epochs: PositiveInt = 100
+    epochs: Epochs = 100
     """Most epochs; early stopping may end sooner. With a `budget`: how many equal parts of it end with a validation."""
     budget: Annotated[str, BeforeValidator(_a_budget)] | None = None
     """How long to train, in place of whole epochs: `60s` or `5 min` of CPU time (of all threads together), `60s wall`
     (what one means on a GPU), or `2000 steps`, which alone is reproducible. Schedules, ramps and patience follow it."""
-    batch_size: PositiveInt = 32
+    batch_size: BatchSize = 32
     """Labelled images per step."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -105,7 +108,7 @@ class TrainConfig(Section):
     """Labelled batches hold every image equally often, or every class (weighted random sampling, 1 / class count)."""
     class_weights: Literal["none", "complement", "inverse_frequency"] = "none"
     """Weight of a class in the labelled loss: 1, 1 − n_c/Σn, or 1/n_c; scaled so that the mean over the images is 1."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ema_decay: Annotated[float, Field(ge=0, le=0.99999)] = 0.0
     """Validate and keep an exponential moving average of the weights, per step; 0 turns it off."""
     precision: Precision = "float32"
     """What convolutions and matrix products are computed in while training; weights, losses and all predictions stay

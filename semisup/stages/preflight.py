@@ -20,6 +20,14 @@ from semisup.memory import give_back
 from semisup.models import Classifier
 from semisup.pretrained import expect_weights, own_normalization
 from semisup.pseudo_labels.ups import drops_out
+from semisup.stages.feasible import (
+    check_memory,
+    check_network,
+    check_processes,
+    check_targets,
+    check_unlabeled,
+    idle_in_folder,
+)
 from semisup.stages.files import images_for_test, network, pool_of, weights_file
 from semisup.stages.split import plan
 from semisup.timm_backbones import TIMM
@@ -65,8 +73,10 @@ class Checked:
     """How many play each role."""
 
 
-def check(config: PipelineConfig, say: Progress = lambda done, total, note: None) -> Checked:
-    """Make sure that the data are there, the split exists and the model can be built.
+def check(config: PipelineConfig, say: Progress = lambda done, total, note: None, *, ensemble: bool = False) -> Checked:
+    """Make sure that the data are there, the split exists and the model can be built and trained here.
+
+    `ensemble`: not for a pipeline, but for an ensemble alone.
 
     The test images and labels are hashed here and looked at nowhere but in `evaluate`. Images of one's own are decoded
     here if they are not yet: `say` is told of it.
@@ -79,6 +89,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
         forget()  # files may have come since an earlier run of this process
         repaired = own_images(config.data, say).repaired
     pool, test = pool_of(config), images_for_test(config)
+    check_targets(config, pool.num_classes)
     roles = plan(config, pool, test.ids).table["role"]
     images = {role: int((roles == role).sum()) for role in ROLES}
     del roles
@@ -94,8 +105,11 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
         draw_pairs(test.labels.numpy(), np.random.default_rng(0))  # whether there are any
     weights = expect_weights(weights_file(config)) if config.model.pretrained else ""
     warnings = _doubts(config)
+    warnings += [*check_unlabeled(config, images["unlabeled"], pool.num_classes), *idle_in_folder(config)]
+    check_network(config, pool.image_shape, pool.num_classes)
     channels = pool.image_shape[0]
     model = network(config, pool.image_shape, pool.num_classes, [0.5] * channels, [0.5] * channels, seed=0)
+    check_memory(config, model, pool.image_shape)
     _check_probe(config, model, pool.image_shape)
     passes = config.pseudo_label.uncertainty.passes
     if passes and not drops_out(model):
@@ -105,12 +119,11 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
         )
     if config.runtime.device == "cuda" and not torch.cuda.is_available():
         raise UserError("runtime.device='cuda', but torch finds no CUDA device; use 'auto' or 'cpu'")
-    _check_processes(config)
+    check_processes(config)
     answers = answers_digest(read_answers(config.data.answers))
     digests = DataDigests(digest(pool), digest(test), weights, answers)
-    return Checked(
-        [*repaired, *config_warnings(config, pool.num_classes, images["validation"]), *warnings], digests, images
-    )
+    warnings = [*config_warnings(config, pool.num_classes, images["validation"], ensemble=ensemble), *warnings]
+    return Checked([*repaired, *warnings], digests, images)
 
 
 def _doubts(config: PipelineConfig) -> list[str]:
@@ -119,26 +132,6 @@ def _doubts(config: PipelineConfig) -> list[str]:
         return []
     doubt = doubtful_normalization(name, weights)
     return [doubt] if doubt and own_normalization(weights_file(config)) is None else []
-
-
-def _check_processes(config: PipelineConfig) -> None:
-    """Is there an image of every batch, and a GPU if any, for each of the processes?
-
-    Raises:
-        UserError: there is not.
-    """
-    processes = config.runtime.processes
-    smallest = min(config.baseline.batch_size, config.joint.batch_size, config.joint.unlabeled_batch_size)
-    if processes > smallest:
-        raise UserError(
-            f"runtime.processes={processes}, but the smallest batch of this config has {smallest} images: a process "
-            f"would be left without; use at most {smallest}"
-        )
-    if config.runtime.device != "cpu" and 0 < torch.cuda.device_count() < processes:
-        raise UserError(
-            f"runtime.processes={processes}, but there are {torch.cuda.device_count()} GPUs, one for each process; "
-            "use fewer processes, or runtime.device: cpu"
-        )
 
 
 def _check_probe(config: PipelineConfig, model: Classifier, image_shape: tuple[int, int, int]) -> None:

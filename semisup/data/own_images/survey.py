@@ -179,8 +179,14 @@ def write_config(found: Survey) -> str:
         f"  max_broken: {found.most_broken:g}  # a run stops if more files than this share cannot be read",
         "split:",
         f"  labeled_per_class: {split.labeled_per_class}  # {why}",
-        f"  validation_per_class: {split.validation_per_class}  # at most: they have a label and are not learnt from, "
-        "but choose the best epoch",
+        *(
+            []
+            if (found.own.given == "validation").any()
+            else [
+                f"  validation_per_class: {split.validation_per_class}  # at most: they have a label and are not learnt "
+                "from, but choose the best epoch"
+            ]
+        ),
         "model:",
         "  name: small_cnn",
         "  width: 2.0",
