@@ -1,6 +1,8 @@
 """What the commands share: options, one line for a mistake, tables. Light: nothing heavy is imported here."""
 
+import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,9 @@ from semisup.tracking.redaction import without_logins
 USER_MISTAKE = 2
 INTERRUPTED = 130
 TERMINATED = 143
+NO_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
+"""What an OSError says of a path that no file can have."""
+LONG_WORD = re.compile(r"[^\s'\"]{400,}")
 WIDTH_OF_A_PIPE = 240
 """A pipe has no width; a line shall stay a line there."""
 
@@ -42,9 +47,18 @@ def user_mistakes_in_one_line() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        end(f"error: {error}", USER_MISTAKE)
+        end(f"error: {readable(str(error))}", USER_MISTAKE)
+    except OSError as error:
+        if error.errno not in NO_PATH:
+            raise
+        end(f"error: {readable(str(error.filename))!r} is no path: {error.strerror}; name another", USER_MISTAKE)
     except KeyboardInterrupt:
         end("interrupted; runs that had begun are marked KILLED in MLflow, and checkpoints are kept", INTERRUPTED)
+
+
+def readable(message: str) -> str:
+    """The message with long words cut short: a path of thousands of letters says enough by its two ends."""
+    return LONG_WORD.sub(lambda word: f"{word[0][:60]}…{word[0][-20:]} ({len(word[0]):,} letters)", message)
 
 
 class Commands(TyperGroup):

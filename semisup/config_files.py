@@ -20,6 +20,7 @@ ALTERNATIVES = {
     "split.labeled_per_class": "a whole number from 1 on, or 'all'",
 }
 """Keys that may hold things of two kinds, and both of them."""
+MOST_MISTAKES = 10
 C = TypeVar("C", bound=BaseModel)
 """The kind of config: a pipeline's, or another one with a key `task` whose default is its name."""
 
@@ -53,15 +54,22 @@ def validate(values: Mapping[str, Any], source: str) -> PipelineConfig:
 
 
 def validate_kind(kind: type[C], values: Mapping[str, Any], source: str, overrides: Sequence[str] = ()) -> C:
-    """As :func:`validate`, for another kind of config. A mistake in a key of the `overrides` is not the source's."""
+    """As :func:`validate`, for another kind of config. A mistake in a key of the `overrides` is not the source's.
+
+    All mistakes are told at once: those of single keys, and rules between keys as far as these can be asked without.
+    """
     _check_task(kind, values, source)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = _key(error.errors(include_url=False, include_context=False)[0])
-        overridden = [override.partition("=")[0].strip() for override in overrides]
-        where = "--set" if any(first == key or first.startswith(f"{key}.") for key in overridden) else source
-        raise UserError(f"{where}: {_one_line(error, kind)}") from None
+        mistakes = _mistakes(kind, values, error)
+    overridden = [override.partition("=")[0].strip() for override in overrides]
+    told: dict[str, list[str]] = {}
+    for key, message in mistakes[:MOST_MISTAKES]:
+        where = "--set" if any(_within(key, other) or _within(other, key) for other in overridden) else source
+        told.setdefault(where, []).append(message)
+    more = f"; and {len(mistakes) - MOST_MISTAKES} more" if len(mistakes) > MOST_MISTAKES else ""
+    raise UserError("; ".join(f"{where}: {'; '.join(messages)}" for where, messages in told.items()) + more)
 
 
 def to_yaml(config: BaseModel) -> str:
@@ -161,11 +169,46 @@ def _check_task(kind: type[BaseModel], values: Mapping[str, Any], source: str) -
         )
 
 
-def _one_line(error: ValidationError, kind: type[BaseModel]) -> str:
-    first, *others = error.errors(include_url=False, include_context=False)
-    key = _key(first)
-    message = _explain(key, first["type"], first["msg"], first["input"], kind)
-    return message + (f" (and {len(others)} more like this)" if others else "")
+def _within(key: str, section: str) -> bool:
+    return bool(section) and (key == section or key.startswith(f"{section}."))
+
+
+def _mistakes(kind: type[BaseModel], values: Mapping[str, Any], error: ValidationError) -> list[tuple[str, str]]:
+    """(key, what is wrong with it), each once: after the first look, what the others say without the wrong keys."""
+    found: dict[str, str] = {}
+    left, wrong = _unshared(values), set[str]()
+    while True:
+        problems = error.errors(include_url=False, include_context=False)
+        for problem in problems:
+            key = _key(problem)
+            message = _explain(key, problem["type"], problem["msg"], problem["input"], kind)
+            if not any(name in message for name in wrong):  # a rule about a key that is left out says nothing
+                found.setdefault(message, key)
+        removed = [name for problem in problems if (name := _left_out(left, problem))]
+        wrong |= {*removed}
+        if not removed:
+            return [(key, message) for message, key in found.items()]
+        try:
+            kind.model_validate(left)
+        except ValidationError as next_error:
+            error = next_error
+        else:
+            return [(key, message) for message, key in found.items()]
+
+
+def _left_out(values: dict[str, Any], problem: Mapping[str, Any]) -> str:
+    """Takes the wrong key out of the values: its name; "" where no single key is wrong."""
+    path = [part for part in problem["loc"] if part not in UNION_TAGS]
+    while path and isinstance(path[-1], int):
+        path.pop()  # of a list, all of it
+    *sections, leaf = path or [""]
+    for section in sections:
+        values = values.get(section, {}) if isinstance(values, dict) else {}
+    rule = problem["type"] == "value_error" and isinstance(problem["input"], Mapping | BaseModel)
+    if rule or not isinstance(values, dict) or leaf not in values:
+        return ""
+    del values[leaf]
+    return str(leaf)
 
 
 def _key(error: Mapping[str, Any]) -> str:

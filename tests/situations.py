@@ -243,6 +243,14 @@ ASLEEP_ELSEWHERE = [
 ]
 """Further places where a key is of no use."""
 
-OF_OWN_IMAGES = ("data.name", "data.size", "data.resize", "data.channels", "data.range", "data.test_share", "data.duplicates")
+OF_OWN_IMAGES = (
+    "data.name",
+    "data.size",
+    "data.resize",
+    "data.channels",
+    "data.range",
+    "data.test_share",
+    "data.duplicates",
+)
 """Keys that change what becomes of a folder of images: shown in the tests of folders, or in ours of one."""
 OF_WEIGHTS = ("model.weights", "model.train")

@@ -118,12 +118,13 @@ def test_disturbed_labels_cap_the_confidence_as_smoothing_does(threshold, warned
 
 @pytest.mark.parametrize("stage", ["baseline", "joint"])
 def test_two_cures_for_one_imbalance_are_warned_of(stage):
-    (warning,) = warnings_of(**{stage: {"sampling": "balanced", "class_weights": "complement"}})
+    tail = {"labeled_per_class": 50, "imbalance_ratio": 10}
+    (warning,) = warnings_of(split=tail, **{stage: {"sampling": "balanced", "class_weights": "complement"}})
     assert f"{stage}.sampling" in warning
     assert f"{stage}.class_weights='complement'" in warning
     assert (
-        warnings_of(**{stage: {"sampling": "balanced"}})
-        == warnings_of(**{stage: {"class_weights": "complement"}})
+        warnings_of(split=tail, **{stage: {"sampling": "balanced"}})
+        == warnings_of(split=tail, **{stage: {"class_weights": "complement"}})
         == []
     )
 

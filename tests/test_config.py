@@ -1,5 +1,6 @@
 """Configs: defaults < YAML < --set, and every mistake answered in one line that names the field and its value."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -279,9 +280,9 @@ def test_a_key_unlike_any_other_is_answered_with_where_to_find_them(complaint):
         ("joint.alpha_final=-1", ["joint.alpha_final=-1", "greater than or equal to 0"]),
         ("joint.alpha_final=.inf", ["joint.alpha_final=inf", "finite"]),
         ("joint.alpha_final=.nan", ["joint.alpha_final=nan", "finite"]),
-        ("baseline.optimizer.lr=0", ["baseline.optimizer.lr=0", "greater than 0"]),
-        ("baseline.optimizer.betas=[0.9, 1.0]", ["baseline.optimizer.betas", "1.0", "less than 1"]),
-        ("baseline.label_smoothing.epsilon=1", ["baseline.label_smoothing.epsilon=1", "less than 1"]),
+        ("baseline.optimizer.lr=0", ["baseline.optimizer.lr=0", "greater than or equal to 0.000000000001"]),
+        ("baseline.optimizer.betas=[0.9, 1.0]", ["baseline.optimizer.betas", "1.0", "less than or equal to 0.99999"]),
+        ("baseline.label_smoothing.epsilon=1", ["baseline.label_smoothing.epsilon=1", "less than or equal to 0.9"]),
         ("rounds=0", ["rounds=0", "greater than or equal to 1"]),
         ("rounds=101", ["rounds=101", "less than or equal to 100"]),
         ("split.labeled_per_class=0", ["split.labeled_per_class=0", "whole number from 1 on, or 'all'"]),
@@ -463,8 +464,31 @@ def test_the_largest_legal_value_of_a_rule_between_fields_is_legal(load, overrid
     load("", override)
 
 
-def test_several_mistakes_are_counted(complaint):
-    assert "(and 2 more" in complaint("", "seed=-1", "joint.epochs=0", "baseline.epochs=0")
+def test_all_mistakes_are_told_at_once(complaint):
+    message = complaint(
+        "rounds: 0\nmodl: {}\n", "seed=-1", "joint.epochs=0", "joint.ramp_start=5", "joint.optimizer.lr=x"
+    )
+    parts = ("rounds=0: must", "unknown key 'modl'", "seed=-1: must", "joint.epochs=0: must", "joint.optimizer.lr='x'")
+    assert all(message.count(part) == 1 for part in parts)
+    assert message.count("--set: ") == 1
+    assert "joint.ramp_start=5 is after ramp_end=0" in message  # a rule between keys, asked without the wrong ones
+    assert "\n" not in message
+
+
+def test_a_rule_about_a_wrong_key_is_not_asked(complaint):
+    assert "ramp_end" not in complaint("joint: {epochs: many, ramp_end: 150}")
+
+
+def test_of_many_mistakes_the_first_ten_are_told_and_the_others_counted(complaint):
+    message = complaint("", *(f"joint.mistake_{number}=1" for number in range(13)))
+    assert message.count("unknown key") == 10
+    assert message.endswith("; and 3 more")
+
+
+@pytest.mark.parametrize("override", ["seed.x=1", "joint.epochs.x=1", "seed=x", "joint={epochs: 0}"])
+def test_a_mistake_on_the_command_line_is_not_the_files(complaint, override):
+    message = complaint("", override)
+    assert message.startswith("--set: ")
 
 
 @pytest.mark.parametrize(
@@ -562,3 +586,81 @@ def test_a_budget_without_a_unit_is_told_what_to_write(complaint):
     message = complaint("", "joint.budget=60")
     for part in ("joint.budget", "'60'", "'60s'"):
         assert part in message
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def numbers_in(schema: dict, section: dict, at: str) -> Iterator[tuple[str, dict]]:
+    """(dotted key, its JSON schema) of every number that a section may hold, in lists and among alternatives too."""
+    for name, field in section.get("properties", {}).items():
+        yield from numbers_of(schema, field, f"{at}{name}")
+
+
+def numbers_of(schema: dict, field: dict, key: str) -> Iterator[tuple[str, dict]]:
+    if "$ref" in field:
+        yield from numbers_in(schema, schema["$defs"][field["$ref"].rpartition("/")[2]], f"{key}.")
+    elif field.get("type") in {"integer", "number"}:
+        yield key, field
+    inner = [*field.get("anyOf", []), *field.get("oneOf", []), *field.get("prefixItems", [])]
+    for part in inner + ([field["items"]] if isinstance(field.get("items"), dict) else []):
+        yield from numbers_of(schema, part, key)
+
+
+ASKED_OF_THE_DATA = {
+    "split.labeled_per_class",
+    "split.validation_per_class",
+    "split.calibration_images",
+    "split.train_rows",
+    "split.validation_rows",
+    "joint.ramp_start",
+    "joint.ramp_end",
+}
+"""How many there may be, the data set or another key says."""
+
+
+@pytest.mark.parametrize("kind", [PipelineConfig, RegressionConfig])
+def test_every_number_of_a_config_has_two_ends(kind):
+    schema = kind.model_json_schema()
+    for key, field in numbers_in(schema, schema, ""):
+        assert {"minimum", "exclusiveMinimum"} & set(field), key
+        ends = {"maximum", "exclusiveMaximum"} & set(field)
+        if ends or key in ASKED_OF_THE_DATA:
+            continue
+        *sections, leaf = key.split(".")  # a number that is 0 or within bounds: JSON's schema cannot say it
+        values: dict = {}
+        at = values
+        for section in sections:
+            at = at.setdefault(section, {})
+        for absurd in (1e300, 1e-300):
+            at[leaf] = absurd
+            with pytest.raises(ValidationError, match="use 0 for none, or a number from"):
+                kind.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "runtime.threads=100000",
+        "joint.unlabeled_batch_size=1000000000000000000000000000000",
+        "evaluate.test_time.views=100000",
+        "baseline.optimizer.lr=1e-320",
+        "model.width=1e-6",
+        "model.dropout=0.999",
+        "joint.budget=0.0001s",
+        "joint.early_stopping.min_delta=1e300",
+        "name=.",
+        "name=..",
+        "promote.model=..",
+        "tracking.experiment=' '",
+        'data.cache="a\\0b"',
+        "runtime.state=" + "a" * 5000,
+    ],
+)
+def test_what_is_impossible_is_refused_in_a_short_line(tmp_path, override):
+    (tmp_path / "my.yaml").write_text("seed: 1\n")
+    with pytest.raises(UserError) as caught:
+        load_config(tmp_path / "my.yaml", [override])
+    assert override.partition("=")[0] in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from semisup.config.augment import ViewsConfig
-from semisup.config.base import Section
+from semisup.config.base import Section, no_way_up
 
 
 class EvaluateConfig(Section):
@@ -21,5 +21,5 @@ class PromoteConfig(Section):
 
     enabled: bool = True
     """Decide at the end of the pipeline whether the student becomes champion."""
-    model: Annotated[str, Field(pattern=r"^[\w .-]+$", max_length=200)] | None = None
+    model: Annotated[str, Field(pattern=r"^[\w .-]+$", max_length=200), AfterValidator(no_way_up)] | None = None
     """Registered model in MLflow; unset: the name of the pipeline."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from semisup.config.base import Section
+from semisup.config.base import Section, no_way_up
 
 
 def dask_address(text: str) -> str:
@@ -53,7 +53,7 @@ class RuntimeConfig(Section):
 class TrackingConfig(Section):
     """Where MLflow finds the runs; the store itself is named by MLFLOW_TRACKING_URI."""
 
-    experiment: Annotated[str, Field(min_length=1, max_length=200)] = "semisup"
+    experiment: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(no_way_up)] = "semisup"
     """MLflow experiment of the runs."""
     system_metrics: bool = True
     """Sample CPU, memory and GPU use of every stage."""

@@ -11,11 +11,17 @@ from semisup.config.base import BatchSize, Epochs, Fraction, Section, nothing_or
 Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 
 
+LEAST_SECONDS, MOST_SECONDS, MOST_STEPS = 0.01, 90 * 86_400, 10**9
+
+
 def _a_budget(text: Any) -> Any:
     try:
-        Budget.parse(str(text))  # a bare number, too, is told that it lacks a unit
+        budget = Budget.parse(str(text))  # a bare number, too, is told that it lacks a unit
     except ValueError as error:
         raise ValueError(f"is wrong: {error}") from None  # "joint.budget is wrong: …"
+    least, most = (1, MOST_STEPS) if budget.unit == "steps" else (LEAST_SECONDS, MOST_SECONDS)
+    if not least <= budget.amount <= most:
+        raise ValueError(f"is {budget}; use between {least:g} and {most:,} {budget.unit}")
     return text
 
 
