@@ -12,7 +12,7 @@ from semisup.config import (
     Section,
     TrackingConfig,
 )
-from semisup.config.base import BatchSize, Dropout, Epochs, Fraction, Name, nothing_or
+from semisup.config.base import BatchSize, Dropout, Epochs, Name, nothing_or
 
 FEWEST_TRAINING_ROWS = 20  # fewer than twice the ten features: the linear regression beside the network means nothing
 FEWEST_VALIDATION_ROWS = 10  # early stopping would follow noise
@@ -57,7 +57,7 @@ class RegressionStoppingConfig(EarlyStoppingConfig):
     """The weights of the epoch of least validation loss."""
     monitor: Literal["loss"] = "loss"
     """Validation loss: regression has no accuracy."""
-    min_delta: Fraction = 0.0
+    min_delta: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Smallest fall of the loss that counts as an improvement, in variances of the training targets."""
 
 

@@ -11,7 +11,7 @@ from semisup.config.base import BatchSize, Epochs, Fraction, Section, nothing_or
 Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 
 
-LEAST_SECONDS, MOST_SECONDS, MOST_STEPS = 0.01, 90 * 86_400, 10**9
+LEAST_SECONDS, MOST_SECONDS, MOST_STEPS = 0.001, 90 * 86_400, 10**9
 
 
 def _a_budget(text: Any) -> Any:
@@ -65,7 +65,7 @@ class EarlyStoppingConfig(Section):
     """Validation loss (lower is better) or validation accuracy (higher is better)."""
     patience: Epochs = 20
     """Epochs without improvement after which training stops."""
-    min_delta: Fraction = 0.0
+    min_delta: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Smallest change that counts as an improvement, in units of the monitored figure."""
 
 

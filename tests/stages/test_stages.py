@@ -606,7 +606,7 @@ def test_an_epoch_over_the_labelled_images_has_one_step_per_labelled_batch(
 def test_early_stopping_of_the_student_never_comes_before_the_ramp_is_complete(
     ramp_end, tiny_config, stage_folders, stage_runner, tmp_path
 ):
-    hopeless = {"patience": 1, "min_delta": 1000.0}
+    hopeless = {"patience": 1, "min_delta": 100.0}
     ramp = {"epochs": 9, "ramp_start": 0, "ramp_end": ramp_end, "early_stopping": hopeless}
     folders = stage_runner(changed(tiny_config, joint=ramp), tmp_path, ("joint",), stage_folders)
     training = read_json(folders["joint"] / "training.json")

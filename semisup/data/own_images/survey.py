@@ -183,7 +183,7 @@ def write_config(found: Survey) -> str:
             []
             if (found.own.given == "validation").any()
             else [
-                f"  validation_per_class: {split.validation_per_class}  # at most: they have a label and are not learnt "
+                f"  validation_per_class: {split.validation_per_class}  # at most: with a label, not learnt "
                 "from, but choose the best epoch"
             ]
         ),
