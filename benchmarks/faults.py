@@ -4,6 +4,7 @@
     python -m benchmarks.faults together --count 20            # two `semisup run` of one config at once
     python -m benchmarks.faults moved --count 10               # stores moved and copied: run and predict there
     python -m benchmarks.faults caches                         # bytes changed and files cut short, at random
+    python -m benchmarks.faults configs --count 1000           # drawn from the schema: each is refused, or runs
     python -m benchmarks.faults layouts                        # state and cache in folders full of foreign files
 
 Every kill's moment follows from the seed and the number of its pipeline, so a failure can be replayed: `--only 17`.
@@ -37,6 +38,7 @@ from PIL import Image
 
 from benchmarks.damage import damaged_caches, foreign_layouts, opening
 from benchmarks.output import publish
+from benchmarks.random_configs import try_all
 
 CONFIG = """
 name: faults
@@ -359,15 +361,20 @@ def _told(outcome: Outcome) -> Outcome:
     return outcome
 
 
+def run_configs(arguments: argparse.Namespace) -> dict[str, Any]:
+    """`count` configs drawn from the schema."""
+    return try_all(arguments.count, arguments.seed, arguments.workers, arguments.only)
+
+
 def main() -> None:
     """Runs one of them and saves its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=[*WITH_PIPELINES, *ALONE])
-    parser.add_argument("--count", type=int, default=100, help="kills, pairs, stores, damages or layouts")
+    parser.add_argument("--count", type=int, default=100, help="kills, pairs, stores, damages, layouts or configs")
     parser.add_argument("--each", type=int, default=4, help="kills of one pipeline")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="pipelines at the same time")
-    parser.add_argument("--only", type=int, help="number of the one pipeline to replay")
+    parser.add_argument("--workers", type=int, default=2, help="pipelines, or configs, at the same time")
+    parser.add_argument("--only", type=int, help="number of the one pipeline, or config, to replay")
     arguments = parser.parse_args()
     if arguments.what in ALONE:
         figures, note = ALONE[arguments.what](arguments), f"seed {arguments.seed}"
@@ -381,7 +388,7 @@ def main() -> None:
 
 
 WITH_PIPELINES = {"kills": run_kills, "together": run_together, "moved": run_moved}
-ALONE = {"caches": run_caches, "layouts": run_layouts}
+ALONE = {"caches": run_caches, "layouts": run_layouts, "configs": run_configs}
 
 if __name__ == "__main__":
     main()

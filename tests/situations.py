@@ -56,7 +56,8 @@ def _training(stage: str) -> list[Key]:
     step = {f"{stage}.schedule.name": "step"}
     down = step | {f"{stage}.schedule.milestones": [1]}
     last = {f"{stage}.early_stopping.keep": "last"}
-    shaky = {f"{stage}.epochs": 8, f"{stage}.optimizer.lr": 0.3}
+    shaky = {f"{stage}.epochs": 10, f"{stage}.optimizer.lr": 0.05, f"{stage}.schedule.name": "constant"}
+    calm = {f"{stage}.epochs": 6}
     still = {f"{stage}.epochs": 8, f"{stage}.optimizer.lr": 1e-9}
     tail = {"split.labeled_per_class": 8, "split.imbalance_ratio": 4}
     constant = {f"{stage}.schedule.name": "constant"}
@@ -77,7 +78,7 @@ def _training(stage: str) -> list[Key]:
         Key(at + "early_stopping.keep", "last", shaky),
         Key(at + "early_stopping.monitor", "accuracy", shaky, last),
         Key(at + "early_stopping.patience", 1, still | {f"{stage}.early_stopping.min_delta": 0.5}, last),
-        Key(at + "early_stopping.min_delta", 0.5, shaky, last),
+        Key(at + "early_stopping.min_delta", 100, calm, last),
         *_augmentation(f"{stage}.augment", {}),
         Key(at + "mixup.alpha", 0.5),
         Key(at + "mixup.every_n_batches", 2, {f"{stage}.mixup.alpha": 0.5}, {}),
@@ -95,9 +96,10 @@ ENSEMBLE: Overrides = {"pseudo_label.teacher": "ensemble", "ensemble.members": 2
 BOOSTING = ENSEMBLE | {"ensemble.method": "boosting"}
 CALIBRATED: Overrides = {"calibrate.method": "temperature", "split.calibration_images": 200}
 CERTIFIED: Overrides = {
-    "pseudo_label.threshold": {"target_precision": 0.5, "fallback": 0.2},
+    "pseudo_label.threshold": {"target_precision": 0.7, "fallback": 0.2},
     "split.calibration_images": 300,
-    "baseline.epochs": 15,
+    "baseline.epochs": 40,
+    "model.width": 0.5,
 }
 PASSES: Overrides = {"model.dropout": 0.3, "pseudo_label.uncertainty.passes": 3}
 UPS = PASSES | {"joint.method": "ups"}
@@ -134,11 +136,15 @@ PIPELINE = [
     Key("calibrate.temperature_share", 0.6, CALIBRATED, {}),
     Key("pseudo_label.teacher", "ensemble", {"ensemble.members": 2}),
     Key("pseudo_label.threshold", 0.3),
-    Key("pseudo_label.threshold.target_precision", 0.95, CERTIFIED),
-    Key("pseudo_label.threshold.confidence", 0.9999, CERTIFIED),
-    Key("pseudo_label.threshold.fallback", 0.4, CERTIFIED | {"baseline.epochs": 1}),
-    Key("pseudo_label.top_share", 0.1),
-    Key("pseudo_label.max_disagreement", 0.01, ENSEMBLE),
+    Key("pseudo_label.threshold.target_precision", 0.98, CERTIFIED),
+    Key("pseudo_label.threshold.confidence", 0.5, CERTIFIED),
+    Key(
+        "pseudo_label.threshold.fallback",
+        0.6,
+        CERTIFIED | {"pseudo_label.threshold": {"target_precision": 0.98, "fallback": 0.2}},
+    ),
+    Key("pseudo_label.top_share", 0.1, LABELS),
+    Key("pseudo_label.max_disagreement", 0.0001, ENSEMBLE | LABELS),
     Key("pseudo_label.share_per_round", 0.1, LABELS),
     Key("pseudo_label.distribution_alignment", True),
     Key("pseudo_label.test_time.views", 3, {"pseudo_label.test_time.augment.shift": 0.25}),
@@ -147,7 +153,7 @@ PIPELINE = [
         {"pseudo_label.test_time.views": 2, "pseudo_label.test_time.augment.rotation": 10},
     ),
     Key("pseudo_label.uncertainty.passes", 3, {"model.dropout": 0.3}),
-    Key("pseudo_label.uncertainty.positive", 0.01, PASSES, {}),
+    Key("pseudo_label.uncertainty.positive", 0.0001, PASSES | LABELS, {}),
     Key(
         "pseudo_label.uncertainty.negative_confidence",
         0.5,
@@ -179,9 +185,9 @@ PIPELINE = [
     Key("joint.policy.threshold", 0.1, _method("fixmatch"), _method("online")),
     Key("joint.policy.momentum", 0.5, _method("freematch"), _method("online")),
     Key("joint.policy.fairness_weight", 1.0, _method("freematch"), _method("softmatch")),
-    Key("joint.policy.deviations", 0.5, _method("softmatch"), _method("freematch")),
+    Key("joint.policy.deviations", 0.5, _method("softmatch", joint__policy__momentum=0.1), _method("freematch")),
     Key("joint.policy.temperature", 0.5, _method("soft"), _method("online")),
-    Key("joint.policy.distribution_alignment", True, _method("online")),
+    Key("joint.policy.distribution_alignment", True, _method("soft")),
     Key("joint.policy.ledger_share", 0.5, _method("online")),
     Key("evaluate.test_time.views", 3, {"evaluate.test_time.augment.shift": 0.25}),
     *_augmentation(

@@ -112,7 +112,8 @@ def augmented(images: Tensor, config: AugmentConfig, generator: torch.Generator,
     Operations on bytes come first (reflected shift, RandAugment), then those that interpolate, cutout last
     (with RandAugment, its grey hole comes first).
     """
-    if config.reflect:
+    reflect = config.reflect and config.shift > 0  # drawing shifts of nothing would change all later draws
+    if reflect:
         images = weak(
             images, shift=config.shift, horizontal_flip=config.horizontal_flip, generator=generator, part=part
         )
@@ -128,10 +129,10 @@ def augmented(images: Tensor, config: AugmentConfig, generator: torch.Generator,
     return augment(
         images,
         rotation=config.rotation,
-        shift=0.0 if config.reflect else config.shift,
+        shift=0.0 if reflect else config.shift,
         scale=config.scale,
         shear=config.shear,
-        horizontal_flip=config.horizontal_flip and not config.reflect,
+        horizontal_flip=config.horizontal_flip and not reflect,
         cutout=0.0 if config.randaugment else config.cutout,
         elastic=config.elastic,
         paste=config.paste,
