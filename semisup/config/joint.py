@@ -21,11 +21,11 @@ class PolicyConfig(Section):
     """fixmatch, flexmatch: least confidence."""
     momentum: Annotated[float, Field(ge=0, le=0.999999)] = 0.999
     """freematch, softmatch, distribution alignment: of the running means, per step."""
-    fairness_weight: Annotated[float, Field(ge=0), nothing_or(1e-6, 100)] = 0.01
+    fairness_weight: Annotated[float, Field(ge=0), nothing_or(1e-6, 1e4)] = 0.01
     """freematch: weight of its fairness term."""
     deviations: Annotated[float, Field(ge=0.01, le=1_000)] = 2.0
     """softmatch: n; weights fall from the mean confidence on like a normal density n times as narrow as its spread."""
-    temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    temperature: Annotated[float, Field(ge=0.001, le=100)] = 1.0
     """Targets and confidences come from p^(1/T): below 1 sharper, above 1 softer."""
     distribution_alignment: bool = False
     """Scale the teacher's predictions by labelled class shares over their running mean."""
@@ -54,7 +54,7 @@ class JointConfig(TrainConfig):
     """One epoch is one pass over the labelled or over the (accepted) unlabelled images."""
     unlabeled_batch_size: BatchSize = 96
     """Unlabelled images per step."""
-    alpha_final: Annotated[float, Field(ge=0), nothing_or(1e-6, 1_000)] = 1.0
+    alpha_final: Annotated[float, Field(ge=0), nothing_or(1e-6, 1e4)] = 1.0
     """α_f: weight of the unlabelled loss once the ramp is complete."""
     ramp_start: Annotated[int, Field(ge=0)] = 0
     """T1: α is 0 up to and including this epoch (epochs count from 1)."""

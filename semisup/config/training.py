@@ -39,7 +39,7 @@ class OptimizerConfig(Section):
     """SGD only."""
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     """Adam and AdamW only."""
-    weight_decay: Annotated[float, Field(ge=0), nothing_or(1e-8, 10)] = 0.02
+    weight_decay: Annotated[float, Field(ge=0), nothing_or(1e-8, 1e4)] = 0.02
     """On weight matrices and filters; biases and normalisation are never decayed."""
 
 
