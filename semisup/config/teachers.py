@@ -24,7 +24,7 @@ class CalibrateConfig(Section):
 
     method: Literal["none", "temperature"] = "none"
     """`temperature`: divide the logits by the T of least NLL (Guo et al. 2017). `none`: confidence as it is."""
-    temperature_share: Annotated[float, Field(ge=0.01, le=0.99)] = 0.25
+    temperature_share: Annotated[float, Field(ge=0.001, le=0.999)] = 0.25
     """Share of the calibration images that fits T; the others, which T has not seen, measure and certify."""
 
     def temperature_images(self, images: int) -> int:
