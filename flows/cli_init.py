@@ -18,7 +18,12 @@ MOST_ROWS = 40
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="With labeled/<class>/ and unlabeled/, or train/.")],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER", help="With labeled/<class>/ and unlabeled/, or train/; unset: that of --manifest."
+        ),
+    ] = None,
     *,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The config to write.")] = Path("config.yaml"),
     manifest: Annotated[
@@ -38,6 +43,10 @@ def init(
     with user_mistakes_in_one_line():
         if out.exists() and not force:
             raise UserError(f"--out {out} is there already; name another file, or write over it with --force")
+        if folder is None and manifest is None:
+            raise UserError("FOLDER is missing; name the folder with your images, or a table: --manifest photos.csv")
+        folder = folder if folder is not None or manifest is None else manifest.parent
+        assert folder is not None
         from flows.preparation import decoding_line
         from semisup.data.own_images import survey, write_config
 

@@ -50,12 +50,14 @@ def predict(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A run's id, models:/NAME@champion, or a folder with weights.safetensors."
+            metavar="MODEL",
+            help="A run's id, models:/NAME@champion, a config (its champion), or a folder with weights.safetensors.",
         ),
     ],
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH…", help="Image files, folders, or a table with a column `path`.")
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="PATH…", help="Image files, folders, or a table with a column `path`."),
+    ] = None,
     *,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Table to write, .csv or .parquet.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Images in memory at a time.")] = 256,
@@ -73,6 +75,9 @@ def predict(
     run fitted a temperature (`calibrate.method: temperature`), which the column `temperature` tells.
     """
     with user_mistakes_in_one_line():
+        if not paths:
+            raise UserError(f"PATH is missing; name what to predict, such as: semisup predict {model} new_photos")
+        model = model_of_config(model)
         if out is not None:
             from semisup.delivery.tables import check_out, check_suffix
 
@@ -96,6 +101,30 @@ def predict(
     _print_classes(seen)
     if out is not None:
         typer.echo(f"wrote {out}, {seen.rows:,} rows")
+
+
+def model_of_config(model: str) -> str:
+    """Where the model is named by a config: its champion, or without one its newest pipeline; else what was named.
+
+    Raises:
+        UserError: the config cannot be read, or has never been run to its end here.
+    """
+    if Path(model).suffix not in {".yaml", ".yml"}:
+        return model
+    from flows.config_names import find_config
+    from semisup.config_files import load_config
+    from semisup.tracking.model import champion
+    from semisup.tracking.tracker import Tracker
+
+    config = load_config(find_config(model))
+    tracker, name = Tracker.existing(Path.cwd()), config.promote.model or config.name
+    if champion(tracker, name) is not None:
+        return f"models:/{name}@champion"
+    finished = f"tags.stage = 'pipeline' and tags.config = '{config.name}' and tags.complete = 'true'"
+    found = tracker.search(finished, limit=1)
+    if not found:
+        raise UserError(f"config {model!r} has not been run to its end here; type first: semisup run {model}")
+    return found[0].id
 
 
 def _load(model: str, device: Literal["auto", "cpu", "cuda"]) -> "Predictor":

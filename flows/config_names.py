@@ -1,5 +1,6 @@
 """Ready-made configs: the project's `configs` folder, or the copy inside an installed package."""
 
+import shlex
 from pathlib import Path
 
 from semisup.errors import UserError
@@ -17,10 +18,25 @@ def find_config(name_or_path: str) -> Path:
     ready_made = config_folder() / f"{name_or_path}.yaml"
     if ready_made.exists():
         return ready_made
+    if path.is_dir():
+        raise UserError(_way_from_folder(path))
     if path.exists():
-        return path  # a folder; likewise
+        return path  # whoever reads it says what it is
     names = ", ".join(name for name, _ in list_configs())
     raise UserError(f"config {name_or_path!r} is neither a file nor a ready-made config; there are {names}")
+
+
+def _way_from_folder(folder: Path) -> str:
+    """What to type where a config was wanted: the config that lies in the folder, or the way to one."""
+    configs = sorted(str(path) for path in folder.glob("*.y*ml"))
+    if configs:
+        return f"config {str(folder)!r} is a folder; name a config in it, such as {configs[0]}"
+    name, there = folder.resolve().name or "images", shlex.quote(str(folder))
+    config = shlex.quote(f"{name}.yaml")
+    return (
+        f"config {str(folder)!r} is a folder; if it holds your images, type: semisup init {there} --out {config}, and "
+        f"then: semisup run {config}"
+    )
 
 
 def list_configs() -> list[tuple[str, str]]:

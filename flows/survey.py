@@ -1,4 +1,4 @@
-"""How every step of a config stands in the store: fresh, stale, missing, running or failed, and why."""
+"""How every step of a config stands in the store: fresh, stale, missing, running, failed, killed or lost, and why."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,8 @@ from semisup.tracking.store import sqlite_path, store_uri
 from semisup.tracking.stored import StoredRun
 from semisup.tracking.tracker import ERROR, Tracker
 
-Standing = Literal["fresh", "stale", "missing", "running", "failed"]
+Standing = Literal["fresh", "stale", "missing", "running", "failed", "killed", "lost"]
+"""The last three in the words of `semisup runs`."""
 MOST_CHANGES_SHOWN = 3
 
 
@@ -29,7 +30,7 @@ class StepState:
     step: Step
     standing: Standing
     run: StoredRun | None
-    """The run that the standing is about: the fresh, stale, running or failed one."""
+    """The run that the standing is about: the fresh, stale, running or failed one, or one that was killed or lost."""
     why: str
 
     @property
@@ -104,7 +105,7 @@ class Surveyor:
             return StepState(step, "missing", None, f"run {run_id[:8]} is not reused: {problem}")
         tried = self.tracker.search(f"tags.fingerprint = '{lineage.fingerprint}'", limit=1)
         if tried:
-            return StepState(step, "failed", tried[0], _end_of(tried[0]))
+            return StepState(step, standing_of(tried[0]), tried[0], _end_of(tried[0]))
         return self._outdated(step, lineage)
 
     def _outdated(self, step: Step, lineage: Lineage) -> StepState:
@@ -112,7 +113,7 @@ class Surveyor:
         if before is None:
             tried = self.tracker.search(self._of_this_config(step), limit=1)
             if tried:
-                return StepState(step, "failed", tried[0], _end_of(tried[0]))
+                return StepState(step, standing_of(tried[0]), tried[0], _end_of(tried[0]))
             return StepState(step, "missing", None, "never run with this config")
         old = self.tracker.lineage(before, self.scratch)
         changes = lineage.changes_since(old) if old is not None else ["what it was made from is not known"]
@@ -128,6 +129,13 @@ class Surveyor:
 
     def _of_this_config(self, step: Step) -> str:
         return f"tags.step = '{step.name}' and tags.config = '{self.config.name}'"
+
+
+def standing_of(run: StoredRun) -> Standing:
+    """Of a run that did not end well, as `semisup runs` calls it: one that was interrupted has not failed."""
+    if run.gone:
+        return "lost"
+    return "killed" if run.status == "KILLED" else "failed"
 
 
 def _end_of(run: StoredRun) -> str:

@@ -33,8 +33,10 @@ def config_warnings(
     validation = validation_images or config.split.validation_per_class * num_classes
     if FEWEST_DISCORDANT / validation > WIDE:
         # An own folder may name its validation images itself, and copies among them go out.
-        key = f"split.validation_per_class={config.split.validation_per_class}"
-        asked, more = (f"{key}: ", "") if config.data.name != "folder" else ("", f" ({key}, or name more of your own)")
+        key, present = "split.validation_per_class", config.split.validation_per_class
+        asked, more = f"{key}={present}: ", ""
+        if config.data.name == "folder":
+            asked, more = "", f" (raise {key}, which is {present}, or name more of your own)"
         warnings.append(
             f"{asked}there {'is' if validation == 1 else 'are'} {validation} validation image"
             f"{'' if validation == 1 else 's'}, too few to tell apart two models that differ by less than "

@@ -225,7 +225,7 @@ def test_of_an_own_folder_both_ways_to_more_validation_images_are_named():
     for images, words in ((12, "there are 12 validation images"), (1, "there is 1 validation image,")):
         (warning,) = config_warnings(config, 10, images)
         assert warning.startswith(words)
-        assert "use more (split.validation_per_class=5, or name more of your own)" in warning
+        assert "use more (raise split.validation_per_class, which is 5, or name more of your own)" in warning
 
 
 # --- class shares that drift ------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 import semisup
@@ -211,8 +212,42 @@ def test_a_name_of_no_config_is_answered_with_those_that_exist(folder):
     assert all(path.stem in line for path in CONFIGS)
 
 
-def test_a_folder_in_place_of_a_config_is_named(folder, tmp_path):
-    assert "is a folder" in the_mistake("run", str(tmp_path))
+def test_a_folder_in_place_of_a_config_is_answered_with_what_to_type(folder, tmp_path):
+    photos = tmp_path / "my photos"
+    photos.mkdir()
+    line = the_mistake("run", str(photos))
+    assert "is a folder" in line
+    assert f"semisup init '{photos}' --out 'my photos.yaml'" in line
+    assert "semisup run 'my photos.yaml'" in line
+    (photos / "mine.yaml").write_text("seed: 1\n")
+    assert f"such as {photos / 'mine.yaml'}" in the_mistake("run", str(photos))
+
+
+def test_a_command_that_lacks_its_images_says_what_to_type(folder):
+    assert "semisup predict photos.yaml new_photos" in the_mistake("predict", "photos.yaml")
+    assert "--manifest photos.csv" in the_mistake("init")
+
+
+def test_a_path_that_no_file_can_have_is_one_short_line(folder):
+    for arguments in (["run"], ["init"], ["status"]):
+        line = the_mistake(*arguments, "a" * 5000)
+        assert "File name too long" in line
+        assert len(line) < 300
+
+
+def test_a_table_alone_means_the_folder_that_it_lies_in(folder, tmp_path):
+    photos = tmp_path / "photos"
+    rng = np.random.default_rng(0)
+    for name in (f"{label}{number}" for label in "ab" for number in range(8)):
+        photos.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(photos / f"{name}.png")
+    rows = [f"{file.name},{file.name[0] if int(file.stem[1]) < 5 else ''}" for file in sorted(photos.iterdir())]
+    (photos / "m.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    outcome = invoke("init", "--manifest", str(photos / "m.csv"))
+    assert outcome.exit_code == 0, outcome.output
+    written = load_config(folder / "config.yaml")
+    assert written.data.root == photos
+    assert written.data.manifest == photos / "m.csv"
 
 
 def test_a_folder_named_like_a_ready_made_config_does_not_hide_it(folder):

@@ -7,9 +7,12 @@ import pytest
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 import flows.promotion
+from flows.cli_predict import model_of_config
 from flows.pipeline import pipeline
 from flows.results import StageResult
 from flows.steps import Reference, run_step
+from semisup.config_files import to_yaml
+from semisup.errors import UserError
 from semisup.stages import Step
 from semisup.stages.preflight import check
 from semisup.tracking.model import champion
@@ -35,6 +38,20 @@ def test_the_first_student_is_crowned_and_its_version_says_where_it_came_from(fi
     assert (reigning.run_id, reigning.promoted_by) == (stages["joint"]["run_id"], stages["promote"]["run_id"])
     assert reigning.predecessor == ""
     assert "is the champion, version 1 of tiny" in finished_run.result["champion"]
+
+
+def test_a_config_names_its_champion_and_without_one_its_newest_pipeline(
+    finished_run, rerunnable, tiny_config, tmp_path
+):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(to_yaml(tiny_config), encoding="utf-8")
+    assert model_of_config(str(file)) == "models:/tiny@champion"
+    Tracker.existing(rerunnable).client.delete_registered_model("tiny")
+    assert model_of_config(str(file)) == finished_run.result["run_id"]
+    assert model_of_config("3f2a") == "3f2a"
+    file.write_text("name: other\n", encoding="utf-8")
+    with pytest.raises(UserError, match="type first: semisup run"):
+        model_of_config(str(file))
 
 
 def test_deciding_again_makes_no_second_version(rerunnable, tiny_config):

@@ -197,14 +197,23 @@ def test_a_stage_that_a_living_process_is_at_is_running(finished_run, rerunnable
     assert str(process.pid) in state.why
 
 
-def test_a_stage_whose_process_was_killed_has_failed(finished_run, rerunnable, tiny_config, sleeper):
+def test_a_stage_whose_process_was_killed_is_lost_as_in_the_list_of_runs(
+    finished_run, rerunnable, tiny_config, sleeper
+):
     tags, process = sleeper
     fake_run(rerunnable, finished_run, "joint", **tags)
     process.kill()
     process.wait()
     state = survey(tiny_config, rerunnable)["joint"]
-    assert state.standing == "failed"
+    assert state.standing == "lost"
     assert "process is gone" in state.why
+
+
+@pytest.mark.parametrize("status", ["KILLED", "FAILED"])
+def test_status_says_of_a_stage_how_it_ended_as_the_list_of_runs_does(finished_run, rerunnable, tiny_config, status):
+    run_id = fake_run(rerunnable, finished_run, "joint")
+    Tracker.existing(rerunnable).client.set_terminated(run_id, status)
+    assert survey(tiny_config, rerunnable)["joint"].standing == status.lower()
 
 
 def test_a_failed_stage_says_with_which_words(finished_run, rerunnable, tiny_config):

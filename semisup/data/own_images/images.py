@@ -211,7 +211,7 @@ def _check_classes(listing: Listing, pool: NDArray[np.int64], test: NDArray[np.i
             why = f"all of its {to_learn:,} images to learn from are broken or were drawn as test images"
         else:
             why = "it has no images to learn from" + (", only to validate or test with" if members.any() else "")
-        raise UserError(f"class {name!r} vanishes: {why}; add images, or delete its folder or rows")
+        raise UserError(f"class {name!r} has nothing to learn from: {why}; add images, or delete its folder or rows")
     if not len(test):
         raise UserError("there are no test images; add a folder test/<class>/, or raise data.test_share")
     if (listing.labels[test] == UNLABELED).any():
