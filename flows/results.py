@@ -137,11 +137,12 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _kept(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Which model the validation images speak for."""
+    """Which model the validation images, or labels that were held out in turn, speak for."""
     if "student_kept" not in result:  # evaluated before it was asked
         return []
+    judges = "held-out labels" if "choose" in result["stages"] else "validation"
     figures = [f"{name} {result[f'{name}_validation_accuracy']:.2%}" for name in ("baseline", "student")]
-    return [("Model to keep", "student" if result["student_kept"] else "baseline", "validation: " + ", ".join(figures))]
+    return [("Model to keep", "student" if result["student_kept"] else "baseline", f"{judges}: " + ", ".join(figures))]
 
 
 def _with_ends(*names: str) -> list[str]:

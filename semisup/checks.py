@@ -8,6 +8,7 @@ import numpy as np
 
 from semisup.calibration import fewest_accepted
 from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.keeping import judges_in_words
 from semisup.unheeded import unheeded
 
 FEWEST_DISCORDANT = 6
@@ -31,7 +32,7 @@ def config_warnings(
     warnings = []
     warnings += _starvation(config, num_classes)
     validation = validation_images or config.split.validation_per_class * num_classes
-    if FEWEST_DISCORDANT / validation > WIDE:
+    if validation and FEWEST_DISCORDANT / validation > WIDE:
         # An own folder may name its validation images itself, and copies among them go out.
         key, present = "split.validation_per_class", config.split.validation_per_class
         asked, more = f"{key}={present}: ", ""
@@ -131,7 +132,7 @@ def comparison_warnings(kept: Mapping[str, Any]) -> list[str]:
     if kept["model"] == "student":
         return []
     return [
-        f"the baseline is the model to keep: of {kept['images']:,} validation images it is right in "
+        f"the baseline is the model to keep: of {judges_in_words(kept)} it is right in "
         f"{kept['baseline_validation_accuracy']:.2%}, the student in {kept['student_validation_accuracy']:.2%} "
         f"(McNemar p = {kept['mcnemar']['p_value']:.2g}); these pseudo-labels did harm: train the teacher longer, or "
         "accept fewer of them"

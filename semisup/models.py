@@ -108,6 +108,11 @@ class Classifier(nn.Module):
         return self.backbone.get_submodule(head_name(self.backbone))
 
     @property
+    def head_prefix(self) -> str:
+        """What the names of the last layer's weights begin with."""
+        return f"backbone.{head_name(self.backbone)}."
+
+    @property
     def tail(self) -> nn.Module:
         """The last blocks, where they alone learn, and what follows them: :meth:`activations` to logits.
 

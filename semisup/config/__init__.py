@@ -5,7 +5,7 @@ plain arguments. Field docstrings are the documentation: Prefect's form and ``do
 """
 
 from semisup.config.augment import AugmentConfig, ViewsConfig
-from semisup.config.base import NUMBER, SECTION, UNION_TAGS, WORD, Fraction, PositiveInt, Section
+from semisup.config.base import NUMBER, SECTION, UNION_TAGS, WORD, Fraction, PositiveInt, Precision, Section
 from semisup.config.data import WITHOUT_MIRROR_SYMMETRY, DataConfig, parse_bytes, resolve_data_root
 from semisup.config.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.joint import JointConfig, PolicyConfig
@@ -22,7 +22,6 @@ from semisup.config.training import (
     LabelSmoothingConfig,
     MixupConfig,
     OptimizerConfig,
-    Precision,
     ScheduleConfig,
     TrainConfig,
 )

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -45,6 +45,7 @@ Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=200), AfterValidato
 FIRST_PRINTABLE = 32
 LONGEST_TEXT, LONGEST_NAME = 4_096, 255
 """Letters of a path, and bytes of one name in it, on any common file system."""
+Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 NUMBER, WORD, SECTION = UNION_TAGS = ("a number", "a word", "a section")
 
 

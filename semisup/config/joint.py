@@ -37,10 +37,11 @@ class PolicyConfig(Section):
 class JointConfig(TrainConfig):
     """A student learns from labels and pseudo-labels: L = L_labelled + α(t)·L_unlabelled."""
 
-    method: Literal["threshold", "ups", "online", "soft", "fixmatch", "flexmatch", "freematch", "softmatch"] = (
-        "threshold"
-    )
-    """`threshold`: the ledger's accepted labels, fixed. `ups`: these, and the classes that an image is not (Rizve et
+    method: Literal[
+        "threshold", "confidence", "ups", "online", "soft", "fixmatch", "flexmatch", "freematch", "softmatch"
+    ] = "threshold"
+    """`threshold`: the ledger's accepted labels, fixed. `confidence`: all of the ledger's labels, each with the weight
+    (confidence − 1/C) / (1 − 1/C) for C classes. `ups`: these, and the classes that an image is not (Rizve et
     al. 2021). The others make labels at every step for every unlabelled image: `online` the student's own argmax (Lee
     2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al. 2020), `flexmatch` (Zhang et al. 2021),
     `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023)."""
@@ -68,7 +69,7 @@ class JointConfig(TrainConfig):
     @property
     def labels_every_step(self) -> bool:
         """Are labels made at every step, and not those that the ledger accepted?"""
-        return self.method not in {"threshold", "ups"}
+        return self.method not in {"threshold", "confidence", "ups"}
 
     @property
     def sees_images_as_they_are(self) -> bool:

@@ -4,10 +4,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from semisup.config.base import Dropout, Section
+from semisup.config.base import Dropout, Precision, Section
 
 Train: TypeAlias = Literal[
-    "all", "head", "last_1", "last_2", "last_3", "last_4", "last_5", "last_6", "last_7", "last_8", "last_9"
+    "all", "head", "probe", "last_1", "last_2", "last_3", "last_4", "last_5", "last_6", "last_7", "last_8", "last_9"
 ]
 
 WITH_WEIGHTS = ("efficientnet_lite0", "efficientnet_lite2")
@@ -41,7 +41,13 @@ class ModelConfig(Section):
     train: Train = "all"
     """`all`: fine-tune the whole network. `head`: the last layer alone (a linear probe); all below it keeps its
     pretrained weights, and without augmentation its features are computed once and kept in `data.cache`. `last_1` to
-    `last_9`: the last blocks (stages; of a vision transformer single blocks) and what follows them."""
+    `last_9`: the last blocks (stages; of a vision transformer single blocks) and what follows them. `probe`: a logistic
+    regression on principal components of the features, solved to its optimum in seconds, without steps."""
+    mirror: bool = False
+    """With `train: probe`: the features of an image are the mean of its own and its mirror image's. Not for letters."""
+    precision: Precision = "auto"
+    """With `train: probe`: what the frozen network computes in on a CPU. `auto`: bfloat16 where the processor has it
+    (AVX512-BF16, AMX), which takes half the time, else float32."""
     normalize: Literal["data", "imagenet"] | None = None
     """Mean and deviation that images are normalised by: those of the data set, or those that the network's weights of
     ImageNet want. Unset: where there are pretrained weights, those that an earlier run trained them with, else

@@ -1,6 +1,7 @@
 """The whole config, and the rules between its sections."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +16,16 @@ from semisup.config.split import SplitConfig
 from semisup.config.teachers import CalibrateConfig, EnsembleConfig
 from semisup.config.training import BaselineConfig
 
+RECIPES: dict[str, dict[str, dict[str, Any]]] = {
+    "steps": {},
+    "graph": {
+        "split": {"validation_per_class": 0},
+        "model": {"train": "probe"},
+        "pseudo_label": {"teacher": "graph", "threshold": 0.0},
+        "joint": {"method": "confidence"},
+    },
+}
+"""What a recipe sets where nobody says otherwise."""
 FEWEST_CALIBRATION_IMAGES = 20  # fewer say nothing about any confidence
 
 
@@ -25,6 +36,11 @@ class PipelineConfig(Section):
     """Name of the pipeline; unset in a file: the file's name."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of every random choice: split, initial weights, batches, augmentation."""
+    recipe: Literal["steps", "graph"] = "steps"
+    """`steps`: what the sections below say, by default networks that are trained step by step. `graph`: for photographs
+    and a pretrained network. A short name for `model.train: probe`, `pseudo_label.teacher: graph`,
+    `pseudo_label.threshold: 0`, `joint.method: confidence` and `split.validation_per_class: 0`, each of which a config
+    may set otherwise: every label both trains and, held out in turn, judges."""
     data: DataConfig = DataConfig()
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
@@ -39,6 +55,57 @@ class PipelineConfig(Section):
     promote: PromoteConfig = PromoteConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_recipe_fills_in(cls, values: Any) -> Any:
+        chosen = RECIPES.get(values.get("recipe", "steps")) if isinstance(values, Mapping) else None
+        if not chosen:
+            return values
+        filled = dict(values)
+        for section, defaults in chosen.items():
+            given = filled.get(section) or {}
+            if isinstance(given, Mapping):  # a finished section says all of its keys
+                filled[section] = defaults | dict(given)
+        return filled
+
+    @model_validator(mode="after")
+    def _a_probe_goes_without_steps(self) -> "PipelineConfig":
+        if self.model.train != "probe":
+            return self._without_frozen_features()
+        fitting: dict[str, tuple[str, set[str]]] = {
+            "joint.method": (self.joint.method, {"threshold", "confidence"}),
+            "joint.start": (self.joint.start, {"fresh"}),
+            "pseudo_label.teacher": (self.pseudo_label.teacher, {"graph", "baseline", "champion"}),
+        }
+        for key, (value, fits) in fitting.items():
+            if value not in fits:
+                raise ValueError(
+                    f"{key}={value!r}, but model.train='probe' trains nothing step by step; use "
+                    f"{' or '.join(sorted(fits))}, or model.train: head"
+                )
+        if self.pseudo_label.teacher == "graph":
+            for key, asked in (
+                ("pseudo_label.test_time.views", self.pseudo_label.test_time.views > 1),
+                ("pseudo_label.uncertainty.passes", self.pseudo_label.uncertainty.passes > 0),
+            ):
+                if asked:
+                    raise ValueError(
+                        f"{key} asks a network several times, but pseudo_label.teacher='graph' is none; leave it out, "
+                        "or use teacher: baseline"
+                    )
+        return self
+
+    def _without_frozen_features(self) -> "PipelineConfig":
+        needing = {"pseudo_label.teacher='graph'": self.pseudo_label.teacher == "graph"}
+        needing["split.validation_per_class=0"] = self.split.validation_per_class == 0
+        for asked, is_so in needing.items():
+            if is_so:
+                key = asked.partition("=")[0]
+                raise ValueError(
+                    f"{asked} needs features of a frozen network; set model.train: probe, or another {key}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _digits_are_never_mirrored(self) -> "PipelineConfig":
@@ -55,6 +122,10 @@ class PipelineConfig(Section):
                     f"{key}.horizontal_flip=true, but a mirrored image of {self.data.name!r} is another "
                     "class or none; use false"
                 )
+        if self.model.mirror and self.data.name in WITHOUT_MIRROR_SYMMETRY:
+            raise ValueError(
+                f"model.mirror=true, but a mirrored image of {self.data.name!r} is another class or none; use false"
+            )
         return self
 
     @model_validator(mode="after")

@@ -45,9 +45,10 @@ class UncertaintyConfig(Section):
 class PseudoLabelConfig(Section):
     """The frozen teacher labels every unlabelled image once a round."""
 
-    teacher: Literal["baseline", "champion", "ensemble"] = "baseline"
-    """Who labels in the first round: this run's `baseline`, its `ensemble`, or the registered `champion` (while there
-    is none, the baseline). In later rounds it is the student of the round before."""
+    teacher: Literal["baseline", "champion", "ensemble", "graph"] = "baseline"
+    """Who labels in the first round: this run's `baseline`, its `ensemble`, the registered `champion` (while there is
+    none, the baseline), or the `graph` of nearest neighbours (`model.train: probe`), on which labels spread from
+    labelled images to those that look like them. In later rounds it is the student of the round before."""
     threshold: Annotated[
         Annotated[Fraction, Tag(NUMBER)] | Annotated[CertifiedThreshold, Tag(SECTION)],
         Discriminator(lambda value: SECTION if kind_of(value) == SECTION else NUMBER),

@@ -18,7 +18,7 @@ class SplitConfig(Section):
     imbalance_ratio: Annotated[float, Field(ge=1, le=1e6)] = 1.0
     """Long tail: class k of C gets labeled_per_class · ratio^(−k/(C−1)) labelled images, so the first has `ratio` times
     as many as the last. 1: all alike."""
-    validation_per_class: PositiveInt = 10
+    validation_per_class: Annotated[int, Field(ge=0)] = 10
     """Labelled images per class that early stopping watches; never trained on. Of one's own images a class that has too
     few for this and `labeled_per_class` gives at most half of its labels. Of no effect where the data set names its
     validation images itself."""

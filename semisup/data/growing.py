@@ -72,8 +72,8 @@ def draw_by_content(
     or calibration into training, whatever is added, moved or asked for.
 
     Raises:
-        UserError: a class has no image left to learn from, none has one to validate with, or nothing would be left
-            unlabelled.
+        UserError: a class has no image left to learn from, none has one to validate with where such are asked for, or
+            nothing would be left unlabelled.
     """
     was = before.roles_of(contents)
     roles = np.where(given == "", "unlabeled", given).astype(object)
@@ -96,7 +96,7 @@ def draw_by_content(
             raise too_few_labels(name, wanted, validation, int(((labels == label) & (given == "")).sum()))
         roles[picked] = "validation"
         roles[_first(left, was[left] != "labeled", lots, wanted or 0)] = "labeled"
-    if not (roles == "validation").any():
+    if validation_per_class and not (roles == "validation").any():
         raise nothing_validates()
     _calibrate(roles, free, was, _lots(contents, free, f"{seed}:calibration"), calibration_images)
     if labeled_per_class is None:

@@ -1,4 +1,4 @@
-"""Labels given once by a frozen teacher (method 2 of the sources): the ledger's accepted ones."""
+"""Labels given once by a frozen teacher (method 2 of the sources): those that a table of pseudo-labels holds."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,9 +12,10 @@ from semisup.targets import one_hot
 
 @dataclass(frozen=True)
 class FixedLabels(Policy):
-    """Target of image i: one-hot `labels[i]`; weight 1. `labels` is int64 (N,)."""
+    """Target of image i: one-hot `labels[i]`, int64 (N,); weight `weights[i]`, float32 (N,), or 1 without any."""
 
     labels: Tensor
+    weights: Tensor | None = None
     uses_predictions: ClassVar[bool] = False
 
     def init(self, num_unlabeled: int, num_classes: int) -> State:
@@ -25,9 +26,9 @@ class FixedLabels(Policy):
         """
         if len(self.labels) != num_unlabeled:
             raise ValueError(f"{len(self.labels)} pseudo-labels for {num_unlabeled} images; one each is needed")
-        return {"targets": one_hot(self.labels, num_classes)}
+        weights = torch.ones(num_unlabeled, device=self.labels.device) if self.weights is None else self.weights
+        return {"targets": one_hot(self.labels, num_classes), "weights": weights}
 
     def update(self, state: State, probabilities: Tensor, indices: Tensor) -> tuple[State, Tensor, Tensor]:
         """The fixed targets; the probabilities are not looked at."""
-        targets = state["targets"][indices]
-        return state, targets, torch.ones(len(targets), device=targets.device)
+        return state, state["targets"][indices], state["weights"][indices]

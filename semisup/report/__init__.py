@@ -17,7 +17,7 @@ from semisup import plots
 from semisup.report import calibration, data, evaluation, overview, pseudo_labels
 from semisup.report.artifacts import STAGES, Artifacts, read_artifacts
 from semisup.report.pictures import draw
-from semisup.report.text import escape_markdown, interval_digits, p_value, percent, training_sentence
+from semisup.report.text import choice_sentence, escape_markdown, interval_digits, p_value, percent, training_sentence
 
 __all__ = ["STAGES", "build_report", "interval_digits", "p_value", "percent"]
 
@@ -71,6 +71,7 @@ def _context(artifacts: Artifacts) -> dict[str, Any]:
     """What the templates say: sentences and the cells of tables, by name."""
     return {
         "training": {stage: training_sentence(values) for stage, values in artifacts.training.items()},
+        "choice": choice_sentence(artifacts.choice) if artifacts.choice else "",
         **overview.context(artifacts),
         **pseudo_labels.context(artifacts),
         **calibration.context(artifacts),

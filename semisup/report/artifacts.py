@@ -62,6 +62,9 @@ class Artifacts:
     training: Mapping[str, Mapping[str, Any]]
     """Stage → its `training.json`, and the `seconds` of its `timings.json`."""
     history: Mapping[str, pd.DataFrame]
+    """Stage → its epochs; none of what was solved for at once."""
+    choice: Mapping[str, Any]
+    """What stage `choose` left; empty where the pipeline has none."""
     calibration: Calibration | None
     """None where the pipeline has no stage `calibrate`."""
     confidence: NDArray[np.float32]
@@ -118,7 +121,8 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
         left_out=_left_out(folders["split"], split),
         answers=_if_there(folders["split"] / "answers_applied.json"),
         training={stage: _training(folders[stage]) for stage in ("baseline", "joint")},
-        history={stage: pd.read_parquet(folders[stage] / "history.parquet") for stage in ("baseline", "joint")},
+        history=_histories(folders),
+        choice=_if_there(folders["choose"] / "choice.json") if "choose" in folders else {},
         calibration=_calibration(folders.get("calibrate")),
         confidence=judged["confidence"].to_numpy(),
         accepted=judged["accepted"].to_numpy(),
@@ -155,6 +159,11 @@ def _table(path: Path, columns: list[str]) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=columns, dtype=str)
     return read_csv(path, str(path))
+
+
+def _histories(folders: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
+    files = {stage: folders[stage] / "history.parquet" for stage in ("baseline", "joint")}
+    return {stage: pd.read_parquet(file) for stage, file in files.items() if file.exists()}
 
 
 def _training(folder: Path) -> dict[str, Any]:

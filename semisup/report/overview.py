@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from semisup.keeping import judges_in_words
 from semisup.report.artifacts import MODELS, Artifacts
 from semisup.report.text import UNKNOWN, estimate, interval_digits, percent, shift
 
@@ -50,7 +51,7 @@ def _accuracy_card(name: str, metrics: Mapping[str, Any]) -> dict[str, str]:
 
 def _kept_card(kept: Mapping[str, Any]) -> dict[str, str]:
     shares = ", ".join(f"{key} {percent(kept[f'{key}_validation_accuracy'], 2)}" for key in ("student", "baseline"))
-    note = f"decided by {kept['images']:,} validation images: {shares} right"
+    note = f"decided by {judges_in_words(kept)}: {shares} right"
     return {"name": "Model to keep", "value": MODELS[kept["model"]], "note": note}
 
 

@@ -43,10 +43,12 @@ def draw(artifacts: Artifacts) -> list[Picture]:
 def _training(artifacts: Artifacts) -> list[Picture]:
     round_number = artifacts.summary["round"]
     student = f"Student round {round_number}" if round_number > 1 else "Student"
-    return [
-        _curves(artifacts, "baseline", "Baseline: labels alone"),
-        _curves(artifacts, "joint", f"{student}: labels and pseudo-labels"),
-    ]
+    titles = {"baseline": "Baseline: labels alone", "joint": f"{student}: labels and pseudo-labels"}
+    curves = [_curves(artifacts, stage, title) for stage, title in titles.items() if stage in artifacts.history]
+    if artifacts.choice:
+        label = "What each way to learn is worth, by labelled images that were held out in turn"
+        curves.append(Picture("choice", plots.recipe_worth(artifacts.choice["rungs"]), label))
+    return curves
 
 
 def _curves(artifacts: Artifacts, stage: str, title: str) -> Picture:

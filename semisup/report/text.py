@@ -64,6 +64,8 @@ def duration(seconds: float) -> str:
 
 def training_sentence(training: Mapping[str, Any]) -> str:
     """How a training ended, and which weights it kept."""
+    if training.get("fit") == "probe":
+        return _probe_sentence(training)
     end = (
         f"Stopped early after epoch {training['stopped_epoch']} of at most {training['max_epochs']}"
         if training["stopped_early"]
@@ -76,6 +78,31 @@ def training_sentence(training: Mapping[str, Any]) -> str:
         f"{end}, {duration(training['seconds'])}; kept the weights of epoch {training['best_epoch']}, {why} "
         f"(validation loss {training['best_validation_loss']:.3f}\u00a0nats, "
         f"accuracy {percent(training['best_validation_accuracy'])})."
+    )
+
+
+def _probe_sentence(training: Mapping[str, Any]) -> str:
+    pseudo, who = "", "Baseline"
+    if "pseudo_labels" in training:
+        who = "Student"
+        pseudo = (
+            f" and {training['pseudo_labels']:,} pseudo-labels, which weigh as much as "
+            f"{training['pseudo_label_weight']:,.0f} sure ones"
+        )
+    return (
+        f"{who}: a logistic regression (C = {training['inverse_regularization']:g}) on features of the frozen network, "
+        f"of {training['labels']:,} labels{pseudo}; {duration(training['seconds'])}."
+    )
+
+
+def choice_sentence(choice: Mapping[str, Any]) -> str:
+    """What the held-out labels said of each way to learn, and of the graph's pseudo-labels."""
+    worth = ", ".join(f"{rung['name']} {percent(rung['accuracy'])}" for rung in choice["rungs"])
+    said = choice["pseudo_labels"]
+    return (
+        f"Each of {said['images']:,} labels was held out in turn: {worth}. Of the graph's own labels of these images "
+        f"{percent(said['accuracy'])} are right ({percent(said['low'])} to {percent(said['high'])}). Every label was "
+        "learnt from in the end."
     )
 
 

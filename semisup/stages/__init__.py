@@ -50,6 +50,7 @@ Stage = Callable[[PipelineConfig, Mapping[str, Path], Path, StageLog], None]
 
 StageName = Literal[
     "split",
+    "choose",
     "baseline",
     "member",
     "ensemble",
@@ -68,6 +69,7 @@ SPLIT_BEFORE = "split before"
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "split": ("seed", "data", "split"),
+    "choose": ("seed", "data", "model", "baseline", "joint", "runtime"),
     "baseline": ("seed", "data", "model", "baseline", "runtime"),
     "member": ("seed", "data", "model", "baseline", "ensemble", "runtime"),
     "ensemble": ("seed", "data", "ensemble", "runtime"),
@@ -86,7 +88,6 @@ UNREAD: dict[str, tuple[str, ...]] = {
     "member": ("ensemble.members", "ensemble.combine"),
     "evaluate_ensemble": ("evaluate.compound",),
 }
-"""Keys in these parts that a stage does not look at all the same: an ensemble that grows keeps the members it has."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,11 @@ class Step:
 
 def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
     """The steps of a pipeline in the order in which they run; `champion`: is there one that can teach?"""
-    steps = [split_step(config), Step("baseline", "baseline", {"split": "split"})]
+    chosen = {"choose": "choose"} if config.model.train == "probe" else {}
+    steps = [split_step(config)]
+    if chosen:
+        steps.append(Step("choose", "choose", {"split": "split"}))
+    steps.append(Step("baseline", "baseline", {"split": "split"} | chosen))
     match config.pseudo_label.teacher:
         case "ensemble":
             steps += ensemble_steps(config)
@@ -120,19 +125,20 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
         labels, student, calibration = f"pseudo_label{suffix}", f"joint{suffix}", {}
         hands_on = config.joint.start == "teacher" or (config.joint.start == "baseline" and number == 1)
         starts = {"teacher": teacher} if hands_on else {}
+        graph = chosen if config.pseudo_label.teacher == "graph" and number == 1 else {}
         if config.calibrates:
             calibration = {"calibrate": f"calibrate{suffix}"}
-            steps.append(Step(f"calibrate{suffix}", "calibrate", {"split": "split", "teacher": teacher}))
+            steps.append(Step(f"calibrate{suffix}", "calibrate", {"split": "split", "teacher": teacher} | graph))
         steps += [
             Step(
                 labels,
                 "pseudo_label",
-                {"split": "split", "teacher": teacher} | calibration | previous | before_of(config),
+                {"split": "split", "teacher": teacher} | graph | calibration | previous | before_of(config),
             ),
-            Step(student, "joint", {"split": "split", "pseudo_label": labels} | starts),
+            Step(student, "joint", {"split": "split", "pseudo_label": labels} | starts | chosen),
         ]
         teacher, previous = student, {"previous": labels}
-    models = {"baseline": "baseline", "pseudo_label": labels, "joint": student} | calibration
+    models = {"baseline": "baseline", "pseudo_label": labels, "joint": student} | calibration | chosen
     steps.append(Step("evaluate", "evaluate", {"split": "split"} | models))
     if config.promote.enabled:
         steps.append(Step("promote", "promote", {"evaluate": "evaluate", CHAMPION: CHAMPION}))
@@ -198,6 +204,8 @@ def load_stage(  # noqa: PLR0911, PLR0912 -- one case for each stage
     match name:
         case "split":
             from semisup.stages.split import run
+        case "choose":
+            from semisup.stages.choose import run
         case "baseline":
             from semisup.stages.baseline import run as train_baseline
 
@@ -244,7 +252,7 @@ def _perhaps_together(
     """A stage that trains or asks the teacher, in this process or, if the config asks for it, in several."""
 
     def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
-        if config.runtime.processes == 1:
+        if config.runtime.processes == 1 or config.model.train == "probe":
             return alone(config, inputs, out_dir, log, checkpoints)
         from semisup.stages.together import run_together
 

@@ -10,6 +10,7 @@ from semisup.randomness import derive_seed
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
 from semisup.stages.learner import learner
+from semisup.stages.probes import fit_baseline
 from semisup.stages.training import EpochReporter, open_checkpoints, save_training
 from semisup.training.loop import train
 from semisup.training.team import ALONE, Team
@@ -26,8 +27,13 @@ def run(
 ) -> None:
     """Leaves the best epoch's weights, the history and its curves; goes on from what lies in `checkpoints`.
 
+    With `model.train: probe`, `choose` is among the inputs and nothing is trained step by step.
+
     Every process of a `team` makes the same call, and the first one leaves the results.
     """
+    if config.model.train == "probe":
+        fit_baseline(config, inputs, out_dir, log)
+        return
     device = pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     model = fresh_model(config, facts, "baseline").to(device)

@@ -32,6 +32,7 @@ from semisup.randomness import derive_seed, numpy_generator
 from semisup.stages import StageLog
 from semisup.stages.features import looked_at
 from semisup.stages.files import DatasetFacts, load_placed, pool_of, read_json, write_json
+from semisup.stages.probes import graph_opinions
 from semisup.stages.teachers import name_teacher
 from semisup.training.predict import predict_views
 
@@ -54,7 +55,10 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     name_teacher(config, inputs["teacher"], facts)
     truth = split.labels("calibration").numpy()
-    known, pool = _predict(config, inputs["teacher"], split, facts, log)
+    if "choose" in inputs:  # the graph teaches
+        pool, known = (table.numpy() for table in graph_opinions(config, inputs, split, facts, log))
+    else:
+        known, pool = _predict(config, inputs["teacher"], split, facts, log)
     fits = parts(config, len(truth))
     temperature, temperature_errors = _temperature(known[fits], truth[fits])
     raw, calibrated = temper(known, 1.0), temper(known, temperature)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semisup import __version__
@@ -22,11 +21,13 @@ from semisup.data.datasets import ImageSet
 from semisup.data.rows import Rows
 from semisup.data.split import Split
 from semisup.evaluation import accuracy_interval, compare_right, evaluate_models
+from semisup.keeping import better_model
 from semisup.randomness import numpy_generator
 from semisup.report import build_report
 from semisup.stages import StageLog
 from semisup.stages.features import Part, looked_at
 from semisup.stages.files import DatasetFacts, images_for_test, load_placed, pool_of, read_json, write_json
+from semisup.stages.frozen import read_choice
 from semisup.stages.tested import predict_tested
 from semisup.training.predict import predict_log_probabilities
 
@@ -39,7 +40,8 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     """Leaves `predictions.parquet`, `metrics.json` and the report (HTML and Markdown, with its `figures/`).
 
     With `evaluate.compound` also `compound.parquet`, one row per compound image, and `compound_examples.npz`.
-    `calibrate` among the inputs, where the pipeline has that stage, is told of in the report.
+    `calibrate` among the inputs, where the pipeline has that stage, is told of in the report. `choose` has chosen the
+    model to keep, where there is that stage.
 
     Raises:
         UserError: compound images are asked for, but all test images are of one class.
@@ -51,7 +53,11 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     if config.evaluate.compound:
         metrics["compound"] = _score_compound_images(models, test, config, out_dir)
     pool = pool_of(config, facts)
-    metrics["kept"] = _compare_on_validation(models, split, pool, config, log)
+    metrics["kept"] = (
+        read_choice(inputs["choose"])["kept"]
+        if "choose" in inputs
+        else _compare_on_validation(models, split, pool, config, log)
+    )
     metrics["temperature"] = _temperatures(models, split, pool, config, log)
     lost = comparison_warnings(metrics["kept"])
     write_json(out_dir / "metrics.json", metrics)
@@ -70,23 +76,6 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         _log_compound(metrics["compound"], log)
 
 
-def kept_model(baseline_right: NDArray[np.bool_], student_right: NDArray[np.bool_]) -> dict[str, Any]:
-    """Which model to keep, by the validation images alone: is each right on each of them, bool (N,)?
-
-    The student is kept unless the exact paired test shows the baseline to be better: one image more or less among a
-    hundred says nothing. Keys: model, "student" or "baseline"; images; baseline_validation_accuracy and
-    student_validation_accuracy; and those of :func:`semisup.evaluation.compare_right`.
-    """
-    comparison = compare_right(baseline_right, student_right)
-    return {
-        "model": "baseline" if comparison["verdict"] == "baseline better" else "student",
-        "images": len(baseline_right),
-        "baseline_validation_accuracy": float(baseline_right.mean()),
-        "student_validation_accuracy": float(student_right.mean()),
-        **comparison,
-    }
-
-
 def _compare_on_validation(
     models: Mapping[str, nn.Module], split: Split, pool: ImageSet, config: PipelineConfig, log: StageLog
 ) -> dict[str, Any]:
@@ -95,7 +84,7 @@ def _compare_on_validation(
     for name, model in models.items():
         asked, shown = _looked_at(model, pool, "pool", config, log)
         right[name] = (predict_tested(asked, Rows(shown, indices), config).argmax(dim=1) == truth).numpy()
-    return kept_model(right["baseline"], right["student"])
+    return better_model(right["baseline"], right["student"])
 
 
 def _temperatures(

@@ -2,17 +2,18 @@
 
 import hashlib
 import json
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from semisup.backbones import head_name
 from semisup.config import PipelineConfig, parse_bytes
 from semisup.data.datasets import ImageSet
 from semisup.data.feature_cache import BLOCK, LAYOUT, kept_features
 from semisup.data.own_images.cache import Cache, cache_folder
-from semisup.data.rows import gather
+from semisup.data.rows import gather, images_at_once
+from semisup.frozen.network import ProbedClassifier
+from semisup.memory import keep_for_reuse
 from semisup.models import Classifier
 from semisup.stages import StageLog
 
@@ -37,6 +38,7 @@ def features_of(config: PipelineConfig, model: Classifier, images: ImageSet, par
     Computed if nobody has done so yet, in eval mode and in float32.
     """
     device, shape = next(model.parameters()).device, images.image_shape
+    keep_for_reuse()
     was_training = model.training
     model.eval()
     with torch.inference_mode():
@@ -44,8 +46,9 @@ def features_of(config: PipelineConfig, model: Classifier, images: ImageSet, par
 
     @torch.inference_mode()
     def compute(rows: slice) -> Tensor:
-        chosen = gather(images.images, torch.arange(rows.start, rows.stop))
-        return model.features(chosen.to(device, non_blocking=True))
+        size = images_at_once(images.images, device)
+        parts = torch.arange(rows.start, rows.stop).split(size)
+        return torch.cat([model.features(gather(images.images, part).to(device, non_blocking=True)) for part in parts])
 
     cache = Cache(cache_folder(config.data.cache), parse_bytes(config.data.cache_limit))
     key = features_key(model, images, part)
@@ -61,15 +64,21 @@ def features_of(config: PipelineConfig, model: Classifier, images: ImageSet, par
     return found
 
 
+def _computed(model: Classifier) -> dict[str, Any]:
+    """How a frozen network looks at an image, where it may do so in several ways."""
+    if not isinstance(model, ProbedClassifier):
+        return {}
+    return {"mirror": model.mirror, "precision": str(model.precision)}
+
+
 def features_key(model: Classifier, images: ImageSet, part: Part) -> str:
     """A hash of all that decides features: the body and its preprocessing, the pixels, and what it is computed with.
 
     What the images are called, their labels and the last layer decide nothing.
     """
     sha = hashlib.sha256(repr(model.backbone).replace(repr(model.head), "").encode())
-    head = f"backbone.{head_name(model.backbone)}."
     for name, value in model.state_dict().items():
-        if not name.startswith(head):
+        if not name.startswith(model.head_prefix):
             sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             sha.update(value.cpu().contiguous().numpy().tobytes())
     pixels = f"{images.pixel_digest} {part}"
@@ -79,6 +88,7 @@ def features_key(model: Classifier, images: ImageSet, part: Part) -> str:
         "shape": list(images.images.shape),
         "pixels": pixels,
         "deskew": model.preprocess.deskew,
+        **_computed(model),
         "device": next(model.parameters()).device.type,
         "threads": torch.get_num_threads(),
         "block": BLOCK,

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from semisup.backbones import whiten_first_layer
-from semisup.config import PipelineConfig
+from semisup.config import PipelineConfig, Precision
 from semisup.data.datasets import ImageSet, list_test_ids, load_pool, load_test
 from semisup.data.own_images import own_images
 from semisup.ensembles import Combination, Ensemble
 from semisup.errors import UserError
+from semisup.frozen.network import EmbeddedProbe, ProbedClassifier
 from semisup.models import Classifier, build_model
 from semisup.pretrained import (
     begin_with,
@@ -26,6 +27,7 @@ from semisup.pretrained import (
     weights_digest,
 )
 from semisup.randomness import derive_seed
+from semisup.training.precision import has_bfloat16
 
 WEIGHTS = "weights.safetensors"
 ALL_THREADS = torch.get_num_threads()
@@ -133,6 +135,8 @@ def network(
     )
     if settings.pretrained:
         begin_with(model.backbone, weights_file(config), settings.name)
+    if settings.train == "probe":
+        return ProbedClassifier.upon(model, EmbeddedProbe(1, 1, num_classes), mirror=settings.mirror)  # fitted later
     if settings.train != "all":
         model.freeze(settings.last_blocks)
     return model
@@ -170,6 +174,8 @@ def describe_network(config: PipelineConfig) -> dict[str, Any]:
     described = config.model.model_dump(mode="json", exclude=pretrained)
     if config.model.pretrained:
         described |= {"weights": weights_digest(weights_file(config)), "train": config.model.train}
+    if config.model.train != "probe":
+        del described["mirror"], described["precision"]
     return described
 
 
@@ -191,6 +197,8 @@ def save_model(
         "mean": list(mean),
         "std": list(std),
     }
+    if config.model.train == "probe":
+        description |= {"embedding": list(weights["probe.components"].shape)}
     _save(description, weights, folder)
 
 
@@ -229,8 +237,16 @@ def load_model(folder: Path) -> nn.Module:
 
 def load_placed(folder: Path, config: PipelineConfig) -> nn.Module:
     """The network as :func:`load_model`, on the configured device and in the configured memory format."""
-    model = load_model(folder).to(pick_device(config))
+    model = computing_as(load_model(folder), config.model.precision).to(pick_device(config))
     return model.to(memory_format=torch.channels_last) if config.runtime.channels_last else model
+
+
+def computing_as(model: nn.Module, precision: Precision) -> nn.Module:
+    """The model; of one upon a frozen network, that network computes in this precision from now on."""
+    lower = precision == "bfloat16" or (precision == "auto" and has_bfloat16(torch.device("cpu")))
+    if isinstance(model, ProbedClassifier):
+        model.precision = torch.bfloat16 if lower else torch.float32
+    return model
 
 
 def _network(description: Mapping[str, Any]) -> Classifier:
@@ -247,6 +263,10 @@ def _network(description: Mapping[str, Any]) -> Classifier:
         seed=0,
     )
     train = description.get("train", "all")
+    if train == "probe":
+        features, dimensions = description["embedding"]
+        probe = EmbeddedProbe(features, dimensions, len(description["class_names"]))
+        return ProbedClassifier.upon(model, probe, mirror=description["mirror"])
     if train != "all":
         model.freeze(0 if train == "head" else int(train.removeprefix("last_")))
     return model

@@ -13,6 +13,7 @@ from semisup.checks import training_warnings
 from semisup.config import JointConfig, PipelineConfig
 from semisup.data.split import Split
 from semisup.errors import UserError
+from semisup.frozen.learning import confidence_weights
 from semisup.memory import give_back
 from semisup.pseudo_labels import LEDGER, Policy
 from semisup.pseudo_labels.fixed import FixedLabels
@@ -37,6 +38,7 @@ from semisup.stages.files import (
     save_model,
 )
 from semisup.stages.learner import learner
+from semisup.stages.probes import fit_student
 from semisup.stages.training import EpochReporter, open_checkpoints, save_training
 from semisup.training.loop import UnlabeledTerm, train
 from semisup.training.team import ALONE, Team
@@ -63,6 +65,9 @@ def run(
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     columns = LEARNT_FROM + (["negative"] if joint.method == "ups" else [])
     ledger = pd.read_parquet(inputs["pseudo_label"] / LEDGER, columns=columns)
+    if config.model.train == "probe":
+        fit_student(config, inputs, ledger, out_dir, log)
+        return
     round_number = int(ledger["round"].iloc[0])
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
     indices, policy = unlabeled_part(
@@ -161,6 +166,9 @@ def unlabeled_part(
     indices, labels = (torch.from_numpy(rows[name].to_numpy().copy()) for name in ("index", "label"))
     if config.method == "threshold":
         return indices, FixedLabels(labels.to(device))
+    if config.method == "confidence":
+        confidence = torch.from_numpy(rows["confidence"].to_numpy().copy())
+        return indices, FixedLabels(labels.to(device), confidence_weights(confidence, num_classes).to(device))
     if config.method == "ups":
         negative = torch.zeros(len(rows), num_classes, dtype=torch.bool)
         for place, classes in enumerate(rows["negative"]):
@@ -194,5 +202,5 @@ def _online_policy(config: JointConfig) -> Policy:
             return FreeMatch(policy.momentum, policy.fairness_weight)
         case "softmatch":
             return SoftMatch(policy.momentum, policy.deviations)
-        case "threshold" | "ups":
+        case "threshold" | "confidence" | "ups":
             raise AssertionError("the ledger's labels are fixed")

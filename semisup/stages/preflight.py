@@ -136,15 +136,17 @@ def _doubts(config: PipelineConfig) -> list[str]:
 
 def _check_probe(config: PipelineConfig, model: Classifier, image_shape: tuple[int, int, int]) -> None:
     """Nothing may come after the layer that alone is trained, or its features say nothing."""
-    if config.model.train != "head":
+    if config.model.train not in {"head", "probe"}:
         return
     images = torch.randint(0, 256, (2, *image_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     model.eval()
     with torch.inference_mode():
-        features, logits = model.features(images), model(images)
-        ends = isinstance(model.head, nn.Linear) and features.dim() == 2 and torch.equal(model.head(features), logits)
+        features = model.features(images)
+        ends = features.dim() == 2
+        if config.model.train == "head" and ends:  # of a probe there is none yet
+            ends = isinstance(model.head, nn.Linear) and torch.equal(model.head(features), model(images))
     if not ends:
         raise UserError(
-            f"model.train='head', but model.name={config.model.name!r} does not end with a linear layer; use train: "
-            "all, or another network"
+            f"model.train={config.model.train!r}, but model.name={config.model.name!r} does not end with a linear "
+            "layer; use train: all, or another network"
         )

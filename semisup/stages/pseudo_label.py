@@ -19,6 +19,7 @@ from semisup.pseudo_labels.ups import select
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, load_placed, pool_of, read_json
 from semisup.stages.opinions import Opinions, Shards, ask
+from semisup.stages.probes import graph_digest, graph_opinions
 from semisup.stages.pseudo_label_audit import audit_all, look_for_drift
 from semisup.stages.teachers import name_teacher
 from semisup.training.team import ALONE, Team
@@ -40,9 +41,10 @@ def run(
     """Leaves the ledger `pseudo_labels.parquet`, `summary.json`, `audit.parquet`, a histogram and the picture grid.
 
     `teacher` among the inputs is the folder of a training stage or an ensemble: the baseline, the student of the round
-    before or, in the first round, an ensemble or a champion of old. `calibrate` has its temperature and perhaps a
-    certified threshold. `previous` is this stage's folder of the round before. `before` is that of the split before of
-    images of one's own: new ones are held against those that it knew, in `drift.png`.
+    before or, in the first round, an ensemble or a champion of old. With `choose` among them, the graph labels.
+    `calibrate` has its temperature and perhaps a certified threshold. `previous` is this stage's folder of the round
+    before. `before` is that of the split before of images of one's own: new ones are held against those that it knew,
+    in `drift.png`.
 
     The teacher's tables lie in `checkpoints`, shard by shard, and a pass that was interrupted goes on from them. Every
     process of a `team` makes the same call and asks the teacher for its own shards; the first one does the rest.
@@ -51,7 +53,8 @@ def run(
         UserError: the teacher knows other classes or other images.
     """
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    teacher = name_teacher(config, inputs["teacher"], facts)
+    by_graph = "choose" in inputs
+    teacher = f"graph:{graph_digest(inputs['choose'])}" if by_graph else name_teacher(config, inputs["teacher"], facts)
     calibration = read_json(inputs["calibrate"] / "calibration.json") if "calibrate" in inputs else {}
     selection, kind = selection_of(config.pseudo_label, calibration)
     pool = pool_of(config, facts)
@@ -62,11 +65,16 @@ def run(
         class_shares = counts / counts.sum()
     with TemporaryDirectory(dir=out_dir) as elsewhere:
         shards = Shards((checkpoints or Path(elsewhere)) / "shards", len(indices))
-        model = load_placed(inputs["teacher"], config)
-        ask(model, pool, indices, shards, config=config, log=log, team=team)
-        if team.rank:
-            return
-        del model
+        if by_graph:
+            said, _ = graph_opinions(config, inputs, split, facts, log)
+            shards.fill(lambda _, rows: {"log_probabilities": said[rows]})
+            del said
+        else:
+            model = load_placed(inputs["teacher"], config)
+            ask(model, pool, indices, shards, config=config, log=log, team=team)
+            if team.rank:
+                return
+            del model
         give_back()  # what the network needed on the way
         opinions = Opinions.of(shards, calibration.get("temperature", 1.0), class_shares)
         previous = inputs.get("previous")

@@ -49,7 +49,7 @@ def audit_all(
     ledger = pq.read_table(out_dir / LEDGER, columns=AUDITED, read_dictionary=["reason"]).to_pandas()
     truth = pool.labels[split.indices("unlabeled")].numpy()
     earlier = read_json(inputs["previous"] / "summary.json")["rounds"] if "previous" in inputs else []
-    picked = facts.class_counts["validation"]
+    picked = facts.class_counts["validation" if any(facts.class_counts["validation"]) else "labeled"]
     summary = audit(ledger, truth, threshold, facts.num_classes, earlier)
     summary |= {"threshold_kind": kind, "class_names": list(facts.class_names), "validation_per_class": list(picked)}
     write_json(out_dir / "summary.json", summary)

@@ -158,7 +158,7 @@ def _check_what_remains(
                 f"data.duplicates='remove' takes all labelled images of class {name!r}: they are copies of validation "
                 "or test images; add other images, or use duplicates: warn"
             )
-    if not (roles == "validation").any():
+    if config.split.validation_per_class and not (roles == "validation").any():
         raise UserError(
             "data.duplicates='remove' takes all validation images: they are copies of test images; add other images, "
             "or use duplicates: warn"
@@ -263,7 +263,7 @@ def describe(config: PipelineConfig, pool: ImageSet, split: Split) -> DatasetFac
     counts: dict[str, Sequence[int]] = {
         role: np.bincount(truth[truth != UNLABELED], minlength=pool.num_classes).tolist()
         for role, truth in known.items()
-        if len(truth)
+        if len(truth) or role == "validation"
     }
     return DatasetFacts(
         name=config.data.name,

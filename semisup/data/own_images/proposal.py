@@ -19,19 +19,25 @@ class SplitProposal:
     validation_per_class: int
 
 
-def propose_split(images: Sequence[int], *, unlabeled: int, named_validation: bool) -> SplitProposal:
+def propose_split(
+    images: Sequence[int], *, unlabeled: int, named_validation: bool, validates: bool = True
+) -> SplitProposal:
     """What suits classes with so many images to learn from, each at least one.
 
     A quarter of the labels of the usual class validate; rare classes give fewer. Where some images are `unlabeled`,
-    all other labels are learnt from. Where none are, some labels have to be hidden: at most half of them.
+    all other labels are learnt from. Where none are, some labels have to be hidden: at most half of them. Without
+    `validates`, no image is held out of training at all.
 
     Raises:
         UserError: there is no image without a label, and no label that could be hidden.
     """
-    validation = min(max(round(median(images) / 4), 1), MOST_VALIDATION)
+    validation = min(max(round(median(images) / 4), 1), MOST_VALIDATION) if validates else 0
     if unlabeled:
         return SplitProposal("all", validation)
-    left = [count - (0 if named_validation else validation_seats(validation, None, count)) for count in images]
+    left = [
+        count - (0 if named_validation or not validates else validation_seats(validation, None, count))
+        for count in images
+    ]
     if max(left) < 2:
         raise UserError(
             "no image is without a label, and the classes have too few images for some to be used without theirs; put "

@@ -19,6 +19,7 @@ from semisup.data.own_images.depth import written
 from semisup.data.own_images.images import OwnImages, own_images
 from semisup.data.own_images.listing import Listing, list_images
 from semisup.data.own_images.proposal import propose_split
+from semisup.data.own_images.recipes import are_signs, graph_lines, pretrained_size, steps_lines, suits_pretrained
 
 USUAL_SIZE, LARGEST_KEPT_SIZE = 64, 96
 LOOKED_AT = 200
@@ -39,6 +40,8 @@ class Survey:
     data: DataConfig
     """How it was read."""
     own: OwnImages
+    photographs: bool
+    """Colour images that a network pretrained on photographs has something to say of."""
 
     def classes(self) -> list[tuple[str, int, int, int]]:
         """(name, images to learn from, validation images, test images) of each class."""
@@ -130,7 +133,7 @@ def survey(
         UserError: as in :func:`own_images`, where more files than `max_broken` cannot be used.
     """
     listing = list_images(root, manifest)
-    size, channels = _look(listing)
+    size, channels, photographs = _look(listing)
     data = DataConfig(
         name="folder", root=listing.root.resolve(), manifest=manifest, size=size, channels=channels, cache=cache
     )
@@ -138,7 +141,7 @@ def survey(
     if own.depth.range is not None:  # known only now that every file has been read
         data = data.model_copy(update={"range": own.depth.range})
         own = own_images(data.model_copy(update={"max_broken": max_broken}), say)
-    return Survey(data, own)
+    return Survey(data, own, photographs)
 
 
 def write_config(found: Survey) -> str:
@@ -152,6 +155,7 @@ def write_config(found: Survey) -> str:
         [count for _, count, _, _ in found.classes()],
         unlabeled=found.unlabeled,
         named_validation=found.own.names_validation,
+        validates=not found.photographs,
     )
     minutes = next((minutes for files, minutes in BUDGETS if len(found.own.files) < files), MOST_MINUTES)
     why = (
@@ -159,15 +163,16 @@ def write_config(found: Survey) -> str:
         if found.unlabeled
         else "at most, of each class; no image is without a label, so the others are hidden as if they were"
     )
+    usual = DataConfig.model_fields
     lines = [
         f"# One's own images: {len(found.own.files):,} files, {len(found.classes()):,} classes.",
+        *(["recipe: graph  # labels spread over features of a pretrained network"] if found.photographs else []),
         "data:",
         "  name: folder",
         f"  root: {_quoted(str(data.root))}",
         *([f"  manifest: {_quoted(str(data.manifest.resolve()))}"] if data.manifest else []),
         f"  size: [{data.size[0]}, {data.size[1]}]  # height and width; more shows more and takes longer",
-        f"  resize: {data.resize}  # shorter side, then the middle; pad keeps all of the image",
-        f"  channels: {data.channels}",
+        *([f"  channels: {data.channels}"] if data.channels != usual["channels"].default else []),
         *([f"  range: {written(data.range)}  # black and white in files of more than 8 bits"] if data.range else []),
         *(
             []
@@ -175,55 +180,49 @@ def write_config(found: Survey) -> str:
             else [f"  test_share: {data.test_share}  # of images with a label; none are named"]
         ),
         *([f"  cache: {_quoted(str(data.cache.resolve()))}"] if data.cache else []),
-        "  duplicates: remove  # copies of test or validation images are not learnt from",
-        f"  max_broken: {found.most_broken:g}  # a run stops if more files than this share cannot be read",
+        *(
+            [f"  max_broken: {found.most_broken:g}  # a run stops if more files than this share cannot be read"]
+            if found.most_broken != USUAL_BROKEN
+            else []
+        ),
         "split:",
         f"  labeled_per_class: {split.labeled_per_class}  # {why}",
-        *(
-            []
-            if (found.own.given == "validation").any()
-            else [
-                f"  validation_per_class: {split.validation_per_class}  # at most: with a label, not learnt "
-                "from, but choose the best epoch"
-            ]
-        ),
-        "model:",
-        "  name: small_cnn",
-        "  width: 2.0",
-        "  dropout: 0.2",
-        "baseline: &training",
-        "  epochs: 30  # parts of the budget that end with a validation",
-        f"  budget: {minutes} min  # of CPU time, for the baseline and for the student each; more makes better models",
-        "  batch_size: 32",
-        "  ema_decay: 0.98",
-        "  early_stopping: {monitor: loss, patience: 10}",
-        "  augment: {shift: 0.1, scale: 0.1}  # horizontal_flip: true where a mirrored image is of the same class",
-        "pseudo_label:",
-        "  threshold: 0.9  # confidence from which the teacher's label is believed",
-        "joint:",
-        "  <<: *training",
-        "  unlabeled_batch_size: 96",
-        "  ramp_end: 10",
     ]
+    if found.photographs:
+        lines += graph_lines(signs=are_signs([name for name, *_ in found.classes()]))
+    else:
+        if not (found.own.given == "validation").any():
+            lines.append(
+                f"  validation_per_class: {split.validation_per_class}  # at most: with a label, not learnt from, but "
+                "choose the best epoch"
+            )
+        lines += steps_lines(minutes)
     return "\n".join(lines) + "\n"
 
 
-def _look(listing: Listing) -> tuple[tuple[int, int], Literal["rgb", "grey"]]:
-    """(height, width) and channels that suit the files: their own size where it is one and small."""
-    sizes, modes = set(), set()
+def _look(listing: Listing) -> tuple[tuple[int, int], Literal["rgb", "grey"], bool]:
+    """(height, width) and channels that suit the files, and whether they are photographs.
+
+    Of others their own size where it is one and small.
+    """
+    sizes, modes = [], set()
     for number in np.unique(np.linspace(0, len(listing) - 1, LOOKED_AT).astype(int)):
         try:
             content = Path(os.path.join(listing.root, listing.paths[number])).read_bytes()
             image = decode(content, Target(1, 1, "crop", "rgb"))
         except (OSError, BrokenImageError):
             continue
-        sizes.add((image.height, image.width))
+        sizes.append((image.height, image.width))
         modes.add(image.mode)
     channels: Literal["rgb", "grey"] = "grey" if modes and modes <= GREY_MODES else "rgb"
-    if len(sizes) == 1 and max(next(iter(sizes))) <= LARGEST_KEPT_SIZE:
-        return next(iter(sizes)), channels
+    sides = [min(size) for size in sizes]
+    if suits_pretrained(channels, sides):
+        side = pretrained_size(sides)
+        return (side, side), channels, True
+    if len(set(sizes)) == 1 and max(sizes[0]) <= LARGEST_KEPT_SIZE:
+        return sizes[0], channels, False
     side = min([USUAL_SIZE, *(max(size) for size in sizes)])
-    return (side, side), channels
+    return (side, side), channels, False
 
 
 def _counted(counts: Counter[str]) -> str:

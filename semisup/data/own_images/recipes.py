@@ -1,0 +1,59 @@
+"""Which recipe suits a folder, and the lines of a config that say so."""
+
+from collections.abc import Sequence
+
+LEAST_SIDE = 24
+"""Of colour images; what is smaller shows no more than a network trained from nothing can learn."""
+LARGE_SIDE, LARGE, SMALL = 96, 224, 128
+"""Images whose shorter side is mostly at least this are looked at with 224 pixels a side, as the pretrained network was
+trained, smaller ones with 128: enlarged, they show it nothing more."""
+
+
+def suits_pretrained(channels: str, sides: Sequence[int]) -> bool:
+    """Are these photographs, by their channels and shorter sides (n,)?"""
+    return channels == "rgb" and bool(sides) and _typical(sides) >= LEAST_SIDE
+
+
+def pretrained_size(sides: Sequence[int]) -> int:
+    """Side in pixels that the network is to see of images with these shorter sides (n,)."""
+    return LARGE if _typical(sides) >= LARGE_SIDE else SMALL
+
+
+def are_signs(class_names: Sequence[str]) -> bool:
+    """Are the classes letters or digits, which a mirror turns into something else?"""
+    return all(len(name.strip()) == 1 and name.strip().isalnum() for name in class_names)
+
+
+def graph_lines(*, signs: bool) -> list[str]:
+    """The part of a config that learns from features of a pretrained network."""
+    mirror = (
+        "false  # a mirrored letter is another" if signs else "true  # false where a mirrored image is another class"
+    )
+    return ["model:", "  name: efficientnet_lite0", f"  mirror: {mirror}"]
+
+
+def steps_lines(minutes: int) -> list[str]:
+    """The part of a config that trains a small network from nothing."""
+    return [
+        "model:",
+        "  name: small_cnn",
+        "  width: 2.0",
+        "  dropout: 0.2",
+        "baseline: &training",
+        "  epochs: 30  # parts of the budget that end with a validation",
+        f"  budget: {minutes} min  # of CPU time, for the baseline and for the student each; more makes better models",
+        "  batch_size: 32",
+        "  ema_decay: 0.98",
+        "  early_stopping: {monitor: loss, patience: 10}",
+        "  augment: {shift: 0.1, scale: 0.1}  # horizontal_flip: true where a mirrored image is of the same class",
+        "pseudo_label:",
+        "  threshold: 0.9  # confidence from which the teacher's label is believed",
+        "joint:",
+        "  <<: *training",
+        "  unlabeled_batch_size: 96",
+        "  ramp_end: 10",
+    ]
+
+
+def _typical(sides: Sequence[int]) -> int:
+    return sorted(sides)[len(sides) // 2]

@@ -1,0 +1,175 @@
+"""Two ways to learn from frozen features, and what each is worth: every label judges a model that has not seen it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semisup.calibration import fit_temperature
+from semisup.frozen.graph import Graph, neighbour_graph, propagate, shares
+from semisup.frozen.probe import Probe, fit_probe, one_thread
+
+STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
+"""What C of the supervised probe is chosen from."""
+STUDENT_STRENGTH = 3.0
+"""C of the student, whose rows are many: held-out labels cannot choose it, for the pseudo-labels know them."""
+TINY = 1e-12
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Embedded images: the labelled ones first, then the others.
+
+    Attributes:
+        labeled: float32 (n, d).
+        labels: int64 (n,).
+        unlabeled: float32 (m, d).
+        num_classes: C.
+    """
+
+    labeled: Tensor
+    labels: Tensor
+    unlabeled: Tensor
+    num_classes: int
+
+    def graph(self) -> Graph:
+        """Of all images, labelled ones first."""
+        return neighbour_graph(torch.cat([self.labeled, self.unlabeled]))
+
+
+def supervised_probe(points: Points, strength: float, among: Tensor | None = None) -> Probe:
+    """The probe of the labelled images, or of those `among` them, bool (n,)."""
+    weights = torch.ones(len(points.labels)) if among is None else among.float()
+    return fit_probe(points.labeled, _one_hot(points.labels, points.num_classes), weights, strength)
+
+
+def spread_labels(
+    graph: Graph, points: Points, temperature: float = 1.0, among: Tensor | None = None
+) -> NDArray[np.float32]:
+    """What the graph says of all images, probabilities float32 (n + m, C), if the labels `among` them are known.
+
+    `temperature` as in :func:`tempered`.
+    """
+    seeds = np.zeros((len(graph), points.num_classes), dtype=np.float32)
+    known = torch.ones(len(points.labels), dtype=torch.bool) if among is None else among
+    rows = known.nonzero().flatten().numpy()
+    seeds[rows, points.labels[known].numpy()] = 1
+    return tempered(shares(propagate(graph, seeds)), temperature)
+
+
+def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """p^(1/T), scaled to sum 1, of each row of (N, C)."""
+    if temperature == 1:
+        return probabilities
+    logs = torch.from_numpy(probabilities).clamp(min=TINY).log() / temperature
+    return logs.softmax(dim=1).numpy()
+
+
+def confidence_weights(confidence: Tensor, num_classes: int) -> Tensor:
+    """(c − 1/C) / (1 − 1/C): 0 for a guess, 1 for what is sure, in the shape of `confidence`."""
+    return ((confidence - 1 / num_classes) / (1 - 1 / num_classes)).clamp(min=0)
+
+
+def student_probe(
+    points: Points,
+    pseudo_labels: Tensor,
+    weights: Tensor,
+    strength: float = STUDENT_STRENGTH,
+    among: Tensor | None = None,
+) -> Probe:
+    """The probe of labelled images with weight 1 and unlabelled ones with their pseudo-labels (m,) and weights (m,)."""
+    known = torch.ones(len(points.labels)) if among is None else among.float()
+    return fit_probe(
+        torch.cat([points.labeled, points.unlabeled]),
+        _one_hot(torch.cat([points.labels, pseudo_labels]), points.num_classes),
+        torch.cat([known, weights.float()]),
+        strength,
+    )
+
+
+def deal_folds(labels: NDArray[np.int64], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The fold of each image (n,), from 0: every class is dealt out in turn, from a fold drawn at random on."""
+    dealt = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        dealt[members] = (np.arange(len(members)) + rng.integers(folds)) % folds
+    return dealt
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What was said of each labelled image by models that had not seen its label, in every repetition of the folds.
+
+    Attributes:
+        supervised: C → log-probabilities float32 (repetitions, n, C) of the probe.
+        graph: those of the graph itself, before any temperature.
+        student: those of the probe that learns from the graph's labels, too.
+        temperature: of the graph, fitted on these images.
+    """
+
+    supervised: dict[float, Tensor]
+    graph: Tensor
+    student: Tensor
+    temperature: float
+
+
+def hold_out(
+    points: Points,
+    graph: Graph,
+    rng: np.random.Generator,
+    *,
+    strengths: Sequence[float] = STRENGTHS,
+    folds: int = 5,
+    repetitions: int = 1,
+) -> HeldOut:
+    """Both ways to learn, without the labels of one fold after the other.
+
+    An image whose label is held out is one of the unlabelled ones in the graph, and no row of the student.
+    """
+    with one_thread():
+        shape = (repetitions, len(points.labels), points.num_classes)
+        supervised = {strength: torch.zeros(shape) for strength in strengths}
+        spread, student = torch.zeros(shape), torch.zeros(shape)
+        partitions = list(_partitions(points.labels.numpy(), folds, repetitions, rng))
+        for number, held in partitions:
+            for strength, table in supervised.items():
+                table[number, held] = _logs(supervised_probe(points, strength, ~held), points.labeled[held])
+            said = spread_labels(graph, points, among=~held)[: len(points.labels)]
+            spread[number, held] = torch.from_numpy(said)[held].clamp(min=TINY).log()
+        temperature = graph_temperature(spread, points.labels)
+        for number, held in partitions:
+            of_unlabeled = spread_labels(graph, points, temperature, among=~held)[len(points.labels) :]
+            confidence, labels = torch.from_numpy(of_unlabeled).max(dim=1)
+            weights = confidence_weights(confidence, points.num_classes)
+            student[number, held] = _logs(student_probe(points, labels, weights, among=~held), points.labeled[held])
+        return HeldOut(supervised, spread, student, temperature)
+
+
+def graph_temperature(log_probabilities: Tensor, labels: Tensor) -> float:
+    """T that makes held-out log-probabilities (repetitions, n, C) likeliest; 1 where all are right: any less would."""
+    table = log_probabilities.flatten(0, 1)
+    truth = labels.repeat(len(log_probabilities))
+    if (table.argmax(dim=1) == truth).all():
+        return 1.0
+    return fit_temperature(table.numpy(), truth.numpy())
+
+
+def _partitions(
+    labels: NDArray[np.int64], folds: int, repetitions: int, rng: np.random.Generator
+) -> Iterator[tuple[int, Tensor]]:
+    for number in range(repetitions):
+        dealt = deal_folds(labels, folds, rng)
+        for fold in np.unique(dealt):
+            yield number, torch.from_numpy(dealt == fold)
+
+
+def _logs(probe: Probe, points: Tensor) -> Tensor:
+    return probe(points).log_softmax(dim=1)
+
+
+def _one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    return torch.nn.functional.one_hot(labels, num_classes)

@@ -1,0 +1,102 @@
+"""A frozen network with a probe on top: one classifier from raw images to logits, saved and loaded as any other."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from semisup.backbones import head_name
+from semisup.frozen.embedding import Embedding
+from semisup.frozen.probe import Probe
+from semisup.models import Classifier, Preprocess
+
+
+class EmbeddedProbe(nn.Module):
+    """Features (B, D) to logits (B, C): the embedding, then the probe."""
+
+    mean: Tensor
+    components: Tensor
+
+    def __init__(self, features: int, dimensions: int, num_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("components", torch.zeros(features, dimensions))
+        self.linear = nn.Linear(dimensions, num_classes)
+
+    def embedding(self) -> Embedding:
+        """What features become before the last layer."""
+        return Embedding(self.mean, self.components)
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.embedding()(features))
+        return logits
+
+    @classmethod
+    def of(cls, embedding: Embedding, probe: Probe) -> "EmbeddedProbe":
+        """The two as one module."""
+        features, dimensions = embedding.components.shape
+        made = cls(features, dimensions, len(probe.bias))
+        made.load_state_dict(
+            {
+                "mean": embedding.mean,
+                "components": embedding.components,
+                "linear.weight": probe.weight,
+                "linear.bias": probe.bias,
+            }
+        )
+        return made
+
+
+class ProbedClassifier(Classifier):
+    """A network whose last layer is taken off, frozen, and a probe in its place.
+
+    With `mirror`, an image's features are the mean of its own and its mirror image's. `precision` is what the frozen
+    network computes in, on a CPU; the probe and all that it sees are float32.
+    """
+
+    def __init__(
+        self,
+        preprocess: Preprocess,
+        backbone: nn.Module,
+        probe: EmbeddedProbe,
+        *,
+        mirror: bool = False,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(preprocess, backbone)
+        self.probe, self.mirror, self.precision = probe, mirror, precision
+        self.freeze()
+
+    @classmethod
+    def upon(
+        cls, model: Classifier, probe: EmbeddedProbe, *, mirror: bool = False, precision: torch.dtype = torch.float32
+    ) -> "ProbedClassifier":
+        """The network of `model` without its last layer, and the probe upon it. `model` is not to be used any more."""
+        model.backbone.set_submodule(head_name(model.backbone), nn.Identity())
+        return cls(model.preprocess, model.backbone, probe, mirror=mirror, precision=precision)
+
+    @property
+    def head(self) -> nn.Module:
+        """Embedding and probe: features (B, D) to logits."""
+        return self.probe
+
+    @property
+    def head_prefix(self) -> str:
+        """What the names of the head's weights begin with."""
+        return "probe."
+
+    def features(self, images: Tensor) -> Tensor:
+        """float32 (B, D) of uint8 or float32 images (B, C, H, W)."""
+        seen = self.preprocess(images).contiguous(memory_format=torch.channels_last)
+        features = self._body(seen)
+        return (features + self._body(seen.flip(3))) / 2 if self.mirror else features
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.probe(self.features(images))
+        return logits
+
+    def _body(self, seen: Tensor) -> Tensor:
+        reduced = self.precision != torch.float32 and seen.device.type == "cpu"
+        with torch.autocast("cpu", self.precision) if reduced else nullcontext():
+            features: Tensor = self.backbone(seen)
+        return features.float()

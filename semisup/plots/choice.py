@@ -1,0 +1,39 @@
+"""What each way to learn is worth, before one is chosen."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from semisup.plots.classes import short
+from semisup.plots.style import BLUE, PAGE_WIDTH, house_style
+
+LONGEST_NAME = 28
+
+
+@house_style
+def recipe_worth(rungs: Sequence[Mapping[str, Any]]) -> Figure:
+    """One row for each way to learn: its accuracy on held-out labels and the 95 % interval, as percentages."""
+    figure = Figure(figsize=(PAGE_WIDTH, 1.0 + 0.42 * len(rungs)), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(visible=False)
+    axes.grid(visible=True, axis="x")
+    for row, rung in enumerate(rungs):
+        ends = [100 * rung["low"], 100 * rung["high"]]
+        axes.plot(ends, [row, row], color=BLUE, linewidth=4, alpha=0.25, solid_capstyle="round")
+        axes.plot(100 * rung["accuracy"], row, color=BLUE, marker="o", linestyle="none")
+        axes.annotate(
+            f"{100 * rung['accuracy']:.1f}",
+            (100 * rung["accuracy"], row),
+            (0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8.5,
+        )
+    axes.set_yticks(range(len(rungs)), [short(rung["name"], LONGEST_NAME) for rung in rungs])
+    axes.set_ylim(len(rungs) - 0.5, -0.8)
+    axes.margins(x=0.06)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("Held-out labels that were right (%), with 95 % intervals")
+    return figure

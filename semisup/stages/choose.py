@@ -1,0 +1,115 @@
+"""Stage `choose`: what each way to learn upon a frozen network is worth, by the labelled images themselves.
+
+Every label both trains and judges: it is held out in turn, and models that have not seen it say what they think.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semisup.config import PipelineConfig
+from semisup.data.split import Split
+from semisup.evaluation import accuracy_interval
+from semisup.frozen.learning import STRENGTHS, STUDENT_STRENGTH, HeldOut, hold_out
+from semisup.keeping import better_model
+from semisup.plots import recipe_worth, save_png
+from semisup.randomness import numpy_generator
+from semisup.stages import StageLog
+from semisup.stages.files import DatasetFacts, write_json
+from semisup.stages.frozen import frozen_pool, write_choice
+
+REPETITIONS = 3
+"""Of the folds, where there are few images: each deals them anew."""
+FEW = 5_000
+"""Images, labelled and unlabelled, up to which the folds are repeated."""
+
+
+def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
+    """Leaves `choice.json`, `embedding.safetensors`, `held_out.parquet`, `choice.png` and `timings.json`.
+
+    In `choice.json`: `strengths` (C of both probes), `temperature` of the graph, `rungs` (name, accuracy with its
+    interval and log-loss of each way to learn), `kept` (which of the two models, by
+    :func:`semisup.keeping.better_model`), `pseudo_labels` (how many of the graph's held-out labels are right, with an
+    interval).
+    """
+    began = time.monotonic()
+    split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
+    pool = frozen_pool(config, split, facts, log)
+    embedding = pool.fit_embedding()
+    points = pool.points(embedding)
+    images = len(pool.labeled) + len(pool.unlabeled)
+    given = config.baseline.inverse_regularization
+    held = hold_out(
+        points,
+        points.graph(),
+        numpy_generator(config.seed, "folds"),
+        strengths=STRENGTHS if given is None else (given,),
+        repetitions=REPETITIONS if images <= FEW else 1,
+    )
+    truth = pool.labels
+    strength = min(held.supervised, key=lambda value: _log_loss(held.supervised[value], truth))
+    ways = {"probe": held.supervised[strength], "graph": held.student}
+    right = {name: _right(table, truth) for name, table in ways.items()}
+    kept = better_model(right["probe"], right["graph"], "held-out labels")
+    choice: dict[str, Any] = {
+        "strengths": {"baseline": strength, "student": config.joint.inverse_regularization or STUDENT_STRENGTH},
+        "temperature": held.temperature,
+        "rungs": [_rung(name, table, truth) for name, table in ways.items()],
+        "kept": kept,
+        "pseudo_labels": _interval(_right(held.graph, truth)),
+    }
+    write_choice(out_dir, embedding, choice)
+    _table(split, held, ways, truth).to_parquet(out_dir / "held_out.parquet", index=False)
+    save_png(recipe_worth(choice["rungs"]), out_dir / "choice.png")
+    write_json(out_dir / "timings.json", {"seconds": time.monotonic() - began})
+    _report(choice, len(truth), log)
+
+
+def _right(table: Tensor, truth: Tensor) -> NDArray[np.float64]:
+    """(n,): the share of the repetitions in which each image was right, given log-probabilities (r, n, C)."""
+    return (table.argmax(dim=2) == truth).double().mean(dim=0).numpy()
+
+
+def _log_loss(table: Tensor, truth: Tensor) -> float:
+    return float(-table.gather(2, truth.expand(len(table), -1)[..., None]).mean())
+
+
+def _rung(name: str, table: Tensor, truth: Tensor) -> dict[str, Any]:
+    return {"name": name, "log_loss": _log_loss(table, truth), **_interval(_right(table, truth))}
+
+
+def _interval(right: NDArray[np.float64]) -> dict[str, float]:
+    """Exact for one repetition; of several the mean, rounded to whole images: they are the same images."""
+    found = accuracy_interval(round(float(right.sum())), len(right))
+    return {"accuracy": float(right.mean()), "low": found.low, "high": found.high, "images": len(right)}
+
+
+def _table(split: Split, held: HeldOut, ways: Mapping[str, Tensor], truth: Tensor) -> pd.DataFrame:
+    """A row for each labelled image and repetition."""
+    ids = [*split.ids("labeled"), *split.ids("validation")]
+    repetitions = len(held.student)
+    columns: dict[str, Any] = {
+        "id": ids * repetitions,
+        "repetition": np.repeat(np.arange(repetitions), len(ids)),
+        "truth": np.tile(truth.numpy(), repetitions),
+    }
+    for name, table in (*ways.items(), ("pseudo_label", held.graph)):
+        confidence, labels = table.exp().max(dim=2)
+        columns |= {f"{name}_label": labels.flatten().numpy(), f"{name}_confidence": confidence.flatten().numpy()}
+    return pd.DataFrame(columns)
+
+
+def _report(choice: Mapping[str, Any], images: int, log: StageLog) -> None:
+    figures = {"graph_temperature": choice["temperature"], "baseline_strength": choice["strengths"]["baseline"]}
+    for rung in choice["rungs"]:
+        figures |= {f"held_out_accuracy.{rung['name']}": rung["accuracy"]}
+        figures |= {f"held_out_log_loss.{rung['name']}": rung["log_loss"]}
+    log.metrics(figures | {"student_kept": float(choice["kept"]["model"] == "student")})
+    said = ", ".join(f"{rung['name']} {rung['accuracy']:.1%}" for rung in choice["rungs"])
+    log.info(f"of {images:,} labelled images, each held out in turn: {said}; keep the {choice['kept']['model']}")

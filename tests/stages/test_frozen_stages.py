@@ -1,0 +1,201 @@
+"""The pipeline upon a frozen network: which labels it uses, what it may see, and that it repeats."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from semisup.config import PipelineConfig
+from semisup.data.split import Split
+from semisup.frozen.network import ProbedClassifier
+from semisup.stages import plan
+from semisup.stages.files import images_for_test, load_model, load_placed, pool_of
+from semisup.stages.frozen import read_choice, read_embedding
+
+CONFIG: dict[str, Any] = {
+    "name": "frozen",
+    "recipe": "graph",
+    "seed": 3,
+    "data": {"name": "digits"},
+    "split": {"labeled_per_class": 10},
+    "model": {"name": "efficientnet_lite0", "precision": "float32"},
+    "runtime": {"device": "cpu", "threads": 1},
+}
+
+
+def config_of(**sections: Any) -> PipelineConfig:
+    return PipelineConfig.model_validate(CONFIG | sections)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
+    return config_of(data={"name": "digits", "cache": str(tmp_path_factory.mktemp("cache"))})
+
+
+@pytest.fixture(scope="module")
+def folders(config: PipelineConfig, stage_runner: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    found: dict[str, Path] = stage_runner(config, tmp_path_factory.mktemp("stages"))
+    return found
+
+
+def json_of(folder: Path, name: str) -> Any:
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def labels_of(table: pd.DataFrame) -> Mapping[str, int]:
+    return dict(zip(table["id"], table["label"], strict=True))
+
+
+def test_the_recipe_is_the_config_that_it_stands_for():
+    given = {key: value for key, value in CONFIG.items() if key != "recipe"}
+    spelt = given | {
+        "split": {"labeled_per_class": 10, "validation_per_class": 0},
+        "model": CONFIG["model"] | {"train": "probe"},
+        "pseudo_label": {"teacher": "graph", "threshold": 0.0},
+        "joint": {"method": "confidence"},
+    }
+    asked = config_of().model_dump()
+    assert asked | {"recipe": "steps"} == PipelineConfig.model_validate(spelt).model_dump()
+
+
+def test_what_a_config_says_itself_goes_before_the_recipe():
+    config = config_of(pseudo_label={"threshold": 0.7}, joint={"method": "threshold"})
+    assert (config.pseudo_label.threshold, config.pseudo_label.teacher, config.joint.method) == (
+        0.7,
+        "graph",
+        "threshold",
+    )
+
+
+def test_the_stages_are_in_order_and_every_one_that_learns_knows_what_was_chosen(config):
+    steps = {step.name: step for step in plan(config)}
+    assert list(steps) == ["split", "choose", "baseline", "pseudo_label", "joint", "evaluate", "promote"]
+    for name in ("baseline", "pseudo_label", "joint", "evaluate"):
+        assert steps[name].upstream["choose"] == "choose"
+
+
+def test_every_label_is_learnt_from_and_judges_once_in_each_repetition(folders):
+    split = Split.read(folders["split"] / "split.parquet")
+    assert not len(split.ids("validation"))
+    held = pd.read_parquet(folders["choose"] / "held_out.parquet")
+    for _, repetition in held.groupby("repetition"):
+        assert sorted(repetition["id"]) == sorted(split.ids("labeled"))
+    assert json_of(folders["baseline"], "training.json")["labels"] == len(split.ids("labeled")) == 100
+
+
+def test_the_figures_of_the_choice_are_those_of_the_held_out_table(folders):
+    held, choice = pd.read_parquet(folders["choose"] / "held_out.parquet"), read_choice(folders["choose"])
+    for rung in choice["rungs"]:
+        right = held[f"{rung['name']}_label"] == held["truth"]
+        assert rung["accuracy"] == pytest.approx(right.mean())
+        assert rung["low"] < rung["accuracy"] < rung["high"]
+    assert choice["kept"]["images"] == 100
+    assert json_of(folders["evaluate"], "metrics.json")["kept"] == choice["kept"]
+
+
+def test_the_embedding_is_that_of_both_models_and_their_logits_are_the_probes(config, folders):
+    embedding, images = read_embedding(folders["choose"]), pool_of(config).images[:5]
+    for stage in ("baseline", "joint"):
+        model = load_model(folders[stage])
+        assert isinstance(model, ProbedClassifier)
+        assert torch.equal(model.probe.components, embedding.components)
+        with torch.inference_mode():
+            expected = model.probe.linear(embedding(model.features(images)))
+            torch.testing.assert_close(model(images), expected)
+
+
+def test_kept_features_give_the_predictions_of_the_whole_network(config, folders):
+    predictions = pd.read_parquet(folders["evaluate"] / "predictions.parquet")
+    images = images_for_test(config).images[:64]
+    with torch.inference_mode():
+        said = load_placed(folders["joint"], config)(images).softmax(dim=1).max(dim=1)
+    np.testing.assert_array_equal(said.indices, predictions["student_label"][:64])
+    np.testing.assert_allclose(said.values, predictions["student_confidence"][:64], atol=1e-4)
+
+
+def test_the_same_config_leaves_the_same_bits(config, folders, stage_runner, tmp_path):
+    again = stage_runner(config, tmp_path, names=("split", "choose", "baseline", "pseudo_label", "joint"))
+    for stage, files in {
+        "choose": ("embedding.safetensors", "choice.json", "held_out.parquet"),
+        "baseline": ("weights.safetensors",),
+        "joint": ("weights.safetensors",),
+    }.items():
+        for file in files:
+            assert (again[stage] / file).read_bytes() == (folders[stage] / file).read_bytes(), (stage, file)
+
+
+def test_the_truth_of_unlabeled_and_test_images_decides_nothing(config, folders, stage_runner, tmp_path, monkeypatch):
+    from semisup.data import datasets
+    from semisup.stages import files
+
+    pool, split = pool_of(config), Split.read(folders["split"] / "split.parquet")
+    hidden = split.indices("unlabeled")
+    labels = pool.labels.clone()
+    labels[hidden] = datasets.UNLABELED
+    monkeypatch.setattr(files, "load_pool", lambda *_: pool.__class__(**vars(pool) | {"labels": labels}))
+    names = ("choose", "baseline", "pseudo_label", "joint")
+    again = stage_runner(config, tmp_path, names=names, folders={"split": folders["split"]})
+    for stage in ("baseline", "joint"):
+        file = "weights.safetensors"
+        assert (again[stage] / file).read_bytes() == (folders[stage] / file).read_bytes()
+
+
+def test_a_student_of_scrambled_pseudo_labels_is_another_one(config, folders, stage_runner, tmp_path):
+    scrambled = tmp_path / "pseudo_label"
+    scrambled.mkdir()
+    table = pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")
+    table["label"] = (table["label"] + 1) % 10
+    table.to_parquet(scrambled / "pseudo_labels.parquet")
+    inputs = {name: folders[name] for name in ("split", "choose")} | {"pseudo_label": scrambled}
+    again = stage_runner(config, tmp_path / "run", names=("joint",), folders=inputs)
+    file = "weights.safetensors"
+    assert (again["joint"] / file).read_bytes() != (folders["joint"] / file).read_bytes()
+
+
+def test_a_calibration_is_of_the_graph_that_labels(stage_runner, tmp_path):
+    config = config_of(
+        data={"name": "digits", "cache": str(tmp_path / "cache")},
+        split={"labeled_per_class": 10, "calibration_images": 200},
+        calibrate={"method": "temperature"},
+        pseudo_label={"threshold": {"target_precision": 0.8, "confidence": 0.9, "fallback": 0.9}},
+        joint={"method": "threshold"},
+    )
+    folders = stage_runner(
+        config, tmp_path / "stages", names=("split", "choose", "baseline", "calibrate", "pseudo_label")
+    )
+    table = pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")
+    calibrated = pd.read_parquet(folders["calibrate"] / "calibration.parquet")
+    assert set(table["teacher"].str.partition(":")[0]) == {"graph"}
+    assert not set(table["id"]) & set(calibrated["id"])
+    audit = pd.read_parquet(folders["pseudo_label"] / "audit.parquet")
+    right = (table["label"].to_numpy() == audit["truth"].to_numpy()).mean()
+    assert (calibrated["label"] == calibrated["truth"]).mean() == pytest.approx(
+        right, abs=0.12
+    )  # 4 of 200's deviations
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"recipe": "steps", "split": {"validation_per_class": 0}}, "split.validation_per_class=0 needs features"),
+        ({"recipe": "steps", "pseudo_label": {"teacher": "graph"}}, "pseudo_label.teacher='graph' needs features"),
+        ({"joint": {"method": "fixmatch"}}, "joint.method='fixmatch', but model.train='probe' trains nothing"),
+        (
+            {"pseudo_label": {"test_time": {"views": 2, "augment": {"shift": 0.1}}}},
+            "pseudo_label.test_time.views asks a network several times",
+        ),
+        (
+            {"model": {"name": "efficientnet_lite0", "mirror": True}},
+            "model.mirror=true, but a mirrored image of 'digits'",
+        ),
+        ({"model": {"name": "small_cnn"}}, "train='probe', but weights is unset"),
+    ],
+)
+def test_what_does_not_go_with_a_frozen_network_is_refused_in_one_line(sections, said):
+    with pytest.raises(ValueError, match=said.replace("(", r"\(")):
+        config_of(**sections)
