@@ -26,7 +26,7 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from torch import Tensor
 
 from benchmarks.output import publish
-from semisup.config import PipelineConfig
+from semisup.config import PipelineConfig, ProbeConfig
 from semisup.data.own_images.decode import Target, decode
 from semisup.frozen.embedding import embed, fit_embedding
 from semisup.frozen.learning import (
@@ -48,6 +48,7 @@ SIDE, TEST_PER_CLASS, BATCH = 224, 35, 16
 PLAIN_SAMPLE = 128
 """Images that the plain loop looks at; its rate is that of all."""
 UNLABELED = -1
+STUDENT_C = ProbeConfig().student_c
 Predictions = NDArray[np.integer[Any]]
 
 
@@ -57,6 +58,9 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--labels", nargs="+", type=int, default=[5, 10, 20])
     parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument(
+        "--keeping", action="store_true", help="only our two models, and what keeping one of them costs"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")  # PCA of SelfTraining's last round
@@ -65,16 +69,34 @@ def main() -> None:
         features, labels, cost = look(folder)
         for count in asked.labels:
             cases = [draw(features, labels, count, seed) for seed in range(asked.splits)]
-            rows.append({"photographs": folder.name, "labels a class": count} | measure(cases, cost))
+            rows.append(
+                {"photographs": folder.name, "labels a class": count}
+                | measure(cases, cost, {} if asked.keeping else PEERS)
+            )
             print(rows[-1], flush=True)
+    keeping = what_keeping_costs([row["splits"][0] for row in rows])
+    if asked.keeping:
+        publish("photographs_keeping", rows, keeping)
+        return
     gains = [row["kept − best peer"] for row in rows]
     publish(
         "photographs",
         rows,
         f"test accuracy in %, mean ± deviation (worst) of {asked.splits} splits; kept − best peer: "
         f"{np.mean(gains):+.2f} points in the mean, least {min(gains):+.2f}; ratio: CPU seconds of features and "
-        "learning over those of decoding and one plain float32 pass",
+        f"learning over those of decoding and one plain float32 pass; {keeping}",
     )
+
+
+def what_keeping_costs(settings: Sequence[Mapping[str, Sequence[float]]]) -> str:
+    """Mean test accuracy, and mean regret against the better of the two models, of three ways to keep one."""
+    tables = {name: np.concatenate([found[name] for found in settings]) for name in ("baseline", "student", "kept")}
+    better = np.maximum(tables["baseline"], tables["student"])
+    names = {"baseline": "always the baseline", "student": "always the student", "kept": "chosen"}
+    said = ", ".join(
+        f"{names[name]} {table.mean():.2f} (regret {(better - table).mean():.2f})" for name, table in tables.items()
+    )
+    return f"model kept in {len(better)} cases: {said}"
 
 
 def look(folder: Path) -> tuple[Tensor, NDArray[np.int64], dict[str, float]]:
@@ -148,7 +170,9 @@ def draw(features: Tensor, labels: NDArray[np.int64], count: int, seed: int) -> 
     return Case(features, labels, labeled, unlabeled, test)
 
 
-def measure(cases: Sequence[Case], cost: Mapping[str, float]) -> dict[str, Any]:
+def measure(
+    cases: Sequence[Case], cost: Mapping[str, float], peers: Mapping[str, Callable[[Case], Predictions]]
+) -> dict[str, Any]:
     """A row of the table: every method over the splits of one setting."""
     found: dict[str, list[float]] = {}
     seconds: list[float] = []
@@ -156,17 +180,17 @@ def measure(cases: Sequence[Case], cost: Mapping[str, float]) -> dict[str, Any]:
         began = time.process_time()
         said = ours(case, seed)
         seconds.append(time.process_time() - began)
-        said |= {name: peer(case) for name, peer in PEERS.items()}
+        said |= {name: peer(case) for name, peer in peers.items()}
         for method, predicted in said.items():
             found.setdefault(method, []).append(100 * float((predicted == case.labels[case.test]).mean()))
-    best = max(float(np.mean(found[peer])) for peer in PEERS)
+    best = max((float(np.mean(found[peer])) for peer in peers), default=float(np.mean(found["baseline"])))
     learning = float(np.mean(seconds))
     shown = {
         method: f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f} ({min(values):.1f})"
         for method, values in found.items()
     }
     return shown | {
-        "kept − best peer": float(np.mean(found["kept"])) - best,
+        ("kept − best peer" if peers else "kept − baseline"): float(np.mean(found["kept"])) - best,
         "learning, CPU s": learning,
         "ratio": (cost["features"] + learning) / cost["plain"],
         "splits": [found],
@@ -182,7 +206,7 @@ def ours(case: Case, seed: int) -> dict[str, Predictions]:
     truth = torch.from_numpy(labels[labeled])
     points = Points(embed(embedding, features[labeled]), truth, embed(embedding, features[unlabeled]), classes)
     graph = points.graph()
-    held = hold_out(points, graph, np.random.default_rng(seed), repetitions=REPETITIONS)
+    held = hold_out(points, graph, np.random.default_rng(seed), student_strength=STUDENT_C, repetitions=REPETITIONS)
 
     def loss(table: Tensor) -> float:
         return float(-table.gather(2, truth.expand(len(table), -1)[..., None]).mean())
@@ -191,7 +215,7 @@ def ours(case: Case, seed: int) -> dict[str, Predictions]:
     confidence, pseudo = torch.from_numpy(spread_labels(graph, points, held.temperature)[len(labeled) :]).max(dim=1)
     models = {
         "baseline": supervised_probe(points, strength),
-        "student": student_probe(points, pseudo, confidence_weights(confidence, classes)),
+        "student": student_probe(points, pseudo, confidence_weights(confidence, classes), STUDENT_C),
     }
     tables = {"baseline": held.supervised[strength], "student": held.student}
     right = {name: (table.argmax(dim=2) == truth).double().mean(dim=0).numpy() for name, table in tables.items()}

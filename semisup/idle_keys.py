@@ -18,6 +18,8 @@ from semisup.regression_config import RegressionConfig
 
 OF_FOLDERS = "size resize channels range test_share max_broken duplicates"
 """Options of `data` that only one's own images have."""
+OF_A_PROBE = {"method", "alpha_final", "policy", "start"}
+"""Keys of a training that a probe looks at, or that are refused or spoken of elsewhere."""
 CONSISTENCY = {"fixmatch", "flexmatch", "freematch", "softmatch"}
 """Methods that live on the gap between a weak and a strong view."""
 
@@ -29,7 +31,10 @@ def idle_keys(config: PipelineConfig, *, ensemble: bool = False) -> Iterator[str
     """
     ensemble |= config.pseudo_label.teacher == "ensemble"
     yield from _of_data(config)
+    yield from _of_frozen_networks(config)
     for stage, train in (("baseline", config.baseline), ("joint", config.joint)):
+        if config.model.train == "probe":
+            continue  # it has been said of all keys
         yield from _of_training(stage, train)
         resampled = ensemble and stage == "baseline"  # members learn from other numbers of each class
         if _as_many_of_each_class(config) and not resampled:
@@ -37,7 +42,8 @@ def idle_keys(config: PipelineConfig, *, ensemble: bool = False) -> Iterator[str
             yield from _idle(stage, train, "class_weights", why, "none")
     yield from _of_teachers(config, ensemble)
     yield from _of_pseudo_labels(config)
-    yield from _of_the_student(config.joint)
+    if config.model.train != "probe":
+        yield from _of_the_student(config.joint)
     yield from _of_views("evaluate.test_time", config.evaluate.test_time)
     if not config.promote.enabled and config.pseudo_label.teacher != "champion":
         yield from _idle("promote", config.promote, "model", "promote.enabled=false crowns nobody", "enabled: true")
@@ -84,12 +90,27 @@ def _of_data(config: PipelineConfig) -> Iterator[str]:
         yield from _idle("data", data, OF_FOLDERS, f"{named} has images of its own size and names", "name: folder")
         why = f"{named} never gets new images"
         yield from _idle("pseudo_label", config.pseudo_label, "drift_limit", why, "data.name: folder")
-        if config.model.train != "head":
+        if config.model.train not in {"head", "probe"}:
             yield from _idle("data", data, "cache cache_limit", f"{named} is not decoded into a cache", "name: folder")
     if data.name == "digits":
         yield from _idle("data", data, "root download", f"{named} is embedded", "another data set")
     if data.name == "folder":
         yield from _idle("data", data, "download", "your own images are not downloaded", "another data set")
+
+
+def _of_frozen_networks(config: PipelineConfig) -> Iterator[str]:
+    """What only a probe looks at, and what only training step by step does."""
+    train = f"model.train={config.model.train!r}"
+    if config.model.train != "probe":
+        yield from _idle("model", config.model, "mirror precision", f"{train} is no probe", "train: probe")
+        yield from _idle("probe", config.probe, "*", f"{train} is no probe", "model.train: probe")
+        return
+    sections: dict[str, TrainConfig] = {"baseline": config.baseline, "joint": config.joint}
+    for stage, section in sections.items():
+        names = " ".join(name for name in type(section).model_fields if name not in OF_A_PROBE)
+        yield from _idle(
+            stage, section, names, f"{train} solves for the best probe, without steps", "model.train: head"
+        )
 
 
 def _as_many_of_each_class(config: PipelineConfig) -> bool:

@@ -104,6 +104,7 @@ CERTIFIED: Overrides = {
 PASSES: Overrides = {"model.dropout": 0.3, "pseudo_label.uncertainty.passes": 3}
 UPS = PASSES | {"joint.method": "ups"}
 LABELS = {"pseudo_label.threshold": 0.0}
+PROBED: Overrides = {"model.name": "efficientnet_lite0", "model.width": 1.0, "model.train": "probe"}
 
 
 def _method(name: str, **more: Any) -> Overrides:
@@ -112,7 +113,10 @@ def _method(name: str, **more: Any) -> Overrides:
 
 PIPELINE = [
     Key("seed", 1),
+    Key("recipe", "graph", {"model.name": "efficientnet_lite0", "model.width": 1.0}),
     Key("rounds", 2),
+    Key("probe.baseline_c", 0.5, PROBED, {}),
+    Key("probe.student_c", 0.5, PROBED, {}),
     Key("split.labeled_per_class", 3),
     Key("split.imbalance_ratio", 2),
     Key("split.validation_per_class", 3),
@@ -259,4 +263,4 @@ OF_OWN_IMAGES = (
     "data.duplicates",
 )
 """Keys that change what becomes of a folder of images: shown in the tests of folders, or in ours of one."""
-OF_WEIGHTS = ("model.weights", "model.train")
+OF_WEIGHTS = ("model.weights", "model.train", "model.mirror", "model.precision")

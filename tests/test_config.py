@@ -288,8 +288,11 @@ def test_a_key_unlike_any_other_is_answered_with_where_to_find_them(complaint):
         ("split.labeled_per_class=0", ["split.labeled_per_class=0", "whole number from 1 on, or 'all'"]),
         # not among the choices
         ("data.name=mnst", ["data.name='mnst'", "'mnist'"]),
-        ("joint.method=magic", ["joint.method='magic'", "'threshold', 'ups', 'online'"]),
-        ("pseudo_label.teacher=student", ["pseudo_label.teacher='student'", "'baseline', 'champion' or 'ensemble'"]),
+        ("joint.method=magic", ["joint.method='magic'", "'threshold', 'confidence', 'ups', 'online'"]),
+        (
+            "pseudo_label.teacher=student",
+            ["pseudo_label.teacher='student'", "'baseline', 'champion', 'ensemble' or 'graph'"],
+        ),
         ("name=two words", ["name='two words'"]),
         ("promote.model=a/b", ["promote.model='a/b'"]),
         ("promote.model=''", ["promote.model=''"]),
@@ -429,7 +432,7 @@ def test_keys_that_go_together_do(load, text):
 
 def test_every_method_of_joint_training_goes_with_the_defaults_apart_from_ups_which_needs_passes(load):
     (methods,) = (get_args(field.annotation) for name, field in JointConfig.model_fields.items() if name == "method")
-    assert len(methods) == 8
+    assert len(methods) == 9
     for method in methods:
         passes = "pseudo_label.uncertainty.passes=10" if method == "ups" else "seed=0"
         assert load("", f"joint.method={method}", passes).joint.method == method

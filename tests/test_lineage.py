@@ -88,7 +88,7 @@ def fingerprints(**sections: object) -> dict[str, str]:
         ({"name": "mine"}, {"evaluate", "promote"}),
         ({"seed": 1}, set(STAGES) - {"promote"}),
         ({"split": {"labeled_per_class": 9}}, {"split", "evaluate"}),
-        ({"model": {"width": 2}}, {"baseline", "member", "joint", "evaluate"}),
+        ({"model": {"width": 2}}, {"choose", "baseline", "member", "joint", "evaluate"}),
         ({"baseline": {"epochs": 99}}, {"baseline", "member", "evaluate"}),
         ({"ensemble": {"method": "boosting"}}, {"member", "ensemble", "evaluate"}),
         ({"evaluate": {"compound": True}}, {"evaluate"}),

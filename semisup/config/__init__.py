@@ -10,7 +10,7 @@ from semisup.config.data import WITHOUT_MIRROR_SYMMETRY, DataConfig, parse_bytes
 from semisup.config.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.joint import JointConfig, PolicyConfig
 from semisup.config.listing import describe_keys, flatten, keys, sections_in
-from semisup.config.model import ModelConfig
+from semisup.config.model import ModelConfig, ProbeConfig
 from semisup.config.pipeline import FEWEST_CALIBRATION_IMAGES, PipelineConfig
 from semisup.config.pseudo_labels import CertifiedThreshold, PseudoLabelConfig, UncertaintyConfig
 from semisup.config.runtime import RuntimeConfig, TrackingConfig
@@ -51,6 +51,7 @@ __all__ = [
     "PolicyConfig",
     "PositiveInt",
     "Precision",
+    "ProbeConfig",
     "PromoteConfig",
     "PseudoLabelConfig",
     "RuntimeConfig",

@@ -14,6 +14,18 @@ WITH_WEIGHTS = ("efficientnet_lite0", "efficientnet_lite2")
 """Networks that begin with weights of their own, which are installed with them."""
 
 
+InverseRegularization: TypeAlias = Annotated[float, Field(ge=1e-4, le=1e6)]
+
+
+class ProbeConfig(Section):
+    """`model.train: probe`: its logistic regressions. C is scikit-learn's: small values keep them simple."""
+
+    baseline_c: InverseRegularization | None = None
+    """C of the baseline. Unset: chosen on labelled images that are held out in turn."""
+    student_c: InverseRegularization = 3.0
+    """C of the student. Held-out labels cannot choose it, for the pseudo-labels know them."""
+
+
 class ModelConfig(Section):
     """The network; the baseline and the student are built alike."""
 

@@ -9,7 +9,7 @@ from semisup.config.base import Name, Section
 from semisup.config.data import WITHOUT_MIRROR_SYMMETRY, DataConfig
 from semisup.config.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.joint import JointConfig
-from semisup.config.model import ModelConfig
+from semisup.config.model import ModelConfig, ProbeConfig
 from semisup.config.pseudo_labels import CertifiedThreshold, PseudoLabelConfig
 from semisup.config.runtime import RuntimeConfig, TrackingConfig
 from semisup.config.split import SplitConfig
@@ -44,6 +44,7 @@ class PipelineConfig(Section):
     data: DataConfig = DataConfig()
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
+    probe: ProbeConfig = ProbeConfig()
     baseline: BaselineConfig = BaselineConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
     rounds: Annotated[int, Field(ge=1, le=100)] = 1

@@ -1,13 +1,12 @@
 """What supervised and joint training share: steps, schedules, stopping, softened targets."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from semisup.budget import Budget
 from semisup.config.augment import AugmentConfig
 from semisup.config.base import BatchSize, Epochs, Fraction, Precision, Section, nothing_or
-
 
 LEAST_SECONDS, MOST_SECONDS, MOST_STEPS = 0.001, 90 * 86_400, 10**9
 
@@ -112,9 +111,6 @@ class TrainConfig(Section):
     """Labelled batches hold every image equally often, or every class (weighted random sampling, 1 / class count)."""
     class_weights: Literal["none", "complement", "inverse_frequency"] = "none"
     """Weight of a class in the labelled loss: 1, 1 − n_c/Σn, or 1/n_c; scaled so that the mean over the images is 1."""
-    inverse_regularization: Annotated[float, Field(ge=1e-4, le=1e6)] | None = None
-    """`model.train: probe`: C of the logistic regression, as scikit-learn's; small values keep it simple. Unset: chosen
-    on held-out folds of the labelled images."""
     ema_decay: Annotated[float, Field(ge=0, le=0.99999)] = 0.0
     """Validate and keep an exponential moving average of the weights, per step; 0 turns it off."""
     precision: Precision = "float32"

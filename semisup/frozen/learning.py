@@ -14,8 +14,6 @@ from semisup.frozen.probe import Probe, fit_probe, one_thread
 
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """What C of the supervised probe is chosen from."""
-STUDENT_STRENGTH = 3.0
-"""C of the student, whose rows are many: held-out labels cannot choose it, for the pseudo-labels know them."""
 TINY = 1e-12
 Bools = NDArray[np.bool_]
 
@@ -78,7 +76,7 @@ def student_probe(
     points: Points,
     pseudo_labels: Tensor,
     weights: Tensor,
-    strength: float = STUDENT_STRENGTH,
+    strength: float,
     among: Tensor | None = None,
 ) -> Probe:
     """The probe of labelled images with weight 1 and unlabelled ones with their pseudo-labels (m,) and weights (m,)."""
@@ -122,6 +120,7 @@ def hold_out(
     graph: Graph,
     rng: np.random.Generator,
     *,
+    student_strength: float,
     strengths: Sequence[float] = STRENGTHS,
     folds: int = 5,
     repetitions: int = 1,
@@ -145,7 +144,9 @@ def hold_out(
             of_unlabeled = spread_labels(graph, points, temperature, among=~held)[len(points.labels) :]
             confidence, labels = torch.from_numpy(of_unlabeled).max(dim=1)
             weights = confidence_weights(confidence, points.num_classes)
-            student[number, held] = _logs(student_probe(points, labels, weights, among=~held), points.labeled[held])
+            student[number, held] = _logs(
+                student_probe(points, labels, weights, student_strength, ~held), points.labeled[held]
+            )
         return HeldOut(supervised, spread, student, temperature)
 
 

@@ -69,7 +69,7 @@ SPLIT_BEFORE = "split before"
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "split": ("seed", "data", "split"),
-    "choose": ("seed", "data", "model", "baseline", "joint", "runtime"),
+    "choose": ("seed", "data", "model", "probe", "runtime"),
     "baseline": ("seed", "data", "model", "baseline", "runtime"),
     "member": ("seed", "data", "model", "baseline", "ensemble", "runtime"),
     "ensemble": ("seed", "data", "ensemble", "runtime"),

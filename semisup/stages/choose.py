@@ -16,7 +16,7 @@ from torch import Tensor
 from semisup.config import PipelineConfig
 from semisup.data.split import Split
 from semisup.evaluation import accuracy_interval
-from semisup.frozen.learning import STRENGTHS, STUDENT_STRENGTH, HeldOut, hold_out
+from semisup.frozen.learning import STRENGTHS, HeldOut, hold_out
 from semisup.keeping import better_model
 from semisup.plots import recipe_worth, save_png
 from semisup.randomness import numpy_generator
@@ -44,12 +44,13 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     embedding = pool.fit_embedding()
     points = pool.points(embedding)
     images = len(pool.labeled) + len(pool.unlabeled)
-    given = config.baseline.inverse_regularization
+    given = config.probe.baseline_c
     held = hold_out(
         points,
         points.graph(),
         numpy_generator(config.seed, "folds"),
         strengths=STRENGTHS if given is None else (given,),
+        student_strength=config.probe.student_c,
         repetitions=REPETITIONS if images <= FEW else 1,
     )
     truth = pool.labels
@@ -58,7 +59,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     right = {name: _right(table, truth) for name, table in ways.items()}
     kept = better_model(right["probe"], right["graph"], "held-out labels")
     choice: dict[str, Any] = {
-        "strengths": {"baseline": strength, "student": config.joint.inverse_regularization or STUDENT_STRENGTH},
+        "strengths": {"baseline": strength, "student": config.probe.student_c},
         "temperature": held.temperature,
         "rungs": [_rung(name, table, truth) for name, table in ways.items()],
         "kept": kept,

@@ -41,8 +41,8 @@ def test_labels_that_are_held_out_decide_nothing():
     np.testing.assert_array_equal(ours, theirs)
     labels, weights = torch.zeros(90, dtype=torch.int64), torch.ones(90)
     assert torch.equal(
-        student_probe(points, labels, weights, among=~held).weight,
-        student_probe(other, labels, weights, among=~held).weight,
+        student_probe(points, labels, weights, 3.0, ~held).weight,
+        student_probe(other, labels, weights, 3.0, ~held).weight,
     )
 
 
@@ -57,7 +57,9 @@ def test_every_fold_has_its_share_of_every_class(classes, folds):
 
 def test_every_image_is_judged_in_every_repetition_and_separable_classes_are_right():
     points = blobs(spread=0.1)
-    held = hold_out(points, points.graph(), np.random.default_rng(0), strengths=(3.0,), repetitions=2)
+    held = hold_out(
+        points, points.graph(), np.random.default_rng(0), student_strength=3.0, strengths=(3.0,), repetitions=2
+    )
     for table in (held.supervised[3.0], held.graph, held.student):
         assert table.shape == (2, 30, 3)
         torch.testing.assert_close(table.exp().sum(dim=2), torch.ones(2, 30))

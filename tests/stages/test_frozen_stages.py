@@ -16,6 +16,7 @@ from semisup.frozen.network import ProbedClassifier
 from semisup.stages import plan
 from semisup.stages.files import images_for_test, load_model, load_placed, pool_of
 from semisup.stages.frozen import read_choice, read_embedding
+from semisup.unheeded import unheeded
 
 CONFIG: dict[str, Any] = {
     "name": "frozen",
@@ -177,6 +178,29 @@ def test_a_calibration_is_of_the_graph_that_labels(stage_runner, tmp_path):
     assert (calibrated["label"] == calibrated["truth"]).mean() == pytest.approx(
         right, abs=0.12
     )  # 4 of 200's deviations
+
+
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        ({"baseline": {"epochs": 3}}, "baseline.epochs=3"),
+        ({"baseline": {"optimizer": {"lr": 0.1}}}, "baseline.optimizer is set"),
+        ({"joint": {"ramp_end": 3}}, "joint.ramp_end=3"),
+        ({"joint": {"mixup": {"alpha": 0.2}}}, "joint.mixup is set"),
+    ],
+)
+def test_what_a_probe_does_not_look_at_is_said_in_one_line(sections, key):
+    (line,) = [line for line in unheeded(config_of(**sections)) if line.startswith(key)]
+    assert "solves for the best probe, without steps" in line
+    assert unheeded(config_of()) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "key"), [({"mirror": True}, "model.mirror=true"), ({"precision": "float32"}, "model.precision='float32'")]
+)
+def test_what_only_a_probe_looks_at_is_said_in_one_line(model, key):
+    config = PipelineConfig.model_validate({"data": {"name": "cifar10"}, "model": model})
+    assert [line for line in unheeded(config) if line.startswith(key) and "is no probe" in line]
 
 
 @pytest.mark.parametrize(
