@@ -15,6 +15,8 @@ BYTES = 4
 COPIES = 4
 """Of every weight while training: itself, its gradient, and two figures of Adam's."""
 USUAL_WIDTH, USUAL_PIXELS = 4.0, 512 * 512
+MOST_COPIES, USUAL_BATCH = 10, 1_024
+"""Of an image in a batch, and images that any batch may hold."""
 FEWEST_AT_A_TIME = 4
 """So many processes are a fair try on any machine."""
 GB = 1e9
@@ -111,6 +113,24 @@ def check_targets(config: PipelineConfig, num_classes: int) -> None:
                 f"{stage}.label_smoothing.epsilon={smoothing.epsilon:g} over the other ones of {num_classes} classes "
                 f"makes a wrong class at least as likely as the true one; use less than {most:.3g}"
             )
+
+
+def check_batches(config: PipelineConfig, labeled: int, unlabeled: int) -> None:
+    """Is a batch not the same few images over and over?
+
+    A batch may hold images twice, but a step with thousands of copies is as long as it is useless.
+
+    Raises:
+        UserError: it is.
+    """
+    sizes = {
+        "baseline.batch_size": (config.baseline.batch_size, labeled, "labelled"),
+        "joint.batch_size": (config.joint.batch_size, labeled, "labelled"),
+        "joint.unlabeled_batch_size": (config.joint.unlabeled_batch_size, unlabeled, "unlabelled"),
+    }
+    for key, (size, images, kind) in sizes.items():
+        if size > (most := max(MOST_COPIES * images, USUAL_BATCH)):
+            raise UserError(f"{key}={size}, but there are {images:,} {kind} images; use at most {most}")
 
 
 def check_unlabeled(config: PipelineConfig, left: int, num_classes: int) -> list[str]:

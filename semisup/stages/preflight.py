@@ -21,6 +21,7 @@ from semisup.models import Classifier
 from semisup.pretrained import expect_weights, own_normalization
 from semisup.pseudo_labels.ups import drops_out
 from semisup.stages.feasible import (
+    check_batches,
     check_memory,
     check_network,
     check_processes,
@@ -104,6 +105,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     if config.evaluate.compound:
         draw_pairs(test.labels.numpy(), np.random.default_rng(0))  # whether there are any
     weights = expect_weights(weights_file(config)) if config.model.pretrained else ""
+    check_batches(config, images["labeled"], images["unlabeled"])
     warnings = _doubts(config)
     warnings += [*check_unlabeled(config, images["unlabeled"], pool.num_classes), *idle_in_folder(config)]
     check_network(config, pool.image_shape, pool.num_classes)
