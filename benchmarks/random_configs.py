@@ -5,6 +5,7 @@ sensible, at the ends of its range, or beyond. Not drawn is what may rightly tak
 downloads; and of long trainings only the first epochs are run.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -217,8 +218,11 @@ class Worker:
         assert process.stdin is not None
         assert process.stdout is not None
         started, answer = time.perf_counter(), ""
-        process.stdin.write(json.dumps(overrides) + "\n")
-        process.stdin.flush()
+        try:
+            process.stdin.write(json.dumps(overrides) + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            return self._lost(overrides, "died", started)
         with selectors.DefaultSelector() as waiting:
             waiting.register(process.stdout, selectors.EVENT_READ)
             while not answer.startswith("\0"):
@@ -240,17 +244,19 @@ class Worker:
             )
 
     def _lost(self, overrides: Mapping[str, Any], end: str, started: float) -> Outcome:
-        assert self.process is not None
-        self.process.kill()
-        status = self.process.wait()
-        self.process = None
-        return Outcome(overrides, end, f"status {status}", time.perf_counter() - started)
+        return Outcome(overrides, end, f"status {self.close()}", time.perf_counter() - started)
 
-    def close(self) -> None:
-        """Let the process end."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+    def close(self) -> int | None:
+        """End the process; its status."""
+        process, self.process = self.process, None
+        if process is None:
+            return None
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        return process.wait()
 
 
 def try_all(count: int, seed: int, workers: int, only: int | None = None) -> dict[str, Any]:
