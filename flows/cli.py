@@ -34,6 +34,7 @@ from flows.commands import (
     print_table,
     user_mistakes_in_one_line,
 )
+from flows.config_names import folder_of_images
 from semisup import __version__
 
 app = typer.Typer(
@@ -85,12 +86,15 @@ def run(
 ) -> None:
     """Run the whole pipeline and compare student with baseline.
 
-    A stage whose result is in the store already is reused; after a crash, the same command goes on where it was.
+    A stage whose result is in the store already is reused; after a crash, the same command goes on where it was. Of a
+    folder of images it is `init` and `run` in one.
     """
     with user_mistakes_in_one_line():
         from flows.preparation import known_stages, modules_of, prepare
 
         forced = known_stages(force or [])
+        if (folder := folder_of_images(config)) is not None:
+            config = str(cli_init.config_of(folder))
         resolved, _ = prepare(config, overrides or [], own_server=True)
         from flows import display
         from flows.pipeline import pipeline

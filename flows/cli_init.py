@@ -65,6 +65,28 @@ def init(
     typer.echo(f"wrote {out}; look it over, then: semisup run {out}")
 
 
+def config_of(folder: Path) -> Path:
+    """The config for a folder of images: NAME.yaml in the working folder, made by :func:`init` where it is missing.
+
+    Raises:
+        UserError: it is there, and is for other images.
+    """
+    from semisup.config_files import load_config
+
+    out = Path(f"{folder.resolve().name or 'images'}.yaml")
+    if not out.exists():
+        init(folder, out=out)
+        return out
+    root = load_config(out).data.root
+    if root is None or root.resolve() != folder.resolve():
+        raise UserError(
+            f"{out} is there already, and is not for {folder}; write another config: semisup init {folder} --out FILE, "
+            "and run that"
+        )
+    typer.echo(f"{out} is there already, and is used", err=True)
+    return out
+
+
 def _check(text: str, name: str) -> "Checked":
     """Make sure that `semisup run` takes the config, called so: what it cannot be made for is said now.
 

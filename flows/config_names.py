@@ -26,6 +26,14 @@ def find_config(name_or_path: str) -> Path:
     raise UserError(f"config {name_or_path!r} is neither a file nor a ready-made config; there are {names}")
 
 
+def folder_of_images(name_or_path: str) -> Path | None:
+    """The folder that a command line means by itself: no ready-made config has its name, and none lies in it."""
+    path = Path(name_or_path)
+    if (config_folder() / f"{name_or_path}.yaml").exists() or not path.is_dir() or any(path.glob("*.y*ml")):
+        return None
+    return path
+
+
 def _way_from_folder(folder: Path) -> str:
     """What to type where a config was wanted: the config that lies in the folder, or the way to one."""
     configs = sorted(str(path) for path in folder.glob("*.y*ml"))

@@ -22,11 +22,13 @@ from typer.testing import CliRunner
 import semisup
 from flows import cli
 from flows.cli import app
-from flows.config_names import find_config
+from flows.cli_init import config_of
+from flows.config_names import find_config, folder_of_images
 from flows.preparation import modules_of
 from semisup.config import PipelineConfig, keys
 from semisup.config_files import load_config, load_kind
 from semisup.regression_config import RegressionConfig
+from semisup.unheeded import unheeded
 from tests.waiting import LONG
 
 PROJECT = Path(__file__).parents[2]
@@ -215,12 +217,48 @@ def test_a_name_of_no_config_is_answered_with_those_that_exist(folder):
 def test_a_folder_in_place_of_a_config_is_answered_with_what_to_type(folder, tmp_path):
     photos = tmp_path / "my photos"
     photos.mkdir()
-    line = the_mistake("run", str(photos))
+    line = the_mistake("status", str(photos))
     assert "is a folder" in line
     assert f"semisup init '{photos}' --out 'my photos.yaml'" in line
     assert "semisup run 'my photos.yaml'" in line
     (photos / "mine.yaml").write_text("seed: 1\n")
     assert f"such as {photos / 'mine.yaml'}" in the_mistake("run", str(photos))
+
+
+def photographs(folder: Path) -> Path:
+    """Two classes of noise, in colour, and some without a label."""
+    rng = np.random.default_rng(0)
+    for place in ("labeled/bright", "labeled/dark", "unlabeled"):
+        (folder / place).mkdir(parents=True)
+        for number in range(8):
+            low, high = (128, 256) if "bright" in place else (0, 128)
+            pixels = rng.integers(low, high, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / place / f"{number}.png")
+    return folder
+
+
+def test_a_folder_of_images_gets_the_config_that_init_writes_and_keeps_it(folder, tmp_path):
+    photos = photographs(tmp_path / "my photos")
+    assert folder_of_images(str(photos)) == photos
+    assert config_of(photos) == Path("my photos.yaml")
+    written = load_config(folder / "my photos.yaml")
+    assert (written.recipe, written.model.name, written.data.root) == ("graph", "efficientnet_lite0", photos)
+    assert unheeded(written) == []
+    text = (folder / "my photos.yaml").read_text()
+    assert invoke("init", str(photos), "--out", "other.yaml").exit_code == 0
+    assert (folder / "other.yaml").read_text() == text
+    assert len([line for line in text.splitlines() if not line.startswith("#")]) <= 15
+    (folder / "my photos.yaml").write_text(text + "seed: 7\n")
+    assert load_config(config_of(photos)).seed == 7
+
+
+def test_a_config_of_that_name_for_other_images_is_not_taken_for_the_folders(folder, tmp_path):
+    photos = photographs(tmp_path / "photos")
+    (folder / "photos.yaml").write_text("data: {name: folder, root: elsewhere}\n")
+    line = the_mistake("run", str(photos), left=("photos.yaml",))
+    assert "photos.yaml is there already, and is not for" in line
+    assert f"semisup init {photos} --out FILE" in line
+    assert (folder / "photos.yaml").read_text() == "data: {name: folder, root: elsewhere}\n"
 
 
 def test_a_command_that_lacks_its_images_says_what_to_type(folder):
