@@ -40,9 +40,9 @@ class JointConfig(TrainConfig):
     method: Literal[
         "threshold", "confidence", "ups", "online", "soft", "fixmatch", "flexmatch", "freematch", "softmatch"
     ] = "threshold"
-    """`threshold`: the ledger's accepted labels, fixed. `confidence`: all of the ledger's labels, each with the weight
-    (confidence − 1/C) / (1 − 1/C) for C classes. `ups`: these, and the classes that an image is not (Rizve et
-    al. 2021). The others make labels at every step for every unlabelled image: `online` the student's own argmax (Lee
+    """`threshold`: the ledger's accepted labels, fixed. `confidence`: all of its labels, accepted or not, each with the
+    weight (confidence − 1/C) / (1 − 1/C) for C classes. `ups`: the accepted ones, and the classes that an image is not
+    (Rizve et al. 2021). The others make labels at every step for every unlabelled image: `online` the student's own argmax (Lee
     2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al. 2020), `flexmatch` (Zhang et al. 2021),
     `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023)."""
     policy: PolicyConfig = PolicyConfig()

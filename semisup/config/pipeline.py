@@ -21,7 +21,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "graph": {
         "split": {"validation_per_class": 0},
         "model": {"train": "probe"},
-        "pseudo_label": {"teacher": "graph", "threshold": 0.0},
+        "pseudo_label": {"teacher": "graph", "threshold": 0.8},
         "joint": {"method": "confidence"},
     },
 }
@@ -39,8 +39,8 @@ class PipelineConfig(Section):
     recipe: Literal["steps", "graph"] = "steps"
     """`steps`: what the sections below say, by default networks that are trained step by step. `graph`: for photographs
     and a pretrained network. A short name for `model.train: probe`, `pseudo_label.teacher: graph`,
-    `pseudo_label.threshold: 0`, `joint.method: confidence` and `split.validation_per_class: 0`, each of which a config
-    may set otherwise: every label both trains and, held out in turn, judges."""
+    `pseudo_label.threshold: 0.8`, `joint.method: confidence` and `split.validation_per_class: 0`; a config may set each
+    of them otherwise. Every label both trains and, held out in turn, judges."""
     data: DataConfig = DataConfig()
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()

@@ -70,7 +70,7 @@ class Artifacts:
     confidence: NDArray[np.float32]
     """(N,) of the pseudo-labels, in the ledger's order."""
     accepted: NDArray[np.bool_]
-    """(N,): is each learnt from?"""
+    """(N,): is each sure enough?"""
     summary: Mapping[str, Any]
     correct: NDArray[np.bool_] | None
     """(N,): is each pseudo-label right? None where the truth is not known of all."""

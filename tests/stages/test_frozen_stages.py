@@ -57,7 +57,7 @@ def test_the_recipe_is_the_config_that_it_stands_for():
     spelt = given | {
         "split": {"labeled_per_class": 10, "validation_per_class": 0},
         "model": CONFIG["model"] | {"train": "probe"},
-        "pseudo_label": {"teacher": "graph", "threshold": 0.0},
+        "pseudo_label": {"teacher": "graph", "threshold": 0.8},
         "joint": {"method": "confidence"},
     }
     asked = config_of().model_dump()
