@@ -42,9 +42,9 @@ class JointConfig(TrainConfig):
     ] = "threshold"
     """`threshold`: the ledger's accepted labels, fixed. `confidence`: all of its labels, accepted or not, each with the
     weight (confidence − 1/C) / (1 − 1/C) for C classes. `ups`: the accepted ones, and the classes that an image is not
-    (Rizve et al. 2021). The others make labels at every step for every unlabelled image: `online` the student's own argmax (Lee
-    2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al. 2020), `flexmatch` (Zhang et al. 2021),
-    `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023)."""
+    (Rizve et al. 2021). The others make labels at every step for every unlabelled image: `online` the student's own
+    argmax (Lee 2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al. 2020), `flexmatch` (Zhang et al.
+    2021), `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023)."""
     policy: PolicyConfig = PolicyConfig()
     start: Literal["fresh", "baseline", "teacher"] = "fresh"
     """Initial weights: new ones in every round; those of the baseline in the first round and new ones in later rounds;
