@@ -30,10 +30,10 @@ from semisup.config import PipelineConfig, ProbeConfig
 from semisup.data.own_images.decode import Target, decode
 from semisup.frozen.embedding import embed, fit_embedding
 from semisup.frozen.learning import (
-    STRENGTHS,
     Points,
     confidence_weights,
     hold_out,
+    share_right,
     spread_labels,
     student_probe,
     supervised_probe,
@@ -206,20 +206,14 @@ def ours(case: Case, seed: int) -> dict[str, Predictions]:
     truth = torch.from_numpy(labels[labeled])
     points = Points(embed(embedding, features[labeled]), truth, embed(embedding, features[unlabeled]), classes)
     graph = points.graph()
-    held = hold_out(points, graph, np.random.default_rng(seed), student_strength=STUDENT_C, repetitions=REPETITIONS)
-
-    def loss(table: Tensor) -> float:
-        return float(-table.gather(2, truth.expand(len(table), -1)[..., None]).mean())
-
-    strength = min(STRENGTHS, key=lambda value: loss(held.supervised[value]))
+    rng = np.random.default_rng(seed)
+    held = hold_out(points, graph, rng, student_strength=STUDENT_C, repetitions=REPETITIONS)
     confidence, pseudo = torch.from_numpy(spread_labels(graph, points, held.temperature)[len(labeled) :]).max(dim=1)
     models = {
-        "baseline": supervised_probe(points, strength),
+        "baseline": supervised_probe(points, held.strength),
         "student": student_probe(points, pseudo, confidence_weights(confidence, classes), STUDENT_C),
     }
-    tables = {"baseline": held.supervised[strength], "student": held.student}
-    right = {name: (table.argmax(dim=2) == truth).double().mean(dim=0).numpy() for name, table in tables.items()}
-    kept = better_model(right["baseline"], right["student"], "held-out labels")["model"]
+    kept = better_model(share_right(held.baseline, truth), share_right(held.student, truth))["model"]
     seen = embed(embedding, features[case.test])
     said = {name: model(seen).argmax(dim=1).numpy() for name, model in models.items()}
     return said | {"kept": said[kept]}

@@ -134,8 +134,8 @@ def comparison_warnings(kept: Mapping[str, Any]) -> list[str]:
     return [
         f"the baseline is the model to keep: of {judges_in_words(kept)} it is right in "
         f"{kept['baseline_validation_accuracy']:.2%}, the student in {kept['student_validation_accuracy']:.2%} "
-        f"(McNemar p = {kept['mcnemar']['p_value']:.2g}); these pseudo-labels did harm: train the teacher longer, or "
-        "accept fewer of them"
+        f"(McNemar p = {kept['mcnemar']['p_value']:.2g}); these pseudo-labels did harm: label more images, train a "
+        "better teacher, or accept fewer of its labels"
     ]
 
 

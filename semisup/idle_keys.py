@@ -105,6 +105,7 @@ def _of_frozen_networks(config: PipelineConfig) -> Iterator[str]:
         yield from _idle("model", config.model, "mirror precision", f"{train} is no probe", "train: probe")
         yield from _idle("probe", config.probe, "*", f"{train} is no probe", "model.train: probe")
         return
+    yield from _idle("runtime", config.runtime, "processes compile", f"{train} is solved in one process", "train: head")
     sections: dict[str, TrainConfig] = {"baseline": config.baseline, "joint": config.joint}
     for stage, section in sections.items():
         names = " ".join(name for name in type(section).model_fields if name not in OF_A_PROBE)

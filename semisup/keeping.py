@@ -1,4 +1,4 @@
-"""Which of two models to keep, by images that neither has learnt from."""
+"""Which of two models to keep, by images whose labels a model of its kind had not seen when it was asked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -64,7 +64,7 @@ def _of_the_teacher(config: PipelineConfig) -> list[str]:
 
 def _of_the_ledger(config: PipelineConfig) -> list[str]:
     joint, ledger = config.joint, config.pseudo_label
-    if not joint.labels_every_step:
+    if joint.learns_from_accepted:
         return []
     method = f"joint.method={joint.method!r}"
     defaults = PseudoLabelConfig()
@@ -74,7 +74,7 @@ def _of_the_ledger(config: PipelineConfig) -> list[str]:
         for name in CHOICES
         if getattr(ledger, name) != getattr(defaults, name)
     ]
-    if not joint.policy.ledger_share:
+    if joint.labels_every_step and not joint.policy.ledger_share:
         warnings += [
             f"pseudo_label.{name} is set, but {method} does not ask the ledger; leave it out, or use "
             "joint.policy.ledger_share: 0.5"

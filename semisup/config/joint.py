@@ -67,8 +67,13 @@ class JointConfig(TrainConfig):
     """Apply `label_smoothing` to the pseudo-labelled part of each batch as well."""
 
     @property
+    def learns_from_accepted(self) -> bool:
+        """Does it matter which labels of the ledger are accepted?"""
+        return self.method in {"threshold", "ups"}
+
+    @property
     def labels_every_step(self) -> bool:
-        """Are labels made at every step, and not those that the ledger accepted?"""
+        """Are labels made at every step, and not those of the ledger?"""
         return self.method not in {"threshold", "confidence", "ups"}
 
     @property

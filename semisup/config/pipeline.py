@@ -60,7 +60,8 @@ class PipelineConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _a_recipe_fills_in(cls, values: Any) -> Any:
-        chosen = RECIPES.get(values.get("recipe", "steps")) if isinstance(values, Mapping) else None
+        named = values.get("recipe") if isinstance(values, Mapping) else None
+        chosen = RECIPES.get(named) if isinstance(named, str) else None
         if not chosen:
             return values
         filled = dict(values)
@@ -106,6 +107,22 @@ class PipelineConfig(Section):
                 raise ValueError(
                     f"{asked} needs features of a frozen network; set model.train: probe, or another {key}"
                 )
+        return self
+
+    @property
+    def judged_by_labels(self) -> bool:
+        """Is the student the one that stage `choose` judges by labels that it holds out?"""
+        graph = self.model.train == "probe" and self.pseudo_label.teacher == "graph" and not self.calibrates
+        return graph and self.joint.method == "confidence" and self.joint.alpha_final == 1 and self.rounds == 1
+
+    @model_validator(mode="after")
+    def _somebody_judges_the_student(self) -> "PipelineConfig":
+        if self.model.train == "probe" and not self.split.validation_per_class and not self.judged_by_labels:
+            raise ValueError(
+                "split.validation_per_class=0, but labels that are held out in turn judge only a student of one round, "
+                "of pseudo_label.teacher='graph' without a calibration, joint.method='confidence' and "
+                "joint.alpha_final=1; use for example split.validation_per_class: 5, or these"
+            )
         return self
 
     @model_validator(mode="after")
@@ -186,7 +203,7 @@ class PipelineConfig(Section):
                 f"split.calibration_images={wanted}, but {asked} needs at least {FEWEST_CALIBRATION_IMAGES}; "
                 "use for example 500"
             )
-        if self.joint.labels_every_step and isinstance(self.pseudo_label.threshold, CertifiedThreshold):
+        if not self.joint.learns_from_accepted and isinstance(self.pseudo_label.threshold, CertifiedThreshold):
             raise ValueError(
                 f"pseudo_label.threshold.target_precision is set, but joint.method={self.joint.method!r} does not ask "
                 "for it; use joint.method: threshold, or a number"

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from semisup.errors import UserError
-
 EXACT = 50_000
 """Images up to which every pair is compared: 50,000 take some ten CPU seconds, and the time grows with the square."""
 NEIGHBOURS = 7
@@ -47,7 +45,7 @@ def nearest(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
     that grows with N alone. k is cut to N − 1. The order of equal cosines is not defined.
 
     Raises:
-        UserError: there are more points, and faiss is not installed.
+        ImportError: there are more points, and faiss is not installed.
     """
     k = min(k, len(points) - 1)
     if k < 1:
@@ -67,13 +65,8 @@ def _compared(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _indexed(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    try:
-        import faiss
-    except ImportError:
-        raise UserError(
-            f"pseudo_label.teacher='graph' compares {len(points):,} images, and beyond {EXACT:,} it needs faiss; "
-            "install it (pip install 'semisup[faiss]'), or use another teacher"
-        ) from None
+    import faiss  # only here: few have so many images
+
     faiss.omp_set_num_threads(torch.get_num_threads())
     table = np.ascontiguousarray(points.numpy())
     cells = int(4 * len(points) ** 0.5)

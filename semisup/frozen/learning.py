@@ -90,11 +90,13 @@ def student_probe(
 
 
 def deal_folds(labels: NDArray[np.int64], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The fold of each image (n,), from 0: every class is dealt out in turn, from a fold drawn at random on."""
+    """The fold of each image (n,), from 0: one class after the other is dealt out, and goes on where the last ended.
+
+    So no fold holds all images, however few there are of each class.
+    """
     dealt = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        dealt[members] = (np.arange(len(members)) + rng.integers(folds)) % folds
+    order = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
+    dealt[order] = (np.arange(len(labels)) + rng.integers(folds)) % folds
     return dealt
 
 
@@ -103,16 +105,33 @@ class HeldOut:
     """What was said of each labelled image by models that had not seen its label, in every repetition of the folds.
 
     Attributes:
-        supervised: C → log-probabilities float32 (repetitions, n, C) of the probe.
-        graph: those of the graph itself, before any temperature.
+        baseline: log-probabilities float32 (repetitions, n, C) of the supervised probe.
         student: those of the probe that learns from the graph's labels, too.
-        temperature: of the graph, fitted on these images.
+        graph: those of the graph itself, before any temperature.
+        strength: C of the baseline, of those asked about the one with the least log-loss here.
+        temperature: of the graph. One number, fitted on all of these images.
     """
 
-    supervised: dict[float, Tensor]
-    graph: Tensor
+    baseline: Tensor
     student: Tensor
+    graph: Tensor
+    strength: float
     temperature: float
+
+    def ways(self) -> dict[str, Tensor]:
+        """Name → log-probabilities."""
+        return {"baseline": self.baseline, "student": self.student, "graph": self.graph}
+
+
+def log_loss(table: Tensor, truth: Tensor) -> float:
+    """Mean over images and repetitions, in nats, of log-probabilities (repetitions, n, C) and the truth (n,)."""
+    return float(-table.gather(2, truth.expand(len(table), -1)[..., None]).mean())
+
+
+def share_right(table: Tensor, truth: Tensor) -> NDArray[np.float64]:
+    """(n,): the share of the repetitions in which each image was right."""
+    right: NDArray[np.float64] = (table.argmax(dim=2) == truth).double().mean(dim=0).numpy()
+    return right
 
 
 def hold_out(
@@ -147,7 +166,8 @@ def hold_out(
             student[number, held] = _logs(
                 student_probe(points, labels, weights, student_strength, ~held), points.labeled[held]
             )
-        return HeldOut(supervised, spread, student, temperature)
+        strength = min(supervised, key=lambda value: log_loss(supervised[value], points.labels))
+        return HeldOut(supervised[strength], student, spread, strength, temperature)
 
 
 def graph_temperature(log_probabilities: Tensor, labels: Tensor) -> float:

@@ -6,7 +6,7 @@ a line style, a hatch or a word always says the same as the colour.
 """
 
 from semisup.plots.calibration import certificate_walk, reliability_diagram
-from semisup.plots.choice import recipe_worth
+from semisup.plots.choice import worth_of_ways
 from semisup.plots.data import ROLES, class_counts
 from semisup.plots.drift import answer_drift
 from semisup.plots.ensembles import ensemble_comparison, ensemble_growth
@@ -32,8 +32,8 @@ __all__ = [
     "learning_curves",
     "loss_curves",
     "picture_grid",
-    "recipe_worth",
     "reliability_diagram",
     "residuals",
     "save_png",
+    "worth_of_ways",
 ]

@@ -12,26 +12,26 @@ LONGEST_NAME = 28
 
 
 @house_style
-def recipe_worth(rungs: Sequence[Mapping[str, Any]]) -> Figure:
+def worth_of_ways(ways: Sequence[Mapping[str, Any]]) -> Figure:
     """One row for each way to learn: its accuracy on held-out labels and the 95 % interval, as percentages."""
-    figure = Figure(figsize=(PAGE_WIDTH, 1.0 + 0.42 * len(rungs)), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, 1.0 + 0.42 * len(ways)), layout="constrained")
     axes = figure.subplots()
     axes.grid(visible=False)
     axes.grid(visible=True, axis="x")
-    for row, rung in enumerate(rungs):
-        ends = [100 * rung["low"], 100 * rung["high"]]
+    for row, way in enumerate(ways):
+        ends = [100 * way["low"], 100 * way["high"]]
         axes.plot(ends, [row, row], color=BLUE, linewidth=4, alpha=0.25, solid_capstyle="round")
-        axes.plot(100 * rung["accuracy"], row, color=BLUE, marker="o", linestyle="none")
+        axes.plot(100 * way["accuracy"], row, color=BLUE, marker="o", linestyle="none")
         axes.annotate(
-            f"{100 * rung['accuracy']:.1f}",
-            (100 * rung["accuracy"], row),
+            f"{100 * way['accuracy']:.1f}",
+            (100 * way["accuracy"], row),
             (0, 7),
             textcoords="offset points",
             ha="center",
             fontsize=8.5,
         )
-    axes.set_yticks(range(len(rungs)), [short(rung["name"], LONGEST_NAME) for rung in rungs])
-    axes.set_ylim(len(rungs) - 0.5, -0.8)
+    axes.set_yticks(range(len(ways)), [short(way["name"], LONGEST_NAME) for way in ways])
+    axes.set_ylim(len(ways) - 0.5, -0.8)
     axes.margins(x=0.06)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -47,7 +47,7 @@ def _training(artifacts: Artifacts) -> list[Picture]:
     curves = [_curves(artifacts, stage, title) for stage, title in titles.items() if stage in artifacts.history]
     if artifacts.choice:
         label = "What each way to learn is worth, by labelled images that were held out in turn"
-        curves.append(Picture("choice", plots.recipe_worth(artifacts.choice["rungs"]), label))
+        curves.append(Picture("choice", plots.worth_of_ways(artifacts.choice["ways"]), label))
     return curves
 
 

@@ -96,13 +96,14 @@ def _probe_sentence(training: Mapping[str, Any]) -> str:
 
 
 def choice_sentence(choice: Mapping[str, Any]) -> str:
-    """What the held-out labels said of each way to learn, and of the graph's pseudo-labels."""
-    worth = ", ".join(f"{rung['name']} {percent(rung['accuracy'])}" for rung in choice["rungs"])
-    said = choice["pseudo_labels"]
+    """What the held-out labels said of each way to learn."""
+    baseline, student, graph = (
+        f"{percent(way['accuracy'])} ({percent(way['low'])} to {percent(way['high'])})" for way in choice["ways"]
+    )
     return (
-        f"Each of {said['images']:,} labels was held out in turn: {worth}. Of the graph's own labels of these images "
-        f"{percent(said['accuracy'])} are right ({percent(said['low'])} to {percent(said['high'])}). Every label was "
-        "learnt from in the end."
+        f"Each of {choice['kept']['images']:,} labels was held out in turn. Right were the supervised probe in "
+        f"{baseline}, the student in {student}, and the graph's own labels, from which the student learns, in {graph}. "
+        "In the end both models learn from every label."
     )
 
 

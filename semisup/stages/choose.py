@@ -1,6 +1,6 @@
 """Stage `choose`: what each way to learn upon a frozen network is worth, by the labelled images themselves.
 
-Every label both trains and judges: it is held out in turn, and models that have not seen it say what they think.
+Every label both trains and judges: it is held out in turn, and models that have not seen it predict its image.
 """
 
 import time
@@ -16,9 +16,9 @@ from torch import Tensor
 from semisup.config import PipelineConfig
 from semisup.data.split import Split
 from semisup.evaluation import accuracy_interval
-from semisup.frozen.learning import STRENGTHS, HeldOut, hold_out
+from semisup.frozen.learning import STRENGTHS, hold_out, log_loss, share_right
 from semisup.keeping import better_model
-from semisup.plots import recipe_worth, save_png
+from semisup.plots import save_png, worth_of_ways
 from semisup.randomness import numpy_generator
 from semisup.stages import StageLog
 from semisup.stages.files import DatasetFacts, write_json
@@ -33,10 +33,9 @@ FEW = 5_000
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `choice.json`, `embedding.safetensors`, `held_out.parquet`, `choice.png` and `timings.json`.
 
-    In `choice.json`: `strengths` (C of both probes), `temperature` of the graph, `rungs` (name, accuracy with its
-    interval and log-loss of each way to learn), `kept` (which of the two models, by
-    :func:`semisup.keeping.better_model`), `pseudo_labels` (how many of the graph's held-out labels are right, with an
-    interval).
+    In `choice.json`: `strengths` (C of both probes), `temperature` of the graph, `ways` (name, accuracy with its
+    interval and log-loss of the supervised probe, the student and the graph itself), `kept` (which of the two models,
+    by :func:`semisup.keeping.better_model`).
     """
     began = time.monotonic()
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
@@ -53,36 +52,24 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         student_strength=config.probe.student_c,
         repetitions=REPETITIONS if images <= FEW else 1,
     )
-    truth = pool.labels
-    strength = min(held.supervised, key=lambda value: _log_loss(held.supervised[value], truth))
-    ways = {"probe": held.supervised[strength], "graph": held.student}
-    right = {name: _right(table, truth) for name, table in ways.items()}
-    kept = better_model(right["probe"], right["graph"], "held-out labels")
+    truth, ways = pool.labels, held.ways()
     choice: dict[str, Any] = {
-        "strengths": {"baseline": strength, "student": config.probe.student_c},
+        "strengths": {"baseline": held.strength, "student": config.probe.student_c},
         "temperature": held.temperature,
-        "rungs": [_rung(name, table, truth) for name, table in ways.items()],
-        "kept": kept,
-        "pseudo_labels": _interval(_right(held.graph, truth)),
+        "ways": [_way(name, table, truth) for name, table in ways.items()],
+        "kept": better_model(
+            share_right(held.baseline, truth), share_right(held.student, truth), judges="held-out labels"
+        ),
     }
     write_choice(out_dir, embedding, choice)
-    _table(split, held, ways, truth).to_parquet(out_dir / "held_out.parquet", index=False)
-    save_png(recipe_worth(choice["rungs"]), out_dir / "choice.png")
+    _table(split, ways, truth).to_parquet(out_dir / "held_out.parquet", index=False)
+    save_png(worth_of_ways(choice["ways"]), out_dir / "choice.png")
     write_json(out_dir / "timings.json", {"seconds": time.monotonic() - began})
     _report(choice, len(truth), log)
 
 
-def _right(table: Tensor, truth: Tensor) -> NDArray[np.float64]:
-    """(n,): the share of the repetitions in which each image was right, given log-probabilities (r, n, C)."""
-    return (table.argmax(dim=2) == truth).double().mean(dim=0).numpy()
-
-
-def _log_loss(table: Tensor, truth: Tensor) -> float:
-    return float(-table.gather(2, truth.expand(len(table), -1)[..., None]).mean())
-
-
-def _rung(name: str, table: Tensor, truth: Tensor) -> dict[str, Any]:
-    return {"name": name, "log_loss": _log_loss(table, truth), **_interval(_right(table, truth))}
+def _way(name: str, table: Tensor, truth: Tensor) -> dict[str, Any]:
+    return {"name": name, "log_loss": log_loss(table, truth), **_interval(share_right(table, truth))}
 
 
 def _interval(right: NDArray[np.float64]) -> dict[str, float]:
@@ -91,16 +78,15 @@ def _interval(right: NDArray[np.float64]) -> dict[str, float]:
     return {"accuracy": float(right.mean()), "low": found.low, "high": found.high, "images": len(right)}
 
 
-def _table(split: Split, held: HeldOut, ways: Mapping[str, Tensor], truth: Tensor) -> pd.DataFrame:
+def _table(split: Split, ways: Mapping[str, Tensor], truth: Tensor) -> pd.DataFrame:
     """A row for each labelled image and repetition."""
-    ids = [*split.ids("labeled"), *split.ids("validation")]
-    repetitions = len(held.student)
+    ids, repetitions = list(split.ids("labeled")), len(ways["student"])
     columns: dict[str, Any] = {
         "id": ids * repetitions,
         "repetition": np.repeat(np.arange(repetitions), len(ids)),
         "truth": np.tile(truth.numpy(), repetitions),
     }
-    for name, table in (*ways.items(), ("pseudo_label", held.graph)):
+    for name, table in ways.items():
         confidence, labels = table.exp().max(dim=2)
         columns |= {f"{name}_label": labels.flatten().numpy(), f"{name}_confidence": confidence.flatten().numpy()}
     return pd.DataFrame(columns)
@@ -108,9 +94,9 @@ def _table(split: Split, held: HeldOut, ways: Mapping[str, Tensor], truth: Tenso
 
 def _report(choice: Mapping[str, Any], images: int, log: StageLog) -> None:
     figures = {"graph_temperature": choice["temperature"], "baseline_strength": choice["strengths"]["baseline"]}
-    for rung in choice["rungs"]:
-        figures |= {f"held_out_accuracy.{rung['name']}": rung["accuracy"]}
-        figures |= {f"held_out_log_loss.{rung['name']}": rung["log_loss"]}
+    for way in choice["ways"]:
+        figures |= {f"held_out_accuracy.{way['name']}": way["accuracy"]}
+        figures |= {f"held_out_log_loss.{way['name']}": way["log_loss"]}
     log.metrics(figures | {"student_kept": float(choice["kept"]["model"] == "student")})
-    said = ", ".join(f"{rung['name']} {rung['accuracy']:.1%}" for rung in choice["rungs"])
+    said = ", ".join(f"{way['name']} {way['accuracy']:.1%}" for way in choice["ways"])
     log.info(f"of {images:,} labelled images, each held out in turn: {said}; keep the {choice['kept']['model']}")

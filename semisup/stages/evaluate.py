@@ -41,7 +41,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
 
     With `evaluate.compound` also `compound.parquet`, one row per compound image, and `compound_examples.npz`.
     `calibrate` among the inputs, where the pipeline has that stage, is told of in the report. `choose` has chosen the
-    model to keep, where there is that stage.
+    model to keep where there are no validation images.
 
     Raises:
         UserError: compound images are asked for, but all test images are of one class.
@@ -55,7 +55,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     pool = pool_of(config, facts)
     metrics["kept"] = (
         read_choice(inputs["choose"])["kept"]
-        if "choose" in inputs
+        if "choose" in inputs and not len(split.ids("validation"))
         else _compare_on_validation(models, split, pool, config, log)
     )
     metrics["temperature"] = _temperatures(models, split, pool, config, log)
@@ -209,7 +209,7 @@ def _pretraining(student: Path) -> str:
     model = read_json(student / "model.json")
     if "weights" not in model:
         return ""
-    learnt = {"head": "its last layer alone", "all": "all of it"}.get(model["train"])
+    learnt = {"head": "its last layer alone", "all": "all of it", "probe": "a probe upon it"}.get(model["train"])
     learnt = learnt or f"its {model['train'].replace('_', ' ')} blocks"
     return f", pretrained (weights {model['weights'][:12]}), {learnt} trained"
 

@@ -161,7 +161,8 @@ def idle_in_folder(config: PipelineConfig) -> list[str]:
     if own.named_test and config.data.test_share != type(config.data)().test_share:
         lines.append(f"data.test_share={config.data.test_share:g}, but your images name the test images; leave it out")
     wanted = config.split.validation_per_class
-    if (own.given == "validation").any() and wanted != type(config.split)().validation_per_class:
+    named = wanted and (own.given == "validation").any()  # 0 draws none, and takes none away
+    if named and wanted != type(config.split)().validation_per_class:
         lines.append(f"split.validation_per_class={wanted}, but your images name the validation images; leave it out")
     return lines
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from importlib.metadata import version
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -17,6 +18,8 @@ from semisup.memory import keep_for_reuse
 from semisup.models import Classifier
 from semisup.stages import StageLog
 
+COMPUTED = 1
+"""Raised when the same network makes other features of the same images: they outlive the code that computed them."""
 Part: TypeAlias = Literal["pool", "test"]
 
 
@@ -94,6 +97,8 @@ def features_key(model: Classifier, images: ImageSet, part: Part) -> str:
         "block": BLOCK,
         "layout": LAYOUT,
         "torch": torch.__version__,
+        "networks": {name: version(name) for name in ("timm", "torchvision")},
+        "code": COMPUTED,
     }
     sha.update(json.dumps(facts, sort_keys=True).encode())
     return sha.hexdigest()[:32]

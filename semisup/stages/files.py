@@ -27,7 +27,7 @@ from semisup.pretrained import (
     weights_digest,
 )
 from semisup.randomness import derive_seed
-from semisup.training.precision import has_bfloat16
+from semisup.training.precision import lower
 
 WEIGHTS = "weights.safetensors"
 ALL_THREADS = torch.get_num_threads()
@@ -243,9 +243,8 @@ def load_placed(folder: Path, config: PipelineConfig) -> nn.Module:
 
 def computing_as(model: nn.Module, precision: Precision) -> nn.Module:
     """The model; of one upon a frozen network, that network computes in this precision from now on."""
-    lower = precision == "bfloat16" or (precision == "auto" and has_bfloat16(torch.device("cpu")))
     if isinstance(model, ProbedClassifier):
-        model.precision = torch.bfloat16 if lower else torch.float32
+        model.precision = torch.bfloat16 if lower(precision, torch.device("cpu")) else torch.float32
     return model
 
 

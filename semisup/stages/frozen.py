@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -30,8 +30,7 @@ class FrozenPool:
     Attributes:
         model: the network; its probe is a placeholder until :meth:`with_probe`.
         features: float32 (N, D), memory-mapped, of all images of the pool.
-        labeled: int64 (n,), pool indices of all images with a label that may train: those of the roles `labeled` and
-            `validation`, for every label both trains and, held out in turn, judges.
+        labeled: int64 (n,), pool indices of the images that learning may know the label of.
         labels: int64 (n,).
         unlabeled: int64 (m,), pool indices.
         num_classes: C.
@@ -64,16 +63,10 @@ def frozen_pool(config: PipelineConfig, split: Split, facts: DatasetFacts, log: 
     """The pool's features, computed if nobody has done so yet."""
     model = computing_as(fresh_model(config, facts, "frozen"), config.model.precision).to(pick_device(config))
     assert isinstance(model, ProbedClassifier), "model.train: probe builds no other"
+    model.preprocess.deskew = config.model.deskew  # the images are not looked at by anything else
     features = features_of(config, model, pool_of(config, facts), "pool", log)
-    roles: tuple[Literal["labeled", "validation"], ...] = ("labeled", "validation")
-    return FrozenPool(
-        model,
-        features,
-        torch.cat([split.indices(role) for role in roles]),
-        torch.cat([split.labels(role) for role in roles]),
-        split.indices("unlabeled"),
-        facts.num_classes,
-    )
+    labeled, labels = split.indices("labeled"), split.labels("labeled")
+    return FrozenPool(model, features, labeled, labels, split.indices("unlabeled"), facts.num_classes)
 
 
 def write_choice(folder: Path, embedding: Embedding, choice: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from semisup.data.datasets import digest
 from semisup.data.own_images import Progress, forget, own_images
 from semisup.data.split import ROLES, Role
 from semisup.errors import UserError
+from semisup.frozen.graph import EXACT
 from semisup.lineage import sha256
 from semisup.memory import give_back
 from semisup.models import Classifier
@@ -108,6 +110,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     check_batches(config, images["labeled"], images["unlabeled"])
     warnings = _doubts(config)
     warnings += [*check_unlabeled(config, images["unlabeled"], pool.num_classes), *idle_in_folder(config)]
+    _check_frozen(config, images, ensemble=ensemble)
     check_network(config, pool.image_shape, pool.num_classes)
     channels = pool.image_shape[0]
     model = network(config, pool.image_shape, pool.num_classes, [0.5] * channels, [0.5] * channels, seed=0)
@@ -126,6 +129,24 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     digests = DataDigests(digest(pool), digest(test), weights, answers)
     warnings = [*config_warnings(config, pool.num_classes, images["validation"], ensemble=ensemble), *warnings]
     return Checked([*repaired, *warnings], digests, images)
+
+
+def _check_frozen(config: PipelineConfig, images: Mapping[Role, int], *, ensemble: bool) -> None:
+    """Can stage `choose` compare so many images, and is there one?
+
+    Raises:
+        UserError: there is not.
+    """
+    if config.model.train != "probe":
+        return
+    if ensemble:
+        raise UserError("model.train='probe', but members of an ensemble are trained step by step; use train: head")
+    compared = images["labeled"] + images["unlabeled"] + images["calibration"]
+    if compared > EXACT and find_spec("faiss") is None:
+        raise UserError(
+            f"model.train='probe' compares {compared:,} images, and beyond {EXACT:,} that needs faiss; install it "
+            "(pip install 'semisup[faiss]'), or use model.train: head"
+        )
 
 
 def _doubts(config: PipelineConfig) -> list[str]:

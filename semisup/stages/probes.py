@@ -26,7 +26,7 @@ def fit_baseline(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Pa
     strength = float(read_choice(inputs["choose"])["strengths"]["baseline"])
     probe = supervised_probe(pool.points(embedding), strength)
     save_model(config, facts, pool.with_probe(embedding, probe), out_dir, stage="baseline")
-    _tell(_summary("baseline", inputs, strength, len(pool.labels), None), began, out_dir, log)
+    _tell(_summary("baseline", inputs, strength, len(pool.labels)), began, out_dir, log)
 
 
 def fit_student(
@@ -50,7 +50,9 @@ def fit_student(
     strength = float(read_choice(inputs["choose"])["strengths"]["student"])
     probe = student_probe(pool.points(embedding, index), label, config.joint.alpha_final * weights, strength)
     save_model(config, facts, pool.with_probe(embedding, probe), out_dir, stage="joint")
-    _tell(_summary("student", inputs, strength, len(pool.labels), weights), began, out_dir, log)
+    summary = _summary("student", inputs, strength, len(pool.labels), judged=config.judged_by_labels)
+    summary |= {"pseudo_labels": len(weights), "pseudo_label_weight": float(weights.sum())}
+    _tell(summary, began, out_dir, log)
 
 
 def graph_opinions(
@@ -76,17 +78,12 @@ def graph_digest(folder: Path) -> str:
 
 
 def _summary(
-    model: str, inputs: Mapping[str, Path], strength: float, labels: int, weights: Tensor | None
+    model: str, inputs: Mapping[str, Path], strength: float, labels: int, *, judged: bool = True
 ) -> dict[str, Any]:
-    kept = read_choice(inputs["choose"])["kept"]
-    summary = {
-        "fit": "probe",
-        "inverse_regularization": strength,
-        "labels": labels,
-        "held_out_accuracy": kept[f"{model}_validation_accuracy"],
-    }
-    if weights is not None:
-        summary |= {"pseudo_labels": len(weights), "pseudo_label_weight": float(weights.sum())}
+    """What `training.json` says; `judged`: did `choose` hold labels out for such a model?"""
+    summary: dict[str, Any] = {"fit": "probe", "inverse_regularization": strength, "labels": labels}
+    if judged:
+        summary |= {"held_out_accuracy": read_choice(inputs["choose"])["kept"][f"{model}_validation_accuracy"]}
     return summary
 
 
@@ -95,7 +92,6 @@ def _tell(summary: Mapping[str, Any], began: float, out_dir: Path, log: StageLog
     write_json(out_dir / "timings.json", {"seconds": time.monotonic() - began})
     log.metrics({name: value for name, value in summary.items() if name != "fit"})
     pseudo = f" and {summary['pseudo_labels']:,} pseudo-labels" if "pseudo_labels" in summary else ""
-    log.info(
-        f"a probe of {summary['labels']:,} labels{pseudo}, C = {summary['inverse_regularization']:g}; "
-        f"{summary['held_out_accuracy']:.1%} of the labels right when held out"
-    )
+    held_out = summary.get("held_out_accuracy")
+    judged = "" if held_out is None else f"; {held_out:.1%} of the labels right when held out"
+    log.info(f"a probe of {summary['labels']:,} labels{pseudo}, C = {summary['inverse_regularization']:g}{judged}")

@@ -112,6 +112,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         kept["model"],
         validation_lead=lead if kept["model"] == "student" else -lead,
         registered=config.promote.model or config.name,
+        judges=kept.get("judges", "validation images"),
     )
     best = champion
     if decision.promoted:
@@ -131,6 +132,7 @@ def decide(
     *,
     validation_lead: float,
     registered: str,
+    judges: str = "validation images",
 ) -> Decision:
     """The challenger becomes the champion where it loses to nobody: not to the other model, not to the champion.
 
@@ -145,6 +147,7 @@ def decide(
             and its test accuracy optimistic.
         validation_lead: its accuracy on the validation images minus the other's.
         registered: Name of the registered model, for the reason.
+        judges: what chose the challenger, for the reason.
     """
     truth, labels = tested["truth"].to_numpy(), tested[f"{kept}_label"].to_numpy()
     other: Model = "baseline" if kept == "student" else "student"
@@ -152,7 +155,7 @@ def decide(
     decision = Decision(kept, right, len(truth), reason="")
 
     between = _compare(decision, other, truth, tested[f"{other}_label"].to_numpy(), labels)
-    if defeat := _defeat(between, validation_lead):
+    if defeat := _defeat(between, validation_lead, judges):
         stays = "nobody is crowned" if champion is None else "the champion stays"
         return replace(between, reason=f"{defeat}; {stays}")
     if champion is None:
@@ -161,21 +164,18 @@ def decide(
     return _against_champion(decision, tested, classes, champion, registered)
 
 
-def _defeat(between: Decision, validation_lead: float) -> str:
+def _defeat(between: Decision, validation_lead: float, judges: str) -> str:
     """How the challenger lost to the other model, "" where it did not: `between` compares them on the test images."""
     challenger, other, difference = between.challenger, between.against, between.difference
     assert difference is not None
     assert between.mcnemar_p is not None
     if difference.estimate < 0 and validation_lead < 0:
         return (
-            f"the {challenger} has fewer images right than the {other}, on the validation images by "
+            f"the {challenger} has fewer images right than the {other}, on the {judges} by "
             f"{-validation_lead:.2%} and on the test images by {-difference.estimate:.2%} (p = {between.mcnemar_p:.2g})"
         )
     if difference.estimate < 0 and between.mcnemar_p < SIGNIFICANCE_LEVEL:
-        return (
-            f"validation images chose the {challenger}, but on the test images {between.reason}; use more to "
-            "validate with"
-        )
+        return f"{judges} chose the {challenger}, but on the test images {between.reason}; use more to validate with"
     return ""
 
 

@@ -9,8 +9,12 @@ from semisup.config import Precision
 
 def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
     """Convolutions and matrix products in this precision, all else in float32."""
-    lower = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=lower)
+    return torch.autocast(device.type, torch.bfloat16, enabled=lower(precision, device))
+
+
+def lower(precision: Precision, device: torch.device) -> bool:
+    """Does it come to bfloat16 on this device?"""
+    return precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -8,7 +8,6 @@ from sklearn.semi_supervised import LabelSpreading
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisup.errors import UserError
 from semisup.frozen import graph
 from semisup.frozen.graph import POWER, SPREAD, nearest, neighbour_graph, propagate, shares
 
@@ -88,11 +87,3 @@ def test_the_index_for_many_images_finds_nearly_all_neighbours_and_no_image_itse
     shared = [len(set(a) & set(b)) / 7 for a, b in zip(exact.tolist(), found.tolist(), strict=True)]
     assert np.mean(shared) > 0.9
     torch.testing.assert_close(cosines, (table[found] * table[:, None]).sum(dim=2), atol=1e-5, rtol=0)
-
-
-def test_without_that_index_many_images_are_refused_in_one_line(monkeypatch):
-    monkeypatch.setattr(graph, "EXACT", 10)
-    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    with pytest.raises(UserError, match=r"compares 20 images, and beyond 10 it needs faiss; install it") as caught:
-        nearest(points(20), 3)
-    assert "\n" not in str(caught.value)

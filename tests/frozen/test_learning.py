@@ -46,6 +46,13 @@ def test_labels_that_are_held_out_decide_nothing():
     )
 
 
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_no_fold_holds_every_label_even_where_each_class_has_one(classes):
+    for seed in range(20):
+        dealt = deal_folds(np.arange(classes), 5, np.random.default_rng(seed))
+        assert len(np.unique(dealt)) == min(classes, 5)
+
+
 @pytest.mark.parametrize(("classes", "folds"), [((10, 10, 10), 5), ((7, 3, 12), 5), ((1, 2), 3)])
 def test_every_fold_has_its_share_of_every_class(classes, folds):
     labels = np.repeat(np.arange(len(classes)), classes)
@@ -60,7 +67,7 @@ def test_every_image_is_judged_in_every_repetition_and_separable_classes_are_rig
     held = hold_out(
         points, points.graph(), np.random.default_rng(0), student_strength=3.0, strengths=(3.0,), repetitions=2
     )
-    for table in (held.supervised[3.0], held.graph, held.student):
+    for table in held.ways().values():
         assert table.shape == (2, 30, 3)
         torch.testing.assert_close(table.exp().sum(dim=2), torch.ones(2, 30))
         assert (table.argmax(dim=2) == points.labels).all()

@@ -13,9 +13,10 @@ import torch
 from semisup.config import PipelineConfig
 from semisup.data.split import Split
 from semisup.frozen.network import ProbedClassifier
-from semisup.stages import plan
-from semisup.stages.files import images_for_test, load_model, load_placed, pool_of
-from semisup.stages.frozen import read_choice, read_embedding
+from semisup.stages import Silence, plan
+from semisup.stages.features import features_of
+from semisup.stages.files import DatasetFacts, images_for_test, load_model, load_placed, pool_of
+from semisup.stages.frozen import frozen_pool, read_choice, read_embedding
 from semisup.unheeded import unheeded
 
 CONFIG: dict[str, Any] = {
@@ -65,7 +66,8 @@ def test_the_recipe_is_the_config_that_it_stands_for():
 
 
 def test_what_a_config_says_itself_goes_before_the_recipe():
-    config = config_of(pseudo_label={"threshold": 0.7}, joint={"method": "threshold"})
+    split = {"validation_per_class": 3}
+    config = config_of(split=split, pseudo_label={"threshold": 0.7}, joint={"method": "threshold"})
     assert (config.pseudo_label.threshold, config.pseudo_label.teacher, config.joint.method) == (
         0.7,
         "graph",
@@ -91,10 +93,11 @@ def test_every_label_is_learnt_from_and_judges_once_in_each_repetition(folders):
 
 def test_the_figures_of_the_choice_are_those_of_the_held_out_table(folders):
     held, choice = pd.read_parquet(folders["choose"] / "held_out.parquet"), read_choice(folders["choose"])
-    for rung in choice["rungs"]:
-        right = held[f"{rung['name']}_label"] == held["truth"]
-        assert rung["accuracy"] == pytest.approx(right.mean())
-        assert rung["low"] < rung["accuracy"] < rung["high"]
+    assert [way["name"] for way in choice["ways"]] == ["baseline", "student", "graph"]
+    for way in choice["ways"]:
+        right = held[f"{way['name']}_label"] == held["truth"]
+        assert way["accuracy"] == pytest.approx(right.mean())
+        assert way["low"] < way["accuracy"] < way["high"]
     assert choice["kept"]["images"] == 100
     assert json_of(folders["evaluate"], "metrics.json")["kept"] == choice["kept"]
 
@@ -130,7 +133,7 @@ def test_the_same_config_leaves_the_same_bits(config, folders, stage_runner, tmp
             assert (again[stage] / file).read_bytes() == (folders[stage] / file).read_bytes(), (stage, file)
 
 
-def test_the_truth_of_unlabeled_and_test_images_decides_nothing(config, folders, stage_runner, tmp_path, monkeypatch):
+def test_the_truth_of_unlabeled_images_decides_nothing(config, folders, stage_runner, tmp_path, monkeypatch):
     from semisup.data import datasets
     from semisup.stages import files
 
@@ -158,10 +161,36 @@ def test_a_student_of_scrambled_pseudo_labels_is_another_one(config, folders, st
     assert (again["joint"] / file).read_bytes() != (folders["joint"] / file).read_bytes()
 
 
+def test_validation_images_stay_apart_and_judge_where_there_are_any(stage_runner, tmp_path):
+    config = config_of(
+        data={"name": "digits", "cache": str(tmp_path / "cache")},
+        split={"labeled_per_class": 10, "validation_per_class": 3},
+        model=CONFIG["model"] | {"deskew": True},
+    )
+    folders = stage_runner(config, tmp_path / "stages")
+    split = Split.read(folders["split"] / "split.parquet")
+    held = pd.read_parquet(folders["choose"] / "held_out.parquet")
+    assert not set(held["id"]) & set(split.ids("validation"))
+    kept = json_of(folders["evaluate"], "metrics.json")["kept"]
+    assert (kept["judges"], kept["images"]) == ("validation images", 30)
+    images = pool_of(config).images[split.indices("validation")]
+    with torch.inference_mode():  # deskewed as in training, or the features would be others
+        right = load_placed(folders["joint"], config)(images).argmax(dim=1) == split.labels("validation")
+    assert kept["student_validation_accuracy"] == pytest.approx(float(right.double().mean()))
+    model, pool = load_placed(folders["joint"], config), pool_of(config)
+    with torch.inference_mode():
+        whole = model.features(pool.images[:20])
+    kept_table = features_of(config, model, pool, "pool", Silence())
+    torch.testing.assert_close(whole, kept_table[:20], atol=1e-4, rtol=1e-4)
+    assert torch.equal(read_embedding(folders["choose"]).mean, model.probe.mean)
+    frozen = frozen_pool(config, split, DatasetFacts.read(folders["split"]), Silence())
+    torch.testing.assert_close(frozen.features[:20], whole, atol=1e-4, rtol=1e-4)
+
+
 def test_a_calibration_is_of_the_graph_that_labels(stage_runner, tmp_path):
     config = config_of(
         data={"name": "digits", "cache": str(tmp_path / "cache")},
-        split={"labeled_per_class": 10, "calibration_images": 200},
+        split={"labeled_per_class": 10, "validation_per_class": 2, "calibration_images": 200},
         calibrate={"method": "temperature"},
         pseudo_label={"threshold": {"target_precision": 0.8, "confidence": 0.9, "fallback": 0.9}},
         joint={"method": "threshold"},
@@ -208,6 +237,12 @@ def test_what_only_a_probe_looks_at_is_said_in_one_line(model, key):
     [
         ({"recipe": "steps", "split": {"validation_per_class": 0}}, "split.validation_per_class=0 needs features"),
         ({"recipe": "steps", "pseudo_label": {"teacher": "graph"}}, "pseudo_label.teacher='graph' needs features"),
+        ({"rounds": 2}, "split.validation_per_class=0, but labels that are held out in turn judge only"),
+        (
+            {"joint": {"alpha_final": 0.5}},
+            "split.validation_per_class=0, but labels that are held out in turn judge only",
+        ),
+        ({"recipe": ["graph"]}, "recipe"),
         ({"joint": {"method": "fixmatch"}}, "joint.method='fixmatch', but model.train='probe' trains nothing"),
         (
             {"pseudo_label": {"test_time": {"views": 2, "augment": {"shift": 0.1}}}},
