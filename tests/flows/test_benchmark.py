@@ -417,7 +417,7 @@ def test_a_second_benchmark_trains_nothing_and_says_the_same(in_its_folder, fini
 @pytest.mark.slow
 @pytest.mark.prefect
 def test_a_run_that_fails_ends_the_benchmark_in_one_line_with_its_config_and_seed(in_its_folder, finished, arguments):
-    endless = ["--set", "baseline.epochs=1000000", "--set", "baseline.early_stopping.patience=1000000"]
+    endless = ["--set", "baseline.epochs=100000", "--set", "baseline.early_stopping.patience=100000"]
     outcome = benchmark(arguments[0], "--seeds", "2", *endless, "--set", "runtime.stage_timeout=3")
     assert outcome.exit_code == 2, outcome.output
     last = outcome.stderr.splitlines()[-1]

@@ -79,7 +79,7 @@ def test_runs_on_a_cluster_are_those_of_this_machine(address, store, config, not
 
 
 def test_a_run_that_fails_there_ends_the_benchmark_in_one_line(address, store, config, not_here):
-    endless = ["--set", "baseline.epochs=1000000", "--set", "baseline.early_stopping.patience=1000000"]
+    endless = ["--set", "baseline.epochs=100000", "--set", "baseline.early_stopping.patience=100000"]
     limit = ["--set", "runtime.stage_timeout=3"]
     outcome = benchmark(config, "--seeds", "2", "--dask", address, *endless, *limit)
     assert outcome.exit_code == 2, outcome.output

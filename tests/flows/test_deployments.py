@@ -425,7 +425,7 @@ def test_a_folder_that_grows_between_scheduled_runs_keeps_the_roles_of_what_was_
 def endless(config: PipelineConfig) -> PipelineConfig:
     """The same with a baseline that trains for days."""
     values = config.model_dump() | {"name": "endless"}
-    values["baseline"] |= {"epochs": 1_000_000, "early_stopping": {"patience": 1_000_000}}
+    values["baseline"] |= {"epochs": 100_000, "early_stopping": {"patience": 100_000}}
     return PipelineConfig.model_validate(values)
 
 

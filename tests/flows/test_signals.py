@@ -21,7 +21,7 @@ ENDLESS = """
 name: endless
 model: {width: 0.5}
 split: {labeled_per_class: 5, validation_per_class: 5}
-baseline: {epochs: 1000000, batch_size: 25, early_stopping: {patience: 1000000}}
+baseline: {epochs: 100000, batch_size: 25, early_stopping: {patience: 100000}}
 runtime: {device: cpu, threads: 1}
 """
 

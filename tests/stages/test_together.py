@@ -27,7 +27,7 @@ CLOSE = 1e-5
 SGD = {"optimizer": {"name": "sgd", "lr": 0.02}}
 """Adam divides small gradients by small numbers, and makes much of how floating point rounds them. So do, in time, the
 flat grounds of digits, all of whose pixels cross a rectifier's zero at once: the student learns for a moment only."""
-ENDLESS = {"epochs": 10**6, "early_stopping": {"patience": 10**6}}
+ENDLESS = {"epochs": 10**5, "early_stopping": {"patience": 10**5}}
 
 
 def config_of(processes: int, changes: Mapping[str, Any] = {}) -> PipelineConfig:
