@@ -228,7 +228,7 @@ def _explain(key: str, problem: str, message: str, value: Any, kind: type[BaseMo
         return f"{key}={value!r}: must be {ALTERNATIVES[key]}"
     if problem == "value_error":
         message = message.removeprefix("Value error, ")
-        joint = " " if message.startswith("is ") else "."  # of a value, or of keys within a section
+        joint = " " if message.startswith(("is ", "holds ")) else "."  # of a value, or of keys within a section
         return f"{key}{joint}{message}" if key else message
     if problem in {"model_type", "model_attributes_type"}:
         return f"{key}={value!r} must be a section of keys, not a single value"

@@ -667,3 +667,7 @@ def test_what_is_impossible_is_refused_in_a_short_line(tmp_path, override):
     assert override.partition("=")[0] in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_a_control_character_is_named_with_its_key(complaint):
+    assert r"data.cache holds the control character '\n'" in complaint("", 'data.cache="a\\nb"')
