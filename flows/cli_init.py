@@ -1,6 +1,5 @@
 """Command `init`: look through a folder of one's own images, and write a config for it."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -94,10 +93,11 @@ def _check(text: str, name: str) -> "Checked":
         UserError: it does not.
     """
     from semisup.config_files import load_config
+    from semisup.own_files import temporary_folder
     from semisup.stages.preflight import check
 
-    with tempfile.TemporaryDirectory(prefix="semisup-") as scratch:
-        file = Path(scratch) / name
+    with temporary_folder() as scratch:
+        file = scratch / name
         file.write_text(text, encoding="utf-8")
         return check(load_config(file))
 

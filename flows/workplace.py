@@ -11,7 +11,20 @@ from pathlib import Path
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.lineage import sha256
-from semisup.own_files import OWNER, SECONDS_UNTIL_OLD, abandoned, claimed, delete, is_marked, mark, owner, place_within
+from semisup.own_files import (
+    OWNER,
+    SECONDS_UNTIL_OLD,
+    abandoned,
+    claimed,
+    contents,
+    delete,
+    followed,
+    is_marked,
+    mark,
+    owner,
+    place_within,
+)
+from semisup.own_files import sweep as sweep_unfinished
 from semisup.tracking.store import sqlite_path
 
 CHECKPOINTS, SCRATCH = "checkpoints", "scratch"
@@ -28,7 +41,7 @@ def checkpoint_folder(config: PipelineConfig, store: str, fingerprint: str) -> P
     """
     state = place_within(config.runtime.state, SUBFOLDER)
     database = sqlite_path(store)
-    named = os.path.relpath(database, state) if database is not None else store
+    named = os.path.relpath(followed(database), state) if database is not None else store
     return state / CHECKPOINTS / f"{sha256(named.encode())[:8]}-{fingerprint[:16]}"
 
 
@@ -79,6 +92,7 @@ def discard(folder: Path) -> None:
     A kill in between making and marking it, or in between taking the mark and the folder away, leaves such a one.
     """
     if not delete(folder):
+        sweep_unfinished(folder)  # half a mark
         with suppress(OSError):
             folder.rmdir()
 
@@ -92,5 +106,5 @@ def _touched(folder: Path) -> float:
 
 def _from_before_marks(state: Path) -> bool:
     """Did an earlier version make this state folder, and is nothing left in it?"""
-    folders = list(state.iterdir())
+    folders = list(contents(state))
     return all(path.name in {CHECKPOINTS, SCRATCH} and path.is_dir() and not any(path.iterdir()) for path in folders)

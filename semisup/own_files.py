@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ _BESIDE = r"-wal|-shm|-journal|\.semisup-[0-9a-f]{12}-\d+-\d+\.new"
 """What SQLite keeps beside a database, and what has not become a file that is `tried`."""
 ASIDE = re.compile(rf"\.(?P<name>.+?)\.semisup-{OWNER}\.(?P<kind>new|old|tried)({_BESIDE})?")
 Kind = Literal["new", "old", "tried"]
+_marking = threading.Lock()
 
 
 def owner() -> str:
@@ -46,14 +48,17 @@ def abandoned(found: "re.Match[str]", touched: float, now: float | None = None) 
 
 
 def mark(folder: Path) -> None:
-    """Make a folder, where it is not there, and say that it is ours.
+    """Make a folder, where it is not there, and say that it is ours: the mark is whole or not there.
 
     Raises:
         OSError: it cannot be made or written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not is_marked(folder):
-        (folder / MARK).write_text(MARKED, encoding="utf-8")
+    with _marking:  # threads of a process would write to the same file
+        if not is_marked(folder):
+            unfinished = aside(folder / MARK)
+            unfinished.write_text(MARKED, encoding="utf-8")
+            unfinished.replace(folder / MARK)
 
 
 def is_marked(folder: Path) -> bool:
@@ -91,11 +96,11 @@ def _remove(path: Path) -> None:
 def place_within(wanted: Path, subfolder: str, adopt: Callable[[Path], bool] = lambda folder: False) -> Path:
     """The folder that is used where a person names `wanted`: itself, or where it holds anything foreign a subfolder.
 
-    `adopt` tells what an earlier version made, before there were marks.
+    A person's links are followed: the path is that of the folder itself. `adopt` tells what an earlier version made,
+    before there were marks.
     """
-    if is_marked(wanted) or not _holds_anything(wanted) or adopt(wanted):
-        return wanted
-    return wanted / subfolder
+    wanted = followed(wanted)
+    return wanted if _is_free(wanted, adopt) else followed(wanted / subfolder)
 
 
 def claimed(wanted: Path, subfolder: str, field: str, adopt: Callable[[Path], bool] = lambda folder: False) -> Path:
@@ -106,14 +111,30 @@ def claimed(wanted: Path, subfolder: str, field: str, adopt: Callable[[Path], bo
         OSError: it cannot be made or written to.
     """
     place = place_within(wanted, subfolder, adopt)
-    if place != wanted and not is_marked(place) and _holds_anything(place) and not adopt(place):
+    if not _is_free(place, adopt):
         raise UserError(f"{field}={str(wanted)!r}: its {subfolder} holds what is not semisup's; name another folder")
     mark(place)
     return place
 
 
-def _holds_anything(folder: Path) -> bool:
-    return folder.is_dir() and next(folder.iterdir(), None) is not None
+def followed(path: Path) -> Path:
+    """Where a path leads, all links followed; a link that leads to itself stays, for whoever opens it to say so."""
+    return Path(os.path.realpath(path))
+
+
+def _is_free(folder: Path, adopt: Callable[[Path], bool]) -> bool:
+    """Is a folder ours, or may it become so?"""
+    if is_marked(folder) or next(contents(folder), None) is None or adopt(folder):
+        return True
+    return is_marked(folder)  # what was seen may be another process's, which marks the folder first
+
+
+def contents(folder: Path) -> Iterator[Path]:
+    """What is in a folder, if it is one, but for a mark that somebody is about to set."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found = ASIDE.fullmatch(path.name)
+        if found is None or found["name"] != MARK:
+            yield path
 
 
 # --- files that are not whole yet -------------------------------------------------------------------------------------

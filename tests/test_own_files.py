@@ -1,15 +1,31 @@
 """Only what carries our own mark, at a path of our own pattern, is ever deleted."""
 
+import ast
+import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from semisup.delivery.tables import table_written
-from semisup.own_files import MARK, MARKED, aside, delete, is_marked, mark, owner, sweep, temporary_folder
+from semisup.delivery.tables import check_out, table_written
+from semisup.errors import UserError
+from semisup.own_files import (
+    MARK,
+    MARKED,
+    aside,
+    claimed,
+    delete,
+    is_marked,
+    mark,
+    owner,
+    place_within,
+    sweep,
+    temporary_folder,
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +50,40 @@ def test_a_link_to_a_marked_folder_is_no_marked_folder(tmp_path):
     assert not is_marked(tmp_path / "link")
     assert not delete(tmp_path / "link")
     assert is_marked(tmp_path / "ours")
+
+
+def test_a_linked_folder_is_claimed_once_and_found_again(tmp_path):
+    (tmp_path / "disk" / "state").mkdir(parents=True)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "state").symlink_to(tmp_path / "disk" / "state")
+    (tmp_path / "work" / "photos.txt").touch()
+    (tmp_path / "work" / ".sub").symlink_to(tmp_path / "disk" / "sub")  # which is not there yet
+    for named, folder in (("work/state", "disk/state"), ("work", "disk/sub")):
+        for _ in range(2):
+            assert claimed(tmp_path / named, ".sub", "runtime.state") == tmp_path / folder
+            assert place_within(tmp_path / named, ".sub") == tmp_path / folder
+            (tmp_path / folder / "checkpoints").mkdir(exist_ok=True)
+    assert {path.name for path in (tmp_path / "disk").rglob("*")} == {"state", "sub", "checkpoints", MARK}
+
+
+def test_a_mark_is_whole_or_not_there_and_until_it_is_there_the_folder_is_not_foreign(tmp_path, monkeypatch):
+    killed = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom semisup.own_files import mark\n"
+        "Path.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)\nmark(Path(sys.argv[1]))\n"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(tmp_path / "state")], check=False)
+    (half,) = (tmp_path / "state").iterdir()
+    assert half.name.startswith(f".{MARK}.semisup-")
+    assert claimed(tmp_path / "state", ".sub", "runtime.state") == tmp_path / "state"
+    assert [path.name for path in (tmp_path / "state").iterdir()] == [MARK]
+
+
+def test_threads_that_mark_a_folder_at_once_all_find_it_marked(tmp_path):
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(20):
+            folders = [tmp_path / str(number)] * 8
+            assert [*threads.map(lambda folder: claimed(folder, ".sub", "x"), folders)] == folders
+    assert all(is_marked(folder) and len([*folder.iterdir()]) == 1 for folder in tmp_path.iterdir())
 
 
 def test_what_a_link_in_a_marked_folder_leads_to_survives_it(tmp_path):
@@ -98,6 +148,40 @@ def test_a_table_takes_away_what_a_killed_command_left_of_it(tmp_path):
         table.append(pd.DataFrame({"path": ["a"]}))
 
 
+def write(out: Path, label: str) -> None:
+    with table_written(out, {"path": str, "label": str}) as table:
+        table.append(pd.DataFrame({"path": ["a"], "label": [label]}))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_is_replaced_as_long_as_nobody_has_corrected_it(tmp_path, suffix):
+    out = tmp_path / f"labels{suffix}"
+    for label in ("cat", "dog"):
+        write(out, label)
+        check_out(out, force=True)
+    moved = out.rename(tmp_path / f"moved{suffix}")
+    check_out(moved, force=True)
+    write(tmp_path / f"corrected{suffix}", "ant")
+    about = moved.stat()
+    corrected = (tmp_path / f"corrected{suffix}").read_bytes()
+    moved.write_bytes(corrected)
+    for times in (None, (about.st_atime_ns, about.st_mtime_ns)):  # a tool may set the time back
+        if times is not None:
+            os.utime(moved, ns=times)
+        with pytest.raises(UserError, match="was not written by semisup, or was changed since"):
+            check_out(moved, force=True)
+        with pytest.raises(UserError, match="was changed since"):
+            write(moved, "bee")
+    assert moved.read_bytes() == corrected
+
+
+def test_a_table_of_others_with_the_columns_of_ours_is_not_replaced(tmp_path):
+    out = tmp_path / "labels.csv"
+    out.write_text("path,label,confidence,temperature\na,cat,1.0,\n", encoding="utf-8")
+    with pytest.raises(UserError, match="was not written by semisup"):
+        check_out(out, force=True)
+
+
 def test_temporary_folders_of_killed_commands_are_taken_away_by_the_next_one(tmp_path, monkeypatch, dead):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / f"semisup-{dead}-abcdefgh" / "run").mkdir(parents=True)
@@ -107,6 +191,15 @@ def test_temporary_folders_of_killed_commands_are_taken_away_by_the_next_one(tmp
     with temporary_folder() as folder:
         assert {path.name for path in tmp_path.iterdir()} == {*stay, folder.name}
     assert {path.name for path in tmp_path.iterdir()} == stay
+
+
+def test_no_temporary_folder_is_made_but_where_the_next_command_finds_it():
+    root, makers = Path(__file__).parents[1], {"TemporaryDirectory", "NamedTemporaryFile", "mkdtemp", "mkstemp"}
+    for file in (*(root / "semisup").rglob("*.py"), *(root / "flows").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in makers:
+                named = {keyword.arg for keyword in node.keywords}
+                assert "dir" in named or file.name == "own_files.py", f"{file}:{node.lineno}"
 
 
 def test_the_mark_says_what_it_is_for():

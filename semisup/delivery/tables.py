@@ -1,7 +1,9 @@
 """Tables written a part at a time, whole or not at all."""
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,34 +16,46 @@ from semisup.errors import UserError
 from semisup.own_files import aside
 
 SUFFIXES = (".csv", ".parquet")
-LAST_OF_ALL = {"temperature", "teacher"}
-"""One of these columns has every table that `predict` or `export` writes, beside path, label and confidence."""
+MICROSECONDS = 1_000_000
+"""In a second."""
 
 
 def check_out(file: Path, *, force: bool) -> None:
     """Make sure that a table, or a folder, can be written there.
 
     Raises:
-        UserError: something is there already (with `force`: that was not written here), or its folder is not.
+        UserError: something is there already (with `force`: that was not written here, or changed since), or its folder
+            is not.
     """
     if file.exists() and not force:
         raise UserError(f"--out {file} is there already; name another one, or write over it with --force")
-    if file.is_file() and not _is_ours(file):
-        raise UserError(f"--out {file} was not written by semisup, so --force does not replace it; name another file")
+    _check_ours(file)
     if not file.absolute().parent.is_dir():
         raise UserError(f"--out {file}: its folder does not exist; make it, or name another one")
 
 
-def _is_ours(file: Path) -> bool:
-    """Has a table the columns that `predict` and `export` write?"""
-    try:
-        if file.suffix.lower() == ".parquet":
-            names = pq.read_schema(file).names
-        else:
-            names = pd.read_csv(file, nrows=0).columns.tolist()
-    except (OSError, ValueError):  # pandas' own and Arrow's are ValueErrors
-        return False
-    return set(names) >= {"path", "label", "confidence"} and not LAST_OF_ALL.isdisjoint(names)
+def _check_ours(file: Path) -> None:
+    """Make sure that a table, where there is one, was written here, and is as it was then."""
+    with suppress(OSError):
+        if not file.is_file() or file.stat().st_mtime_ns // 1000 % MICROSECONDS == _microseconds(file):
+            return
+    raise UserError(
+        f"--out {file} was not written by semisup, or was changed since, so --force does not replace it; move it away, "
+        "or name another file"
+    )
+
+
+def _sign(file: Path) -> None:
+    """Say that a table is ours as it is now: there is no place in a CSV file for that but its time of change."""
+    second = file.stat().st_mtime_ns // 1000 // MICROSECONDS - 1  # never in the future
+    with suppress(OSError):  # where times cannot be set, nothing is replaced
+        os.utime(file, ns=(file.stat().st_atime_ns, (second * MICROSECONDS + _microseconds(file)) * 1000))
+
+
+def _microseconds(file: Path) -> int:
+    """Those of the time at which a table of ours was changed: a digest of its content."""
+    with file.open("rb") as opened:
+        return int(hashlib.file_digest(opened, "sha256").hexdigest(), 16) % MICROSECONDS
 
 
 def check_suffix(file: Path) -> None:
@@ -91,13 +105,15 @@ def table_written(file: Path, types: Mapping[str, type]) -> Iterator[_Table]:
     """A table to append to; its file has its name when the block ends well, and is not there when it does not.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be written, or what was there has been changed meanwhile.
     """
     unfinished = aside(file)
     table = _Table(unfinished, types, file.suffix.lower())
     try:
         yield table
         table.close()
+        _sign(unfinished)
+        _check_ours(file)
         unfinished.replace(file)
     except OSError as error:
         raise UserError(f"--out {file} cannot be written: {error.strerror or error}; name another file") from error

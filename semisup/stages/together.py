@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, NoReturn
 
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
+from semisup.own_files import temporary_folder
 from semisup.processes import machine, runs_here, started
 from semisup.stages import Silence, StageLog
 
@@ -108,8 +108,8 @@ def run_together(
 def _folder_for(checkpoints: Path | None) -> Iterator[Path]:
     """Where the processes find their job: beside the checkpoints, which other machines may see as well."""
     if checkpoints is None:
-        with TemporaryDirectory() as temporary:
-            yield Path(temporary)
+        with temporary_folder() as temporary:
+            yield temporary
         return
     folder = checkpoints.resolve() / "together"
     folder.mkdir(parents=True, exist_ok=True)
@@ -250,11 +250,11 @@ def work(folder: Path) -> int:
     first = team.rank == 0
     log = _Relay(folder / NEWS) if first else Silence()
     try:
-        with TemporaryDirectory() as elsewhere:
+        with temporary_folder() as elsewhere:
             {"baseline": baseline.run, "pseudo_label": pseudo_label.run, "joint": joint.run}[job.stage](
                 config,
                 {role: Path(path) for role, path in job.inputs.items()},
-                Path(job.out_dir if first else elsewhere),
+                Path(job.out_dir) if first else elsewhere,
                 log,
                 Path(job.checkpoints or folder),
                 team=team,

@@ -51,7 +51,7 @@ def relocate(database: Path) -> None:
                 if experiment.home != experiment.artifacts:
                     with connection:
                         _remember(connection, experiment.id, experiment.artifacts)
-            elif _ours(connection, experiment, there, here):
+            elif _ours(connection, experiment, here):
                 with connection:
                     _end_runs(connection, experiment, there.parent / database.name, database)
                     _move(connection, experiment, here.as_uri())
@@ -80,12 +80,15 @@ def _same(one: Path, other: Path) -> bool:
         return one.parent.exists() and other.parent.exists() and one.parent.samefile(other.parent)
 
 
-def _ours(connection: sqlite3.Connection, experiment: _Experiment, there: Path, here: Path) -> bool:
-    """Did we put the artifacts beside the store? An experiment of an earlier version does not say so itself."""
+def _ours(connection: sqlite3.Connection, experiment: _Experiment, here: Path) -> bool:
+    """Did we put the artifacts beside the store? Of an experiment that does not say so, its runs' folders are there.
+
+    That its own folder is not there tells nothing: it may be on a disk that is not mounted.
+    """
     if experiment.home is not None:
         return experiment.home == experiment.artifacts
     runs = connection.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (experiment.id,))
-    return not there.exists() or any((here / run_id).is_dir() for (run_id,) in runs)
+    return any((here / run_id).is_dir() for (run_id,) in runs)
 
 
 def _end_runs(connection: sqlite3.Connection, experiment: _Experiment, original: Path, database: Path) -> None:

@@ -73,6 +73,31 @@ def test_what_a_disk_changes_by_itself_is_found_before_a_result_is_kept(cached, 
     assert torch.equal(opened(cached).pool.images, cached.expected[0])
 
 
+def test_a_disk_that_fails_while_a_thread_reads_is_told_before_a_result_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(checksums, "AT_ONCE", -1)
+    file = tmp_path / "pool.u8"
+    file.symlink_to("/proc/self/mem")  # whose beginning nobody can read
+    unreadable = [checksums.Blocks(file, 1, 1, np.zeros(1, np.uint32))]
+    (tmp_path / "verified").mkdir()  # cannot be unlinked, as on a disk that has become read-only
+    checksums._Watch(tmp_path, unreadable)
+    with pytest.raises(UserError, match=r"data\.cache: .* cannot be read \(Input/output error\); name another folder"):
+        await_verified()
+    await_verified()
+
+
+def test_a_linked_cache_folder_is_used_by_every_run(tmp_path, cached):
+    for name in ("disk", "photos"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "cache").symlink_to(tmp_path / "disk")
+    (tmp_path / "photos" / "semisup-cache").symlink_to(tmp_path / "disk")
+    (tmp_path / "photos" / "a.jpg").touch()
+    for named in ("cache", "cache", "photos"):
+        forget()
+        keys = {"name": "folder", "root": cached.folder / "photos", "cache": tmp_path / named}
+        assert own_images(DataConfig(**keys, size=(8, 8))).pack.folder.is_relative_to(tmp_path / "disk")
+    assert not (tmp_path / "disk" / "semisup-cache").exists()
+
+
 def test_a_pack_that_was_found_whole_is_not_gone_through_again_before_it_is_used(cached, monkeypatch):
     put_back(cached)
     opened(cached)

@@ -123,6 +123,27 @@ def test_an_experiment_whose_artifacts_a_person_put_elsewhere_stays_there(store,
     assert again.get(run.id).artifact_uri.startswith(elsewhere)
 
 
+def test_an_experiment_whose_artifacts_lie_on_a_disk_that_is_not_mounted_stays_there(store, tmp_path):
+    elsewhere = (tmp_path / "not mounted" / "mlartifacts").as_uri()
+    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    of_others = client.create_experiment("photos", elsewhere)
+    run_id = client.create_run(of_others).info.run_id
+    (store / "mlartifacts" / "0123456789abcdef0123456789abcdef").mkdir(parents=True)  # a run of another experiment
+    Tracker.open("semisup", store)
+    assert client.get_experiment(of_others).artifact_location == elsewhere
+    assert client.get_run(run_id).info.artifact_uri.startswith(elsewhere)
+    assert not (tmp_path / "not mounted").exists()
+
+
+def test_a_moved_store_of_an_earlier_version_is_known_by_its_runs_folders(original, tmp_path, monkeypatch):
+    with closing(sqlite3.connect(original / "mlflow.db")) as connection, connection:
+        connection.execute("DELETE FROM experiment_tags")
+    original.rename(tmp_path / "b")
+    monkeypatch.chdir(tmp_path / "b")
+    Tracker.open("semisup", tmp_path / "b")
+    in_place(tmp_path / "b")
+
+
 class Ear(display.Hidden):
     """A display that remembers what was said."""
 

@@ -12,7 +12,7 @@ from benchmarks.damage import foreign_layouts
 from flows.workplace import checkpoint_folder, scratch_folder, sweep
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.own_files import SECONDS_UNTIL_OLD, mark
+from semisup.own_files import MARK, SECONDS_UNTIL_OLD, mark
 
 YEARS = time.time() + 10 * 365 * 86_400
 
@@ -38,6 +38,7 @@ def test_scratch_folders_go_with_their_block_and_those_of_dead_processes_are_swe
         (mine / "half.txt").write_text("half", encoding="utf-8")
         unmarked = mine.with_name(f"{dead}-ijklmnop")  # killed before it was marked
         unmarked.mkdir()
+        (unmarked / f".{MARK}.semisup-{dead}.new").touch()
         sweep(config())
         assert mine.is_dir()
         assert not left.exists()
@@ -88,12 +89,31 @@ def test_a_state_folder_that_an_earlier_version_left_empty_goes_on_to_be_used(tm
         assert scratch.parent == tmp_path / "state" / "scratch"
 
 
+def test_a_linked_state_folder_is_used_by_every_run_and_swept(tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / ".semisup").symlink_to(tmp_path / "disk")
+    monkeypatch.chdir(tmp_path / "work")
+    for named in (config(), config(), config("."), config(".")):
+        with scratch_folder(named) as scratch:
+            assert scratch.parent == tmp_path / "disk" / "scratch"
+            folder = checkpoint_folder(named, f"sqlite:///{tmp_path}/work/mlflow.db", "f" * 64)
+            assert folder.parent == tmp_path / "disk" / "checkpoints"
+        mark(folder)
+        sweep(named, now=YEARS)
+        assert not folder.exists()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(UserError, match=r"runtime\.state=.*loop' cannot be used"), scratch_folder(config("../loop")):
+        pass
+
+
 def test_checkpoints_are_found_again_where_store_and_state_are_moved_together(tmp_path, monkeypatch):
     found = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
-        found.append(checkpoint_folder(config(), f"sqlite:///{tmp_path / name}/mlflow.db", "f" * 64))
+        folder = checkpoint_folder(config(), f"sqlite:///{tmp_path / name}/mlflow.db", "f" * 64)
+        found.append(folder.relative_to(tmp_path / name))
     assert found[0] == found[1]
     shared = {checkpoint_folder(config(tmp_path), f"sqlite:///{tmp_path / name}/mlflow.db", "f" * 64) for name in "ab"}
     assert len(shared) == 2

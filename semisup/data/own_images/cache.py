@@ -25,7 +25,7 @@ from semisup.data.own_images.listing import Listing
 from semisup.data.own_images.pack import BUILDING, LOCK, POOL, TEST, InTest, Pack, pack_name, settings_key
 from semisup.data.own_images.seen import known_hashes
 from semisup.errors import NO_SPACE, UserError
-from semisup.own_files import MARK, delete, is_marked, mark, place_within
+from semisup.own_files import MARK, delete, followed, is_marked, mark, place_within
 from semisup.user_cache import user_cache
 
 FEATURES = "features"
@@ -49,7 +49,9 @@ ABANDONED_AFTER = 7 * 24 * 3600
 
 def cache_folder(configured: Path | None) -> Path:
     """The configured folder, of one that holds anything foreign a subfolder, or else `semisup` in the user's cache."""
-    return user_cache() if configured is None else place_within(configured.expanduser(), SUBFOLDER, _only_ours)
+    if configured is None:
+        return followed(user_cache())
+    return place_within(configured.expanduser(), SUBFOLDER, _only_ours)
 
 
 @dataclass(frozen=True)

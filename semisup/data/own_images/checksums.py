@@ -141,7 +141,9 @@ class _Watch:
     """A thread that goes through files."""
 
     def __init__(self, folder: Path, files: Sequence[Blocks]) -> None:
-        self.folder, self.files, self.problem = folder, files, ""
+        self.folder, self.files = folder, files
+        self.problem = f"{folder} was not gone through to its end; run again"
+        """What is wrong, and the way out; "": nothing."""
         self.thread = threading.Thread(target=self._work, name=f"verifies {folder}", daemon=True)
         self.thread.start()
         _watches.append(self)
@@ -149,22 +151,27 @@ class _Watch:
     def _work(self) -> None:
         try:
             _go_through(self.files)
-        except DamagedError as error:
-            (self.folder / VERIFIED).unlink(missing_ok=True)  # whoever opens it next goes through it at once
-            self.problem = str(error)
+            self.problem = ""
         except FileNotFoundError:
-            return  # nobody holds the folder any more
+            self.problem = ""  # nobody holds the folder any more
+        except DamagedError as error:
+            self.problem = f"{error}; run again: it is made anew"
+        except OSError as error:
+            self.problem = f"{self.folder} cannot be read ({error.strerror or error}); name another folder"
+        if self.problem:
+            with suppress(OSError):  # whoever opens it next goes through it at once
+                (self.folder / VERIFIED).unlink(missing_ok=True)
 
 
 def await_verified() -> None:
     """Wait until all that this process has opened has been gone through.
 
     Raises:
-        UserError: some of it is damaged, so that what has been made of it is worth nothing.
+        UserError: some of it is damaged or cannot be read, so that what has been made of it is worth nothing.
     """
     while _watches:
         watch = _watches[0]
         watch.thread.join()
         _watches.remove(watch)
         if watch.problem:
-            raise UserError(f"data.cache: {watch.problem}; run again: it is made anew, and nothing of this is kept")
+            raise UserError(f"data.cache: {watch.problem}, and nothing of this is kept")
