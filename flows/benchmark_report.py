@@ -80,13 +80,13 @@ def points(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def metrics(report: Mapping[str, Any]) -> dict[str, float]:
-    """For MLflow; those of a compared config begin with its name."""
+    """For MLflow; those of a compared config end with its name, behind a dot, as all figures of something named."""
     values: dict[str, Any] = {}
     for number, summary in enumerate(report["configs"]):
-        start = f"{summary['config']}/" if number else ""
-        values |= {f"{start}{name}": value for name, value in _flat(summary).items()}
+        end = f".{summary['config']}" if number else ""
+        values |= {f"{name}{end}": value for name, value in _flat(summary).items()}
     for compared in report["comparisons"]:
-        values |= {f"{compared['config']}/against_{k}": v for k, v in compared["difference"].items()}
+        values |= {f"against_{k}.{compared['config']}": v for k, v in compared["difference"].items()}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -386,7 +386,7 @@ def test_one_mlflow_run_keeps_all_that_is_said(finished, tmp_path):
         "50",
     )
     assert run.metrics["student_mean"] == report["configs"][0]["student"]["mean"]
-    assert run.metrics["short/against_mean"] == report["comparisons"][0]["difference"]["mean"]
+    assert run.metrics["against_mean.short"] == report["comparisons"][0]["difference"]["mean"]
     artifacts = tracker.artifacts(run.id, tmp_path)
     kept = json.loads((artifacts / "benchmark.json").read_text(encoding="utf-8"))
     assert kept == {name: value for name, value in report.items() if name in kept}
