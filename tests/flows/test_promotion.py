@@ -109,14 +109,17 @@ def champion_of_version(tracker: Tracker, version: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_champion_whose_training_run_was_deleted_for_good_is_made_anew_or_beaten(rerunnable, tiny_config):
+def test_a_champion_whose_training_run_was_deleted_for_good_is_replaced_by_the_next_run(rerunnable, tiny_config):
     tracker = Tracker.existing(rerunnable)
     reigning = champion(tracker, "tiny")
     assert reigning is not None
     SqlAlchemyStore(tracker.uri, str(rerunnable / "mlartifacts"))._hard_delete_run(reigning.run_id)
     again = pipeline(tiny_config)
     assert not again["stages"]["joint"]["reused"]
-    assert again["champion"].startswith("the student is the champion already, version 1 of tiny")
+    assert again["champion"].endswith("the student is the champion, version 2 of tiny")
+    now = champion(tracker, "tiny")
+    assert now is not None
+    assert (now.version, now.run_id) == ("2", again["stages"]["joint"]["run_id"])
     other = pipeline(changed(tiny_config, joint={"epochs": 5}))
     assert not other["stages"]["promote"]["reused"]
     assert versions(tracker, "tiny")[-1] == "1"
