@@ -19,7 +19,8 @@ keys = ["photo_0.5", "photo_0.7", "photo_1"]
 with webdataset.TarWriter("shard.tar") as writer:
     for number, key in enumerate(keys):
         writer.write({"__key__": key, "txt": key, "cls": number})
-seen = [(sample["__key__"], sorted(field for field in sample if not field.startswith("_"))) for sample in webdataset.WebDataset("shard.tar", shardshuffle=False)]
+samples = webdataset.WebDataset("shard.tar", shardshuffle=False)
+seen = [(sample["__key__"], sorted(field for field in sample if not field.startswith("_"))) for sample in samples]
 print("written:", keys)
 print("read:", seen)
 expected = [("photo_0", ["5.cls", "5.txt", "7.cls", "7.txt"]), ("photo_1", ["cls", "txt"])]

@@ -59,7 +59,6 @@ def server() -> Iterator[None]:
         process.wait()
 
 
-
 def after_one_left(pause: str) -> tuple[bool, int, bool]:
     """Of two serving processes one gets Ctrl-C: whether the deployment is paused, its scheduled runs, whether the other lives."""
     serving = [subprocess.Popen([sys.executable, "job.py", pause], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
