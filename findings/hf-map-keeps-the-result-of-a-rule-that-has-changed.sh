@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Dataset.map keeps its result under a hash of the function. A function that it calls in another module counts by name only: after a correction of the helper, and in a new process, map
+# Dataset.map keeps its result under a hash of the function. A function that it calls in another module counts by name only: after a correction there, and in a new process, map
 # gives the labels of before. Other than in a notebook, where functions count with their code.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -27,7 +27,7 @@ Path("job.py").write_text(
 
 
 def labels_with(threshold: float) -> str:
-    """What a new process prints once the helper has this threshold."""
+    """What a new process prints once the other module has this threshold."""
     Path("rules.py").write_text(f"def accept(confidence):\n    return confidence >= {threshold}\n")
     done = subprocess.run([sys.executable, "-B", "job.py"], capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -35,6 +35,6 @@ def labels_with(threshold: float) -> str:
 
 first, second = labels_with(0.95), labels_with(0.5)
 print("accepted with a threshold of 0.95:", first)
-print("accepted once the helper says 0.5:", second)
-sys.exit(0 if (first, second) == ("[False, True]", "[False, True]") else "changed: the helper's code counts")
+print("accepted once the rule says 0.5:", second)
+sys.exit(0 if (first, second) == ("[False, True]", "[False, True]") else "changed: code of other modules counts")
 PY
