@@ -33,17 +33,18 @@ from torch import Tensor
 
 from benchmarks.output import kept_rows, publish
 from benchmarks.over_seeds import CONFIGS, Row, mean_std, run_over_seeds
-from flows.equal_time import overrides_for
-from flows.seeds import seeds_of
-from semisup.comparison import paired_over_seeds, spread
+from flows.seeds.equal_time import overrides_for
+from flows.seeds.names import seeds_of
 from semisup.config import PipelineConfig
-from semisup.config_files import load_config
+from semisup.config.files import load_config
+from semisup.data.augmentation.geometry import all_upright
 from semisup.data.datasets import UNLABELED
-from semisup.data.geometry import all_upright
-from semisup.data.split import Split
+from semisup.data.roles.split import Split
 from semisup.errors import UserError
-from semisup.stages import Silence, split
-from semisup.stages.files import images_for_test, pool_of
+from semisup.evaluation.comparison import paired_over_seeds, spread
+from semisup.pipeline.log import Silence
+from semisup.stages import split
+from semisup.stages.support.files import images_for_test, pool_of
 from semisup.tracking.provenance import provenance
 
 BY_SEED, MADE_BY = "by seed", "made by"

@@ -19,7 +19,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as tv
 
 from benchmarks.output import publish
-from semisup.data.randaugment import OPERATIONS, Operation, randaugment, weak
+from semisup.data.augmentation.randaugment import OPERATIONS, Operation, randaugment, weak
 
 BATCH = 512
 SIDE = 32

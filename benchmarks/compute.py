@@ -18,9 +18,9 @@ import torch
 
 from benchmarks.output import in_turns, publish, show
 from semisup.config import OptimizerConfig, Precision, TrainConfig
-from semisup.models import build_model
+from semisup.networks.models import build_model
 from semisup.training.loop import Examples, train
-from semisup.training.precision import has_bfloat16
+from semisup.training.optimization.precision import has_bfloat16
 
 BATCH = 128
 STEPS = {"small_cnn": 12, "seed_cnn": 4, "resnet18_small": 1}

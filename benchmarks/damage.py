@@ -16,17 +16,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from flows.workplace import scratch_folder, sweep
+from flows.start.workplace import scratch_folder, sweep
 from semisup.config import DataConfig, PipelineConfig
-from semisup.data.feature_cache import kept_features
 from semisup.data.own_images import forget, own_images
-from semisup.data.own_images.cache import Cache
-from semisup.data.own_images.checksums import VERIFIED, await_verified, checksum, remember_verified
-from semisup.data.own_images.decode import Target
-from semisup.data.own_images.pack import COLUMNS, FILES, LOCK, POOL, TEST, Pack
-from semisup.data.own_images.seen import write_sealed
+from semisup.data.own_images.decoded.cache import Cache
+from semisup.data.own_images.decoded.checksums import VERIFIED, await_verified, checksum, remember_verified
+from semisup.data.own_images.decoded.feature_cache import kept_features
+from semisup.data.own_images.decoded.pack import COLUMNS, FILES, LOCK, POOL, TEST, Pack
+from semisup.data.own_images.decoded.seen import write_sealed
+from semisup.data.own_images.reading.decode import Target
 from semisup.errors import UserError
-from semisup.own_files import mark
+from semisup.system.own_files import mark
 
 IMAGES, WIDTH = 600, 5
 KINDS = ("pool.u8", "test.u8", "files-*.parquet", "copies-*.npy", "seen-*.parquet", "features.f32", "features.crc")

@@ -349,7 +349,7 @@ def run_caches(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def run_layouts(arguments: argparse.Namespace) -> dict[str, Any]:
     """`count` folders of foreign files."""
-    code = "from semisup.own_files import owner; print(owner())"
+    code = "from semisup.system.own_files import owner; print(owner())"
     dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     with tempfile.TemporaryDirectory(prefix="semisup-faults-") as name:
         return foreign_layouts(Path(name), arguments.count, arguments.seed, dead, time.time())

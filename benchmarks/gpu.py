@@ -22,10 +22,10 @@ from torchvision.transforms import v2
 
 from benchmarks.output import Figure, in_turns, publish_figures
 from semisup.config import AugmentConfig, OptimizerConfig, TrainConfig
-from semisup.models import Classifier, build_model
+from semisup.networks.models import Classifier, build_model
 from semisup.training.loop import Examples, train
-from semisup.training.optimizers import build_optimizer
-from semisup.training.precision import computing_in
+from semisup.training.optimization.optimizers import build_optimizer
+from semisup.training.optimization.precision import computing_in
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
 SGD = OptimizerConfig(name="sgd", lr=0.1, momentum=0.9)

@@ -27,7 +27,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from benchmarks.output import publish
 from semisup.config import DataConfig
 from semisup.data.own_images import forget, own_images
-from semisup.data.own_images.decode import Target, decode
+from semisup.data.own_images.reading.decode import Target, decode
 from semisup.data.rows import gather, map_images
 
 TURNS = 5

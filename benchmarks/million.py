@@ -27,15 +27,15 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.output import publish
-from semisup.data.own_images.checksums import checksum, remember_verified, seal
-from semisup.data.own_images.decode import Target
-from semisup.data.own_images.duplicates import RULE
+from semisup.data.own_images.decoded.checksums import checksum, remember_verified, seal
+from semisup.data.own_images.decoded.pack import COLUMNS, FILES, LOCK, POOL, TEST, Pack, pack_name, settings_key
+from semisup.data.own_images.decoded.seen import remember, write_sealed
+from semisup.data.own_images.folders.listing import list_images
 from semisup.data.own_images.images import no_test
-from semisup.data.own_images.listing import list_images
-from semisup.data.own_images.pack import COLUMNS, FILES, LOCK, POOL, TEST, Pack, pack_name, settings_key
-from semisup.data.own_images.seen import remember, write_sealed
-from semisup.own_files import mark
-from semisup.stages import STAGES
+from semisup.data.own_images.reading.decode import Target
+from semisup.data.own_images.reading.duplicates import RULE
+from semisup.pipeline.specs import STAGES
+from semisup.system.own_files import mark
 
 TARGET = Target(64, 64, "crop", "rgb")
 CLASSES, LABELED, TESTED, FOLDERS = 10, 150, 1000, 100

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from semisup.config import PipelineConfig
-from semisup.config_files import to_yaml
+from semisup.config.files import to_yaml
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 Row = dict[str, Any]

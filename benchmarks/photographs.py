@@ -27,7 +27,8 @@ from torch import Tensor
 
 from benchmarks.output import publish
 from semisup.config import PipelineConfig, ProbeConfig
-from semisup.data.own_images.decode import Target, decode
+from semisup.data.own_images.reading.decode import Target, decode
+from semisup.evaluation.keeping import better_model
 from semisup.frozen.embedding import embed, fit_embedding
 from semisup.frozen.learning import (
     Points,
@@ -38,11 +39,10 @@ from semisup.frozen.learning import (
     student_probe,
     supervised_probe,
 )
-from semisup.keeping import better_model
-from semisup.memory import keep_for_reuse
-from semisup.models import Classifier
+from semisup.networks.models import Classifier
 from semisup.stages.choose import REPETITIONS
-from semisup.stages.files import computing_as, network
+from semisup.stages.support.files import computing_as, network
+from semisup.system.memory import keep_for_reuse
 
 SIDE, TEST_PER_CLASS, BATCH = 224, 35, 16
 PLAIN_SAMPLE = 128

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from benchmarks.output import kept_rows, publish
 from benchmarks.over_seeds import CONFIGS, Row, mean_std, run_over_seeds
-from semisup.comparison import spread
-from semisup.config_files import load_config
+from semisup.config.files import load_config
+from semisup.evaluation.comparison import spread
 
 BASE = "mnist_100"
 PLAIN = ("joint.policy.temperature=1", "joint.policy.distribution_alignment=false", "joint.policy.momentum=0.999")

@@ -20,8 +20,10 @@ import torch
 
 from benchmarks.output import publish
 from semisup.config import PipelineConfig
-from semisup.stages import Silence, load_stage, plan
-from semisup.stages.files import read_json
+from semisup.pipeline.log import Silence
+from semisup.pipeline.plan import plan
+from semisup.pipeline.specs import load_stage
+from semisup.stages.support.files import read_json
 
 FIRST = ("airplane", "bird", "cat", "frog", "truck")
 OTHERS = ("automobile", "deer", "dog", "horse", "ship")
@@ -125,7 +127,7 @@ class Workbench:
 
     def test_accuracy(self, config: PipelineConfig, folder: Path) -> float:
         """Of the model in a training stage's folder."""
-        from semisup.stages.files import images_for_test, load_model
+        from semisup.stages.support.files import images_for_test, load_model
         from semisup.training.predict import predict_probabilities
 
         test = images_for_test(config)

@@ -18,7 +18,7 @@ from torch import distributed
 
 from benchmarks.output import Figure, publish_figures
 from benchmarks.step_overhead import AUGMENT, IMAGES, MEAN, STD, ours
-from semisup.models import build_model
+from semisup.networks.models import build_model
 from semisup.training.team import ALONE, Processes, Team
 
 NETS = {"small_cnn": 60, "seed_cnn": 5}

@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from benchmarks.output import Figure, in_turns, publish, publish_figures
 from semisup.config import PseudoLabelConfig
 from semisup.data.rows import Rows, images_at_once
-from semisup.memory import keep_for_reuse
-from semisup.models import build_model
+from semisup.networks.models import build_model
 from semisup.pseudo_labels import LEDGER
 from semisup.pseudo_labels.ledger import Ids, Selection, write_ledger
-from semisup.stages.opinions import Opinions, Shards
 from semisup.stages.pseudo_label import ledger_parts
+from semisup.stages.support.opinions import Opinions, Shards
+from semisup.system.memory import keep_for_reuse
 from semisup.training.predict import predict_log_probabilities
 
 LARGE = 1024

@@ -166,10 +166,12 @@ def draw_images(root: Path, seed: int) -> None:
 
 def attempt(overrides: Mapping[str, Any], root: Path) -> tuple[str, str]:
     """(how it ended, its words): validate, look before starting, run every stage as a plain function."""
-    from semisup.config_files import validate
+    from semisup.config.files import validate
     from semisup.errors import UserError
-    from semisup.stages import Silence, load_stage, plan
-    from semisup.stages.preflight import check
+    from semisup.pipeline.log import Silence
+    from semisup.pipeline.plan import plan
+    from semisup.pipeline.specs import load_stage
+    from semisup.stages.preflight.check import check
 
     at = "refused"
     try:

@@ -23,19 +23,21 @@ import pandas as pd
 import torch
 
 from benchmarks.output import RESULTS, publish
-from semisup.comparison import paired_over_seeds
 from semisup.config import PipelineConfig
-from semisup.config_files import validate
-from semisup.data.answers import Answer, write_answers
-from semisup.data.known_roles import content_of
+from semisup.config.files import validate
+from semisup.data.roles.answers import Answer, write_answers
+from semisup.data.roles.known_roles import content_of
+from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
-from semisup.data.split import Split
-from semisup.delivery.candidates import Material, to_label
-from semisup.models import Classifier
+from semisup.delivery.page.candidates import Material, to_label
+from semisup.evaluation.comparison import paired_over_seeds
+from semisup.networks.models import Classifier
+from semisup.pipeline.log import Silence
+from semisup.pipeline.plan import plan
+from semisup.pipeline.specs import load_stage
 from semisup.pseudo_labels import LEDGER
-from semisup.randomness import numpy_generator
-from semisup.stages import Silence, load_stage, plan
-from semisup.stages.files import DatasetFacts, images_for_test, load_model, pool_of
+from semisup.stages.support.files import DatasetFacts, images_for_test, load_model, pool_of
+from semisup.system.randomness import numpy_generator
 from semisup.training.predict import validate as measure
 
 BUDGET = 50

@@ -19,7 +19,7 @@ from typing import Any
 from unittest import mock
 
 from benchmarks.output import Figure, publish_figures
-from flows.server import SECONDS_TO_START, answers
+from flows.start.server import SECONDS_TO_START, answers
 
 SEMISUP = str(Path(sys.executable).with_name("semisup"))
 
@@ -123,10 +123,10 @@ def print_share_of_records(seed: int) -> None:
     What a stage tells its recorder, such as every epoch's figures, counts as records: training waits for it. What
     Prefect's server and the threads that beat and sample take away from training is not seen.
     """
-    from flows.preparation import modules_of, prepare
-    from flows.recorder import StageRecorder
-    from flows.server import ensure_prefect_api
-    from semisup.stages import load_stage
+    from flows.pipeline.recorder import StageRecorder
+    from flows.start.preparation import modules_of, prepare
+    from flows.start.server import ensure_prefect_api
+    from semisup.pipeline.specs import StageSpec
 
     spent = {"stages": 0.0, "recorder": 0.0}
 
@@ -142,14 +142,14 @@ def print_share_of_records(seed: int) -> None:
 
     for name in ("metrics", "info", "warning", "progress"):
         setattr(StageRecorder, name, timed("recorder", getattr(StageRecorder, name)))
-    load = timed("stages", load_stage)
+    load = timed("stages", StageSpec.load)
     budgets = ["baseline.budget=20s wall", "joint.budget=25s wall", "baseline.early_stopping.patience=9999"]
     config, _ = prepare("digits", [f"seed={seed}", *budgets, "joint.early_stopping.patience=9999"], own_server=True)
     ensure_prefect_api(meanwhile=modules_of(config))
-    from flows.pipeline import pipeline
+    from flows.pipeline.flow import pipeline
 
     started = time.perf_counter()
-    with mock.patch("flows.steps.load_stage", lambda *arguments: timed("stages", load(*arguments))):
+    with mock.patch.object(StageSpec, "load", lambda *arguments: timed("stages", load(*arguments))):
         pipeline(config)
     seconds = time.perf_counter() - started
     assert 45 < seconds < 90, f"a pipeline of a minute is measured, and this took {seconds:.0f} s"

@@ -26,10 +26,10 @@ from torchvision.transforms import v2
 from benchmarks.output import Figure, in_turns, publish_figures
 from semisup.config import AugmentConfig, EarlyStoppingConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from semisup.data.rows import Rows
-from semisup.models import build_model
-from semisup.pseudo_labels.fixmatch import FixMatch
+from semisup.networks.models import build_model
+from semisup.pseudo_labels.policies.fixmatch import FixMatch
 from semisup.training.loop import Examples, UnlabeledTerm, train
-from semisup.training.optimizers import build_optimizer
+from semisup.training.optimization.optimizers import build_optimizer
 from semisup.training.team import ALONE, Team
 
 BATCH = 128

@@ -2,7 +2,7 @@
 
 import os
 
-from semisup.tracking.redaction import redact_everything
+from semisup.tracking.places.redaction import redact_everything
 
 _DEFAULTS = {
     "DO_NOT_TRACK": "true",

@@ -21,15 +21,15 @@ from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.annotations import freeze
 from pydantic import ValidationError
 
-from flows.ensemble import ensemble
-from flows.pipeline import pipeline
-from flows.reaper import reaper
-from flows.server import answers
-from flows.single import stage
+from flows.pipeline.ensemble import ensemble
+from flows.pipeline.flow import pipeline
+from flows.pipeline.reaper import reaper
+from flows.pipeline.stage_flow import stage
+from flows.start.server import answers
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.stages import plan
-from semisup.tracking.redaction import without_logins
+from semisup.pipeline.plan import plan
+from semisup.tracking.places.redaction import without_logins
 
 CRON_FIELDS = 5
 REAPER_EVERY = timedelta(minutes=10)

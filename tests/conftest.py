@@ -21,7 +21,7 @@ from hypothesis import settings
 
 import flows  # noqa: F401 -- its settings must stand before any test file imports Prefect or MLflow
 from semisup.config import PipelineConfig
-from semisup.stages import StageLog
+from semisup.pipeline.log import StageLog
 from tests.waiting import LONG
 
 # No test asserts how long anything takes: a first call may import what it needs.
@@ -59,7 +59,7 @@ def process_as_it_was() -> Iterator[None]:
         signal.signal(signal.SIGTERM, on_sigterm)
         if torch:
             torch.set_num_threads(threads)
-        if server := sys.modules.get("flows.server"):
+        if server := sys.modules.get("flows.start.server"):
             server._begun = None  # a command's own, which would be taken for the next one's
 
 
@@ -107,7 +107,9 @@ def run_stages(
 
     `folders` are those of steps already run, and perhaps a champion's; `logs` hear what a step says.
     """
-    from semisup.stages import CHAMPION, Silence, load_stage, plan
+    from semisup.pipeline.log import Silence
+    from semisup.pipeline.plan import CHAMPION, plan
+    from semisup.pipeline.specs import load_stage
 
     folders = dict(folders or {})
     for step in plan(config, champion=CHAMPION in folders):
@@ -200,7 +202,7 @@ def finished_run(
     from typer.testing import CliRunner
 
     from flows.cli import app
-    from semisup.config_files import to_yaml
+    from semisup.config.files import to_yaml
 
     folder = tmp_path_factory.mktemp("finished-run")
     shutil.copy(store_template, folder / "mlflow.db")

@@ -3,9 +3,9 @@
 import pytest
 from scipy.stats import binomtest
 
-from semisup.checks import config_warnings, pseudo_label_warnings, training_warnings
+from semisup.checks.warnings import config_warnings, pseudo_label_warnings, training_warnings
 from semisup.config import PipelineConfig
-from semisup.config_files import validate
+from semisup.config.files import validate
 
 
 def warnings_of(num_classes: int = 10, **sections) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import semisup
-from semisup import code_versions as module
-from semisup.code_versions import canonical_source, code_version, code_versions, kept_versions
-from semisup.stages import STAGES
+from semisup.lineage import code_versions as module
+from semisup.lineage.code_versions import canonical_source, code_version, code_versions, kept_versions
+from semisup.pipeline.specs import STAGES
 
 PACKAGE = Path(semisup.__file__).parent
 
@@ -37,18 +37,21 @@ TRAINING = {"baseline", "member", "joint"}
     ("file", "stages"),
     [
         ("training/loop.py", TRAINING),
-        ("training/schedules.py", TRAINING),
-        ("losses.py", TRAINING),
-        ("data/augment.py", TRAINING | {"calibrate", "pseudo_label", "evaluate", "evaluate_ensemble"}),  # views
-        ("data/split.py", set(STAGES) - {"promote"}),
+        ("training/optimization/schedules.py", TRAINING),
+        ("training/losses.py", TRAINING),
+        (
+            "data/augmentation/augment.py",
+            TRAINING | {"calibrate", "pseudo_label", "evaluate", "evaluate_ensemble"},
+        ),  # views
+        ("data/roles/split.py", set(STAGES) - {"promote"}),
         ("pseudo_labels/ledger.py", {"pseudo_label"}),
-        ("pseudo_labels/online.py", {"joint"}),
+        ("pseudo_labels/policies/online.py", {"joint"}),
         ("stages/split.py", {"split"}),
         ("plots/style.py", {"evaluate"}),
         ("report/__init__.py", {"evaluate"}),
         ("report/report.html.jinja", {"evaluate"}),
-        ("config_files.py", set()),
-        ("stages/__init__.py", set()),
+        ("config/files.py", set()),
+        ("pipeline/specs.py", set()),
         ("tracking/tracker.py", set()),
     ],
 )
@@ -90,6 +93,47 @@ def test_what_is_left_of_a_source_is_the_same_program():
         assert trees[0] == trees[1], path.name
 
 
+def renamed(package: Path, old: str, new: str) -> None:
+    """Moves a module and follows it in all imports, as an editor does: the lines stand in another order afterwards."""
+    (package / f"{new}.py").parent.mkdir(exist_ok=True)
+    (package / f"{old}.py").rename(package / f"{new}.py")
+    was, name, parent = (
+        f"semisup/{old}".replace("/", "."),
+        Path(new).stem,
+        f"semisup/{Path(new).parent}".replace("/", "."),
+    )
+    for path in package.rglob("*.py"):
+        lines = (
+            path.read_text(encoding="utf-8").replace(f"from {was} import", f"from {parent}.{name} import").splitlines()
+        )
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("training/losses", "elsewhere/costs"), ("data/rows", "system/lines"), ("stages/support/files", "errands/files")],
+)
+def test_a_module_that_is_only_moved_makes_nothing_stale(old, new, copy):
+    before = code_versions(copy)
+    renamed(copy, old, new)
+    assert code_versions(copy) == before
+
+
+def test_another_module_imported_in_its_place_is_a_change(copy):
+    """Even where both are known already, and what is imported has the same name."""
+    before = code_versions(copy)
+    for name in ("schedules", "optimizers"):
+        path = copy / "training" / "optimization" / f"{name}.py"
+        path.write_text(path.read_text(encoding="utf-8") + "\n\ndef alike():\n    return __name__\n", encoding="utf-8")
+    loop = copy / "training" / "loop.py"
+    text = loop.read_text(encoding="utf-8")
+    versions = []
+    for name in ("schedules", "optimizers"):
+        loop.write_text(f"{text}\nfrom semisup.training.optimization.{name} import alike\n", encoding="utf-8")
+        versions.append(code_versions(copy)["joint"])
+    assert len({before["joint"], *versions}) == 3
+
+
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
@@ -126,13 +170,13 @@ def test_a_source_under_another_name_is_a_change(copy, tmp_path):
     """Though all bytes are the same, in the same order."""
     file = tmp_path / "versions.json"
     kept_versions(copy, file)
-    (copy / "losses.py").rename(copy / "losses_.py")
+    (copy / "training" / "losses.py").rename(copy / "training" / "losses_.py")
     assert kept_versions(copy, file) == code_versions(copy)
 
 
 def test_sources_that_are_edited_while_they_are_read_are_not_kept(copy, tmp_path, monkeypatch):
     """What was derived may be of the new ones, and would be taken for that of the old ones once these are back."""
-    file, source = tmp_path / "versions.json", copy / "losses.py"
+    file, source = tmp_path / "versions.json", copy / "training" / "losses.py"
     old, derive = source.read_bytes(), module.code_versions
 
     def edited(package):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from semisup.comparison import paired_over_seeds, saved_labels, spread
+from semisup.evaluation.comparison import paired_over_seeds, saved_labels, spread
 
 # --- one figure over seeds --------------------------------------------------------------------------------------------
 

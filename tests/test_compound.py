@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from sklearn.metrics import top_k_accuracy_score
 
-from semisup.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
 from semisup.errors import UserError
+from semisup.evaluation.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
 
 
 def images(seed: int, shape: tuple[int, ...] = (5, 3, 4, 6)) -> torch.Tensor:

@@ -20,9 +20,9 @@ from semisup.config import (
     keys,
     resolve_data_root,
 )
-from semisup.config_files import load_config, load_kind, to_yaml, validate
+from semisup.config.files import load_config, load_kind, to_yaml, validate
+from semisup.config.regression import RegressionConfig
 from semisup.errors import UserError
-from semisup.regression_config import RegressionConfig
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 

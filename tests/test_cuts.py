@@ -9,11 +9,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from semisup.config import ModelConfig, PipelineConfig
-from semisup.cuts import cut
 from semisup.errors import UserError
-from semisup.models import build_model
-from semisup.pretrained import imagenet_normalization, weights_digest
-from semisup.stages.files import load_model, network, weights_file
+from semisup.networks.cuts import cut
+from semisup.networks.models import build_model
+from semisup.networks.pretrained import imagenet_normalization, weights_digest
+from semisup.stages.support.files import load_model, network, weights_file
 
 CASES = [
     ("efficientnet_lite0", 64, 7),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from semisup.drift import FEWEST, measure_drift
+from semisup.evaluation.drift import FEWEST, measure_drift
 
 
 def answers(rng, count: int, sharpness: float = 1.0, shares=(1, 1, 1)) -> np.ndarray:

@@ -10,16 +10,16 @@ from efficientnet_lite_pytorch import EfficientNet
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from semisup import embedded_backbone
-from semisup.backbones import head_name
 from semisup.config import ModelConfig, PipelineConfig
-from semisup.config.model import WITH_WEIGHTS
-from semisup.embedded_backbone import EMBEDDED, embedded_weights
+from semisup.config.sections.model import WITH_WEIGHTS
 from semisup.errors import UserError
-from semisup.models import build_model
-from semisup.pretrained import begin_with, find_weights, imagenet_normalization
-from semisup.stages.files import load_model, network
-from semisup.stages.preflight import check
+from semisup.networks import embedded as embedded_backbone
+from semisup.networks.backbones import head_name
+from semisup.networks.embedded import EMBEDDED, embedded_weights
+from semisup.networks.models import build_model
+from semisup.networks.pretrained import begin_with, find_weights, imagenet_normalization
+from semisup.stages.preflight.check import check
+from semisup.stages.support.files import load_model, network
 
 SIZES = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
 
@@ -170,8 +170,8 @@ def test_weights_of_a_file_take_the_place_of_the_installed_ones(config, tmp_path
 
 
 def test_the_digest_of_the_installed_weights_counts_as_that_of_a_file_does(config, tmp_path):
-    from flows.steps import lineage_for
-    from semisup.stages import Step
+    from flows.pipeline.steps import lineage_for
+    from semisup.pipeline.plan import Step
 
     def fingerprint(config: PipelineConfig) -> str:
         return lineage_for(Step("baseline", "baseline", {}), config, {}, check(config).digests).fingerprint

@@ -12,7 +12,7 @@ from sklearn.ensemble import AdaBoostClassifier
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
-from semisup.ensembles import (
+from semisup.evaluation.ensembles import (
     LEAST_ERROR,
     LEAST_PROBABILITY,
     Ensemble,
@@ -25,7 +25,7 @@ from semisup.ensembles import (
     samme_weight,
     weighted_error,
 )
-from semisup.randomness import numpy_generator
+from semisup.system.randomness import numpy_generator
 
 
 def some_probabilities(members: int = 5, images: int = 40, classes: int = 4, seed: int = 0) -> torch.Tensor:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from semisup.evaluation import (
+from semisup.evaluation.scores import (
     accuracy_interval,
     classification_report,
     compare_right,

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from semisup.checks.unheeded import unheeded
 from semisup.config import PipelineConfig, describe_keys
-from semisup.config_files import validate
-from semisup.lineage import WITHOUT_EFFECT, file_digest, lineage_of
-from semisup.stages import SECTIONS, Silence, load_stage, plan
-from semisup.unheeded import unheeded
+from semisup.config.files import validate
+from semisup.lineage.fingerprints import WITHOUT_EFFECT, file_digest, lineage_of
+from semisup.pipeline.log import Silence
+from semisup.pipeline.plan import plan
+from semisup.pipeline.specs import load_stage
 from tests.situations import ASLEEP_ELSEWHERE, BASE, OF_OWN_IMAGES, OF_WEIGHTS, PIPELINE, WHERE_AND_HOW, Key, Overrides
 
 RESULTS = (
@@ -104,13 +106,8 @@ class Runs:
         folders: dict[str, Path] = {}
         for step in plan(config):
             inputs = {role: folders[source] for role, source in step.upstream.items() if source in folders}
-            fingerprint = lineage_of(
-                step.stage,
-                config,
-                SECTIONS[step.stage],
-                {role: str(folder) for role, folder in inputs.items()},
-                "digits",
-            ).fingerprint + str(step.number)
+            upstream = {role: str(folder) for role, folder in inputs.items()}
+            fingerprint = lineage_of(step.spec, config, upstream, "digits").fingerprint + str(step.number)
             if fingerprint not in self.folders:
                 folder = self.root / str(len(self.folders))
                 folder.mkdir()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
-from semisup.checks import comparison_warnings
-from semisup.keeping import PRIOR_LOST, PRIOR_WON, believe, better_model, judges_in_words
+from semisup.checks.warnings import comparison_warnings
+from semisup.evaluation.keeping import PRIOR_LOST, PRIOR_WON, believe, better_model, judges_in_words
 
 
 def right(images: int, *wrong: int) -> np.ndarray:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.steps import lineage_for
+from flows.pipeline.steps import lineage_for
 from semisup.config import PipelineConfig
-from semisup.lineage import (
+from semisup.lineage.fingerprints import (
     MANIFEST,
     Lineage,
     damage,
@@ -21,8 +21,9 @@ from semisup.lineage import (
     manifest_of,
     output_digest,
 )
-from semisup.stages import SECTIONS, STAGES, Step
-from semisup.stages.preflight import DataDigests
+from semisup.pipeline.plan import Step
+from semisup.pipeline.specs import SPECS, STAGES
+from semisup.stages.preflight.check import DataDigests
 
 TRAINED = ("baseline", "joint")
 VIEWS = {"views": 2, "augment": {"shift": 0.1}}
@@ -59,19 +60,19 @@ def test_the_order_of_keys_is_not_part_of_a_fingerprint():
 def test_a_lineage_comes_back_from_its_text_with_the_same_fingerprint():
     config = PipelineConfig.model_validate({"baseline": {"schedule": {"milestones": [3, 5]}, "optimizer": {"lr": 0.1}}})
     for stage in STAGES:
-        lineage = lineage_of(stage, config, SECTIONS[stage], {"split": "aa"}, "dd")
+        lineage = lineage_of(SPECS[stage], config, {"split": "aa"}, "dd")
         assert Lineage.from_json(lineage.to_json()).fingerprint == lineage.fingerprint
 
 
 def test_a_fingerprint_is_the_same_in_another_process():
     """Of python's own hash() it would not be; a store is read by many processes."""
     code = (
-        "from semisup.lineage import *; from semisup.stages import *; from semisup.config import *;"
-        "print(lineage_of('baseline', PipelineConfig(), SECTIONS['baseline'], {'split': 'aa'}, 'dd').fingerprint)"
+        "from semisup.lineage.fingerprints import *; from semisup.pipeline.specs import *; from semisup.config import *\n"
+        "print(lineage_of(SPECS['baseline'], PipelineConfig(), {'split': 'aa'}, 'dd').fingerprint)"
     )
     environment = os.environ | {"PYTHONHASHSEED": "7"}
     outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    here = lineage_of("baseline", PipelineConfig(), SECTIONS["baseline"], {"split": "aa"}, "dd")
+    here = lineage_of(SPECS["baseline"], PipelineConfig(), {"split": "aa"}, "dd")
     assert outcome.stdout.strip() == here.fingerprint
 
 
@@ -130,9 +131,9 @@ def test_the_size_of_a_batch_counts_where_views_or_passes_are_drawn_by_the_batch
 def test_every_key_of_the_config_is_looked_at_by_some_stage_or_named_as_without_effect():
     """A new key that nobody counts would let a stale result be reused."""
     from semisup.config import flatten
-    from semisup.lineage import WITHOUT_EFFECT
+    from semisup.lineage.fingerprints import WITHOUT_EFFECT
 
-    counted = {key for stage in STAGES for key in effective_config(PipelineConfig(), SECTIONS[stage])}
+    counted = {key for stage in STAGES for key in effective_config(PipelineConfig(), SPECS[stage])}
     for key in flatten(PipelineConfig()):
         assert (key in counted) != any(key == out or key.startswith(f"{out}.") for out in WITHOUT_EFFECT), key
 

@@ -8,8 +8,8 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from semisup.losses import class_weights, joint_loss, soft_cross_entropy
-from semisup.targets import Mixing, one_hot, smooth
+from semisup.pseudo_labels.targets import Mixing, one_hot, smooth
+from semisup.training.losses import class_weights, joint_loss, soft_cross_entropy
 
 LOGITS = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
 LABELS = torch.randint(5, (12,), generator=torch.Generator().manual_seed(2))

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from semisup.memory import uncollected
+from semisup.system.memory import uncollected
 
 
 class _Cycle:
@@ -46,7 +46,7 @@ def test_who_has_switched_it_off_finds_it_off() -> None:
 
 KEPT_CYCLE = """
 import gc
-from semisup.memory import keep_to_the_end
+from semisup.system.memory import keep_to_the_end
 
 class Cycle:
     def __init__(self):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from semisup.errors import UserError
-from semisup.models import Preprocess, build_model
+from semisup.networks.models import Preprocess, build_model
 from tests.waiting import LONG
 
 GREY, RGB = (1, 28, 28), (3, 32, 32)
@@ -261,7 +261,7 @@ def test_building_a_model_leaves_the_global_generator_where_it_was(name):
 def test_the_small_models_do_without_torchvision():
     script = """
 import sys
-from semisup.models import build_model
+from semisup.networks.models import build_model
 for name in ("seed_cnn", "small_cnn", "paired_cnn", "pooled_cnn", "vgg_small"):
     build_model(name, (1, 28, 28), 10, mean=[0.5], std=[0.5], seed=0)
 sys.exit("torchvision" in sys.modules)

@@ -13,7 +13,7 @@ import pytest
 
 from semisup.delivery.tables import check_out, table_written
 from semisup.errors import UserError
-from semisup.own_files import (
+from semisup.system.own_files import (
     MARK,
     MARKED,
     aside,
@@ -31,7 +31,7 @@ from semisup.own_files import (
 @pytest.fixture(scope="module")
 def dead() -> str:
     """How a process of this machine that has ended is named."""
-    code = "from semisup.own_files import owner; print(owner())"
+    code = "from semisup.system.own_files import owner; print(owner())"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -68,7 +68,7 @@ def test_a_linked_folder_is_claimed_once_and_found_again(tmp_path):
 
 def test_a_mark_is_whole_or_not_there_and_until_it_is_there_the_folder_is_not_foreign(tmp_path, monkeypatch):
     killed = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom semisup.own_files import mark\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom semisup.system.own_files import mark\n"
         "Path.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)\nmark(Path(sys.argv[1]))\n"
     )
     subprocess.run([sys.executable, "-c", killed, str(tmp_path / "state")], check=False)
@@ -105,7 +105,7 @@ def test_half_a_deletion_leaves_a_folder_that_is_still_ours(tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("semisup.own_files._remove", killed)
+        patched.setattr("semisup.system.own_files._remove", killed)
         with pytest.raises(KeyboardInterrupt):
             delete(tmp_path / "ours")
     assert delete(tmp_path / "ours")

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from semisup.comparison import spread
+from semisup.evaluation.comparison import spread
 from semisup.plots.benchmark import accuracy_by_seed, label_efficiency
 
 

@@ -11,11 +11,11 @@ from torch import nn
 from torchvision.models import get_model
 from torchvision.transforms.v2 import functional as tv
 
-from semisup.backbones import head_name
 from semisup.config import ModelConfig
 from semisup.errors import UserError
-from semisup.models import build_model
-from semisup.pretrained import IMAGENET, begin_with, expect_weights, find_weights, imagenet_normalization
+from semisup.networks.backbones import head_name
+from semisup.networks.models import build_model
+from semisup.networks.pretrained import IMAGENET, begin_with, expect_weights, find_weights, imagenet_normalization
 
 NAME = "torchvision:mobilenet_v3_small"
 HEAD = "classifier.3."

@@ -8,10 +8,10 @@ import time
 import psutil
 import pytest
 
-from semisup.processes import SECONDS_UNTIL_GONE, is_gone, is_mine, process_tags
+from semisup.system.processes import SECONDS_UNTIL_GONE, is_gone, is_mine, process_tags
 from tests.waiting import wait_until
 
-TAGS = "import json; from semisup.processes import process_tags; print(json.dumps(process_tags()), flush=True)"
+TAGS = "import json; from semisup.system.processes import process_tags; print(json.dumps(process_tags()), flush=True)"
 
 
 @pytest.fixture

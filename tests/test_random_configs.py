@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.random_configs import BASE, Worker, draw, draw_images, leaves, try_all
 from semisup.config import PipelineConfig, describe_keys
-from semisup.config_files import validate
+from semisup.config.files import validate
 
 
 def test_every_key_of_the_schema_can_be_drawn():

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semisup.randomness import derive_seed, numpy_generator, torch_generator
+from semisup.system.randomness import derive_seed, numpy_generator, torch_generator
 
 
 # The first 16 hex digits that coreutils' `printf 'SEED:PURPOSE' | sha256sum` prints, without their lowest bit.

@@ -15,10 +15,10 @@ from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import StandardScaler
 
 from semisup.config import flatten
-from semisup.config_files import load_config, load_kind, to_yaml
+from semisup.config.files import load_config, load_kind, to_yaml
+from semisup.config.regression import RegressionConfig, RegressionTrainConfig
 from semisup.errors import UserError
 from semisup.plots import loss_curves, residuals
-from semisup.randomness import numpy_generator, torch_generator
 from semisup.regression import (
     Examples,
     Rows,
@@ -32,7 +32,7 @@ from semisup.regression import (
     score,
     train_regressor,
 )
-from semisup.regression_config import RegressionConfig, RegressionTrainConfig
+from semisup.system.randomness import numpy_generator, torch_generator
 
 CPU = torch.device("cpu")
 

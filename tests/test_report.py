@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from semisup import plots
 from semisup.calibration import measure, reliability, uncertified
-from semisup.evaluation import compare_right, evaluate_models
+from semisup.evaluation.scores import compare_right, evaluate_models
 from semisup.report import STAGES, build_report, interval_digits, p_value, percent
 
 NAMES = ("cat", "dog", "emu")

@@ -12,8 +12,8 @@ from sklearn.metrics import accuracy_score
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from semisup.losses import soft_cross_entropy
-from semisup.targets import Mixing, disturb, draw_mixing, one_hot, smooth, soft_accuracy
+from semisup.pseudo_labels.targets import Mixing, disturb, draw_mixing, one_hot, smooth, soft_accuracy
+from semisup.training.losses import soft_cross_entropy
 
 UNLABELED = -1
 SPREADS = ["all", "others"]

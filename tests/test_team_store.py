@@ -36,7 +36,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from semisup.config import PipelineConfig
-from semisup.config_files import to_yaml
+from semisup.config.files import to_yaml
 from tests.variants import STEPS
 from tests.waiting import LONG, wait_until
 

@@ -9,13 +9,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from semisup.backbones import head_name
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.models import build_model
-from semisup.pretrained import begin_with, find_weights, imagenet_normalization
-from semisup.stages.preflight import check
-from semisup.timm_weights import doubtful_normalization
+from semisup.networks.backbones import head_name
+from semisup.networks.models import build_model
+from semisup.networks.pretrained import begin_with, find_weights, imagenet_normalization
+from semisup.networks.timm_weights import doubtful_normalization
+from semisup.stages.preflight.check import check
 
 FAMILIES = {
     "test_vit": 64,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from semisup import code_versions
-from semisup.user_cache import user_cache
+from semisup.lineage import code_versions
+from semisup.system.user_cache import user_cache
 
 
 def test_it_is_where_xdg_says_or_else_in_the_home(monkeypatch, tmp_path):

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from semisup.backbones import whitening_filters
 from semisup.config import ModelConfig
-from semisup.config_files import validate
+from semisup.config.files import validate
 from semisup.errors import UserError
-from semisup.randomness import numpy_generator
-from semisup.stages import Silence, baseline
-from semisup.stages.files import DatasetFacts, fresh_model, load_model
+from semisup.networks.backbones import whitening_filters
+from semisup.pipeline.log import Silence
+from semisup.stages import baseline
 from semisup.stages.split import MOST_PATCHES, patch_covariance
+from semisup.stages.support.files import DatasetFacts, fresh_model, load_model
+from semisup.system.randomness import numpy_generator
 from tests.variants import changed
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from semisup.config import PipelineConfig
-from semisup.stages import plan
+from semisup.pipeline.plan import plan
 
 STEPS = tuple(step.name for step in plan(PipelineConfig()))
 """Those of a pipeline with the defaults, in their order."""

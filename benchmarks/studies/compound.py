@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.studies.study import Study
 from benchmarks.studies.workbench import DIGITS, MNIST, Bench, Figures, Setup, accuracy, fit
-from semisup.compound import draw_pairs, superpose, top2_right
-from semisup.randomness import numpy_generator
+from semisup.evaluation.compound import draw_pairs, superpose, top2_right
+from semisup.system.randomness import numpy_generator
 from semisup.training.predict import predict_probabilities
 
 MANY_DIGITS = replace(DIGITS, labeled=60, held=500, train={**DIGITS.train, "epochs": 60})

@@ -19,7 +19,7 @@ from benchmarks.studies.workbench import (
     truth,
 )
 from semisup.config import TrainConfig
-from semisup.ensembles import (
+from semisup.evaluation.ensembles import (
     Combination,
     Ensemble,
     bootstrap,
@@ -29,8 +29,8 @@ from semisup.ensembles import (
     weighted_error,
 )
 from semisup.pseudo_labels.ledger import Selection
-from semisup.randomness import numpy_generator, torch_generator
-from semisup.stages.member import wrong_shares
+from semisup.stages.ensembles.member import wrong_shares
+from semisup.system.randomness import numpy_generator, torch_generator
 from semisup.training.loop import Examples
 
 MEMBERS = 5

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from semisup.calibration import fit_temperature, temper
 from semisup.config import JointConfig, TrainConfig
 from semisup.data.datasets import ImageSet, load_pool
-from semisup.data.split import draw_roles, long_tail
-from semisup.models import build_model
-from semisup.pseudo_labels.fixed import FixedLabels
-from semisup.randomness import derive_seed, numpy_generator
+from semisup.data.roles.split import draw_roles, long_tail
+from semisup.networks.models import build_model
+from semisup.pseudo_labels.policies.fixed import FixedLabels
 from semisup.stages.split import channel_statistics
+from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.loop import Examples, UnlabeledTerm, train
 from semisup.training.predict import predict_log_probabilities
 

@@ -4,19 +4,19 @@ Defaults < YAML file < ``--set key=value``. Only stages, flows and the command l
 plain arguments. Field docstrings are the documentation: Prefect's form and ``docs`` show them.
 """
 
-from semisup.config.augment import AugmentConfig, ViewsConfig
-from semisup.config.base import NUMBER, SECTION, UNION_TAGS, WORD, Fraction, PositiveInt, Precision, Section
-from semisup.config.data import WITHOUT_MIRROR_SYMMETRY, DataConfig, parse_bytes, resolve_data_root
-from semisup.config.evaluate import EvaluateConfig, PromoteConfig
-from semisup.config.joint import JointConfig, PolicyConfig
 from semisup.config.listing import describe_keys, flatten, keys, sections_in
-from semisup.config.model import ModelConfig, ProbeConfig
 from semisup.config.pipeline import FEWEST_CALIBRATION_IMAGES, PipelineConfig
-from semisup.config.pseudo_labels import CertifiedThreshold, PseudoLabelConfig, UncertaintyConfig
-from semisup.config.runtime import RuntimeConfig, TrackingConfig
-from semisup.config.split import SplitConfig
-from semisup.config.teachers import CalibrateConfig, EnsembleConfig
-from semisup.config.training import (
+from semisup.config.sections.augment import AugmentConfig, ViewsConfig
+from semisup.config.sections.base import NUMBER, SECTION, UNION_TAGS, WORD, Fraction, PositiveInt, Precision, Section
+from semisup.config.sections.data import WITHOUT_MIRROR_SYMMETRY, DataConfig, parse_bytes, resolve_data_root
+from semisup.config.sections.evaluate import EvaluateConfig, PromoteConfig
+from semisup.config.sections.joint import JointConfig, PolicyConfig
+from semisup.config.sections.model import ModelConfig, ProbeConfig
+from semisup.config.sections.pseudo_labels import CertifiedThreshold, PseudoLabelConfig, UncertaintyConfig
+from semisup.config.sections.runtime import RuntimeConfig, TrackingConfig
+from semisup.config.sections.split import SplitConfig
+from semisup.config.sections.teachers import CalibrateConfig, EnsembleConfig
+from semisup.config.sections.training import (
     BaselineConfig,
     EarlyStoppingConfig,
     LabelSmoothingConfig,

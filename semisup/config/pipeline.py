@@ -5,16 +5,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from semisup.config.base import Name, Section
-from semisup.config.data import WITHOUT_MIRROR_SYMMETRY, DataConfig
-from semisup.config.evaluate import EvaluateConfig, PromoteConfig
-from semisup.config.joint import JointConfig
-from semisup.config.model import ModelConfig, ProbeConfig
-from semisup.config.pseudo_labels import CertifiedThreshold, PseudoLabelConfig
-from semisup.config.runtime import RuntimeConfig, TrackingConfig
-from semisup.config.split import SplitConfig
-from semisup.config.teachers import CalibrateConfig, EnsembleConfig
-from semisup.config.training import BaselineConfig
+from semisup.config.sections.base import Name, Section
+from semisup.config.sections.data import WITHOUT_MIRROR_SYMMETRY, DataConfig
+from semisup.config.sections.evaluate import EvaluateConfig, PromoteConfig
+from semisup.config.sections.joint import JointConfig
+from semisup.config.sections.model import ModelConfig, ProbeConfig
+from semisup.config.sections.pseudo_labels import CertifiedThreshold, PseudoLabelConfig
+from semisup.config.sections.runtime import RuntimeConfig, TrackingConfig
+from semisup.config.sections.split import SplitConfig
+from semisup.config.sections.teachers import CalibrateConfig, EnsembleConfig
+from semisup.config.sections.training import BaselineConfig
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "steps": {},

@@ -13,13 +13,13 @@ from PIL import Image
 
 from semisup.config import PipelineConfig, resolve_data_root
 from semisup.data.datasets import ImageSet, digest
-from semisup.data.own_images.decode import reader
-from semisup.data.own_images.listing import base_folder
-from semisup.data.split import Split
+from semisup.data.own_images.folders.listing import base_folder
+from semisup.data.own_images.reading.decode import reader
+from semisup.data.roles.split import Split
 from semisup.delivery.names import safe_name
 from semisup.errors import UserError
 from semisup.pseudo_labels import LEDGER
-from semisup.stages.files import DatasetFacts, pool_of
+from semisup.stages.support.files import DatasetFacts, pool_of
 
 PSEUDO, LABELED = "pseudo_label", "labeled"
 COLUMNS = ("path", "label", "role", "source", "confidence", "teacher", "id")

@@ -21,7 +21,7 @@ from semisup.delivery.labels_file import CONTROL
 from semisup.delivery.names import safe_name
 from semisup.delivery.tables import check_out, table_written
 from semisup.errors import UserError
-from semisup.own_files import aside
+from semisup.system.own_files import aside
 
 MARK = "semisup-export.json"
 """Says that a folder was written here, and may be written over."""

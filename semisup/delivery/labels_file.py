@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from semisup.data.answers import KINDS, OPEN_ROLES, Answer
-from semisup.data.known_roles import content_of
-from semisup.data.split import Role, Split
+from semisup.data.roles.answers import KINDS, OPEN_ROLES, Answer
+from semisup.data.roles.known_roles import content_of
+from semisup.data.roles.split import Role, Split
 from semisup.data.tables import no_column, read_csv
 from semisup.errors import UserError
 

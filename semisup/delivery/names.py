@@ -3,7 +3,7 @@
 import hashlib
 import unicodedata
 
-from semisup.data.own_images.roles import role_of
+from semisup.data.own_images.folders.roles import role_of
 
 FORBIDDEN = frozenset('/\\:*?"<>|%#')
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})

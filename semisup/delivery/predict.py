@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from semisup.calibration import temper
-from semisup.data.own_images.decode import BrokenImageError, Target, decode
-from semisup.data.own_images.threads import worked_ahead
+from semisup.data.own_images.reading.decode import BrokenImageError, Target, decode
+from semisup.data.own_images.reading.threads import worked_ahead
 from semisup.delivery.image_files import ImageFile
 from semisup.errors import UserError
-from semisup.stages.files import WEIGHTS, load_model, read_json
+from semisup.stages.support.files import WEIGHTS, load_model, read_json
 from semisup.training.predict import predict_log_probabilities
 
 FILES_PER_TASK = 32

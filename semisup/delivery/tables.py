@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from semisup.data.tables import write_csv
 from semisup.errors import UserError
-from semisup.own_files import aside
+from semisup.system.own_files import aside
 
 SUFFIXES = (".csv", ".parquet")
 MICROSECONDS = 1_000_000

@@ -5,10 +5,10 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from semisup.backbones import head_name
 from semisup.frozen.embedding import Embedding
 from semisup.frozen.probe import Probe
-from semisup.models import Classifier, Preprocess
+from semisup.networks.backbones import head_name
+from semisup.networks.models import Classifier, Preprocess
 
 
 class EmbeddedProbe(nn.Module):

@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from semisup.comparison import Spread
-from semisup.plots.classes import short
-from semisup.plots.style import BLUE, GREY, PAGE_WIDTH, FloatArray, house_style
+from semisup.evaluation.comparison import Spread
+from semisup.plots.style import BLUE, GREY, PAGE_WIDTH, FloatArray, house_style, short
 
 LONGEST_NAME = 28
 SMALLEST_RANGE = 0.01

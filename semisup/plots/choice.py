@@ -5,8 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from semisup.plots.classes import short
-from semisup.plots.style import BLUE, PAGE_WIDTH, house_style
+from semisup.plots.style import BLUE, PAGE_WIDTH, house_style, short
 
 LONGEST_NAME = 28
 

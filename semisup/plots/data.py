@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from semisup.plots.classes import MOST_NAMED_CLASSES, name_classes
-from semisup.plots.style import BLUE, GREY, PAGE_WIDTH, house_style
+from semisup.plots.style import BLUE, GREY, MOST_NAMED_CLASSES, PAGE_WIDTH, house_style, name_classes
 
 ROLES = {
     "labeled": "Labelled",

@@ -5,8 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from semisup.plots.classes import MOST_NAMED_CLASSES, name_classes
-from semisup.plots.style import BLUE, ORANGE, PAGE_WIDTH, BoolArray, FloatArray, IntArray, house_style
+from semisup.plots.style import (
+    BLUE,
+    MOST_NAMED_CLASSES,
+    ORANGE,
+    PAGE_WIDTH,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    house_style,
+    name_classes,
+)
 
 
 @house_style

@@ -9,8 +9,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from semisup.plots.classes import MOST_NAMED_CLASSES, name_classes, short
-from semisup.plots.style import BLUE, GREY, INK, PAGE_WIDTH, RED, IntArray, house_style
+from semisup.plots.style import (
+    BLUE,
+    GREY,
+    INK,
+    MOST_NAMED_CLASSES,
+    PAGE_WIDTH,
+    RED,
+    IntArray,
+    house_style,
+    name_classes,
+    short,
+)
 
 COMPOUND_COLUMNS = 4
 

@@ -10,7 +10,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
-from semisup.plots.classes import short
 from semisup.plots.style import (
     BLUE,
     GREY,
@@ -22,6 +21,7 @@ from semisup.plots.style import (
     FloatArray,
     IntArray,
     house_style,
+    short,
 )
 
 GRID_COLUMNS = 12

@@ -4,7 +4,7 @@ import hashlib
 import html
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any, ParamSpec, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 P = ParamSpec("P")
@@ -27,6 +29,7 @@ INK = "#1f2328"  # text and axes; becomes currentColor in inline SVG, so no data
 BLUE, ORANGE, TEAL, PURPLE, RED, GREY = "#3a7fc1", "#e0812b", "#259a8b", "#9270c4", "#d6404f", "#8b929c"
 
 PAGE_WIDTH = 10.0  # inches
+MOST_NAMED_CLASSES = 20  # beyond it, names and counts would be too small to read
 MANY_POINTS = 12  # a shorter line is drawn with markers: a single epoch has no line at all
 
 _STYLE: Any = {
@@ -137,3 +140,22 @@ def _adapt_tag(tag: str, prefix: str) -> str:
         tag = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", tag)
         tag = re.sub(r"(font: [^;\"']*px )[^;\"]*", r"\1system-ui, sans-serif", tag)  # matplotlib's shorthand
     return tag
+
+
+def name_classes(axes: Axes, class_names: Sequence[str], side: str) -> None:
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    if len(class_names) > MOST_NAMED_CLASSES:
+        axis.set_major_locator(MaxNLocator(8, integer=True))
+        axis.set_label_text("Class (number)")
+        return
+    names = [short(name) for name in class_names]
+    slanted = side == "x" and max(map(len, names)) > 3
+    turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    axis.set_ticks(range(len(names)), names, **turn)
+    axis.set_tick_params(length=0)
+    axis.set_label_text("Class")
+
+
+def short(name: str, most: int = 14) -> str:
+    name = " ".join(name.split())
+    return name if len(name) <= most else name[: most - 1] + "…"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pandas.api.extensions import ExtensionArray
 
 from semisup.pseudo_labels.curriculum import percentile_threshold
-from semisup.randomness import numpy_generator
+from semisup.system.randomness import numpy_generator
 
 Ids = Sequence[str] | ExtensionArray
 """A list, or a column of a table: of a million images a list takes 100 MB more."""

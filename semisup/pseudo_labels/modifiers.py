@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from semisup.pseudo_labels import Policy, State
-from semisup.targets import one_hot
+from semisup.pseudo_labels.targets import one_hot
 
 INNER = "inner."
 """Stands before the names of the wrapped policy's state, once for every modifier around it."""

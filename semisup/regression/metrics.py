@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from scipy.stats import bootstrap
 
-from semisup.evaluation import CONFIDENCE_LEVEL, Interval
-from semisup.randomness import numpy_generator
+from semisup.evaluation.scores import CONFIDENCE_LEVEL, Interval
 from semisup.regression.rows import FloatArray
+from semisup.system.randomness import numpy_generator
 
 Figure: TypeAlias = Literal["mae", "rmse", "r2"]
 

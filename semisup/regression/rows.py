@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from semisup.config.regression import FEWEST_TRAINING_ROWS
 from semisup.errors import UserError
-from semisup.lineage import sha256
-from semisup.regression_config import FEWEST_TRAINING_ROWS
+from semisup.lineage.fingerprints import sha256
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 

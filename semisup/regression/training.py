@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisup.randomness import derive_seed, torch_generator
+from semisup.config.regression import RegressionTrainConfig
 from semisup.regression.network import Regressor
 from semisup.regression.rows import Rows
-from semisup.regression_config import RegressionTrainConfig
+from semisup.system.randomness import derive_seed, torch_generator
 from semisup.training.batches import ShuffledBatches
 from semisup.training.divergence import diverged, optimizer_keys
 from semisup.training.early_stopping import EarlyStopping
-from semisup.training.optimizers import build_optimizer, set_learning_rate
-from semisup.training.schedules import lr_factor
+from semisup.training.optimization.optimizers import build_optimizer, set_learning_rate
+from semisup.training.optimization.schedules import lr_factor
 
 
 def disturb_values(targets: Tensor, rate: float, noise_std: float, generator: torch.Generator) -> Tensor:

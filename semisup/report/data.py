@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from semisup import plots
-from semisup.data.split import REMOVED
+from semisup.data.roles.split import REMOVED
 from semisup.report.artifacts import Artifacts, LeftOut
 from semisup.report.text import UNKNOWN
 

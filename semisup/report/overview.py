@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from semisup.keeping import judges_in_words
+from semisup.evaluation.keeping import judges_in_words
 from semisup.report.artifacts import MODELS, Artifacts
 from semisup.report.text import UNKNOWN, estimate, interval_digits, percent, shift
 

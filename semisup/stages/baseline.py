@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from semisup.config import PipelineConfig
-from semisup.data.split import Split
-from semisup.randomness import derive_seed
-from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
-from semisup.stages.learner import learner
-from semisup.stages.probes import fit_baseline
-from semisup.stages.training import EpochReporter, open_checkpoints, save_training
+from semisup.data.roles.split import Split
+from semisup.pipeline.log import StageLog
+from semisup.stages.support.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
+from semisup.stages.support.learner import learner
+from semisup.stages.support.probes import fit_baseline
+from semisup.stages.support.training import EpochReporter, open_checkpoints, save_training
+from semisup.system.randomness import derive_seed
 from semisup.training.loop import train
 from semisup.training.team import ALONE, Team
 

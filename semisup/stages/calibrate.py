@@ -24,16 +24,16 @@ from semisup.calibration import (
     uncertified,
 )
 from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
-from semisup.data.split import Split
 from semisup.errors import UserError
+from semisup.pipeline.log import StageLog
 from semisup.plots import certificate_walk, reliability_diagram, save_png
-from semisup.randomness import derive_seed, numpy_generator
-from semisup.stages import StageLog
-from semisup.stages.features import looked_at
-from semisup.stages.files import DatasetFacts, load_placed, pool_of, read_json, write_json
-from semisup.stages.probes import graph_opinions
-from semisup.stages.teachers import name_teacher
+from semisup.stages.support.features import looked_at
+from semisup.stages.support.files import DatasetFacts, load_placed, pool_of, read_json, write_json
+from semisup.stages.support.probes import graph_opinions
+from semisup.stages.support.teachers import name_teacher
+from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.predict import predict_views
 
 LARGEST_POOL = 10_000

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semisup.config import PipelineConfig
-from semisup.data.split import Split
-from semisup.evaluation import accuracy_interval
+from semisup.data.roles.split import Split
+from semisup.evaluation.keeping import better_model
+from semisup.evaluation.scores import accuracy_interval
 from semisup.frozen.learning import STRENGTHS, hold_out, log_loss, share_right
-from semisup.keeping import better_model
+from semisup.pipeline.log import StageLog
 from semisup.plots import save_png, worth_of_ways
-from semisup.randomness import numpy_generator
-from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, write_json
-from semisup.stages.frozen import frozen_pool, write_choice
+from semisup.stages.support.files import DatasetFacts, write_json
+from semisup.stages.support.frozen import frozen_pool, write_choice
+from semisup.system.randomness import numpy_generator
 
 REPETITIONS = 3
 """Of the folds, where there are few images: each deals them anew."""
@@ -35,7 +35,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
 
     In `choice.json`: `strengths` (C of both probes), `temperature` of the graph, `ways` (name, accuracy with its
     interval and log-loss of the supervised probe, the student and the graph itself), `kept` (which of the two models,
-    by :func:`semisup.keeping.better_model`).
+    by :func:`semisup.evaluation.keeping.better_model`).
     """
     began = time.monotonic()
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])

@@ -14,21 +14,21 @@ from torch import Tensor, nn
 from semisup import __version__
 from semisup.budget import Budget
 from semisup.calibration import calibration_warnings, fit_temperature, measure
-from semisup.checks import comparison_warnings, config_warnings, pseudo_label_warnings, training_warnings
-from semisup.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
+from semisup.checks.warnings import comparison_warnings, config_warnings, pseudo_label_warnings, training_warnings
 from semisup.config import PipelineConfig, TrainConfig
 from semisup.data.datasets import ImageSet
+from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
-from semisup.data.split import Split
-from semisup.evaluation import accuracy_interval, compare_right, evaluate_models
-from semisup.keeping import better_model
-from semisup.randomness import numpy_generator
+from semisup.evaluation.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
+from semisup.evaluation.keeping import better_model
+from semisup.evaluation.scores import accuracy_interval, compare_right, evaluate_models
+from semisup.pipeline.log import StageLog
 from semisup.report import build_report
-from semisup.stages import StageLog
-from semisup.stages.features import Part, looked_at
-from semisup.stages.files import DatasetFacts, images_for_test, load_placed, pool_of, read_json, write_json
-from semisup.stages.frozen import read_choice
-from semisup.stages.tested import predict_tested
+from semisup.stages.support.features import Part, looked_at
+from semisup.stages.support.files import DatasetFacts, images_for_test, load_placed, pool_of, read_json, write_json
+from semisup.stages.support.frozen import read_choice
+from semisup.stages.support.tested import predict_tested
+from semisup.system.randomness import numpy_generator
 from semisup.training.predict import predict_log_probabilities
 
 MODELS = {"baseline": "baseline", "student": "joint"}
@@ -112,7 +112,7 @@ def _temperatures(
 def _looked_at(
     model: nn.Module, images: ImageSet, part: Part, config: PipelineConfig, log: StageLog
 ) -> tuple[nn.Module, Tensor]:
-    """As :func:`semisup.stages.features.looked_at`; but of several views there are no features."""
+    """As :func:`semisup.stages.support.features.looked_at`; but of several views there are no features."""
     if config.evaluate.test_time.views > 1:
         return model, images.images
     return looked_at(config, model, images, part, log)
@@ -123,8 +123,8 @@ def _score_single_images(
 ) -> dict[str, Any]:
     """The metrics of the test images as they are, whose predictions are left in `out_dir`.
 
-    Keys: those of :func:`semisup.evaluation.evaluate_models`, and in baseline and student also calibration, with those
-    of :func:`semisup.calibration.measure`.
+    Keys: those of :func:`semisup.evaluation.scores.evaluate_models`, and in baseline and student also calibration, with
+    those of :func:`semisup.calibration.measure`.
     """
     truth = test.labels.numpy()
     columns: dict[str, Any] = {"id": test.ids, "truth": truth}
@@ -148,8 +148,8 @@ def _score_compound_images(
 
     Keys: images; baseline and student {estimate, low, high}, the share whose two likeliest classes are both right;
     at_least_one, the same for one right or both; chance, of two classes guessed at random; and those of
-    :func:`semisup.evaluation.compare_right`. Every test image is in two of them on average, so that the intervals are
-    somewhat narrower than those of as many independent images.
+    :func:`semisup.evaluation.scores.compare_right`. Every test image is in two of them on average, so that the
+    intervals are somewhat narrower than those of as many independent images.
     """
     labels = test.labels.numpy()
     pairs = draw_pairs(labels, numpy_generator(config.seed, "compound pairs"))

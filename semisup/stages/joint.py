@@ -9,25 +9,23 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from semisup.checks import training_warnings
+from semisup.checks.warnings import training_warnings
 from semisup.config import JointConfig, PipelineConfig
-from semisup.data.split import Split
+from semisup.data.roles.split import Split
 from semisup.errors import UserError
 from semisup.frozen.learning import confidence_weights
-from semisup.memory import give_back
+from semisup.pipeline.log import StageLog
 from semisup.pseudo_labels import LEDGER, Policy
-from semisup.pseudo_labels.fixed import FixedLabels
-from semisup.pseudo_labels.fixmatch import FixMatch
-from semisup.pseudo_labels.flexmatch import FlexMatch
-from semisup.pseudo_labels.freematch import FreeMatch
 from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
-from semisup.pseudo_labels.online import OnlineArgmax
-from semisup.pseudo_labels.soft import SoftLabels
-from semisup.pseudo_labels.softmatch import SoftMatch
-from semisup.pseudo_labels.ups import UncertaintyLabels
-from semisup.randomness import derive_seed
-from semisup.stages import StageLog
-from semisup.stages.files import (
+from semisup.pseudo_labels.policies.fixed import FixedLabels
+from semisup.pseudo_labels.policies.fixmatch import FixMatch
+from semisup.pseudo_labels.policies.flexmatch import FlexMatch
+from semisup.pseudo_labels.policies.freematch import FreeMatch
+from semisup.pseudo_labels.policies.online import OnlineArgmax
+from semisup.pseudo_labels.policies.soft import SoftLabels
+from semisup.pseudo_labels.policies.softmatch import SoftMatch
+from semisup.pseudo_labels.policies.ups import UncertaintyLabels
+from semisup.stages.support.files import (
     DatasetFacts,
     describe_network,
     fresh_model,
@@ -37,9 +35,11 @@ from semisup.stages.files import (
     read_json,
     save_model,
 )
-from semisup.stages.learner import learner
-from semisup.stages.probes import fit_student
-from semisup.stages.training import EpochReporter, open_checkpoints, save_training
+from semisup.stages.support.learner import learner
+from semisup.stages.support.probes import fit_student
+from semisup.stages.support.training import EpochReporter, open_checkpoints, save_training
+from semisup.system.memory import give_back
+from semisup.system.randomness import derive_seed
 from semisup.training.loop import UnlabeledTerm, train
 from semisup.training.team import ALONE, Team
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.evaluation import (
+from semisup.evaluation.scores import (
     SIGNIFICANCE_LEVEL,
     Interval,
     Labels,
@@ -18,8 +18,9 @@ from semisup.evaluation import (
     paired_difference,
     renumbered,
 )
-from semisup.stages import CHAMPION, StageLog
-from semisup.stages.files import read_json, write_json
+from semisup.pipeline.log import StageLog
+from semisup.pipeline.plan import CHAMPION
+from semisup.stages.support.files import read_json, write_json
 
 Model: TypeAlias = Literal["student", "baseline"]
 CLASSES = "classes.json"

@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from semisup.config import CertifiedThreshold, PipelineConfig, PseudoLabelConfig
-from semisup.data.split import Split
-from semisup.memory import give_back
+from semisup.data.roles.split import Split
+from semisup.pipeline.log import StageLog
 from semisup.pseudo_labels import LEDGER
 from semisup.pseudo_labels.ledger import Ids, Selection, build_ledger, in_order_of, write_ledger
-from semisup.pseudo_labels.ups import select
-from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, load_placed, pool_of, read_json
-from semisup.stages.opinions import Opinions, Shards, ask
-from semisup.stages.probes import graph_digest, graph_opinions
-from semisup.stages.pseudo_label_audit import audit_all, look_for_drift
-from semisup.stages.teachers import name_teacher
+from semisup.pseudo_labels.policies.ups import select
+from semisup.stages.support.files import DatasetFacts, load_placed, pool_of, read_json
+from semisup.stages.support.opinions import Opinions, Shards, ask
+from semisup.stages.support.probes import graph_digest, graph_opinions
+from semisup.stages.support.pseudo_label_audit import audit_all, look_for_drift
+from semisup.stages.support.teachers import name_teacher
+from semisup.system.memory import give_back
 from semisup.training.team import ALONE, Team
 
 BEFORE = ["id", "label", "round", "accepted_round"]

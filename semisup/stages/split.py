@@ -10,16 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semisup.backbones import PATCH
 from semisup.config import PipelineConfig
-from semisup.data.answers import Applied, apply_answers, before_answers, read_answers, write_answers
-from semisup.data.changes import Changes, changes_between
 from semisup.data.datasets import UNLABELED, ImageSet, digest
-from semisup.data.growing import draw_by_content, read_memory, write_memory
-from semisup.data.known_roles import Contents, KnownRoles, contents_of
 from semisup.data.own_images import own_images
-from semisup.data.rows import IMAGES_AT_A_TIME, gather
-from semisup.data.split import (
+from semisup.data.roles.answers import Applied, apply_answers, before_answers, read_answers, write_answers
+from semisup.data.roles.changes import Changes, changes_between
+from semisup.data.roles.growing import draw_by_content, read_memory, write_memory
+from semisup.data.roles.known_roles import Contents, KnownRoles, contents_of
+from semisup.data.roles.split import (
     REMOVED,
     ROLES,
     Role,
@@ -28,12 +26,14 @@ from semisup.data.split import (
     find_leaks,
     long_tail,
 )
+from semisup.data.rows import IMAGES_AT_A_TIME, gather
 from semisup.data.tables import read_csv, write_csv
 from semisup.errors import UserError
-from semisup.models import LEAST_DEVIATION, divisors
-from semisup.randomness import derive_seed, numpy_generator
-from semisup.stages import StageLog
-from semisup.stages.files import DatasetFacts, ids_for_test, pool_of, write_json
+from semisup.networks.backbones import PATCH
+from semisup.networks.models import LEAST_DEVIATION, divisors
+from semisup.pipeline.log import StageLog
+from semisup.stages.support.files import DatasetFacts, ids_for_test, pool_of, write_json
+from semisup.system.randomness import derive_seed, numpy_generator
 
 MOST_PATCHES = 2**20
 """From so many a covariance of a dozen numbers is known; large images hold that many in a few."""
@@ -92,9 +92,9 @@ def plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], befo
     `before`.
 
     Raises:
-        UserError: as in :func:`semisup.data.split.draw_roles`, :func:`semisup.data.split.long_tail` and
-            :func:`semisup.data.answers.apply_answers`; or copies of validation or test images were all that a class, or
-            the unlabelled images, had.
+        UserError: as in :func:`semisup.data.roles.split.draw_roles`, :func:`semisup.data.roles.split.long_tail` and
+            :func:`semisup.data.roles.answers.apply_answers`; or copies of validation or test images were all that a
+            class, or the unlabelled images, had.
     """
     return _plan(config, pool, test_ids, before or KnownRoles.none()).split
 

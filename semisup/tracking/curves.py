@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from semisup.signals import undisturbed
+from semisup.system.signals import undisturbed
 from semisup.tracking.run import Run, points
 
 SECONDS_BETWEEN_CALLS = 2.0

@@ -18,11 +18,11 @@ from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
 from semisup.errors import UserError
-from semisup.lineage import damage
-from semisup.memory import uncollected
-from semisup.signals import undisturbed
-from semisup.tracking.quiet import quiet
-from semisup.tracking.relocation import local_path
+from semisup.lineage.fingerprints import damage
+from semisup.system.memory import uncollected
+from semisup.system.signals import undisturbed
+from semisup.tracking.places.quiet import quiet
+from semisup.tracking.places.relocation import local_path
 from semisup.tracking.tracker import Tracker
 
 MODEL_NAME = "model"

@@ -13,11 +13,12 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from semisup.config import PipelineConfig, flatten, resolve_data_root
-from semisup.config_files import to_yaml
-from semisup.lineage import MANIFEST, Lineage, manifest_of, output_digest
-from semisup.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, beat
-from semisup.signals import undisturbed
+from semisup.config import DataConfig, flatten, resolve_data_root
+from semisup.config.files import to_yaml
+from semisup.lineage.fingerprints import MANIFEST, Lineage, manifest_of, output_digest
+from semisup.pipeline.specs import AnyConfig
+from semisup.system.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, beat
+from semisup.system.signals import undisturbed
 
 MOST_PARAMS_PER_CALL, MOST_METRICS_PER_CALL = 100, 1000
 LINEAGE = "lineage.json"
@@ -38,7 +39,7 @@ class Run:
     store: str
 
     @undisturbed()
-    def log_config(self, config: PipelineConfig, sections: Collection[str] | None = None) -> None:
+    def log_config(self, config: AnyConfig, sections: Collection[str] | None = None) -> None:
         """The resolved config as parameters, all of it or some top-level sections, and whole as `config.yaml`."""
         chosen = {
             key: value
@@ -77,9 +78,9 @@ class Run:
             self.client.log_batch(self.id, metrics=points[start : start + MOST_METRICS_PER_CALL])
 
     @undisturbed()
-    def log_dataset(self, config: PipelineConfig, digest: str) -> None:
+    def log_dataset(self, config: AnyConfig, digest: str) -> None:
         """The data set as a logged input."""
-        root = resolve_data_root(config.data)
+        root = resolve_data_root(config.data) if isinstance(config.data, DataConfig) else None
         dataset = Dataset(
             name=config.data.name,
             digest=digest[:32],

@@ -17,17 +17,17 @@ from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from semisup.errors import NO_SPACE, UserError
-from semisup.lineage import Lineage, damage
-from semisup.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, machine, process_tags
-from semisup.signals import undisturbed
-from semisup.tracking.connect import connect
-from semisup.tracking.failures import NO_ANSWER, first_line
+from semisup.lineage.fingerprints import Lineage, damage
+from semisup.system.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, machine, process_tags
+from semisup.system.signals import undisturbed
+from semisup.tracking.places.connect import connect
+from semisup.tracking.places.failures import NO_ANSWER, first_line
+from semisup.tracking.places.quiet import quiet
+from semisup.tracking.places.relocation import local_path
+from semisup.tracking.places.store import is_server, redacted, sqlite_path, store_uri, without_secrets
+from semisup.tracking.places.stored import StoredRun, beginning, stored_run, written_here
 from semisup.tracking.provenance import provenance
-from semisup.tracking.quiet import quiet
-from semisup.tracking.relocation import local_path
 from semisup.tracking.run import LINEAGE, Heart, Run
-from semisup.tracking.store import is_server, redacted, sqlite_path, store_uri, without_secrets
-from semisup.tracking.stored import StoredRun, beginning, stored_run, written_here
 
 UI_PORT = 5000
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 30.0

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from semisup.config import AugmentConfig
-from semisup.data.augment import augment
+from semisup.data.augmentation.augment import augment
+from semisup.data.augmentation.randaugment import randaugment, weak
 from semisup.data.parts import Part
-from semisup.data.randaugment import randaugment, weak
 from semisup.data.rows import Images
-from semisup.randomness import torch_generator
+from semisup.system.randomness import torch_generator
 
 
 @dataclass

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from semisup.config.joint import JointConfig
-from semisup.config.training import BaselineConfig, OptimizerConfig, TrainConfig
+from semisup.config.sections.joint import JointConfig
+from semisup.config.sections.training import BaselineConfig, OptimizerConfig, TrainConfig
 from semisup.data.rows import Images
 from semisup.errors import UserError
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from semisup.config import TrainConfig
-from semisup.losses import class_weights
-from semisup.randomness import torch_generator
-from semisup.targets import disturb, one_hot, smooth
+from semisup.pseudo_labels.targets import disturb, one_hot, smooth
+from semisup.system.randomness import torch_generator
+from semisup.training.losses import class_weights
 
 
 class LabeledTargets:

@@ -14,20 +14,20 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from semisup.budget import Budget, Clock, StepClock
 from semisup.config import AugmentConfig, TrainConfig
 from semisup.data.rows import Images
-from semisup.memory import keep_for_reuse
 from semisup.pseudo_labels import Policy, State
-from semisup.randomness import derive_seed, numpy_generator
-from semisup.targets import Mixing, draw_mixing, smooth
+from semisup.pseudo_labels.targets import Mixing, draw_mixing, smooth
+from semisup.system.memory import keep_for_reuse
+from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.batches import ImageStream, View, balancing_weights
 from semisup.training.checkpoints import Checkpoints
-from semisup.training.compilation import compiled, compiler_mistakes
 from semisup.training.divergence import diverged, keys_of, largest_input
 from semisup.training.early_stopping import EarlyStopping
 from semisup.training.labels import LabeledTargets
-from semisup.training.optimizers import build_optimizer, set_learning_rate
-from semisup.training.precision import computing_in
+from semisup.training.optimization.compilation import compiled, compiler_mistakes
+from semisup.training.optimization.optimizers import build_optimizer, set_learning_rate
+from semisup.training.optimization.precision import computing_in
+from semisup.training.optimization.schedules import alpha_ramp, lr_factor
 from semisup.training.predict import validate
-from semisup.training.schedules import alpha_ramp, lr_factor
 from semisup.training.state import Source, TrainingState
 from semisup.training.steps import FIGURES, StepFigures, joint_step, supervised_step
 from semisup.training.team import ALONE, Team

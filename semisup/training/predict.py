@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from semisup.config import ViewsConfig
 from semisup.data.rows import Images, images_at_once
-from semisup.models import Classifier, deskewed_once
-from semisup.randomness import torch_generator
+from semisup.networks.models import Classifier, deskewed_once
+from semisup.system.randomness import torch_generator
 from semisup.training.batches import augmented
 from semisup.training.team import ALONE, Team
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from semisup.losses import joint_loss, soft_cross_entropy
 from semisup.pseudo_labels import Policy, State
-from semisup.targets import Mixing, soft_accuracy
+from semisup.pseudo_labels.targets import Mixing, soft_accuracy
+from semisup.training.losses import joint_loss, soft_cross_entropy
 from semisup.training.team import ALONE, Team
 
 Smoothing = Callable[[Tensor], Tensor]

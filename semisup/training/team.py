@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from semisup.training.batch_norm import with_shared_statistics
+from semisup.training.optimization.batch_norm import with_shared_statistics
 
 Value = TypeVar("Value")
 Gradients = tuple[Tensor | None, ...]

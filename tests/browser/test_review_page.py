@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from semisup.data.tables import protected, read_csv
-from semisup.delivery.candidates import CHECK, LABEL
 from semisup.delivery.page import build_page
+from semisup.delivery.page.candidates import CHECK, LABEL
 from tests.browser.conftest import PHONE
 from tests.data.corpus import encoded, photo
 

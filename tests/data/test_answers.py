@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semisup.data.answers import (
+from semisup.data.roles.answers import (
     Answer,
     Applied,
     answers_digest,
@@ -14,8 +14,8 @@ from semisup.data.answers import (
     read_answers,
     write_answers,
 )
-from semisup.data.known_roles import KnownRoles, contents_of
-from semisup.data.split import REMOVED
+from semisup.data.roles.known_roles import KnownRoles, contents_of
+from semisup.data.roles.split import REMOVED
 from semisup.errors import UserError
 
 NAMES = ["cat", "dog"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
-from semisup.data.augment import (
+from semisup.data.augmentation.augment import (
     KNOTS,
     PARAMETERS_PER_IMAGE,
     affine_matrices,

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from semisup.config import AugmentConfig
-from semisup.data.augment import augment
-from semisup.data.randaugment import randaugment, weak
+from semisup.data.augmentation.augment import augment
+from semisup.data.augmentation.randaugment import randaugment, weak
 from semisup.training.batches import View, augmented
 
 GREY = 127

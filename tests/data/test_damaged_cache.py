@@ -10,8 +10,9 @@ import torch
 
 from benchmarks.damage import KINDS, Cached
 from semisup.config import DataConfig
-from semisup.data.own_images import building, checksums, forget, own_images
-from semisup.data.own_images.checksums import await_verified, remember_verified
+from semisup.data.own_images import forget, own_images
+from semisup.data.own_images.decoded import building, checksums
+from semisup.data.own_images.decoded.checksums import await_verified, remember_verified
 from semisup.errors import UserError
 
 

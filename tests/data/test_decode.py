@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from semisup.data.own_images import decode as decode_module
-from semisup.data.own_images.decode import BrokenImageError, Target, decode
+from semisup.data.own_images.reading import decode as decode_module
+from semisup.data.own_images.reading.decode import BrokenImageError, Target, decode
 from tests.data.corpus import broken_files, encoded, photo
 
 SAME = Target(48, 48, "crop", "rgb")

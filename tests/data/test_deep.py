@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semisup.data.own_images.decode import Target, decode
+from semisup.data.own_images.reading.decode import Target, decode
 from tests.data.corpus import encoded, photo
 
 GREY, COLOR = Target(48, 48, "crop", "grey"), Target(48, 48, "crop", "rgb")

@@ -8,7 +8,7 @@ from PIL import Image
 
 from semisup.config import DataConfig
 from semisup.data.own_images import forget, own_images, survey, write_config
-from semisup.data.own_images.depth import Depth, depth_warnings
+from semisup.data.own_images.reading.depth import Depth, depth_warnings
 from tests.data.corpus import encoded, photo, put
 
 

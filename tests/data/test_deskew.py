@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from semisup.config import ViewsConfig
-from semisup.data.geometry import DESKEWED_AT_A_TIME, affine_sample, all_upright, deskew, upright
+from semisup.data.augmentation.geometry import DESKEWED_AT_A_TIME, affine_sample, all_upright, deskew, upright
 from semisup.data.rows import Rows
-from semisup.models import build_model, deskewed_once
+from semisup.networks.models import build_model, deskewed_once
 from semisup.training.predict import predict_views
 
 

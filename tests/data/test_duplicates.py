@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from semisup.data.own_images.duplicates import MOST_BITS, _candidates, find_groups, perceptual_hashes
-from semisup.data.split import PRECEDENCE, REMOVED, find_leaks
+from semisup.data.own_images.reading.duplicates import MOST_BITS, _candidates, find_groups, perceptual_hashes
+from semisup.data.roles.split import PRECEDENCE, REMOVED, find_leaks
 from tests.data.corpus import encoded, photo
 
 

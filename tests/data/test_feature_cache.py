@@ -10,8 +10,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from semisup.data.feature_cache import BLOCK, FILE, kept_features
-from semisup.data.own_images.cache import ABANDONED_AFTER, FEATURES, Cache, builders_lock
+from semisup.data.own_images.decoded.cache import ABANDONED_AFTER, FEATURES, Cache, builders_lock
+from semisup.data.own_images.decoded.feature_cache import BLOCK, FILE, kept_features
 from semisup.errors import UserError
 
 COUNT, WIDTH = 3 * BLOCK + 7, 5

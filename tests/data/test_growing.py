@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from semisup.data.changes import changes_between
 from semisup.data.datasets import UNLABELED
-from semisup.data.growing import draw_by_content, read_memory, write_memory
-from semisup.data.known_roles import KnownRoles, column, contents_of, is_among
-from semisup.data.split import PRECEDENCE, REMOVED, Split
+from semisup.data.roles.changes import changes_between
+from semisup.data.roles.growing import draw_by_content, read_memory, write_memory
+from semisup.data.roles.known_roles import KnownRoles, column, contents_of, is_among
+from semisup.data.roles.split import PRECEDENCE, REMOVED, Split
 from semisup.errors import UserError
 
 NAMES = ("cat", "dog")
@@ -264,7 +264,7 @@ def test_of_equal_files_the_role_counts_that_the_others_must_not_know(rows):
 def test_contents_are_the_same_whatever_part_of_many_ids_they_come_from(monkeypatch):
     ids = [f"folder {number}/@{number}.png@{number:x}" for number in range(50)]
     whole = contents_of(ids)
-    monkeypatch.setattr("semisup.data.known_roles.AT_A_TIME", 7)
+    monkeypatch.setattr("semisup.data.roles.known_roles.AT_A_TIME", 7)
     assert contents_of(ids).tolist() == whole.tolist() == [f"{number:x}".encode() for number in range(50)]
     assert contents_of(pd.Series(ids).array).tolist() == whole.tolist()
 

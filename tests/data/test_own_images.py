@@ -15,11 +15,12 @@ from filelock import FileLock
 
 from semisup.config import DataConfig
 from semisup.data.datasets import UNLABELED, digest
-from semisup.data.own_images import building, forget, own_images
-from semisup.data.own_images.decode import Target, decode
+from semisup.data.own_images import forget, own_images
+from semisup.data.own_images.decoded import building
+from semisup.data.own_images.folders.listing import list_images
 from semisup.data.own_images.images import share_in_test
-from semisup.data.own_images.listing import list_images
-from semisup.data.own_images.threads import worked_ahead
+from semisup.data.own_images.reading.decode import Target, decode
+from semisup.data.own_images.reading.threads import worked_ahead
 from semisup.errors import UserError
 from tests.data.corpus import broken_files, encoded, photo, put, put_photos, three_colours
 
@@ -277,7 +278,7 @@ def test_one_thread_decodes_small_jpegs_and_as_many_as_there_are_cores_all_else(
 def test_what_other_decoders_made_is_made_anew(tmp_path, open_folder, decoded, monkeypatch):
     files = len(list(three_colours(tmp_path / "photos").rglob("*.png")))
     for decoders, count in (("one", files), ("another", 2 * files), ("one", 2 * files)):
-        monkeypatch.setattr("semisup.data.own_images.pack.DECODERS", decoders)
+        monkeypatch.setattr("semisup.data.own_images.decoded.pack.DECODERS", decoders)
         open_folder()
         assert len(decoded) == count
 

@@ -10,8 +10,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from scipy import stats
 from torch import Tensor
 
-from semisup.data import pixel_operations as pixels
-from semisup.data.randaugment import OPERATIONS, apply_operation, draw, randaugment, weak
+from semisup.data.augmentation import pixel_operations as pixels
+from semisup.data.augmentation.randaugment import OPERATIONS, apply_operation, draw, randaugment, weak
 
 STRONG = {"operations": 2, "magnitude": 1.0, "cutout": 0.5}
 SIZES = [(3, 32, 32), (1, 28, 28), (3, 17, 24), (1, 24, 17), (3, 2, 5), (3, 1, 1), (1, 3, 3)]

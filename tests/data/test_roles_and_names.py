@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from semisup.config import DataConfig
 from semisup.data.datasets import UNLABELED
 from semisup.data.own_images import forget, own_images, survey
-from semisup.data.own_images.class_names import look_alikes
-from semisup.data.own_images.listing import list_images
-from semisup.data.own_images.roles import role_of
+from semisup.data.own_images.folders.class_names import look_alikes
+from semisup.data.own_images.folders.listing import list_images
+from semisup.data.own_images.folders.roles import role_of
 from semisup.errors import UserError
 from tests.data.corpus import encoded, photo, put, put_photos
 

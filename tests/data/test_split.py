@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from semisup.data.datasets import UNLABELED
-from semisup.data.split import Split, draw_roles, long_tail
+from semisup.data.roles.split import Split, draw_roles, long_tail
 from semisup.errors import UserError
 
 NAMES = ("cat", "dog", "owl")
@@ -156,7 +156,7 @@ def test_a_table_with_one_image_in_two_roles_is_refused():
 
 @pytest.mark.parametrize("at_a_time", [1, 2, 3, 2**16])
 def test_two_equal_ids_are_found_wherever_a_part_of_them_ends(monkeypatch, at_a_time):
-    monkeypatch.setattr("semisup.data.split.AT_A_TIME", at_a_time)
+    monkeypatch.setattr("semisup.data.roles.split.AT_A_TIME", at_a_time)
     labels = np.tile(np.arange(3), 4)
     for twice in range(12):
         ids = [f"train/{number:05d}" for number in range(12)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from semisup.data.answers import Answer, read_answers, write_answers
+from semisup.data.roles.answers import Answer, read_answers, write_answers
 from semisup.data.tables import protected, read_csv, unprotected, write_csv
 from semisup.delivery.export import export_table
 from semisup.delivery.tables import table_written

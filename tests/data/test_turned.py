@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semisup.data.own_images.decode import Target, decode
+from semisup.data.own_images.reading.decode import Target, decode
 from tests.data.corpus import encoded, photo
 
 UPRIGHT = photo(6, 40, 56)

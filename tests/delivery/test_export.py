@@ -15,20 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semisup.config import DataConfig
-from semisup.config_files import validate
+from semisup.config.files import validate
 from semisup.data.datasets import UNLABELED, load_pool
 from semisup.data.own_images import forget, own_images
-from semisup.data.own_images.listing import list_images
-from semisup.data.own_images.roles import role_of
-from semisup.data.split import Split
+from semisup.data.own_images.folders.listing import list_images
+from semisup.data.own_images.folders.roles import role_of
+from semisup.data.roles.split import Split
 from semisup.delivery import export as exporting
 from semisup.delivery.chosen import Sources, choose
 from semisup.delivery.export import MARK, export_imagefolder, export_labelstudio, export_table, served_images
 from semisup.delivery.names import MOST_BYTES, safe_name
 from semisup.errors import UserError
+from semisup.pipeline.log import Silence
+from semisup.pipeline.specs import load_stage
 from semisup.pseudo_labels.ledger import Selection, build_ledger
-from semisup.stages import Silence, load_stage
-from semisup.stages.files import DatasetFacts
+from semisup.stages.support.files import DatasetFacts
 from tests.data.corpus import encoded, photo, put
 
 ODD = ["../b: c?", "test", "..", "=Ça va#/", "con"]

@@ -6,8 +6,8 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
-from semisup.data.answers import Answer
-from semisup.data.split import Split
+from semisup.data.roles.answers import Answer
+from semisup.data.roles.split import Split
 from semisup.delivery.export import labeling_interface
 from semisup.delivery.labels_file import Known, check_rows, merged, read_labels
 from semisup.errors import UserError

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from semisup.data.datasets import load_test
-from semisup.data.own_images.threads import TASKS_AHEAD, worked_ahead
+from semisup.data.own_images.reading.threads import TASKS_AHEAD, worked_ahead
 from semisup.delivery import predict as predicting
 from semisup.delivery.image_files import ImageFile, ImageFiles
 from semisup.delivery.predict import FILES_PER_TASK, Predictor, column_types, predict
 from semisup.errors import UserError
-from semisup.stages.files import load_model, read_json, write_json
+from semisup.stages.support.files import load_model, read_json, write_json
 from tests.data.corpus import broken_files, encoded, photo, put
 
 CPU = torch.device("cpu")

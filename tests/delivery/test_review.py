@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from semisup.data.datasets import load_pool
-from semisup.data.split import Split
-from semisup.delivery.candidates import CHECK, LABEL, Material, to_check, to_label
+from semisup.data.roles.split import Split
 from semisup.delivery.export import MARK
 from semisup.delivery.page import build_page, thumbnail
-from semisup.delivery.review import write_review
+from semisup.delivery.page.annotate import write_review
+from semisup.delivery.page.candidates import CHECK, LABEL, Material, to_check, to_label
 from semisup.errors import UserError
-from semisup.stages.files import DatasetFacts, load_model
+from semisup.stages.support.files import DatasetFacts, load_model
 from tests.data.corpus import encoded, photo
 
 HOSTILE = ["</script><script>alert(1)</script>", 'say "a\'b"', "<img src=x onerror=alert(1)>", "猫 \u2028", "&amp;"]
@@ -111,7 +111,9 @@ def test_a_review_leaves_page_table_and_tasks_or_nothing(material, tmp_path, mon
         assert (written.served.document_root / parse_qs(urlsplit(task["data"]["image"]).query)["d"][0]).is_file()
     with pytest.raises(UserError, match="is there already"):
         write_review(material, out, run_id="0123456789", budget=12, suspects=0, force=False)
-    monkeypatch.setattr("semisup.delivery.review.write_labelstudio", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(
+        "semisup.delivery.page.annotate.write_labelstudio", lambda *_: (_ for _ in ()).throw(OSError("full"))
+    )
     with pytest.raises(UserError, match="full"):
         write_review(material, tmp_path / "other", run_id="0123456789", budget=12, suspects=0, force=False)
     assert [file.name for file in tmp_path.iterdir()] == ["review"]

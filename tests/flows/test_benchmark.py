@@ -17,18 +17,18 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from flows.benchmark_plan import BenchmarkPlan, Job, Variant, planned
-from flows.benchmark_report import report_of
-from flows.benchmark_tables import markdown, reuse, saved_words, tables
 from flows.cli import app
-from flows.cluster import Cluster
-from flows.seed_runs import run_jobs
-from flows.seeds import seeds_of
+from flows.parallel.cluster import Cluster
+from flows.seeds.names import seeds_of
+from flows.seeds.plan import BenchmarkPlan, Job, Variant, planned
+from flows.seeds.report import report_of
+from flows.seeds.runs import run_jobs
+from flows.seeds.tables import markdown, reuse, saved_words, tables
 from semisup.budget import Budget
 from semisup.config import PipelineConfig
-from semisup.config_files import load_config, to_yaml
+from semisup.config.files import load_config, to_yaml
 from semisup.errors import UserError
-from semisup.stages.preflight import DataDigests
+from semisup.stages.preflight.check import DataDigests
 from semisup.tracking.tracker import Tracker
 from tests.variants import changed
 from tests.waiting import LONG, wait_until

@@ -22,13 +22,13 @@ from typer.testing import CliRunner
 import semisup
 from flows import cli
 from flows.cli import app
-from flows.cli_init import config_of
-from flows.config_names import find_config, folder_of_images
-from flows.preparation import modules_of
+from flows.cli.init import config_of
+from flows.start.config_names import find_config, folder_of_images
+from flows.start.preparation import modules_of
+from semisup.checks.unheeded import unheeded
 from semisup.config import PipelineConfig, keys
-from semisup.config_files import load_config, load_kind
-from semisup.regression_config import RegressionConfig
-from semisup.unheeded import unheeded
+from semisup.config.files import load_config, load_kind
+from semisup.config.regression import RegressionConfig
 from tests.waiting import LONG
 
 PROJECT = Path(__file__).parents[2]
@@ -461,8 +461,8 @@ def test_a_mistake_really_ends_the_process_with_status_two_and_one_line(folder, 
 @pytest.fixture
 def pretended(store, monkeypatch):
     """The flow replaced by one that says which config it was given, and ends at once; no server is started for it."""
-    import flows.pipeline
-    import flows.server
+    import flows.pipeline.flow
+    import flows.start.server
 
     given: list[PipelineConfig] = []
 
@@ -470,9 +470,9 @@ def pretended(store, monkeypatch):
         given.append(config)
         return FIGURES
 
-    monkeypatch.setattr(flows.pipeline, "pipeline", pipeline)
-    monkeypatch.setattr(flows.server, "begin_prefect_api", lambda: None)
-    monkeypatch.setattr(flows.server, "ensure_prefect_api", lambda **_: None)
+    monkeypatch.setattr(flows.pipeline.flow, "pipeline", pipeline)
+    monkeypatch.setattr(flows.start.server, "begin_prefect_api", lambda: None)
+    monkeypatch.setattr(flows.start.server, "ensure_prefect_api", lambda **_: None)
     return given
 
 
@@ -525,7 +525,7 @@ def test_a_bug_that_runs_out_of_file_is_not_taken_for_an_interruption(pretended,
     def bug(*_: object) -> None:
         raise EOFError("a file of ours ended too early")
 
-    monkeypatch.setattr("flows.pipeline.pipeline", bug)
+    monkeypatch.setattr("flows.pipeline.flow.pipeline", bug)
     with pytest.raises(EOFError, match="too early"):
         invoke("run", "digits")
 
@@ -537,12 +537,12 @@ def test_what_a_run_imports_while_it_waits_is_there(name):
 
 
 def test_an_interruption_ends_with_status_130_and_one_line(pretended, monkeypatch):
-    import flows.pipeline
+    import flows.pipeline.flow
 
     def interrupted(config: PipelineConfig, force: list[str]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(flows.pipeline, "pipeline", interrupted)
+    monkeypatch.setattr(flows.pipeline.flow, "pipeline", interrupted)
     outcome = invoke("run", "digits", "--json")
     assert outcome.exit_code == 130
     assert outcome.stdout == ""

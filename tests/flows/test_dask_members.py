@@ -15,13 +15,13 @@ import pytest
 from prefect import flow, task
 from prefect.settings import PREFECT_API_URL
 
-from flows.ensemble import ensemble
-from flows.members import check_cluster, run_at_once
-from flows.results import StageResult
+from flows.parallel.members import check_cluster, run_at_once
+from flows.pipeline.ensemble import ensemble
+from flows.pipeline.results import StageResult
 from semisup.config import RuntimeConfig
-from semisup.config_files import to_yaml
+from semisup.config.files import to_yaml
 from semisup.errors import UserError
-from semisup.stages import ensemble_plan
+from semisup.pipeline.plan import ensemble_plan
 from semisup.tracking.tracker import Tracker
 from tests.flows.dask_clusters import PYTHONPATH, cluster
 from tests.flows.test_ensemble_flow import assert_bits_of_members_trained_here

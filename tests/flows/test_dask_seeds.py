@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from semisup.config_files import to_yaml
+from semisup.config.files import to_yaml
 from semisup.tracking.tracker import Tracker
 from tests.flows.dask_clusters import cluster
 from tests.variants import changed
@@ -51,7 +51,7 @@ def not_here(monkeypatch) -> None:
     def here(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("flows.benchmark.run_jobs", here)
+    monkeypatch.setattr("flows.seeds.benchmark.run_jobs", here)
 
 
 def test_runs_on_a_cluster_are_those_of_this_machine(address, store, config, not_here):
@@ -100,7 +100,7 @@ def test_ctrl_c_ends_the_runs_and_leaves_them_killed(address, store, tiny_config
         try:
             wait_until(lambda: sum("train_loss" in r.metrics for r in tracker.search("tags.stage = 'baseline'")) == 2)
             own = {child.name() + " ".join(child.cmdline()) for child in psutil.Process(process.pid).children(True)}
-            assert not any("flows.run_process" in command for command in own)  # they are the workers'
+            assert not any("flows.cli.run_process" in command for command in own)  # they are the workers'
             os.killpg(process.pid, signal.SIGINT)
             _, stderr = process.communicate(timeout=LONG)
         finally:

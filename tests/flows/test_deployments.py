@@ -32,13 +32,13 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-import flows.pipeline
+import flows.pipeline.flow
 from flows.deployments import cron_schedule, deployments, description, next_times
-from flows.pipeline import pipeline
-from flows.server import answers, check_port
-from flows.single import stage
+from flows.pipeline.flow import pipeline
+from flows.pipeline.stage_flow import stage
+from flows.start.server import answers, check_port
 from semisup.config import PipelineConfig
-from semisup.config_files import load_config, to_yaml, validate
+from semisup.config.files import load_config, to_yaml, validate
 from semisup.errors import StoreUnavailableError, UserError
 from semisup.tracking.tracker import Tracker
 from tests.flows.test_growing_pipeline import Drawer, config_of, roles_of
@@ -219,8 +219,8 @@ def test_a_stage_whose_store_does_not_answer_is_tried_again_and_a_mistake_is_not
         tried.append(step.name)
         raise errors[len(tried) - 1]
 
-    monkeypatch.setattr(flows.pipeline, "run_step", run_step)
-    monkeypatch.setattr(flows.pipeline.run_stage, "retry_delay_seconds", [0, 0, 0])
+    monkeypatch.setattr(flows.pipeline.flow, "run_step", run_step)
+    monkeypatch.setattr(flows.pipeline.flow.run_stage, "retry_delay_seconds", [0, 0, 0])
     with pytest.raises(UserError, match="your mistake"):
         pipeline(tiny_config)
     assert tried == ["split", "split", "split"]
@@ -241,7 +241,7 @@ def test_a_store_that_never_answers_is_asked_four_times(tmp_path, tiny_config, m
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(Tracker, "open", open_store)
-    monkeypatch.setattr(flows.pipeline.open_store, "retry_delay_seconds", [0, 0, 0])
+    monkeypatch.setattr(flows.pipeline.flow.open_store, "retry_delay_seconds", [0, 0, 0])
     with pytest.raises(StoreUnavailableError, match="the store does not answer"):
         pipeline(tiny_config)
     assert len(asked) == 4

@@ -7,8 +7,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from flows import display
-from flows.display import Hidden, Live, Plain, bars
+from flows.start import display
+from flows.start.display import Hidden, Live, Plain, bars
 
 ODD_TEXTS = [
     "class [bold]T-shirt[/bold]",

@@ -18,17 +18,19 @@ from typer.testing import CliRunner
 import flows
 from flows.cli import app
 from flows.deployments import deployments
-from flows.ensemble import ensemble
-from flows.members import check_cluster, run_at_once
-from flows.results import StageResult
-from flows.single import stage
-from flows.steps import Reference, lineage_for
-from flows.survey import survey
+from flows.parallel.members import check_cluster, run_at_once
+from flows.pipeline.ensemble import ensemble
+from flows.pipeline.results import StageResult
+from flows.pipeline.stage_flow import stage
+from flows.pipeline.steps import Reference, lineage_for
+from flows.pipeline.survey import survey
 from semisup.config import PipelineConfig, RuntimeConfig
-from semisup.config_files import to_yaml
+from semisup.config.files import to_yaml
 from semisup.errors import UserError
-from semisup.stages import Silence, ensemble_plan, load_stage
-from semisup.stages.preflight import DataDigests, check
+from semisup.pipeline.log import Silence
+from semisup.pipeline.plan import ensemble_plan
+from semisup.pipeline.specs import load_stage
+from semisup.stages.preflight.check import DataDigests, check
 from semisup.tracking.tracker import Tracker
 from tests.variants import changed
 from tests.waiting import LONG, wait_until
@@ -86,7 +88,7 @@ def test_members_are_kept_when_their_number_or_combination_changes_and_not_when_
 
 def test_a_cluster_without_the_extra_for_it_is_one_line(three, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "flows.dask_tasks", raising=False)
+    monkeypatch.delitem(sys.modules, "flows.parallel.dask", raising=False)
     monkeypatch.delattr(flows, "dask_tasks", raising=False)
     with pytest.raises(UserError, match=r"^runtime.dask='tcp://a:1' needs packages .*pip install .* '\.\[dask\]'"):
         check_cluster(RuntimeConfig(dask="tcp://a:1"), ensemble_plan(three))

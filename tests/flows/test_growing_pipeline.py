@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 
-from flows.pipeline import pipeline
-from semisup.config_files import validate
+from flows.pipeline.flow import pipeline
+from semisup.config.files import validate
 
 pytestmark = [
     pytest.mark.prefect,

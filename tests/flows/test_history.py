@@ -11,10 +11,10 @@ from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.commands import duration
-from flows.history import Evaluated, paired_test
+from flows.start.exits import duration
+from flows.store.history import Evaluated, paired_test
 from semisup.config import PipelineConfig
-from semisup.config_files import to_yaml
+from semisup.config.files import to_yaml
 from semisup.tracking.tracker import Tracker
 from tests.variants import STEPS
 
@@ -236,7 +236,7 @@ def test_stage_runs_one_stage_and_says_what_it_read(rerunnable, config_file, fin
 
 
 def test_an_unset_promotion_model_is_named_after_the_pipeline():
-    from flows.promotion import model_name
+    from flows.pipeline.promotion import model_name
 
     assert model_name(PipelineConfig(name="mine")) == "mine"
 

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from flows.cli import app
-from semisup.config_files import load_config
+from semisup.config.files import load_config
 from semisup.data.datasets import UNLABELED
-from semisup.data.growing import draw_by_content
-from semisup.data.known_roles import KnownRoles, contents_of
 from semisup.data.own_images import forget
 from semisup.data.own_images.proposal import propose_split
-from semisup.data.seats import validation_seats
+from semisup.data.roles.growing import draw_by_content
+from semisup.data.roles.known_roles import KnownRoles, contents_of
+from semisup.data.roles.seats import validation_seats
 from semisup.errors import UserError
-from semisup.stages.preflight import Checked, check
+from semisup.stages.preflight.check import Checked, check
 from tests.data.corpus import encoded, put
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from semisup.config_files import to_yaml
+from semisup.config.files import to_yaml
 from semisup.data.datasets import load_pool
 from semisup.stages.split import plan
 

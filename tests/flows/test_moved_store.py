@@ -12,11 +12,11 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 from typer.testing import CliRunner
 
-from flows import display
 from flows.cli import app
-from flows.pipeline import pipeline
+from flows.pipeline.flow import pipeline
+from flows.start import display
 from semisup.errors import UserError
-from semisup.processes import process_tags, started
+from semisup.system.processes import process_tags, started
 from semisup.tracking.model import champion
 from semisup.tracking.tracker import Tracker
 

@@ -12,13 +12,12 @@ from mlflow.tracking import MlflowClient
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import Artifact
 
-import flows.steps
-from flows.pipeline import pipeline
+from flows.pipeline.flow import pipeline
 from semisup.config import PipelineConfig
-from semisup.config_files import load_config
+from semisup.config.files import load_config
 from semisup.errors import UserError
-from semisup.stages import CHAMPION, plan
-from semisup.stages import load_stage as real_load_stage
+from semisup.pipeline.plan import CHAMPION, plan
+from semisup.pipeline.specs import StageSpec
 from tests.variants import STEPS
 
 pytestmark = [
@@ -255,9 +254,11 @@ def test_every_stage_is_a_task_of_its_own_name_and_all_are_completed(artifacts):
 def break_stage(monkeypatch: pytest.MonkeyPatch, broken: str, error: BaseException) -> None:
     """One stage raises, half-way through; the others are as they were."""
 
-    def load_stage(name: str, checkpoints: Path | None = None, number: int | None = None):
-        if name != broken:
-            return real_load_stage(name, checkpoints, number)
+    load_whole = StageSpec.load
+
+    def load(spec: StageSpec, checkpoints: Path | None = None, number: int | None = None):
+        if spec.name != broken:
+            return load_whole(spec, checkpoints, number)
 
         def stage(config, inputs, out_dir, log):
             (out_dir / "half.txt").write_text("half a file", encoding="utf-8")
@@ -265,7 +266,7 @@ def break_stage(monkeypatch: pytest.MonkeyPatch, broken: str, error: BaseExcepti
 
         return stage
 
-    monkeypatch.setattr(flows.steps, "load_stage", load_stage)
+    monkeypatch.setattr(StageSpec, "load", load)
 
 
 def outcome_of_each(folder: Path) -> dict[str, str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.prefect_home import check_prefect_home, import_prefect
+from flows.start.prefect_home import check_prefect_home
+from flows.start.prefect_import import import_prefect
 from semisup.errors import UserError
 from tests.waiting import LONG
 

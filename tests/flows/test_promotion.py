@@ -6,15 +6,15 @@ import pandas as pd
 import pytest
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-import flows.promotion
-from flows.cli_predict import model_of_config
-from flows.pipeline import pipeline
-from flows.results import StageResult
-from flows.steps import Reference, run_step
-from semisup.config_files import to_yaml
+import flows.pipeline.promotion
+from flows.cli.predict import model_of_config
+from flows.pipeline.flow import pipeline
+from flows.pipeline.results import StageResult
+from flows.pipeline.steps import Reference, run_step
+from semisup.config.files import to_yaml
 from semisup.errors import UserError
-from semisup.stages import Step
-from semisup.stages.preflight import check
+from semisup.pipeline.plan import Step
+from semisup.stages.preflight.check import check
 from semisup.tracking.model import champion
 from semisup.tracking.tracker import Tracker
 from tests.variants import STEPS, changed
@@ -163,7 +163,7 @@ def test_rounds_chain_teacher_labels_student(rerunnable, tiny_config):
 
 @pytest.mark.slow
 def test_a_pipeline_that_promotes_nobody_leaves_the_registry_alone(store, tiny_config, monkeypatch):
-    monkeypatch.setattr(flows.promotion, "crown", lambda *_, **__: pytest.fail("nobody was to be crowned"))
+    monkeypatch.setattr(flows.pipeline.promotion, "crown", lambda *_, **__: pytest.fail("nobody was to be crowned"))
     result = pipeline(changed(tiny_config, promote={"enabled": False}))
     assert "promote" not in result["stages"]
     assert result["champion"] is None
@@ -189,5 +189,5 @@ def test_a_champion_that_was_crowned_while_another_was_decided_on_is_not_overthr
         name: StageResult.of(tracker.get(evaluate.tags[f"upstream.{role}"]), 0.0)
         for name, role in (("student", "joint"), ("baseline", "baseline"))
     }
-    assert "another champion" in flows.promotion.apply_decision(tracker, tiny_config, late, models)
+    assert "another champion" in flows.pipeline.promotion.apply_decision(tracker, tiny_config, late, models)
     assert champion(tracker, "tiny") == before

@@ -14,9 +14,9 @@ from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
 from prefect.states import Running
 
-from flows.reaper import MARK, close_lost_flow_runs, mark_flow_run, marked, reaper
+from flows.pipeline.reaper import MARK, close_lost_flow_runs, mark_flow_run, marked, reaper
 from semisup.config import PipelineConfig
-from semisup.processes import SECONDS_UNTIL_GONE, beat, process_tags
+from semisup.system.processes import SECONDS_UNTIL_GONE, beat, process_tags
 from semisup.tracking.tracker import Tracker
 
 pytestmark = pytest.mark.prefect
@@ -27,7 +27,7 @@ def dead() -> dict[str, str]:
     """The tags of a process of this machine that has ended."""
     import json
 
-    code = "import json; from semisup.processes import *; print(json.dumps(process_tags()))"
+    code = "import json; from semisup.system.processes import *; print(json.dumps(process_tags()))"
     outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     tags: dict[str, str] = json.loads(outcome.stdout)
     return tags

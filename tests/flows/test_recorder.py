@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flows.recorder import Tenths
+from flows.pipeline.recorder import Tenths
 
 
 class Said(list[str]):
@@ -24,9 +24,9 @@ def test_a_line_for_each_tenth_of_the_way_and_again_when_something_else_begins()
 
 
 def test_a_flow_tells_its_log_how_far_the_decoding_is(tmp_path, monkeypatch):
-    from flows import pipeline
+    from flows.pipeline import flow as pipeline
     from semisup.config import PipelineConfig
-    from semisup.stages import preflight
+    from semisup.stages.preflight import check as preflight
 
     def decode(data, say):
         say(50, 100, "images read, 50 of them decoded")

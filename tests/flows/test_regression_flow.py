@@ -21,11 +21,11 @@ from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.config_names import list_configs
-from flows.regression import comparisons, rows
-from semisup.config_files import load_kind, to_yaml
-from semisup.regression_config import RegressionConfig
-from semisup.stages import SECTIONS
+from flows.pipeline.regression import comparisons, rows
+from flows.start.config_names import list_configs
+from semisup.config.files import load_kind, to_yaml
+from semisup.config.regression import RegressionConfig
+from semisup.pipeline.specs import SPECS
 
 PROJECT = Path(__file__).parents[2]
 # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
@@ -123,7 +123,7 @@ def test_each_stage_is_a_finished_run_below_the_one_of_the_whole(finished):
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_logs_its_part_of_the_config_its_figures_and_its_files(name, finished):
     run = finished.stage(name)
-    assert {key.partition(".")[0] for key in run.data.params} == set(SECTIONS[name])
+    assert {key.partition(".")[0] for key in run.data.params} == set(SPECS[name].sections)
     assert {"config.yaml", "lineage.json", "manifest.json"} <= {path.name for path in finished.files(name).iterdir()}
     assert {"best_epoch" if name == "regression_fit" else "network_mae", "stage_seconds"} <= set(run.data.metrics)
 

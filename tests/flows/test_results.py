@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from flows.results import PipelineResult, StageResult, rows
+from flows.pipeline.results import PipelineResult, StageResult, rows
 
 EVALUATE = {
     "baseline_test_accuracy": 0.8,

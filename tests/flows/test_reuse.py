@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from flows.pipeline import pipeline
-from flows.single import stage
-from flows.survey import StepState
-from flows.survey import survey as survey_of
+from flows.pipeline.flow import pipeline
+from flows.pipeline.stage_flow import stage
+from flows.pipeline.survey import StepState
+from flows.pipeline.survey import survey as survey_of
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.processes import process_tags
-from semisup.stages.preflight import check
+from semisup.stages.preflight.check import check
+from semisup.system.processes import process_tags
 from semisup.tracking.tracker import Tracker
 from tests.variants import STEPS, changed
 
@@ -86,7 +86,7 @@ def test_a_change_makes_stale_what_it_can_reach_and_nothing_else(sections, not_f
 
 
 def test_a_comment_in_the_config_makes_nothing_stale(finished_run, rerunnable, tmp_path):
-    from semisup.config_files import load_config, to_yaml
+    from semisup.config.files import load_config, to_yaml
 
     path = tmp_path / "tiny.yaml"
     path.write_text(f"# a thought\n{to_yaml(finished_run.config)}# another\n", encoding="utf-8")
@@ -111,7 +111,7 @@ def test_other_bits_under_the_same_fingerprint_make_stale_what_was_made_from_the
     weights = rerunnable / "mlartifacts" / ids(finished_run)["baseline"] / "artifacts" / "training.json"
     values = json.loads(weights.read_text(encoding="utf-8"))
     weights.write_text(json.dumps(values | {"best_validation_loss": 0.123}), encoding="utf-8")
-    from semisup.lineage import MANIFEST, manifest_of, output_digest
+    from semisup.lineage.fingerprints import MANIFEST, manifest_of, output_digest
 
     manifest = manifest_of(weights.parent)
     kept = json.loads((weights.parent / MANIFEST).read_text(encoding="utf-8"))
@@ -176,7 +176,7 @@ def fake_run(folder: Path, finished_run: Any, name: str, **tags: str) -> str:
 def sleeper():
     """The tags of another living process, and the process."""
     code = (
-        "import json, time; from semisup.processes import *;"
+        "import json, time; from semisup.system.processes import *;"
         "print(json.dumps(process_tags()), flush=True); time.sleep(600)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

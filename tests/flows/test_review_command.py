@@ -8,11 +8,11 @@ from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.survey import survey
-from semisup.config_files import load_config, to_yaml
-from semisup.data.answers import read_answers
-from semisup.data.split import Split
-from semisup.stages.preflight import check
+from flows.pipeline.survey import survey
+from semisup.config.files import load_config, to_yaml
+from semisup.data.roles.answers import read_answers
+from semisup.data.roles.split import Split
+from semisup.stages.preflight.check import check
 from semisup.tracking.tracker import Tracker
 
 pytestmark = [

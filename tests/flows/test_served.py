@@ -7,8 +7,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.exportable import find_labels
-from flows.served import find_model
+from flows.store.exportable import find_labels
+from flows.store.served import find_model
 from semisup.data.datasets import load_test
 from semisup.errors import UserError
 from semisup.tracking.tracker import Tracker

@@ -19,12 +19,12 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.server import answers
+from flows.start.server import answers
 from tests.waiting import LONG
 
 SERVER_OF_OUR_OWN = """
 import sys
-from flows.server import ensure_prefect_api
+from flows.start.server import ensure_prefect_api
 from prefect.settings import PREFECT_API_URL
 
 assert "zipapp" not in sys.modules
@@ -145,7 +145,7 @@ def test_a_server_that_is_still_starting_ends_with_a_killed_command(tmp_path):
 
 BEGUN_EARLY = """
 import sys
-from flows.server import begin_prefect_api, ensure_prefect_api
+from flows.start.server import begin_prefect_api, ensure_prefect_api
 from prefect.settings import PREFECT_API_URL
 
 begin_prefect_api()
@@ -225,11 +225,13 @@ def test_only_prefects_own_word_of_health_makes_a_server_one_of_prefects(body, i
 @pytest.fixture
 def anothers_start(tmp_path, monkeypatch) -> Iterator[None]:
     """Another command is starting its server and does not get on, such as by Ctrl-Z; patience is short."""
-    import flows.server
+    import flows.start.server
 
-    monkeypatch.setattr(flows.server, "SECONDS_IN_SILENCE", 0.1)
-    monkeypatch.setattr(flows.server, "SECONDS_FOR_OTHERS", 0.1)
-    monkeypatch.setattr(flows.server, "_launch", lambda *_: pytest.fail("a server was started beside another's start"))
+    monkeypatch.setattr(flows.start.server, "SECONDS_IN_SILENCE", 0.1)
+    monkeypatch.setattr(flows.start.server, "SECONDS_FOR_OTHERS", 0.1)
+    monkeypatch.setattr(
+        flows.start.server, "_launch", lambda *_: pytest.fail("a server was started beside another's start")
+    )
     home = tmp_path / "prefect-home"
     home.mkdir()
     settings = temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL})

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.promotion import references, split_before
+from flows.pipeline.promotion import references, split_before
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.stages import plan
-from semisup.stages.preflight import DataDigests
+from semisup.pipeline.plan import plan
+from semisup.stages.preflight.check import DataDigests
 from semisup.tracking.tracker import Tracker
 
 CONFIG = PipelineConfig.model_validate({"name": "photos", "seed": 3, "data": {"name": "folder"}})

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.damage import foreign_layouts
-from flows.workplace import checkpoint_folder, scratch_folder, sweep
+from flows.start.workplace import checkpoint_folder, scratch_folder, sweep
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.own_files import MARK, SECONDS_UNTIL_OLD, mark
+from semisup.system.own_files import MARK, SECONDS_UNTIL_OLD, mark
 
 YEARS = time.time() + 10 * 365 * 86_400
 
@@ -20,7 +20,7 @@ YEARS = time.time() + 10 * 365 * 86_400
 @pytest.fixture(scope="module")
 def dead() -> str:
     """How a process of this machine that has ended is named."""
-    code = "from semisup.own_files import owner; print(owner())"
+    code = "from semisup.system.own_files import owner; print(owner())"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 

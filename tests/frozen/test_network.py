@@ -7,7 +7,7 @@ from torch import Tensor
 from semisup.frozen.embedding import fit_embedding
 from semisup.frozen.network import EmbeddedProbe, ProbedClassifier
 from semisup.frozen.probe import Probe
-from semisup.models import Classifier, build_model
+from semisup.networks.models import Classifier, build_model
 
 
 def pixels(count: int = 6) -> Tensor:

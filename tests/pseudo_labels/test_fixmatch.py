@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semisup.pseudo_labels.fixmatch import FixMatch
-from semisup.pseudo_labels.soft import SoftLabels
+from semisup.pseudo_labels.policies.fixmatch import FixMatch
+from semisup.pseudo_labels.policies.soft import SoftLabels
 
 PROBABILITIES = torch.tensor([[0.02, 0.96, 0.02], [0.94, 0.03, 0.03], [0.0, 0.0, 1.0]])
 INDICES = torch.tensor([5, 0, 2])

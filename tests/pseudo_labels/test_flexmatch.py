@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semisup.pseudo_labels.flexmatch import FlexMatch
+from semisup.pseudo_labels.policies.flexmatch import FlexMatch
 
 UNLABELED = -1
 

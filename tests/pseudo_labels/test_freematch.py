@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semisup.pseudo_labels.freematch import FreeMatch
+from semisup.pseudo_labels.policies.freematch import FreeMatch
 
 NO_INDICES = torch.empty(0, dtype=torch.int64)
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semisup.pseudo_labels.softmatch import SoftMatch
+from semisup.pseudo_labels.policies.softmatch import SoftMatch
 
 
 def two_classes(*confidences: float) -> torch.Tensor:

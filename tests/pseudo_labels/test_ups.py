@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from semisup.data.rows import images_at_once
-from semisup.pseudo_labels.ups import UncertaintyLabels, log_complement, mc_dropout, select
+from semisup.pseudo_labels.policies.ups import UncertaintyLabels, log_complement, mc_dropout, select
 
 # --- Monte Carlo dropout ------------------------------------------------------------------------------------------
 

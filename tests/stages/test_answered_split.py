@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from semisup.data.answers import Answer, read_answers, write_answers
 from semisup.data.datasets import load_pool
+from semisup.data.roles.answers import Answer, read_answers, write_answers
 from semisup.errors import UserError
-from semisup.lineage import effective_config, lineage_of
-from semisup.stages import SECTIONS
-from semisup.stages.files import read_json
-from semisup.stages.preflight import DataDigests, check
+from semisup.lineage.fingerprints import effective_config, lineage_of
+from semisup.pipeline.specs import SPECS
+from semisup.stages.preflight.check import DataDigests, check
+from semisup.stages.support.files import read_json
 from tests.data.corpus import put_photos
 from tests.stages.test_growing_folder import split
 from tests.stages.test_own_images_stages import config_for
@@ -57,8 +57,8 @@ def test_roles_and_labels_are_the_same_but_for_the_answered_images(tiny_config, 
 
 
 def test_without_answers_nothing_of_them_is_in_fingerprints_or_files(tiny_config, stage_folders):
-    assert "data.answers" not in effective_config(tiny_config, SECTIONS["split"])
-    assert DataDigests("pool", "test").seen_by("split") == "pool+test"
+    assert "data.answers" not in effective_config(tiny_config, SPECS["split"])
+    assert DataDigests("pool", "test").seen_by(SPECS["split"]) == "pool+test"
     assert DataDigests("pool", "test").version == "pool"
     assert not (stage_folders["split"] / "answers.csv").exists()
 
@@ -68,7 +68,7 @@ def test_answers_make_another_version_of_the_data_and_another_split_whatever_the
 ):
     def asked(config):
         digests = check(config).digests
-        lineage = lineage_of("split", config, SECTIONS["split"], {}, digests.seen_by("split"))
+        lineage = lineage_of(SPECS["split"], config, {}, digests.seen_by(SPECS["split"]))
         return digests.version, lineage.fingerprint
 
     one = (ids["unlabeled"][0], "3", "unlabeled")
@@ -78,7 +78,9 @@ def test_answers_make_another_version_of_the_data_and_another_split_whatever_the
     for place in range(2):
         assert len({first[place], plain[place], more[place]}) == 3
     for stage in ("baseline", "joint", "evaluate"):  # they see the split's table, whose digest is chained
-        assert DataDigests("pool", "test", answers="said").seen_by(stage) == DataDigests("pool", "test").seen_by(stage)
+        assert DataDigests("pool", "test", answers="said").seen_by(SPECS[stage]) == DataDigests("pool", "test").seen_by(
+            SPECS[stage]
+        )
 
 
 def ids_of_second(ids):
@@ -92,7 +94,7 @@ def test_an_answers_file_that_is_missing_is_told_before_anything_runs(tiny_confi
 
 
 def test_what_people_label_is_counted_as_labelled_by_their_word(tiny_config, ids, tmp_path):
-    from semisup.stages.files import DatasetFacts
+    from semisup.stages.support.files import DatasetFacts
 
     truth = load_pool("digits").labels.numpy()
     config = answered(

@@ -14,10 +14,12 @@ from sklearn.metrics import log_loss
 from semisup.config import PipelineConfig
 from semisup.data.datasets import load_pool
 from semisup.errors import UserError
-from semisup.randomness import numpy_generator
-from semisup.stages import Silence, calibrate, load_stage
+from semisup.pipeline.log import Silence
+from semisup.pipeline.specs import load_stage
+from semisup.stages import calibrate
 from semisup.stages.calibrate import parts, why_approximate
-from semisup.stages.files import load_model, read_json, write_json
+from semisup.stages.support.files import load_model, read_json, write_json
+from semisup.system.randomness import numpy_generator
 from tests.variants import changed
 
 CERTIFIED = {"target_precision": 0.8, "confidence": 0.95, "fallback": 0.97}

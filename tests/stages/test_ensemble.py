@@ -16,12 +16,14 @@ from sklearn.metrics import accuracy_score
 
 from semisup.config import PipelineConfig
 from semisup.data.datasets import load_pool, load_test
-from semisup.data.split import Split
-from semisup.ensembles import Ensemble
-from semisup.lineage import manifest_of, output_digest
-from semisup.randomness import derive_seed
-from semisup.stages import SECTIONS, STAGES, Silence, StageLog, ensemble_plan, independent, load_stage, plan
-from semisup.stages.files import load_model, load_placed
+from semisup.data.roles.split import Split
+from semisup.evaluation.ensembles import Ensemble
+from semisup.lineage.fingerprints import manifest_of, output_digest
+from semisup.pipeline.log import Silence, StageLog
+from semisup.pipeline.plan import ensemble_plan, independent, plan
+from semisup.pipeline.specs import SPECS, STAGES, load_stage
+from semisup.stages.support.files import load_model, load_placed
+from semisup.system.randomness import derive_seed
 from semisup.training.predict import predict_views
 from tests.variants import changed
 
@@ -108,7 +110,7 @@ def test_every_step_reads_only_earlier_ones_and_members_are_numbered_from_one(ma
     for step in steps:
         assert set(step.upstream.values()) <= known
         assert step.stage in STAGES
-        assert step.stage in SECTIONS
+        assert step.stage in SPECS
         known.add(step.name)
     assert [(step.name, step.number) for step in steps if step.stage == "member"] == [
         (f"member-{number}", number) for number in range(1, 5)

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from semisup.config_files import validate
+from semisup.config.files import validate
 from semisup.data.datasets import load_pool
-from semisup.data.split import Split
-from semisup.stages import Silence
-from semisup.stages.files import load_model, read_json
+from semisup.data.roles.split import Split
+from semisup.pipeline.log import Silence
+from semisup.stages.support.files import load_model, read_json
 from tests.conftest import TINY
 
 

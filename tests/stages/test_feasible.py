@@ -3,10 +3,10 @@
 import pytest
 
 from semisup.config import PipelineConfig
-from semisup.config_files import validate
+from semisup.config.files import validate
 from semisup.errors import UserError
-from semisup.stages import feasible
-from semisup.stages.preflight import check
+from semisup.stages.preflight import feasible
+from semisup.stages.preflight.check import check
 
 CPU = {"runtime": {"device": "cpu"}}
 
@@ -59,7 +59,7 @@ def test_a_network_or_a_step_that_memory_cannot_hold_is_refused(monkeypatch, mem
 def test_an_unusually_wide_network_is_measured_before_it_takes_memory(monkeypatch):
     built = []
     monkeypatch.setattr(feasible, "_memory", lambda config: 10_000)
-    monkeypatch.setattr("semisup.stages.preflight.network", lambda *args, **options: built.append(args))
+    monkeypatch.setattr("semisup.stages.preflight.check.network", lambda *args, **options: built.append(args))
     with pytest.raises(UserError, match=r"model\.width=16"):
         check(digits(model={"width": 16}))
     assert built == []

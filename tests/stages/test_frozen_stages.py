@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 import torch
 
+from semisup.checks.unheeded import unheeded
 from semisup.config import PipelineConfig
-from semisup.data.split import Split
+from semisup.data.roles.split import Split
 from semisup.frozen.network import ProbedClassifier
-from semisup.stages import Silence, plan
-from semisup.stages.features import features_of
-from semisup.stages.files import DatasetFacts, images_for_test, load_model, load_placed, pool_of
-from semisup.stages.frozen import frozen_pool, read_choice, read_embedding
-from semisup.unheeded import unheeded
+from semisup.pipeline.log import Silence
+from semisup.pipeline.plan import plan
+from semisup.stages.support.features import features_of
+from semisup.stages.support.files import DatasetFacts, images_for_test, load_model, load_placed, pool_of
+from semisup.stages.support.frozen import frozen_pool, read_choice, read_embedding
 
 CONFIG: dict[str, Any] = {
     "name": "frozen",
@@ -135,7 +136,7 @@ def test_the_same_config_leaves_the_same_bits(config, folders, stage_runner, tmp
 
 def test_the_truth_of_unlabeled_images_decides_nothing(config, folders, stage_runner, tmp_path, monkeypatch):
     from semisup.data import datasets
-    from semisup.stages import files
+    from semisup.stages.support import files
 
     pool, split = pool_of(config), Split.read(folders["split"] / "split.parquet")
     hidden = split.indices("unlabeled")

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from semisup.data.own_images import forget
-from semisup.stages import SPLIT_BEFORE, Silence, load_stage, plan
+from semisup.pipeline.log import Silence
+from semisup.pipeline.plan import SPLIT_BEFORE, plan
+from semisup.pipeline.specs import load_stage
 from tests.data.corpus import encoded, photo, put, put_photos, three_colours
 from tests.stages.test_own_images_stages import config_for
 

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from semisup.config import JointConfig, PipelineConfig
 from semisup.data.datasets import load_pool
-from semisup.data.split import Split
+from semisup.data.roles.split import Split
 from semisup.errors import UserError
-from semisup.stages import Silence, joint, load_stage
-from semisup.stages.files import load_model, read_json
+from semisup.pipeline.log import Silence
+from semisup.pipeline.specs import load_stage
+from semisup.stages import joint
 from semisup.stages.joint import unlabeled_part
+from semisup.stages.support.files import load_model, read_json
 from tests.variants import changed
 
 SHORT: dict[str, Any] = {"epochs": 2, "budget": "5 steps", "ramp_start": 0, "ramp_end": 0, "unlabeled_batch_size": 24}

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from semisup.config import PipelineConfig
 from semisup.data.datasets import load_pool, load_test
-from semisup.data.split import Split
+from semisup.data.roles.split import Split
 from semisup.errors import UserError
-from semisup.pseudo_labels.ups import UncertaintyLabels, mc_dropout
-from semisup.randomness import derive_seed
-from semisup.stages import Silence, load_stage
-from semisup.stages.files import load_model, read_json
+from semisup.pipeline.log import Silence
+from semisup.pipeline.specs import load_stage
+from semisup.pseudo_labels.policies.ups import UncertaintyLabels, mc_dropout
 from semisup.stages.joint import unlabeled_part
+from semisup.stages.support.files import load_model, read_json
+from semisup.system.randomness import derive_seed
 from tests.variants import changed
 
 PASSES, POSITIVE, NEGATIVE_CONFIDENCE, NEGATIVE = 6, 0.15, 0.05, 0.01

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from semisup.checks import config_warnings
+from semisup.checks.warnings import config_warnings
 from semisup.config import PipelineConfig
 from semisup.delivery.predict import Predictor
 from semisup.errors import UserError
-from semisup.models import build_model
-from semisup.stages.features import features_key
-from semisup.stages.files import fresh_model, load_model, pool_of, read_json
-from semisup.stages.preflight import check
+from semisup.networks.models import build_model
+from semisup.stages.preflight.check import check
+from semisup.stages.support.features import features_key
+from semisup.stages.support.files import fresh_model, load_model, pool_of, read_json
 from semisup.training.predict import predict_probabilities
 
 
@@ -39,7 +39,7 @@ def config(tiny_config: PipelineConfig, weights: Path, tmp_path: Path) -> Pipeli
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each call asked a frozen network about."""
-    import semisup.stages.features as module
+    import semisup.stages.support.features as module
 
     images, gather = [], module.gather
     monkeypatch.setattr(module, "gather", lambda all_, rows: images.append(len(rows)) or gather(all_, rows))
@@ -92,7 +92,7 @@ def test_training_on_features_is_training_the_head_of_the_whole_network(config, 
 
 
 def test_features_are_known_by_what_decides_them_alone(config, weights, stage_runner, tmp_path):
-    from semisup.stages.files import DatasetFacts
+    from semisup.stages.support.files import DatasetFacts
 
     split = stage_runner(config, tmp_path / "run", ("split",))["split"]
     facts, pool = DatasetFacts.read(split), pool_of(config)
@@ -110,8 +110,8 @@ def test_features_are_known_by_what_decides_them_alone(config, weights, stage_ru
 
 
 def test_the_digest_of_the_weights_counts_and_their_path_does_not(config, weights, tmp_path):
-    from flows.steps import lineage_for
-    from semisup.stages import Step
+    from flows.pipeline.steps import lineage_for
+    from semisup.pipeline.plan import Step
 
     def fingerprint(file: Path) -> str:
         moved = config.model_copy(update={"model": config.model.model_copy(update={"weights": str(file)})})
@@ -131,7 +131,7 @@ def test_a_network_without_a_linear_layer_at_its_end_cannot_be_probed(tiny_confi
     model = build_model(name, (3, 32, 32), 10, mean=[0.5] * 3, std=[0.5] * 3, seed=0)
     torch.save(model.backbone.state_dict(), file)
     values = tiny_config.model_dump() | {"model": {"name": name, "weights": str(file), "train": "head"}}
-    from semisup.stages import preflight
+    from semisup.stages.preflight import check as preflight
 
     config = PipelineConfig.model_validate(values)
     with pytest.raises(UserError, match="does not end with a linear layer"):

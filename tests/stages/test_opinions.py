@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semisup.config import PipelineConfig
+from semisup.pipeline.log import Silence
+from semisup.pipeline.specs import load_stage
 from semisup.pseudo_labels.ledger import build_ledger
-from semisup.stages import Silence, load_stage, pseudo_label
-from semisup.stages.opinions import Opinions, Shards
+from semisup.stages import pseudo_label
+from semisup.stages.support.opinions import Opinions, Shards
 from tests.conftest import TINY
 
 SIZE = 100

@@ -9,12 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from semisup.config_files import load_config, validate
+from semisup.config.files import load_config, validate
 from semisup.data.datasets import UNLABELED
 from semisup.data.own_images import forget
 from semisup.errors import UserError
-from semisup.stages import Silence, load_stage, plan
-from semisup.stages.preflight import check
+from semisup.pipeline.log import Silence
+from semisup.pipeline.plan import plan
+from semisup.pipeline.specs import load_stage
+from semisup.stages.preflight.check import check
 from tests.data.corpus import broken_files, encoded, put, three_colours
 
 COPIED = "test/red/0.png"

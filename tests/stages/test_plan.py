@@ -5,8 +5,9 @@ from itertools import product
 import pytest
 
 from semisup.config import PipelineConfig
-from semisup.regression_config import RegressionConfig
-from semisup.stages import CHAMPION, SECTIONS, STAGES, Step, plan
+from semisup.config.regression import RegressionConfig
+from semisup.pipeline.plan import CHAMPION, Step, plan
+from semisup.pipeline.specs import SPECS, STAGES
 
 VARIANTS = [
     pytest.param(rounds, teacher, enabled, champion, id=f"{rounds}-{teacher}-{enabled=}-{champion=}")
@@ -93,13 +94,13 @@ def test_the_first_steps_are_the_same_for_any_number_of_rounds():
     before_evaluate = [step.name for step in two].index("evaluate")
     assert two[:before_evaluate] == three[:before_evaluate]
     for stage in ("split", "baseline", "pseudo_label", "joint"):
-        assert "rounds" not in SECTIONS[stage]
+        assert "rounds" not in SPECS[stage].sections
 
 
 def test_every_stage_says_which_sections_it_looks_at_and_they_exist():
     kinds = {"regression_fit": RegressionConfig, "regression_evaluate": RegressionConfig}
-    assert set(SECTIONS) == {*STAGES, *kinds}
-    for stage, sections in SECTIONS.items():
+    assert set(SPECS) == {*STAGES, *kinds}
+    for stage, sections in ((name, spec.sections) for name, spec in SPECS.items()):
         assert set(sections) <= set(kinds.get(stage, PipelineConfig).model_fields)
 
 

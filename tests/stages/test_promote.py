@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.stages import Silence
+from semisup.pipeline.log import Silence
 from semisup.stages.promote import Champion, Decision, decide, run
 
 CLASSES = ("cat", "dog", "emu")

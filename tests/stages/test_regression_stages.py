@@ -8,11 +8,14 @@ import pytest
 import sklearn.metrics
 from sklearn.linear_model import LinearRegression
 
-from semisup.lineage import effective_config, manifest_of
+from semisup.config.regression import RegressionConfig
+from semisup.lineage.fingerprints import effective_config, manifest_of
+from semisup.pipeline.log import Silence
+from semisup.pipeline.specs import SPECS, load_stage
 from semisup.regression import Rows, load_rows
-from semisup.regression_config import RegressionConfig
-from semisup.stages import SECTIONS, Silence, load_stage, regression_evaluate, regression_fit
-from semisup.stages.files import read_json
+from semisup.stages.regression import evaluate as regression_evaluate
+from semisup.stages.regression import fit as regression_fit
+from semisup.stages.support.files import read_json
 
 CONFIG = RegressionConfig.model_validate(
     {
@@ -148,8 +151,8 @@ def test_a_table_that_is_not_the_one_trained_on_is_noticed(left, monkeypatch, tm
 
 
 def test_the_lineage_of_a_stage_holds_what_can_change_it_and_no_more():
-    fit, evaluate = (effective_config(CONFIG, SECTIONS[name]) for name in ("regression_fit", "regression_evaluate"))
+    fit, evaluate = (effective_config(CONFIG, SPECS[name]) for name in ("regression_fit", "regression_evaluate"))
     assert {key.partition(".")[0] for key in fit} == {"seed", "data", "split", "model", "train"}
     assert set(evaluate) == {"seed", "data.name"}
-    sections = {section for name in ("regression_fit", "regression_evaluate") for section in SECTIONS[name]}
+    sections = {section for name in ("regression_fit", "regression_evaluate") for section in SPECS[name].sections}
     assert sections <= set(RegressionConfig.model_fields)

@@ -13,10 +13,12 @@ import torch
 from semisup.config import PipelineConfig
 from semisup.data.datasets import load_pool, load_test
 from semisup.errors import UserError
-from semisup.models import build_model
-from semisup.randomness import derive_seed
-from semisup.stages import Silence, joint, load_stage
-from semisup.stages.files import load_model, read_json, write_json
+from semisup.networks.models import build_model
+from semisup.pipeline.log import Silence
+from semisup.pipeline.specs import load_stage
+from semisup.stages import joint
+from semisup.stages.support.files import load_model, read_json, write_json
+from semisup.system.randomness import derive_seed
 
 LABELS = ("pseudo_label", "pseudo_label-2", "pseudo_label-3")
 STUDENTS = ("joint", "joint-2", "joint-3")

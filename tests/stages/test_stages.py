@@ -19,14 +19,17 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
 from semisup.config import PipelineConfig
-from semisup.config_files import to_yaml
+from semisup.config.files import to_yaml
 from semisup.data import datasets
 from semisup.data.datasets import UNLABELED, ImageSet, load_pool, load_test
-from semisup.data.split import Split
+from semisup.data.roles.split import Split
 from semisup.errors import UserError
-from semisup.stages import STAGES, Silence, files, load_stage, plan
-from semisup.stages.files import ALL_THREADS, pick_device
-from semisup.stages.preflight import check
+from semisup.pipeline.log import Silence
+from semisup.pipeline.plan import plan
+from semisup.pipeline.specs import STAGES, load_stage
+from semisup.stages.preflight.check import check
+from semisup.stages.support import files
+from semisup.stages.support.files import ALL_THREADS, pick_device
 from tests.variants import changed
 from tests.waiting import LONG
 
@@ -103,8 +106,10 @@ def test_the_same_config_and_seed_give_the_same_bits_twice(tiny_config, stage_fo
 SCRIPT = """
 import sys
 from pathlib import Path
-from semisup.config_files import load_config
-from semisup.stages import CHAMPION, Silence, load_stage, plan
+from semisup.config.files import load_config
+from semisup.pipeline.log import Silence
+from semisup.pipeline.plan import CHAMPION, plan
+from semisup.pipeline.specs import load_stage
 
 config, root = load_config(Path(sys.argv[1])), Path(sys.argv[2])
 for step in plan(config):
@@ -191,8 +196,9 @@ def test_a_training_stage_that_crashed_and_is_run_again_leaves_the_same_bytes(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from semisup.config_files import load_config
-from semisup.stages import Silence, load_stage
+from semisup.config.files import load_config
+from semisup.pipeline.log import Silence
+from semisup.pipeline.specs import load_stage
 
 class Killing(Silence):
     def metrics(self, values, step=None):

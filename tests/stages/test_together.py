@@ -17,8 +17,10 @@ import yaml
 
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.stages import Silence, load_stage, preflight
-from semisup.stages.together import MODULE, WORK, run_together
+from semisup.pipeline.log import Silence
+from semisup.pipeline.specs import load_stage
+from semisup.stages.preflight import check as preflight
+from semisup.stages.support.together import MODULE, WORK, run_together
 from tests.conftest import TINY, process_as_it_was
 from tests.waiting import LONG, wait_until
 
@@ -188,8 +190,9 @@ def test_processes_end_when_whoever_waits_for_them_is_killed(stage_folders, tmp_
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(config_of(2, {"baseline": ENDLESS}).model_dump(mode="json")))
     code = (
-        "import sys; from pathlib import Path; from semisup.config_files import load_config\n"
-        "from semisup.stages import Silence, load_stage\n"
+        "import sys; from pathlib import Path; from semisup.config.files import load_config\n"
+        "from semisup.pipeline.log import Silence\n"
+        "from semisup.pipeline.specs import load_stage\n"
         "config, split, out = map(Path, sys.argv[1:])\n"
         "load_stage('baseline')(load_config(config, []), {'split': split}, out, Silence())\n"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from semisup.errors import UserError
-from semisup.tracking.failures import store_failures
+from semisup.tracking.places.failures import store_failures
 from semisup.tracking.tracker import Tracker
 
 

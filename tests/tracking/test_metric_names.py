@@ -8,10 +8,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
-from semisup.config_files import validate
+from semisup.config.files import validate
 from semisup.data.own_images import forget
-from semisup.lineage import MANIFEST
-from semisup.stages import Silence, load_stage
+from semisup.lineage.fingerprints import MANIFEST
+from semisup.pipeline.log import Silence
+from semisup.pipeline.specs import load_stage
 from semisup.tracking.run import LONGEST_KEY, points
 from semisup.tracking.tracker import Tracker
 from tests.data.corpus import encoded, photo, put

@@ -14,7 +14,7 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
-from semisup.models import build_model
+from semisup.networks.models import build_model
 from semisup.tracking import model as model_module
 from semisup.tracking.model import log_model
 from semisup.tracking.tracker import Tracker

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from semisup.tracking.redaction import SECRETS, without_logins
+from semisup.tracking.places.redaction import SECRETS, without_logins
 from tests.waiting import LONG
 
 PASSWORDS = ["hunter2-secret", "p@ss/w#rd?1", "with%20space%2F1", "a:b:c-4711"]

@@ -20,12 +20,12 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy import Engine, event
 
 from semisup.config import PipelineConfig
-from semisup.config_files import load_config
+from semisup.config.files import load_config
 from semisup.errors import UserError
 from semisup.tracking import tracker as tracker_module
+from semisup.tracking.places.store import without_secrets
 from semisup.tracking.provenance import provenance
 from semisup.tracking.run import Run
-from semisup.tracking.store import without_secrets
 from semisup.tracking.tracker import Tracker
 from tests.waiting import LONG
 
@@ -441,7 +441,7 @@ def test_a_place_that_cannot_be_written_to_is_named(place, store, monkeypatch):
 
 
 def test_a_store_that_another_command_holds_for_too_long_is_named(store, monkeypatch):
-    monkeypatch.setattr("semisup.tracking.connect.SECONDS_FOR_OTHERS", 0.1)
+    monkeypatch.setattr("semisup.tracking.places.connect.SECONDS_FOR_OTHERS", 0.1)
     with FileLock(store / "mlflow.db.lock", is_singleton=False):
         assert "mlflow.db.lock is locked" in the_error()
 
@@ -626,7 +626,7 @@ def test_a_password_of_the_store_is_in_no_traceback(monkeypatch):
     from mlflow.exceptions import MlflowException
 
     from semisup.errors import StoreUnavailableError
-    from semisup.tracking.failures import store_failures
+    from semisup.tracking.places.failures import store_failures
 
     uri = "http://alice:s3cret@127.0.0.1:9"
     for said in (f"API request to {uri}/api/2.0 failed with exception x", f"no permission at {uri}/api"):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semisup import budget
 from semisup.config import TrainConfig
-from semisup.pseudo_labels.online import OnlineArgmax
+from semisup.pseudo_labels.policies.online import OnlineArgmax
 from semisup.training import loop
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import Examples, TrainingResult, UnlabeledTerm, train

@@ -306,7 +306,7 @@ from pathlib import Path
 import torch
 
 from semisup.config import TrainConfig
-from semisup.models import build_model
+from semisup.networks.models import build_model
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import Examples, train
 

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from semisup.config import TrainConfig
-from semisup.models import build_model
-from semisup.pseudo_labels.online import OnlineArgmax
-from semisup.stages import Silence, load_stage
-from semisup.stages.files import load_model
+from semisup.networks.models import build_model
+from semisup.pipeline.log import Silence
+from semisup.pipeline.specs import load_stage
+from semisup.pseudo_labels.policies.online import OnlineArgmax
+from semisup.stages.support.files import load_model
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import Examples, TrainingResult, UnlabeledTerm, train
 from tests.conftest import PROJECT

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from semisup.config import PipelineConfig
-from semisup.config_files import validate
+from semisup.config.files import validate
 from semisup.errors import UserError
-from semisup.models import Preprocess, build_model, divisors
+from semisup.networks.models import Preprocess, build_model, divisors
 from semisup.stages.split import channel_statistics, patch_covariance
 from semisup.training.divergence import diverged, keys_of, largest_input
 from semisup.training.loop import Examples, train

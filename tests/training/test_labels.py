@@ -5,9 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from semisup.config import TrainConfig
-from semisup.losses import class_weights, soft_cross_entropy
-from semisup.targets import one_hot, smooth
+from semisup.pseudo_labels.targets import one_hot, smooth
 from semisup.training.labels import LabeledTargets
+from semisup.training.losses import class_weights, soft_cross_entropy
 
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 2, 0, 0, 0])
 ALL = torch.arange(10)

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from semisup.config import AugmentConfig, TrainConfig
 from semisup.errors import UserError
-from semisup.models import build_model
+from semisup.networks.models import build_model
 from semisup.pseudo_labels import Policy
-from semisup.pseudo_labels.fixed import FixedLabels
-from semisup.pseudo_labels.freematch import FreeMatch
 from semisup.pseudo_labels.modifiers import Aligned
-from semisup.pseudo_labels.online import OnlineArgmax
+from semisup.pseudo_labels.policies.fixed import FixedLabels
+from semisup.pseudo_labels.policies.freematch import FreeMatch
+from semisup.pseudo_labels.policies.online import OnlineArgmax
 from semisup.training import loop
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import Examples, TrainingResult, UnlabeledTerm, train

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from semisup.config import OptimizerConfig
-from semisup.training.optimizers import build_optimizer
+from semisup.training.optimization.optimizers import build_optimizer
 from tests.waiting import LONG
 
 
@@ -134,8 +134,10 @@ def test_no_stage_loads_torchs_compiler(tmp_path):
     script = f"""
 import sys
 from pathlib import Path
-from semisup.config_files import load_config
-from semisup.stages import Silence, load_stage, plan
+from semisup.config.files import load_config
+from semisup.pipeline.log import Silence
+from semisup.pipeline.plan import plan
+from semisup.pipeline.specs import load_stage
 settings = ["baseline.epochs=1", "joint.epochs=1", "joint.ramp_end=1", "joint.ema_decay=0.9"]
 config = load_config(Path("configs/digits.yaml"), settings)
 folders = {{}}

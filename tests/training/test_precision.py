@@ -9,11 +9,12 @@ from torch.nn import functional as F
 
 from semisup.config import TrainConfig
 from semisup.data.datasets import load_test
-from semisup.models import build_model
-from semisup.stages import Silence, load_stage
-from semisup.stages.files import load_model
+from semisup.networks.models import build_model
+from semisup.pipeline.log import Silence
+from semisup.pipeline.specs import load_stage
+from semisup.stages.support.files import load_model
 from semisup.training.loop import Examples, UnlabeledTerm, train
-from semisup.training.precision import computing_in, has_bfloat16
+from semisup.training.optimization.precision import computing_in, has_bfloat16
 from semisup.training.predict import predict_log_probabilities
 from tests.variants import changed
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from semisup.models import build_model
+from semisup.networks.models import build_model
 from semisup.training.predict import predict_features, predict_log_probabilities, predict_probabilities, validate
 
 

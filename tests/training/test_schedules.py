@@ -9,7 +9,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
 from semisup.config import ScheduleConfig
-from semisup.training.schedules import alpha_ramp, lr_factor
+from semisup.training.optimization.schedules import alpha_ramp, lr_factor
 
 
 @pytest.mark.parametrize(

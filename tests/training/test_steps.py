@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisup.pseudo_labels import Policy, State
-from semisup.pseudo_labels.fixed import FixedLabels
-from semisup.pseudo_labels.online import OnlineArgmax
-from semisup.targets import Mixing, one_hot, smooth
+from semisup.pseudo_labels.policies.fixed import FixedLabels
+from semisup.pseudo_labels.policies.online import OnlineArgmax
+from semisup.pseudo_labels.targets import Mixing, one_hot, smooth
 from semisup.training.steps import joint_step, supervised_step
 
 CLASSES, B, U = 3, 4, 5

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from semisup.config import DataConfig, parse_bytes, resolve_data_root
 from semisup.data.datasets import UNLABELED, ImageSet, digest
-from semisup.data.own_images.building import Progress
-from semisup.data.own_images.cache import Cache, cache_folder
-from semisup.data.own_images.checksums import is_intact, seal
-from semisup.data.own_images.decode import Target
-from semisup.data.own_images.depth import Depth, depth_warnings
-from semisup.data.own_images.duplicates import RULE, find_groups
-from semisup.data.own_images.listing import Listing, list_images
-from semisup.data.own_images.pack import InTest, Pack
-from semisup.data.own_images.seen import hashes_of
+from semisup.data.own_images.decoded.building import Progress
+from semisup.data.own_images.decoded.cache import Cache, cache_folder
+from semisup.data.own_images.decoded.checksums import is_intact, seal
+from semisup.data.own_images.decoded.pack import InTest, Pack
+from semisup.data.own_images.decoded.seen import hashes_of
+from semisup.data.own_images.folders.listing import Listing, list_images
+from semisup.data.own_images.reading.decode import Target
+from semisup.data.own_images.reading.depth import Depth, depth_warnings
+from semisup.data.own_images.reading.duplicates import RULE, find_groups
 from semisup.errors import UserError
-from semisup.memory import give_back
+from semisup.system.memory import give_back
 
 MOST_SHOWN = 3
 WITHOUT_FURTHER_USE = ["size", "changed", "sha", "checksum", "low", "high", "flat"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from semisup.data.seats import validation_seats
+from semisup.data.roles.seats import validation_seats
 from semisup.errors import UserError
 
 MOST_VALIDATION = 50

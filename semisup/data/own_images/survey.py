@@ -11,14 +11,14 @@ import numpy as np
 import yaml
 
 from semisup.config import DataConfig
-from semisup.data.own_images.building import Progress
-from semisup.data.own_images.class_names import look_alikes
-from semisup.data.own_images.decode import BrokenImageError, Target, decode
-from semisup.data.own_images.deep import GREY_16
-from semisup.data.own_images.depth import written
+from semisup.data.own_images.decoded.building import Progress
+from semisup.data.own_images.folders.class_names import look_alikes
+from semisup.data.own_images.folders.listing import Listing, list_images
 from semisup.data.own_images.images import OwnImages, own_images
-from semisup.data.own_images.listing import Listing, list_images
 from semisup.data.own_images.proposal import propose_split
+from semisup.data.own_images.reading.decode import BrokenImageError, Target, decode
+from semisup.data.own_images.reading.deep import GREY_16
+from semisup.data.own_images.reading.depth import written
 from semisup.data.own_images.recipes import are_signs, graph_lines, pretrained_size, steps_lines, suits_pretrained
 
 USUAL_SIZE, LARGEST_KEPT_SIZE = 64, 96
@@ -145,7 +145,7 @@ def survey(
 
 
 def write_config(found: Survey) -> str:
-    """A commented config that suits the folder; :func:`semisup.stages.preflight.check` says whether it can run.
+    """A commented config that suits the folder; :func:`semisup.stages.preflight.check.check` says whether it can run.
 
     Raises:
         UserError: as in :func:`propose_split`.

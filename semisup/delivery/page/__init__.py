@@ -13,9 +13,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from semisup.data.own_images.decode import Target, decode
-from semisup.data.own_images.deep import Range
-from semisup.delivery.candidates import SHOWN_CLASSES
+from semisup.data.own_images.reading.decode import Target, decode
+from semisup.data.own_images.reading.deep import Range
+from semisup.delivery.page.candidates import SHOWN_CLASSES
 
 HERE = Path(__file__).parent
 SIDE = 320
@@ -37,7 +37,7 @@ def build_page(
 ) -> str:
     """The page as HTML.
 
-    `rows` are those of :func:`semisup.delivery.candidates.to_label` with a column path, `contents` their image
+    `rows` are those of :func:`semisup.delivery.page.candidates.to_label` with a column path, `contents` their image
     files, of which those of more than 8 bits are shown by `span`, their `data.range`.
     Answers are kept in the browser under `key` and the images' ids. Whatever a class is called, it stays text.
     """

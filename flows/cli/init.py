@@ -1,0 +1,126 @@
+"""Command `init`: look through a folder of one's own images, and write a config for it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.start.exits import print_table, user_mistakes_in_one_line
+from semisup.errors import UserError
+
+if TYPE_CHECKING:
+    from semisup.data.roles.split import Role
+    from semisup.stages.preflight.check import Checked
+
+MOST_ROWS = 40
+
+
+def init(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER", help="With labeled/<class>/ and unlabeled/, or train/; unset: that of --manifest."
+        ),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The config to write.")] = Path("config.yaml"),
+    manifest: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV or Parquet with the columns path, label, perhaps role.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where decoded images are kept.")] = None,
+    max_broken: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="Largest share of files that cannot be read.")
+    ] = 0.1,
+    force: Annotated[bool, typer.Option("--force", help="Write over a config that is there.")] = False,
+) -> None:
+    """Look through a folder of your images and write a config for it.
+
+    The config is for `semisup run`; what is in the folder is reported. Every image is decoded once, for the runs to
+    come as well.
+    """
+    with user_mistakes_in_one_line():
+        if out.exists() and not force:
+            raise UserError(f"--out {out} is there already; name another file, or write over it with --force")
+        if folder is None and manifest is None:
+            raise UserError("FOLDER is missing; name the folder with your images, or a table: --manifest photos.csv")
+        folder = folder if folder is not None or manifest is None else manifest.parent
+        assert folder is not None
+        from flows.start.preparation import decoding_line
+        from semisup.data.own_images import survey, write_config
+
+        with decoding_line() as say:
+            found = survey(folder, manifest, cache, say, max_broken=max_broken)
+        text = write_config(found)
+        checked = _check(text, out.name)
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--out {out} cannot be written: {error.strerror}; name another file") from None
+    _print(found.classes(), found.facts())
+    for warning in found.warnings():
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    typer.echo(_labels(checked.images, all_hidden=not found.unlabeled))
+    typer.echo(f"wrote {out}; look it over, then: semisup run {out}")
+
+
+def config_of(folder: Path) -> Path:
+    """The config for a folder of images: NAME.yaml in the working folder, made by :func:`init` where it is missing.
+
+    Raises:
+        UserError: it is there, and is for other images.
+    """
+    from semisup.config.files import load_config
+
+    out = Path(f"{folder.resolve().name or 'images'}.yaml")
+    if not out.exists():
+        init(folder, out=out)
+        return out
+    root = load_config(out).data.root
+    if root is None or root.resolve() != folder.resolve():
+        raise UserError(
+            f"{out} is there already, and is not for {folder}; write another config: semisup init {folder} --out FILE, "
+            "and run that"
+        )
+    typer.echo(f"{out} is there already, and is used", err=True)
+    return out
+
+
+def _check(text: str, name: str) -> "Checked":
+    """Make sure that `semisup run` takes the config, called so: what it cannot be made for is said now.
+
+    Raises:
+        UserError: it does not.
+    """
+    from semisup.config.files import load_config
+    from semisup.stages.preflight.check import check
+    from semisup.system.own_files import temporary_folder
+
+    with temporary_folder() as scratch:
+        file = scratch / name
+        file.write_text(text, encoding="utf-8")
+        return check(load_config(file))
+
+
+def _labels(images: "Mapping[Role, int]", *, all_hidden: bool) -> str:
+    """What becomes of the images in a run, in one sentence."""
+    learnt, validating, unlabeled = (images.get(role, 0) for role in ("labeled", "validation", "unlabeled"))
+    used = f"{learnt:,} labels are learnt from, {validating:,} choose the best epoch"
+    if not validating:
+        used = f"{learnt:,} labels are learnt from, and judge what each way to learn is worth"
+    if not all_hidden:
+        return f"a run as configured: {used}, {unlabeled:,} images are used without a label"
+    return (
+        f"no image is without a label, so a run as configured hides some: {used}, {unlabeled:,} are hidden "
+        "(split.labeled_per_class); put images without a label into unlabeled/, and all labels are used"
+    )
+
+
+def _print(classes: list[tuple[str, int, int, int]], facts: list[tuple[str, str]]) -> None:
+    columns = ["class", "to learn from", "validation", "test"]
+    rows = [(name, *(f"{count:,}" for count in counts)) for name, *counts in classes[:MOST_ROWS]]
+    if len(classes) > MOST_ROWS:
+        rows.append((f"… {len(classes) - MOST_ROWS:,} more", "", "", ""))
+    rows.append(("all", *(f"{sum(counts):,}" for counts in list(zip(*classes, strict=True))[1:])))
+    print_table(columns, rows, right=columns[1:])
+    print_table(["", ""], facts, show_header=False)

@@ -1,0 +1,140 @@
+"""An ensemble on its own, as a Prefect flow: members are trained and held against the baseline on the test images."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from flows.parallel.members import check_cluster
+from flows.pipeline.flow import checked_config, open_store, run_steps, verdict_of
+from flows.pipeline.publish import publish_markdown
+from flows.pipeline.reaper import mark_flow_run, reap_at_start
+from flows.pipeline.results import StageResult, last_tags
+from flows.start.workplace import scratch_folder
+from semisup.config import PipelineConfig
+from semisup.pipeline.plan import ensemble_plan
+from semisup.pipeline.specs import StageName
+from semisup.tracking.places.failures import store_failures
+
+FLOW = "ensemble-flow"
+"""What the flow's own run is tagged with, where a stage's run has its stage."""
+FIGURES = (
+    "baseline_test_accuracy",
+    "baseline_test_accuracy_low",
+    "baseline_test_accuracy_high",
+    "mean_member_test_accuracy",
+    "lowest_member_test_accuracy",
+    "highest_member_test_accuracy",
+    "ensemble_test_accuracy",
+    "ensemble_test_accuracy_low",
+    "ensemble_test_accuracy_high",
+    "test_accuracy_difference",
+    "test_accuracy_difference_low",
+    "test_accuracy_difference_high",
+    "mcnemar_p",
+    "baseline_training_seconds",
+    "ensemble_training_seconds",
+)
+
+
+@flow(name="semisup-ensemble", flow_run_name="{config.name}-seed{config.seed}-ensemble", validate_parameters=True)
+def ensemble(config: PipelineConfig, force: list[StageName] | None = None) -> dict[str, Any]:
+    """Split, baseline, the members of `ensemble`, their combination, and the test images; the result as JSON values.
+
+    Steps whose result is in the store already are reused, those of a pipeline with the same config among them.
+
+    Args:
+        config: Everything that decides the run.
+        force: Stages to run anew even though their result is there, such as `member`.
+    """
+    started = time.perf_counter()
+    mark_flow_run()
+    checked = checked_config(config)
+    tracker = open_store(config.tracking.experiment)
+    with store_failures(tracker.uri):
+        reap_at_start(tracker, config, get_run_logger())
+        with scratch_folder(config):  # looked at before a run is written: a mistake leaves none
+            pass
+        steps = ensemble_plan(config)
+        check_cluster(config.runtime, steps)
+        tags = {"config": config.name, "seed": str(config.seed), "stage": FLOW, "step": FLOW}
+        tags |= {"prefect.flow_run_id": str(flow_run.id or "")}
+        with tracker.run(f"{config.name}-seed{config.seed}-ensemble", tags) as run:
+            run.log_config(config)
+            run.log_dataset(config, checked.digests.version)
+            stages = run_steps(tracker, config, checked.digests, steps, run, force=force or [])
+            verdict = verdict_of(tracker, stages["evaluate_ensemble"])
+            result = _Result(config, run.id, time.perf_counter() - started, stages, verdict, tracker.link(run.id))
+            run.conclude(result.figures(), last_tags(verdict, stages), result.markdown())
+    publish_markdown(key="semisup-ensemble-summary", markdown=result.markdown(), description=config.name)
+    return result.as_json()
+
+
+@dataclass(frozen=True)
+class _Result:
+    config: PipelineConfig
+    run_id: str
+    seconds: float
+    stages: dict[str, StageResult]
+    verdict: str
+    page: str
+
+    def figures(self) -> dict[str, float]:
+        figures = self.stages["evaluate_ensemble"].figures
+        return {name: figures[name] for name in FIGURES}
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "seconds": round(self.seconds, 3),
+            "method": self.config.ensemble.method,
+            "members": self.config.ensemble.members,
+            "stages": {
+                name: {"run_id": stage.run_id, "seconds": round(stage.seconds, 3), "reused": stage.reused}
+                for name, stage in self.stages.items()
+            },
+            "verdict": self.verdict,
+            "page": self.page,
+            **self.figures(),
+        }
+
+    def markdown(self) -> str:
+        lines = ["| figure | value | 95 % interval |", "| --- | ---: | --- |"]
+        lines += [f"| {label} | {value} | {interval} |" for label, value, interval in rows(self.as_json())]
+        return "\n".join(lines) + "\n"
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(label, value, interval) of every line in the result table of the flow's JSON result.
+
+    The mean of the members has no interval, for they answer the same images: the lowest and the highest stand there.
+    """
+
+    def shares(name: str, low: str = "", high: str = "", spec: str = ".2%") -> str:
+        return f"{result[low or f'{name}_low']:{spec}} … {result[high or f'{name}_high']:{spec}}"
+
+    members, method = result["members"], result["method"]
+    return [
+        ("Baseline, test accuracy", f"{result['baseline_test_accuracy']:.2%}", shares("baseline_test_accuracy")),
+        (
+            f"A member alone, mean of {members}",
+            f"{result['mean_member_test_accuracy']:.2%}",
+            f"members {shares('', 'lowest_member_test_accuracy', 'highest_member_test_accuracy')}",
+        ),
+        (f"Ensemble ({method})", f"{result['ensemble_test_accuracy']:.2%}", shares("ensemble_test_accuracy")),
+        (
+            "Difference, ensemble − baseline",
+            f"{result['test_accuracy_difference']:+.2%}",
+            shares("test_accuracy_difference", spec="+.2%"),
+        ),
+        ("McNemar p", f"{result['mcnemar_p']:.3g}", result["verdict"]),
+        ("Training, baseline", f"{result['baseline_training_seconds']:.1f} s", "one model"),
+        (
+            "Training, ensemble",
+            f"{result['ensemble_training_seconds']:.1f} s",
+            f"sum of {members} members, each on one CPU thread",
+        ),
+    ]

@@ -1,0 +1,220 @@
+"""The champion: who it is before a pipeline runs, whom a new model is judged against, and how it is crowned."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flows.pipeline.results import StageResult
+from flows.pipeline.steps import Logger, Reference, tell
+from flows.start import display
+from semisup.config import PipelineConfig
+from semisup.errors import UserError
+from semisup.pipeline.plan import CHAMPION, SPLIT_BEFORE, Step
+from semisup.pipeline.specs import AnyConfig
+from semisup.stages.preflight.check import DataDigests
+from semisup.stages.support.files import load_model, pool_of, read_json
+from semisup.system.own_files import temporary_folder
+from semisup.tracking.model import OTHER_MODEL, Champion, champion, crown, log_model, lost_files, lost_model
+from semisup.tracking.tracker import Tracker
+
+
+def model_name(config: AnyConfig) -> str:
+    """The registered model of a pipeline."""
+    assert isinstance(config, PipelineConfig), "a regression crowns nobody"
+    return config.promote.model or config.name
+
+
+def current_champion(tracker: Tracker, config: AnyConfig) -> Champion | None:
+    """The champion that this pipeline may start from or has to beat; None where there is none or nobody asks.
+
+    One whose files are gone is named, and is none any more.
+    """
+    if not isinstance(config, PipelineConfig):
+        return None
+    if not config.promote.enabled and config.pseudo_label.teacher != "champion":
+        return None
+    return _usable_champion(tracker, model_name(config))
+
+
+def _usable_champion(tracker: Tracker, name: str) -> Champion | None:
+    found = champion(tracker, name)
+    if found is None or (problem := lost_files(tracker, found)) is None:
+        return found
+    place = (tracker.uri, name, found.version)
+    if place not in _told:
+        _told.add(place)
+        what = f"the champion, version {found.version} of {name!r}, is passed over: {problem}"
+        display.current().line(f"{what}; the next model that may be champion takes its place", warning=True)
+    return None
+
+
+_told: set[tuple[str, str, str]] = set()
+"""Store, name and version of the champions that a line of this process was about."""
+
+
+def references(
+    tracker: Tracker,
+    config: AnyConfig,
+    step: Step,
+    known: Mapping[str, Reference],
+    *,
+    digests: DataDigests,
+    reigning: Champion | None,
+) -> dict[str, Reference]:
+    """What a step reads, under the names that its stage gives them; no champion where there is none to be read.
+
+    `known` maps earlier steps to what they left.
+
+    Raises:
+        UserError: the champion's runs, or those of the split before, are not in the store any more, or damaged.
+    """
+    found: dict[str, Reference] = {}
+    for role, source in step.upstream.items():
+        if source == SPLIT_BEFORE:
+            if (before := split_before(tracker, config, digests)) is not None:
+                found[role] = before
+        elif source != CHAMPION:
+            found[role] = known[source]
+        elif reigning is not None and (
+            champions := _champion_as(tracker, config, role, reigning, known.get("evaluate"))
+        ):
+            found[role] = champions
+    return found
+
+
+def split_before(tracker: Tracker, config: AnyConfig, digests: DataDigests) -> Reference | None:
+    """The newest split of this pipeline and seed that was made from other images, or other labels, than there are now.
+
+    Not simply the newest: the split of what lies there now, made again, has to find the same one.
+
+    Raises:
+        UserError: its files are damaged.
+    """
+    wanted = (
+        f"tags.stage = 'split' and tags.config = '{config.name}' and tags.seed = '{config.seed}' and "
+        f"tags.dataset != '{digests.pool}' and tags.complete = 'true' and attributes.status = 'FINISHED'"
+    )
+    found = tracker.search(wanted, limit=1)
+    if not found:
+        return None
+    with temporary_folder() as scratch:
+        problem = tracker.damage(found[0], scratch)
+    if problem:
+        raise UserError(
+            f"run {found[0].id[:8]}, the split before of {config.name!r}, is damaged ({problem}); mend its files, or "
+            "delete the run: images then keep the roles of an older split"
+        )
+    return Reference(found[0].id, found[0].tags["output_digest"])
+
+
+def _champion_as(
+    tracker: Tracker, config: AnyConfig, role: str, reigning: Champion, evaluate: Reference | None
+) -> Reference | None:
+    """What a step reads of the champion: as `teacher` its training run, else the promotion that made it champion.
+
+    A champion that this very evaluation made is not judged against itself but against its predecessor, or None: the
+    question is the same as when it was decided, and so is the answer, which is reused.
+    """
+    if role == "teacher":
+        return _reference(tracker, reigning.run_id, config)
+    assert evaluate is not None, "a champion is judged after the evaluation"
+    promotion = tracker.known(reigning.promoted_by)
+    if promotion is None or promotion.tags.get("digest.evaluate") != evaluate.output_digest:
+        return _reference(tracker, reigning.promoted_by, config)
+    return _reference(tracker, reigning.predecessor, config) if reigning.predecessor else None
+
+
+def warn_of_other_splits(tracker: Tracker, step: Step, upstream: Mapping[str, Reference], logger: Logger) -> None:
+    """Say so when a champion that teaches knows labels of other splits, by itself or through its own teachers.
+
+    Labelled images there may be validation images here, and validation figures then flatter.
+    """
+    if step.upstream.get("teacher") != CHAMPION:
+        return
+    known = set(tracker.get(upstream["teacher"].run_id).tags.get("splits", "").split())
+    if known != {upstream["split"].output_digest}:
+        tell(
+            logger,
+            "pseudo_label.teacher='champion' has learnt from other splits: it may know labels of validation images of "
+            "this one, so validation figures flatter; use the same seed and split",
+            warning=True,
+        )
+
+
+def apply_decision(
+    tracker: Tracker, config: PipelineConfig, promote: StageResult, models: Mapping[str, StageResult]
+) -> str:
+    """Crown the model that a `promote` run decided for, unless that has been done; what was decided, in one sentence.
+
+    The run is complete before the registry is touched, so a crash in between is mended by doing it again.
+    `models` maps "student" and "baseline" to the steps that trained them.
+    """
+    with temporary_folder() as scratch:
+        decision: dict[str, Any] = read_json(tracker.file(promote.run_id, "decision.json", scratch))
+    if not decision["promoted"]:
+        return str(decision["reason"])
+    name, winner, reason = model_name(config), models[decision["model"]], str(decision["reason"])
+    reigning = _usable_champion(tracker, name)
+    if reigning is not None and _reigns(tracker, promote, winner, reigning):
+        already = f"the {decision['model']} is the champion already, version {reigning.version} of {name}"
+        return f"{already}; decided by: {reason}"
+    # Two pipelines may end at the same time: whoever looks at the champion decides before the other looks.
+    overthrown = tracker.exclusively(f"crown:{name}", lambda: _crown(tracker, config, promote, winner, reason))
+    if overthrown is not None:
+        return f"{name} got another champion while this was decided, version {overthrown}; run again to compare"
+    reigning = champion(tracker, name)
+    assert reigning is not None
+    return f"{reason}: the {decision['model']} is the champion, version {reigning.version} of {name}"
+
+
+def _reigns(tracker: Tracker, promote: StageResult, model: StageResult, reigning: Champion | None) -> bool:
+    if reigning is None:
+        return False
+    if reigning.promoted_by == promote.run_id:
+        return True
+    run = tracker.known(reigning.run_id)  # it may have been deleted since
+    return run is not None and run.tags.get("output_digest") == model.output_digest
+
+
+def _crown(
+    tracker: Tracker, config: PipelineConfig, promote: StageResult, winner: StageResult, reason: str
+) -> str | None:
+    """Crown the winner, unless somebody else than was decided against reigns by now: that one's version."""
+    name = model_name(config)
+    reigning = _usable_champion(tracker, name)
+    predecessor = tracker.get(promote.run_id).tags.get("upstream.champion", "")
+    if _reigns(tracker, promote, winner, reigning):
+        return None
+    if reigning is not None and reigning.promoted_by != predecessor:
+        return reigning.version
+    crown(
+        tracker,
+        name,
+        model_id=_model_id(tracker, config, winner.run_id),
+        run_id=winner.run_id,
+        promoted_by=promote.run_id,
+        predecessor=predecessor,
+        reason=reason,
+    )
+    return None
+
+
+def _model_id(tracker: Tracker, config: PipelineConfig, run_id: str) -> str:
+    """The logged model of a training run; one that is lost, or a baseline's, is exported only now."""
+    known = tracker.get(run_id).tags.get("model_id")
+    if known and lost_model(tracker, known) is None:
+        return known
+    with temporary_folder() as scratch:
+        model = load_model(tracker.artifacts(run_id, scratch))
+        return log_model(tracker, run_id, model, pool_of(config).images[:8])
+
+
+def _reference(tracker: Tracker, run_id: str, config: AnyConfig) -> Reference:
+    at = f"promote.model={model_name(config)!r}: of its champion,"
+    run = tracker.known(run_id)
+    if run is None:
+        raise UserError(f"{at} run {run_id[:8]} is not in this store any more; {OTHER_MODEL}")
+    with temporary_folder() as scratch:
+        problem = tracker.damage(run, scratch)
+    if problem:
+        raise UserError(f"{at} run {run_id[:8]} is damaged ({problem}); {OTHER_MODEL}")
+    return Reference(run.id, run.tags["output_digest"])

@@ -1,0 +1,149 @@
+"""What a pipeline run ends with, as JSON, as a table and as Markdown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from semisup.tracking.places.stored import StoredRun
+
+SINGLE = ("baseline_test_accuracy", "student_test_accuracy", "test_accuracy_difference")
+COMPOUND = ("baseline_compound_accuracy", "student_compound_accuracy", "compound_accuracy_difference")
+
+VALIDATION = ("student_kept", "baseline_validation_accuracy", "student_validation_accuracy")
+CPU_SECONDS = "cpu_seconds"
+"""What the processors worked for a stage; of a reused one, what they once did."""
+TESTS = ("evaluate", "promote")
+"""Stages that make no model, but judge those that are there."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """One step: its MLflow run, what it left, how long it took, its figures."""
+
+    run_id: str
+    output_digest: str
+    seconds: float
+    figures: Mapping[str, float]
+    reused: bool = False
+
+    @classmethod
+    def of(cls, run: StoredRun, seconds: float) -> "StageResult":
+        """A finished run that is reused; `seconds` is what finding and checking it took."""
+        return cls(run.id, run.tags["output_digest"], seconds, run.metrics, reused=True)
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """All stages of one pipeline run."""
+
+    run_id: str
+    seconds: float
+    stages: Mapping[str, StageResult]
+    """By name of the step, in the order in which they ran."""
+    verdict: str
+    report: str
+    """Where the report is: a path for a local store, else an MLflow address."""
+    page: str
+    """Address of the run's page in MLflow."""
+    champion: str | None
+    """What was decided about the champion, and why; None where nothing was to be decided."""
+
+    def figures(self) -> dict[str, float]:
+        """The key figures: fractions, a p-value, and the CPU seconds of all stages that make the model.
+
+        Absent are the precision where the truth is unknown, a threshold that was not certified, accuracies on
+        compound images where none were asked for, and CPU seconds where a reused stage did not yet count them.
+        """
+        evaluate, pseudo = self.stages["evaluate"].figures, self._of_last_round("pseudo_label")
+        figures = {name: evaluate[name] for name in [*_with_ends(*SINGLE), "mcnemar_p"]}
+        figures |= {
+            f"pseudo_label_{name}": pseudo[name] for name in ["coverage", *_with_ends("precision")] if name in pseudo
+        }
+        calibrate = self._of_last_round("calibrate")
+        if calibrate.get("certified"):
+            figures["certified_threshold"] = calibrate["threshold"]
+        making = [step.figures for name, step in self.stages.items() if name not in TESTS]
+        if all(CPU_SECONDS in step for step in making):
+            figures[CPU_SECONDS] = round(sum(step[CPU_SECONDS] for step in making), 3)
+        figures |= {name: evaluate[name] for name in VALIDATION if name in evaluate}
+        return figures | {name: evaluate[name] for name in _with_ends(*COMPOUND) if name in evaluate}
+
+    def _of_last_round(self, stage: str) -> Mapping[str, float]:
+        """Figures of a stage that runs once a round; none where it did not run."""
+        return ([step.figures for name, step in self.stages.items() if name.startswith(stage)] or [{}])[-1]
+
+    def as_json(self) -> dict[str, Any]:
+        """The one JSON object that `semisup run --json` prints."""
+        return {
+            "run_id": self.run_id,
+            "seconds": round(self.seconds, 3),
+            "stages": {
+                name: {"run_id": stage.run_id, "seconds": round(stage.seconds, 3), "reused": stage.reused}
+                for name, stage in self.stages.items()
+            },
+            "verdict": self.verdict,
+            "champion": self.champion,
+            "report": self.report,
+            "page": self.page,
+            **self.figures(),
+        }
+
+    def markdown(self) -> str:
+        """The summary table that the flow publishes in Prefect."""
+        lines = ["| figure | value | 95 % interval |", "| --- | ---: | ---: |"]
+        lines += [f"| {label} | {value} | {interval} |" for label, value, interval in rows(self.as_json())]
+        return "\n".join(lines) + "\n"
+
+
+def last_tags(verdict: str, stages: Mapping[str, StageResult]) -> dict[str, str]:
+    """What the run of a flow says of itself at its good end."""
+    return {
+        "verdict": verdict,
+        "reused": " ".join(n for n, stage in stages.items() if stage.reused),
+        "complete": "true",
+    }
+
+
+def rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(label, value, interval) of every line in the result table of a pipeline's JSON result."""
+
+    def interval(name: str, spec: str = ".2%") -> str:
+        if f"{name}_low" not in result:
+            return ""
+        return f"{result[f'{name}_low']:{spec}} … {result[f'{name}_high']:{spec}}"
+
+    def share(label: str, name: str, spec: str = ".2%") -> tuple[str, str, str]:
+        return label, f"{result[name]:{spec}}", interval(name, spec)
+
+    table = [
+        share("Baseline, test accuracy", "baseline_test_accuracy"),
+        share("Student, test accuracy", "student_test_accuracy"),
+        share("Difference, student − baseline", "test_accuracy_difference", "+.2%"),
+        ("McNemar p", f"{result['mcnemar_p']:.3g}", result["verdict"]),
+        *_kept(result),
+        ("Pseudo-labels accepted", f"{result['pseudo_label_coverage']:.1%}", ""),
+    ]
+    if "pseudo_label_precision" in result:
+        table.append(share("Pseudo-labels right", "pseudo_label_precision"))
+    if "certified_threshold" in result:
+        table.append(("Certified threshold", f"{result['certified_threshold']:g}", ""))
+    if "baseline_compound_accuracy" in result:
+        table += [
+            share("Baseline, compound images", "baseline_compound_accuracy"),
+            share("Student, compound images", "student_compound_accuracy"),
+            share("Difference, compound images", "compound_accuracy_difference", "+.2%"),
+        ]
+    return table
+
+
+def _kept(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Which model the validation images, or labels that were held out in turn, speak for."""
+    if "student_kept" not in result:  # evaluated before it was asked
+        return []
+    judges = "held-out labels" if "choose" in result["stages"] else "validation"
+    figures = [f"{name} {result[f'{name}_validation_accuracy']:.2%}" for name in ("baseline", "student")]
+    return [("Model to keep", "student" if result["student_kept"] else "baseline", f"{judges}: " + ", ".join(figures))]
+
+
+def _with_ends(*names: str) -> list[str]:
+    return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]

@@ -1,0 +1,1 @@
+"""The same pipeline with several seeds, and the comparison of two configs."""

@@ -1,0 +1,1 @@
+"""What every command does before its flow runs: config, Prefect's server, display, exit statuses."""

@@ -1,0 +1,134 @@
+"""What the commands share: options, one line for a mistake, tables. Light: nothing heavy is imported here."""
+
+import errno
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from semisup.errors import UserError
+from semisup.tracking.places.redaction import without_logins
+
+USER_MISTAKE = 2
+INTERRUPTED = 130
+TERMINATED = 143
+NO_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
+"""What an OSError says of a path that no file can have."""
+LONG_WORD = re.compile(r"[^\s'\"]{400,}")
+WIDTH_OF_A_PIPE = 240
+"""A pipe has no width; a line shall stay a line there."""
+
+ConfigName = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a ready-made config (`semisup configs`).")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")
+]
+Cron = Annotated[
+    str | None,
+    typer.Option(metavar="CRON", help="When to run the pipeline, such as '0 3 * * *' or @daily; else by hand only."),
+]
+TimeZone = Annotated[str, typer.Option(metavar="ZONE", help="Time zone of --cron, an IANA name.")]
+DeploymentName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Name of the deployments; unset: the name of the config.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+@contextmanager
+def user_mistakes_in_one_line() -> Iterator[None]:
+    """A user's mistake ends with status 2 and one line; Ctrl-C with 130."""
+    try:
+        yield
+    except UserError as error:
+        end(f"error: {readable(str(error))}", USER_MISTAKE)
+    except OSError as error:
+        if error.errno not in NO_PATH:
+            raise
+        end(f"error: {readable(str(error.filename))!r} is no path: {error.strerror}; name another", USER_MISTAKE)
+    except KeyboardInterrupt:
+        end("interrupted; runs that had begun are marked KILLED in MLflow, and checkpoints are kept", INTERRUPTED)
+
+
+def readable(message: str) -> str:
+    """The message with long words cut short: a path of thousands of letters says enough by its two ends."""
+    return LONG_WORD.sub(lambda word: f"{word[0][:60]}…{word[0][-20:]} ({len(word[0]):,} letters)", message)
+
+
+class Commands(TyperGroup):
+    """Commands of which a wrong word on the command line ends with one line as well, instead of Typer's box."""
+
+    def main(self, *arguments: Any, **options: Any) -> NoReturn:
+        """As in Typer; the process ends with it."""
+        try:
+            status = super().main(*arguments, **options | {"standalone_mode": False})
+        except typer.Abort as error:  # Typer takes a bug's EOFError for the end of what a person types
+            raise error.__cause__ or error from None
+        except typer.TyperException as error:
+            message = " ".join(error.format_message().split()).removesuffix(".")
+            context: typer.Context | None = getattr(error, "ctx", None)
+            command = context.command_path if context else "semisup"
+            typer.echo(f"error: {message}; `{command} --help` shows what there is", err=True)
+            sys.exit(error.exit_code)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help; "\\b" keeps Typer from breaking these lines anew."""
+    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
+
+
+def end(message: str, status: int) -> NoReturn:
+    """A last line on stderr."""
+    typer.echo(without_logins(message), err=True)
+    raise typer.Exit(status)
+
+
+def end_orderly_on_sigterm() -> None:
+    """Exit instead of dying: only then does Prefect stop the server that it started for this process."""
+
+    def terminated(*_: object) -> NoReturn:
+        typer.echo("terminated; runs that had begun are marked KILLED in MLflow, and checkpoints are kept", err=True)
+        sys.exit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, terminated)
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), **options: Any
+) -> None:
+    """A table on stdout; `right` names the columns that are aligned to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title_justify="left", **options)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else WIDTH_OF_A_PIPE
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
+
+
+def print_page(page: str) -> None:
+    """Where a run's page is, and the command that serves it where no server does."""
+    command = "" if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http") else "`semisup ui` serves "
+    typer.echo(f"More:   {command}{page}")
+
+
+def duration(seconds: float | None) -> str:
+    """A time span for people: "8.2 s", "3 min", "5 h", "2 d"."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    for unit, size, limit in (("min", 60, 120), ("h", 3600, 48), ("d", 86400, float("inf"))):
+        if seconds / size < limit:
+            return f"{seconds / size:.0f} {unit}"
+    raise AssertionError

@@ -1,0 +1,1 @@
+"""What commands look up in a store of finished runs, or write from it."""

@@ -1,0 +1,83 @@
+"""Takes the answers of a review into the data set of a config: all of them, or none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.start.config_names import find_config
+from flows.start.preparation import decoding_line
+from semisup.config import PipelineConfig
+from semisup.config.files import load_config
+from semisup.data.roles.answers import before_answers, read_answers, write_answers
+from semisup.data.roles.growing import read_memory
+from semisup.data.roles.known_roles import KnownRoles
+from semisup.delivery.labels_file import Known, check_rows, merged, read_labels
+from semisup.stages.preflight.check import DataDigests, check
+from semisup.stages.split import plan
+from semisup.stages.support.files import images_for_test, pool_of
+from semisup.system.own_files import aside, temporary_folder
+from semisup.tracking.places.store import sqlite_path, store_uri
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of a file of answers."""
+
+    file: Path
+    """The `data.answers` that they are in now."""
+    named: bool
+    """Does the config name it already?"""
+    counts: Mapping[str, int]
+    """How many are new, changed, the same."""
+    total: int
+
+
+def take_in(labels: Path, name: str, overrides: Sequence[str]) -> Imported:
+    """Check the answers of a file, and add them to those that the config has.
+
+    The split that they lead to is drawn before anything is written.
+
+    Raises:
+        UserError: a mistake in config, data or answers.
+    """
+    rows = read_labels(labels)
+    config = load_config(find_config(name), overrides)
+    file = config.data.answers or Path(f"{config.name}-answers.csv")
+    old = read_answers(file) if file.exists() else {}
+    bare = with_answers(config, None)
+    with decoding_line() as say:
+        digests = check(bare, say).digests
+    pool, test_ids = pool_of(bare), images_for_test(bare).ids
+    before = known_before(bare, digests)
+    split = plan(bare, pool, test_ids, before_answers(before, old))
+    known = Known.of(pool.ids, test_ids, split, own=config.data.name == "folder")
+    answers, counts = merged(old, check_rows(rows, known, pool.class_names))
+    tried = aside(file, "tried")
+    try:
+        write_answers(answers.values(), tried)
+        plan(with_answers(config, tried), pool, test_ids, before)
+    finally:
+        tried.unlink(missing_ok=True)
+    write_answers(answers.values(), file)
+    return Imported(file, config.data.answers is not None, counts, len(answers))
+
+
+def with_answers(config: PipelineConfig, file: Path | None) -> PipelineConfig:
+    """The config with these answers."""
+    return config.model_copy(update={"data": config.data.model_copy(update={"answers": file})})
+
+
+def known_before(config: PipelineConfig, digests: DataDigests) -> KnownRoles:
+    """The roles that the next run's split starts from; none where no run was made in this folder."""
+    database = sqlite_path(store_uri(Path.cwd()))
+    if config.data.name != "folder" or (database is not None and not database.exists()):
+        return KnownRoles.none()
+    from flows.pipeline.promotion import split_before  # MLflow takes seconds, and only images of one's own have a past
+    from semisup.tracking.tracker import Tracker
+
+    tracker = Tracker.open(config.tracking.experiment, Path.cwd())
+    before = split_before(tracker, config, digests)
+    if before is None:
+        return KnownRoles.none()
+    with temporary_folder() as scratch:
+        return read_memory(tracker.artifacts(before.run_id, scratch))

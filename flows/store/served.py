@@ -1,0 +1,82 @@
+"""The model that a person means: a run, a registered model, or files; and the temperature that goes with it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from semisup.errors import UserError
+from semisup.stages.support.files import WEIGHTS, read_json
+from semisup.tracking.model import registered_run
+from semisup.tracking.places.stored import StoredRun
+from semisup.tracking.tracker import Tracker
+
+REGISTERED = "models:/"
+MODELS = {"joint": "student", "baseline": "baseline"}
+"""Stage → what `evaluate` calls its model."""
+WITH_WEIGHTS = (*MODELS, "ensemble", "member")
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model's folder, its temperature (None: never calibrated), and what it is, for people."""
+
+    folder: Path
+    temperature: float | None
+    words: str
+
+
+def find_model(name: str, scratch: Path) -> ServedModel:
+    """What `name` means: a folder or a file of weights, `models:/NAME@ALIAS`, or the beginning of a run's id.
+
+    Of a pipeline it is the model that the validation images spoke for.
+
+    Raises:
+        UserError: there is none, or it is damaged, or incomplete.
+    """
+    path = Path(name)
+    if path.is_file():
+        if path.name not in {WEIGHTS, "model.json"}:
+            raise UserError(f"model {name} is no {WEIGHTS}; name that file, its folder, or a run")
+        path = path.parent
+    if path.is_dir() or (len(path.parts) > 1 and not name.startswith(REGISTERED)):
+        return ServedModel(path, None, f"the model in {path}")
+    tracker = Tracker.existing(Path.cwd())
+    if name.startswith(REGISTERED):
+        return _trained(tracker, tracker.get(registered_run(tracker, name)), None, scratch, f"{name}, ")
+    run = tracker.find(name)
+    if run.tags.get("stage") == "pipeline" and run.complete:
+        run = tracker.get(run.tags["step.evaluate"])
+    if run.tags.get("stage") == "evaluate":
+        kept = "joint" if run.metrics.get("student_kept", 1.0) else "baseline"
+        return _trained(tracker, tracker.get(run.tags[f"upstream.{kept}"]), run, scratch)
+    return _trained(tracker, run, None, scratch)
+
+
+def _trained(
+    tracker: Tracker, run: StoredRun, evaluate: StoredRun | None, scratch: Path, prefix: str = ""
+) -> ServedModel:
+    """The model of a training run; `evaluate` is the evaluation that is asked for its temperature, else the newest."""
+    stage = run.tags.get("stage", "")
+    if stage not in WITH_WEIGHTS:
+        raise UserError(
+            f"run {run.id[:8]} is of stage {stage!r} ({run.status}) and has no model; name a complete pipeline, or a "
+            f"run of stage {' or '.join(WITH_WEIGHTS)}"
+        )
+    if not run.complete:
+        raise UserError(f"run {run.id[:8]} is {run.status} and not complete; name one that ended well")
+    problem = tracker.damage(run, scratch)
+    if problem:
+        raise UserError(f"run {run.id[:8]} cannot be used: {problem}; run its config again")
+    folder = tracker.artifacts(run.id, scratch)
+    kind = read_json(folder / "model.json").get("name", "")
+    words = f"{prefix}the {MODELS.get(stage, stage)} of run {run.id[:8]} ({kind})"
+    return ServedModel(folder, _temperature(tracker, run, evaluate), words)
+
+
+def _temperature(tracker: Tracker, run: StoredRun, evaluate: StoredRun | None) -> float | None:
+    model = MODELS.get(run.tags["stage"])
+    if model is None:
+        return None
+    reads = f"tags.`upstream.{run.tags['stage']}` = '{run.id}' and tags.stage = 'evaluate' and tags.complete = 'true'"
+    asked = [evaluate] if evaluate is not None else tracker.search(reads)
+    fitted = [judged.metrics[key] for judged in asked if (key := f"{model}_temperature") in judged.metrics]
+    return fitted[0] if fitted else None

@@ -1,0 +1,1 @@
+"""What a config does not say well: warnings, and keys without effect."""

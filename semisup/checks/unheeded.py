@@ -1,0 +1,132 @@
+"""Warnings of options that change nothing: somebody set them and believes in them."""
+
+from semisup.checks.idle_keys import CONSISTENCY, idle_keys
+from semisup.config import JointConfig, PipelineConfig, PolicyConfig, PseudoLabelConfig
+
+CHOICES = ("top_share", "max_disagreement", "share_per_round")
+"""Options of `pseudo_label` that decide which labels are accepted."""
+OPINIONS = ("distribution_alignment", "test_time", "uncertainty")
+"""Options of `pseudo_label` that change what the ledger says of an image."""
+METHODS_OF = {
+    "threshold": {"fixmatch", "flexmatch"},
+    "fairness_weight": {"freematch"},
+    "deviations": {"softmatch"},
+    "momentum": {"freematch", "softmatch"},
+}
+"""Option of `joint.policy` → the methods that look at it; the momentum is also that of distribution alignment."""
+NOT_STROKES = {"cifar10", "svhn"}
+
+
+def unheeded(config: PipelineConfig, *, ensemble: bool = False) -> list[str]:
+    """What is asked for and changes nothing, one line each; `ensemble`: of an ensemble alone, which teaches nobody."""
+    return [
+        *idle_keys(config, ensemble=ensemble),
+        *_of_the_teacher(config),
+        *_of_the_ledger(config),
+        *_of_the_policy(config.joint),
+        *_of_the_views(config),
+        *_of_features(config),
+    ]
+
+
+def _of_the_teacher(config: PipelineConfig) -> list[str]:
+    joint, warnings = config.joint, []
+    method = f"joint.method={joint.method!r}"
+    if joint.labels_every_step and not joint.policy.ledger_share and config.calibrates:
+        warnings.append(
+            f"calibrate.method={config.calibrate.method!r}, but {method} asks for no confidence of the teacher's; use "
+            "calibrate.method: none"
+        )
+    if not joint.heeds_the_teacher and config.pseudo_label.teacher == "ensemble":
+        warnings.append(
+            f"pseudo_label.teacher='ensemble', but {method} asks no teacher: its members are of no use; use "
+            "pseudo_label.teacher: baseline, or joint.policy.ledger_share: 0.5"
+        )
+    if not joint.heeds_the_teacher and config.rounds > 1:
+        warnings.append(
+            f"rounds={config.rounds}, but {method} asks no teacher, so every round is alike; use rounds: 1, or "
+            "joint.policy.ledger_share: 0.5"
+        )
+    if joint.labels_every_step and joint.start == "baseline":
+        share = joint.policy.ledger_share
+        if config.rounds > 1 and not share:
+            warnings.append(
+                f"rounds={config.rounds} and joint.start='baseline', but {method} takes nothing from the round before; "
+                "use rounds: 1, or joint.policy.ledger_share: 0.5"
+            )
+        elif config.rounds == 1 and share:
+            warnings.append(
+                f"joint.policy.ledger_share={share} acts from the second round on where joint.start='baseline', but "
+                "rounds=1; use more rounds, or 0"
+            )
+    return warnings
+
+
+def _of_the_ledger(config: PipelineConfig) -> list[str]:
+    joint, ledger = config.joint, config.pseudo_label
+    if joint.learns_from_accepted:
+        return []
+    method = f"joint.method={joint.method!r}"
+    defaults = PseudoLabelConfig()
+    warnings = [
+        f"pseudo_label.{name}={getattr(ledger, name)}, but {method} learns from every image, whatever the ledger "
+        "accepts; leave it out, or use joint.method: threshold"
+        for name in CHOICES
+        if getattr(ledger, name) != getattr(defaults, name)
+    ]
+    if joint.labels_every_step and not joint.policy.ledger_share:
+        warnings += [
+            f"pseudo_label.{name} is set, but {method} does not ask the ledger; leave it out, or use "
+            "joint.policy.ledger_share: 0.5"
+            for name in OPINIONS
+            if getattr(ledger, name) != getattr(defaults, name)
+        ]
+    return warnings
+
+
+def _of_the_policy(joint: JointConfig) -> list[str]:
+    method, policy, defaults = f"joint.method={joint.method!r}", joint.policy, PolicyConfig()
+    if not joint.labels_every_step:
+        if policy == defaults:
+            return []
+        return [f"joint.policy is set, but {method} takes the ledger's labels as they are; use another method"]
+    if joint.method == "soft" and policy == defaults and not joint.mixup_pseudo_labels:
+        return [
+            "joint.method='soft' with joint.policy as it is by default makes each prediction its own target, which "
+            "teaches nothing; use for example joint.policy: {teacher: ema, view: clean, temperature: 0.5}"
+        ]
+    return [
+        f"joint.policy.{name}={getattr(policy, name)}, but {method} does not look at it; leave it out, or use "
+        f"joint.method: {' or '.join(sorted(methods))}"
+        for name, methods in METHODS_OF.items()
+        if getattr(policy, name) != getattr(defaults, name)
+        and joint.method not in methods
+        and not (name == "momentum" and policy.distribution_alignment)
+    ]
+
+
+def _of_the_views(config: PipelineConfig) -> list[str]:
+    joint, warnings = config.joint, []
+    if joint.method in CONSISTENCY and joint.strong_augment is None:
+        warnings.append(
+            f"joint.method={joint.method!r} has the teacher look at a weak view and the student at a strong one, but "
+            "joint.strong_augment is unset, so both are alike; use for example joint.strong_augment: {randaugment: 2, "
+            "cutout: 0.5}"
+        )
+    if config.model.deskew and config.data.name in NOT_STROKES:
+        warnings.append(
+            f"model.deskew=true, but data.name={config.data.name!r} is not of bright strokes on a black ground, whose "
+            "slant it is for; use false"
+        )
+    return warnings
+
+
+def _of_features(config: PipelineConfig) -> list[str]:
+    if config.model.train != "head":
+        return []
+    return [
+        f"model.train='head', but {stage} learns from augmented or mixed images: the whole network looks at them at "
+        "every step, and no features are kept; without augmentation and mixup, training takes seconds"
+        for stage, train in (("baseline", config.baseline), ("joint", config.joint))
+        if not train.sees_images_as_they_are
+    ]

@@ -1,0 +1,163 @@
+"""Warnings that save an afternoon: legal configs and results that hardly anybody can mean."""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from semisup.calibration import fewest_accepted
+from semisup.checks.unheeded import unheeded
+from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.evaluation.keeping import judges_in_words
+
+FEWEST_DISCORDANT = 6
+"""Images that one model must have right and the other wrong, all the same way round, before McNemar's exact test shows
+a difference: 2 · ½⁶ = 0.031."""
+WIDE = 0.1
+"""Ten points: a difference, or a drift of class shares, that nobody should have to overlook."""
+SURPRISE = 0.001
+LEAST_SHARE = 0.01
+"""Of the unlabelled loss in the gradient."""
+
+
+def config_warnings(
+    config: PipelineConfig, num_classes: int, validation_images: int | None = None, *, ensemble: bool = False
+) -> list[str]:
+    """What a config says that cannot work well, one line each; `ensemble`: for an ensemble alone.
+
+    `validation_images` is how many there are, where that is not validation_per_class of each class: an own folder may
+    hold them, and copies among them go out.
+    """
+    warnings = []
+    warnings += _starvation(config, num_classes)
+    validation = validation_images or config.split.validation_per_class * num_classes
+    if validation and FEWEST_DISCORDANT / validation > WIDE:
+        # An own folder may name its validation images itself, and copies among them go out.
+        key, present = "split.validation_per_class", config.split.validation_per_class
+        asked, more = f"{key}={present}: ", ""
+        if config.data.name == "folder":
+            asked, more = "", f" (raise {key}, which is {present}, or name more of your own)"
+        warnings.append(
+            f"{asked}there {'is' if validation == 1 else 'are'} {validation} validation image"
+            f"{'' if validation == 1 else 's'}, too few to tell apart two models that differ by less than "
+            f"{FEWEST_DISCORDANT / validation:.0%}; use more{more}, or read differences in validation accuracy as ties"
+        )
+    for stage, train in (("baseline", config.baseline), ("joint", config.joint)):
+        if train.sampling == "balanced" and train.class_weights != "none":
+            warnings.append(
+                f"{stage}.sampling='balanced' and {stage}.class_weights={train.class_weights!r} both mend the same "
+                "imbalance, so that rare classes outweigh frequent ones; use one of them"
+            )
+    wanted = config.pseudo_label.threshold
+    if isinstance(wanted, CertifiedThreshold) and (shortage := too_few_to_certify(config)):
+        warnings.append(f"{shortage}; the fallback threshold {wanted.fallback} will apply")
+    warnings += unheeded(config, ensemble=ensemble)
+    if config.joint.alpha_final == 0:
+        warnings.append("joint.alpha_final=0: the pseudo-labels have no weight; use for example 1.0")
+    return warnings
+
+
+def _starvation(config: PipelineConfig, num_classes: int) -> list[str]:
+    """Can the teacher reach the threshold? Its targets cap what a perfect fit is sure of."""
+    train, threshold = config.baseline, config.pseudo_label.threshold
+    smoothing, disturbed = train.label_smoothing, train.disturb_label / 100
+    highest = (1 - disturbed) * smoothing.highest_target(num_classes) + disturbed / num_classes
+    if isinstance(threshold, CertifiedThreshold) or config.calibrate.method != "none":
+        return []
+    if config.joint.labels_every_step or highest == 1 or threshold < highest:
+        return []
+    causes = [f"baseline.label_smoothing.epsilon={smoothing.epsilon}"] if smoothing.epsilon else []
+    causes += [f"baseline.disturb_label={train.disturb_label:g}"] if disturbed else []
+    return [
+        f"pseudo_label.threshold={threshold} can hardly be reached: {' and '.join(causes)} "
+        f"{'teaches' if len(causes) == 1 else 'teach'} the baseline a confidence of at most {highest:.3g}; lower the "
+        "threshold, train the teacher without, or calibrate it (calibrate.method: temperature)"
+    ]
+
+
+def too_few_to_certify(config: PipelineConfig) -> str:
+    """What is missing for any threshold to be certified, known before anything is trained; "" where nothing is.
+
+    Without a single error, n accepted images certify a precision p with probability 1 − p^n.
+    """
+    wanted, images = config.pseudo_label.threshold, config.split.calibration_images
+    if not isinstance(wanted, CertifiedThreshold):
+        return ""
+    fewest = fewest_accepted(wanted.target_precision, wanted.confidence)
+    left = images - config.calibrate.temperature_images(images)
+    if left >= fewest:
+        return ""
+    share = 1 - left / images
+    return (
+        f"split.calibration_images={images} leaves {left} to certify "
+        f"pseudo_label.threshold.target_precision={wanted.target_precision:g} with, which takes at least {fewest} even "
+        f"without any error; use at least {ceil(fewest / (1 - share)) + 1}, better twice as many"
+    )
+
+
+def pseudo_label_warnings(summary: Mapping[str, Any]) -> list[str]:
+    """What a pseudo-label summary shows that cannot help a student, one line each."""
+    per_class = summary["accepted_per_class"]
+    if summary["accepted"] == 0 and set(summary.get("reasons", ())) - {"below_threshold"}:
+        return [
+            "no pseudo-label was accepted: "
+            + ", ".join(f"{count:,} × {reason}" for reason, count in summary["reasons"].items())
+            + "; loosen these limits or train a better baseline"
+        ]
+    if summary["accepted"] == 0:
+        return [
+            f"no unlabelled image reached pseudo_label.threshold={summary['threshold']:g}; "
+            "lower it or train a better baseline"
+        ]
+    warnings = []
+    if sum(count > 0 for count in per_class) == 1:
+        warnings.append("all accepted pseudo-labels are of one class; the student can only drift towards it")
+    return warnings + _drift(summary)
+
+
+def training_warnings(training: Mapping[str, Any], alpha_final: float) -> list[str]:
+    """What a student's `training.json` shows that makes pseudo-labels useless, one line each."""
+    share = training.get("unlabeled_share")
+    if share is None or share >= LEAST_SHARE or alpha_final == 0:  # of the last there is a warning already
+        return []
+    return [
+        f"joint.alpha_final={alpha_final:g}: the unlabelled loss makes up {share:.2%} of the gradient, too little to "
+        "matter; use a larger one, such as 1"
+    ]
+
+
+def comparison_warnings(kept: Mapping[str, Any]) -> list[str]:
+    """What the validation images say against the student, one line; `kept` is that of `metrics.json`."""
+    if kept["model"] == "student":
+        return []
+    return [
+        f"the baseline is the model to keep: of {judges_in_words(kept)} it is right in "
+        f"{kept['baseline_validation_accuracy']:.2%}, the student in {kept['student_validation_accuracy']:.2%} "
+        f"(McNemar p = {kept['mcnemar']['p_value']:.2g}); these pseudo-labels did harm: label more images, train a "
+        "better teacher, or accept fewer of its labels"
+    ]
+
+
+def _drift(summary: Mapping[str, Any]) -> list[str]:
+    """Do the unlabelled images, as the teacher sees them, hold another mix of classes than the validation images?
+
+    Those were picked per class, and so were the labelled ones, of which a tail may be asked for: their shares are no
+    sample, and the predicted ones are tested against them.
+    """
+    predicted, picked = (np.array(summary[name]) for name in ("predicted_per_class", "validation_per_class"))
+    shares, expected = predicted / predicted.sum(), picked / picked.sum()
+    distance = np.abs(shares - expected).sum() / 2
+    known = picked > 0  # the teacher has never seen an image of the others
+    if distance < WIDE:
+        return []
+    from scipy.stats import chisquare  # a second of a command's start that hardly any needs
+
+    if chisquare(predicted[known], (expected * predicted[known].sum())[known]).pvalue > SURPRISE:
+        return []
+    worst = int(np.abs(shares - expected).argmax())
+    return [
+        f"the teacher sees class {summary['class_names'][worst]!r} in {shares[worst]:.1%} of the unlabelled images, "
+        f"but {expected[worst]:.1%} of those with labels are of it: the pool is another mix, or the teacher drifts; "
+        "look at its errors, and consider pseudo_label.top_share"
+    ]

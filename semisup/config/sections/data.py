@@ -1,0 +1,99 @@
+"""Where the images come from."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from semisup.config.sections.base import Fraction, Section, Side
+
+WITHOUT_MIRROR_SYMMETRY = frozenset({"digits", "mnist", "kmnist", "svhn"})
+BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+Shade: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]
+
+
+def parse_bytes(text: str) -> int:
+    """A number of bytes such as "20 GB", "500MB", "1.5 TB"; units are powers of 1,000.
+
+    Raises:
+        ValueError: it is not of this form, or not above 0.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", text, re.IGNORECASE)
+    size = int(float(match[1]) * BYTES[match[2].lower()]) if match else 0
+    if not size:
+        raise ValueError(f"{text!r} is no size; write for example 20 GB or 500 MB")
+    return size
+
+
+def _a_size_in_bytes(text: Any) -> Any:
+    try:
+        parse_bytes(str(text))
+    except ValueError as error:
+        raise ValueError(f"is wrong: {error}") from None
+    return str(text)
+
+
+def _a_pair(size: Any) -> Any:
+    """One number stands for both sides: a config holds the same either way."""
+    return (size, size) if isinstance(size, int) else size
+
+
+class DataConfig(Section):
+    """Where the images come from."""
+
+    name: Literal["digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "svhn", "folder"] = "digits"
+    """Data set. `digits` is embedded; the others are read from `root`. `folder`: your own images, for which all keys
+    below `download` are, but for `answers`."""
+    root: Path | None = None
+    """Folder of the data files; unset: the environment variable SEMISUP_DATA_ROOT."""
+    download: bool = False
+    """Fetch missing files into `root`. Nothing is ever downloaded without it."""
+    manifest: Path | None = None
+    """A CSV or Parquet file with the columns `path` (relative to `root`, or to the file where `root` is unset), `label`
+    (may be empty) and perhaps `role` (`labeled`, `unlabeled`, `validation`, `test`); unset: folders say it."""
+    answers: Path | None = None
+    """Labels that people gave to single images, of any data set: a table that `semisup review --import` writes. They
+    join the labelled images, correct them, or take images out of training; validation, calibration and test images
+    stay what they are."""
+    size: Annotated[tuple[Side, Side], BeforeValidator(_a_pair)] = (64, 64)
+    """Height and width of all images, [H, W] or one number for both."""
+    resize: Literal["crop", "pad"] = "crop"
+    """`crop`: the shorter side fits and the middle is kept; `pad`: all of the image fits, on black."""
+    channels: Literal["rgb", "grey"] = "rgb"
+    """Colour or grey; transparency lies on white."""
+    range: tuple[Shade, Shade] | None = None
+    """What is black and what white in files of more than 8 bits, [low, high], as `semisup init` finds it: one for all
+    images, so that their brightness stays comparable. Unset: 0 and 65535, of floats 0 and 1."""
+    test_share: Annotated[float, Field(ge=0.001, le=0.9)] = 0.2
+    """Where nothing names test images: the share of the labelled ones that is set apart, by a hash of the file."""
+    max_broken: Fraction = 0.01
+    """Largest share of files that cannot be read; such files are left out and listed."""
+    duplicates: Literal["remove", "warn", "ignore"] = "remove"
+    """Equal or nearly equal images in roles that must not know each other: in test and anywhere else, in validation or
+    calibration and in training. `remove` takes them out of training."""
+    cache: Path | None = None
+    """Where decoded images are kept, of a folder with anything else in it in `semisup-cache`; unset: `semisup` in
+    XDG_CACHE_HOME, or in ~/.cache."""
+    cache_limit: Annotated[str, BeforeValidator(_a_size_in_bytes)] = "20 GB"
+    """Largest size of all decoded images together; those unused for longest go first."""
+
+    @field_validator("range")
+    @classmethod
+    def _black_is_below_white(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError("is wrong: black must be a smaller number than white, such as [0, 4095]")
+        return value
+
+    @model_validator(mode="after")
+    def _a_manifest_lists_own_images(self) -> "DataConfig":
+        if self.manifest is not None and self.name != "folder":
+            raise ValueError(f"manifest={str(self.manifest)!r}, but name={self.name!r} has none; use name: folder")
+        return self
+
+
+def resolve_data_root(data: DataConfig) -> Path | None:
+    """`data.root`, or else the environment variable SEMISUP_DATA_ROOT, or None."""
+    from_environment = os.environ.get("SEMISUP_DATA_ROOT")
+    return data.root or (Path(from_environment) if from_environment else None)

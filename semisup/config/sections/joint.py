@@ -1,0 +1,123 @@
+"""The student: how it learns from labels and pseudo-labels together."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from semisup.config.sections.augment import AugmentConfig
+from semisup.config.sections.base import BatchSize, Fraction, Section, nothing_or
+from semisup.config.sections.training import TrainConfig
+
+
+class PolicyConfig(Section):
+    """How the online methods come to a target and a weight for each unlabelled image, at every step."""
+
+    teacher: Literal["self", "ema"] = "self"
+    """Whose prediction: the student's own, or that of the moving average of its weights (`ema_decay`)."""
+    view: Literal["same", "weak", "clean"] | None = None
+    """What the teacher looks at: what the student sees, a view like that of the labelled images, or the image as it is.
+    Unset: `same` for `online` and `soft`, `weak` for the others."""
+    threshold: Fraction = 0.95
+    """fixmatch, flexmatch: least confidence."""
+    momentum: Annotated[float, Field(ge=0, le=0.999999)] = 0.999
+    """freematch, softmatch, distribution alignment: of the running means, per step."""
+    fairness_weight: Annotated[float, Field(ge=0), nothing_or(1e-6, 1e4)] = 0.01
+    """freematch: weight of its fairness term."""
+    deviations: Annotated[float, Field(ge=0.01, le=1_000)] = 2.0
+    """softmatch: n; weights fall from the mean confidence on like a normal density n times as narrow as its spread."""
+    temperature: Annotated[float, Field(ge=0.001, le=100)] = 1.0
+    """Targets and confidences come from p^(1/T): below 1 sharper, above 1 softer."""
+    distribution_alignment: bool = False
+    """Scale the teacher's predictions by labelled class shares over their running mean."""
+    ledger_share: Fraction = 0.0
+    """Share of what the ledger says of an image in the teacher's prediction; the rest is said at the step. Only for
+    students that start anew: with its teacher's weights a student knows what the ledger says (`start`)."""
+
+
+class JointConfig(TrainConfig):
+    """A student learns from labels and pseudo-labels: L = L_labelled + α(t)·L_unlabelled."""
+
+    method: Literal[
+        "threshold", "confidence", "ups", "online", "soft", "fixmatch", "flexmatch", "freematch", "softmatch"
+    ] = "threshold"
+    """`threshold`: the ledger's accepted labels, fixed. `confidence`: all of its labels, accepted or not, each with the
+    weight (confidence − 1/C) / (1 − 1/C) for C classes. `ups`: the accepted ones, and the classes that an image is not
+    (Rizve et al. 2021). The others make labels at every step for every unlabelled image: `online` the student's own
+    argmax (Lee 2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al. 2020), `flexmatch` (Zhang et al.
+    2021), `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023)."""
+    policy: PolicyConfig = PolicyConfig()
+    start: Literal["fresh", "baseline", "teacher"] = "fresh"
+    """Initial weights: new ones in every round; those of the baseline in the first round and new ones in later rounds;
+    or those of the teacher that labelled the round (not of an ensemble)."""
+    strong_augment: AugmentConfig | None = None
+    """The student's view of unlabelled images; unset: as `augment`."""
+    epoch_over: Literal["labeled", "unlabeled"] = "unlabeled"
+    """One epoch is one pass over the labelled or over the (accepted) unlabelled images."""
+    unlabeled_batch_size: BatchSize = 96
+    """Unlabelled images per step."""
+    alpha_final: Annotated[float, Field(ge=0), nothing_or(1e-6, 1e4)] = 1.0
+    """α_f: weight of the unlabelled loss once the ramp is complete."""
+    ramp_start: Annotated[int, Field(ge=0)] = 0
+    """T1: α is 0 up to and including this epoch (epochs count from 1)."""
+    ramp_end: Annotated[int, Field(ge=0)] = 0
+    """T2: α rises linearly after T1 and is alpha_final from this epoch on. Early stopping waits for it."""
+    mixup_pseudo_labels: bool = False
+    """Apply `mixup` to the pseudo-labelled part of each batch as well."""
+    smooth_pseudo_labels: bool = False
+    """Apply `label_smoothing` to the pseudo-labelled part of each batch as well."""
+
+    @property
+    def learns_from_accepted(self) -> bool:
+        """Does it matter which labels of the ledger are accepted?"""
+        return self.method in {"threshold", "ups"}
+
+    @property
+    def labels_every_step(self) -> bool:
+        """Are labels made at every step, and not those of the ledger?"""
+        return self.method not in {"threshold", "confidence", "ups"}
+
+    @property
+    def sees_images_as_they_are(self) -> bool:
+        """Is every image the same at every step, in all views?"""
+        strong = self.strong_augment
+        return super().sees_images_as_they_are and (strong is None or strong.changes_nothing)
+
+    @property
+    def heeds_the_teacher(self) -> bool:
+        """Does the student learn anything from the teacher that labelled the round?"""
+        return not self.labels_every_step or self.policy.ledger_share > 0 or self.start != "fresh"
+
+    @model_validator(mode="after")
+    def _fairness_is_asked_of_images_as_they_are(self) -> "JointConfig":
+        if self.method in {"freematch", "ups"} and self.mixup_pseudo_labels and self.mixup.alpha:
+            raise ValueError(
+                f"mixup_pseudo_labels=true, but method={self.method!r} judges predictions of single images; use false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_ledger_tells_something_new(self) -> "JointConfig":
+        if self.policy.ledger_share and self.start == "teacher":
+            raise ValueError(
+                f"policy.ledger_share={self.policy.ledger_share}, but with start='teacher' a student knows what the "
+                "ledger says; use start: fresh or baseline, or ledger_share: 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _an_average_teaches_where_there_is_one(self) -> "JointConfig":
+        if self.policy.teacher == "ema" and not self.ema_decay:
+            raise ValueError("policy.teacher='ema', but ema_decay=0 keeps no average; use for example ema_decay: 0.99")
+        return self
+
+    @model_validator(mode="after")
+    def _the_ramp_fits_into_the_epochs(self) -> "JointConfig":
+        if self.ramp_start > self.ramp_end:
+            raise ValueError(
+                f"ramp_start={self.ramp_start} is after ramp_end={self.ramp_end}; use ramp_start <= ramp_end"
+            )
+        if self.ramp_end > self.epochs:
+            raise ValueError(
+                f"ramp_end={self.ramp_end} is after the last epoch; use at most epochs={self.epochs}, or more epochs"
+            )
+        return self

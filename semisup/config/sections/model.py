@@ -1,0 +1,103 @@
+"""The network."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from semisup.config.sections.base import Dropout, Precision, Section
+
+Train: TypeAlias = Literal[
+    "all", "head", "probe", "last_1", "last_2", "last_3", "last_4", "last_5", "last_6", "last_7", "last_8", "last_9"
+]
+
+WITH_WEIGHTS = ("efficientnet_lite0", "efficientnet_lite2")
+"""Networks that begin with weights of their own, which are installed with them."""
+
+
+InverseRegularization: TypeAlias = Annotated[float, Field(ge=1e-4, le=1e6)]
+
+
+class ProbeConfig(Section):
+    """`model.train: probe`: its logistic regressions. C is scikit-learn's: small values keep them simple."""
+
+    baseline_c: InverseRegularization | None = None
+    """C of the baseline. Unset: chosen on labelled images that are held out in turn."""
+    student_c: InverseRegularization = 3.0
+    """C of the student. Held-out labels cannot choose it, for the pseudo-labels know them."""
+
+
+class ModelConfig(Section):
+    """The network; the baseline and the student are built alike."""
+
+    name: str = "small_cnn"
+    """`small_cnn` (fast, for digits), `paired_cnn` (its convolutions doubled), `pooled_cnn` (for photographs),
+    `seed_cnn`, `vgg_small`, `resnet18_small`, `efficientnet_lite0` (pretrained on ImageNet, its weights are installed;
+    `efficientnet_lite2`: larger, a package of its own), `torchvision:NAME` for any torchvision classifier, or
+    `timm:NAME` for any network of timm, such as `timm:vit_small_patch14_dinov2`, with or without the weights' tag."""
+    width: Annotated[float, Field(ge=0.05, le=16)] = 1.0
+    """Multiplies the number of channels, of this project's own networks."""
+    dropout: Dropout | None = None
+    """Dropout probability, of this project's own networks; unset: the model's own default."""
+    batch_norm: bool | None = None
+    """Batch normalisation, of this project's own networks; unset: the model's own default."""
+    deskew: bool = False
+    """Shear every image upright and centre it, by its intensity moments: for bright strokes on a black ground."""
+    whiten: bool = False
+    """`pooled_cnn`: its first filters are not learnt, but whiten the patches of the data set's images."""
+    weights: Annotated[str, Field(min_length=1)] | None = None
+    """Begin with these weights, all but those of the last layer: a file with a state dict (torch's, or safetensors), of
+    a `torchvision:NAME` or `timm:NAME` the name of their own, such as `DEFAULT`, or of the latter `hf-hub:OWNER/NAME`.
+    Unset: the installed ones of `efficientnet_lite0`, random ones of the others."""
+    download: bool = False
+    """Fetch torchvision's or timm's weights where they are not in the cache. Nothing is ever downloaded without it."""
+    train: Train = "all"
+    """`all`: fine-tune the whole network. `head`: the last layer alone (a linear probe); all below it keeps its
+    pretrained weights, and without augmentation its features are computed once and kept in `data.cache`. `last_1` to
+    `last_9`: the last blocks (stages; of a vision transformer single blocks) and what follows them. `probe`: a logistic
+    regression on principal components of the features, solved to its optimum in seconds, without steps."""
+    mirror: bool = False
+    """With `train: probe`: the features of an image are the mean of its own and its mirror image's. Not for letters."""
+    precision: Precision = "auto"
+    """With `train: probe`: what the frozen network computes in on a CPU. `auto`: bfloat16 where the processor has it
+    (AVX512-BF16, AMX), which takes half the time, else float32."""
+    normalize: Literal["data", "imagenet"] | None = None
+    """Mean and deviation that images are normalised by: those of the data set, or those that the network's weights of
+    ImageNet want. Unset: where there are pretrained weights, those that an earlier run trained them with, else
+    ImageNet's. Pretrained networks see a grey image as three equal channels, unless the weights are of an earlier run
+    on grey ones."""
+
+    @model_validator(mode="after")
+    def _only_one_network_whitens(self) -> "ModelConfig":
+        if self.whiten and self.name != "pooled_cnn":
+            raise ValueError(f"whiten=true, but name={self.name!r} has no such option; use name: pooled_cnn")
+        return self
+
+    @model_validator(mode="after")
+    def _only_a_pretrained_body_is_frozen(self) -> "ModelConfig":
+        if self.train != "all" and not self.pretrained:
+            raise ValueError(
+                f"train={self.train!r}, but weights is unset; name pretrained weights, or a network that has them "
+                f"({WITH_WEIGHTS[0]}), or leave train out"
+            )
+        if self.download and self.weights is None:
+            raise ValueError("download=true, but weights is unset; name pretrained weights, or leave download out")
+        if self.weights is not None and self.whiten:
+            raise ValueError(
+                "whiten=true would overwrite the first filters of weights; use false, or leave weights out"
+            )
+        return self
+
+    @property
+    def pretrained(self) -> bool:
+        """Does the network begin with weights that somebody else trained?"""
+        return self.weights is not None or self.name in WITH_WEIGHTS
+
+    @property
+    def last_blocks(self) -> int:
+        """How many blocks learn; 0: it is not decided by blocks."""
+        return int(self.train.removeprefix("last_")) if self.train.startswith("last_") else 0
+
+    @property
+    def imagenet(self) -> bool:
+        """Are images normalised by the figures of ImageNet?"""
+        return self.normalize == "imagenet" or (self.normalize is None and self.pretrained)

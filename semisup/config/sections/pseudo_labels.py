@@ -1,0 +1,76 @@
+"""Which of the teacher's labels are accepted."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from semisup.config.sections.augment import ViewsConfig
+from semisup.config.sections.base import NUMBER, SECTION, WORD, BatchSize, Fraction, Section, Share, kind_of
+
+
+class CertifiedThreshold(Section):
+    """The lowest threshold whose pseudo-labels are proven right often enough."""
+
+    target_precision: Annotated[float, Field(ge=0.01, le=0.9999)] = 0.99
+    """Share of the accepted pseudo-labels that must be right."""
+    confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.95
+    """Probability, over the draw of the calibration images, with which that must hold."""
+    fallback: Annotated[
+        Annotated[Fraction, Tag(NUMBER)] | Annotated[Literal["stop"], Tag(WORD)], Discriminator(kind_of)
+    ] = 0.99
+    """Where nothing can be certified: a fixed threshold, or `stop` with an error."""
+
+
+class UncertaintyConfig(Section):
+    """Monte Carlo dropout: several passes with dropout on, and how far they differ (UPS, Rizve et al. 2021)."""
+
+    passes: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Forward passes; their mean is the prediction, and their standard deviation its uncertainty. 0: one plain pass.
+    UPS: 10, with `threshold: 0.7`."""
+    positive: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Accept a pseudo-label whose uncertainty is at most this."""
+    negative_confidence: Fraction = 0.05
+    """Of an image that fails `threshold` or `positive`, a class of at most this probability is learnt as one that it is
+    not …"""
+    negative: Annotated[float, Field(ge=0, le=1)] = 0.005
+    """… where the uncertainty of that is at most this."""
+
+    @model_validator(mode="after")
+    def _passes_differ(self) -> "UncertaintyConfig":
+        if self.passes == 1:
+            raise ValueError("passes=1 has no standard deviation; use at least 2, or 0 for none")
+        return self
+
+
+class PseudoLabelConfig(Section):
+    """The frozen teacher labels every unlabelled image once a round."""
+
+    teacher: Literal["baseline", "champion", "ensemble", "graph"] = "baseline"
+    """Who labels in the first round: this run's `baseline`, its `ensemble`, the registered `champion` (while there is
+    none, the baseline), or the `graph` of nearest neighbours (`model.train: probe`), on which labels spread from
+    labelled images to those that look like them. In later rounds it is the student of the round before."""
+    threshold: Annotated[
+        Annotated[Fraction, Tag(NUMBER)] | Annotated[CertifiedThreshold, Tag(SECTION)],
+        Discriminator(lambda value: SECTION if kind_of(value) == SECTION else NUMBER),
+    ] = 0.95
+    """Accept a pseudo-label whose confidence, the largest probability, is at least this; or a section with
+    `target_precision`, `confidence` and `fallback`: the lowest threshold that can be certified."""
+    top_share: Share | None = None
+    """Of each predicted class accept only this share of its images, the most confident ones; the threshold still
+    holds. Unset: no limit."""
+    max_disagreement: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Teacher `ensemble`: accept only where the standard deviation of the members' probabilities of the label is at
+    most this. Unset: no limit."""
+    share_per_round: Share | None = None
+    """Curriculum labelling (Cascante-Bonilla et al. 2021): in round r accept this share times r of all images, the most
+    confident ones; the threshold still holds. Unset: no limit."""
+    distribution_alignment: bool = False
+    """Scale the probabilities of each class so that their mean over the pool is the labelled images' class share."""
+    drift_limit: Fraction = 0.1
+    """Your own images: warn where new unlabelled images are further than this from those that were known before, in the
+    shares of predicted classes or the distribution of confidence, each between 0 and 1."""
+    test_time: ViewsConfig = ViewsConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
+    batch_size: BatchSize | None = None
+    """Images per forward pass; unset, as many as suit their size and the device. It cannot change the result beyond
+    floating point, unless `uncertainty` or `test_time` draw at random; these get as many as a CPU on every device."""

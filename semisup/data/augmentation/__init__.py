@@ -1,0 +1,1 @@
+"""Random changes of images that leave their class as it is."""

@@ -1,0 +1,1 @@
+"""The cache of decoded images, with its checksums."""

@@ -1,0 +1,1 @@
+"""Which images there are: folders or a manifest, with their roles and classes."""

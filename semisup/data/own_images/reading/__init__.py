@@ -1,0 +1,1 @@
+"""One image file: its pixels, its depth, its copies."""

@@ -1,0 +1,91 @@
+"""A folder to review: a page to label with, the same as a table, and as tasks for Label Studio."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from semisup.data.tables import write_csv
+from semisup.delivery.chosen import PSEUDO, Sources
+from semisup.delivery.export import Served, folder_written, served_images, write_labelstudio
+from semisup.delivery.page import build_page
+from semisup.delivery.page.candidates import CHECK, LABEL, Material, Progress, to_check, to_label, too_few_to_check
+from semisup.errors import UserError
+
+PAGE, TABLE = "review.html", "candidates.csv"
+FILES = (PAGE, TABLE, "tasks.json", "labels.xml")
+SIGNALS = ("worth", "doubt", "disagreement", "flips")
+"""Columns of numbers that say how much the images to label are worth a look."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a review came to."""
+
+    to_label: int
+    to_check: int
+    gone: tuple[str, ...]
+    """Paths of files that are no more what they were."""
+    notes: tuple[str, ...]
+    served: Served
+    means: Mapping[str, float]
+    """Of SIGNALS, over the images to label; empty where there are none."""
+
+
+def write_review(
+    material: Material,
+    out: Path,
+    *,
+    run_id: str,
+    budget: int,
+    suspects: int,
+    force: bool,
+    on_batch: Progress | None = None,
+) -> Written:
+    """Leaves `review.html`, `candidates.csv`, `tasks.json` and `labels.xml` in a folder, which is there when all are.
+
+    `budget` unlabelled images to label and, in a section of their own, at most `suspects` labelled ones to check.
+
+    Raises:
+        UserError: as in :func:`folder_written` and :class:`Sources`; there is nothing to ask about.
+    """
+    parts, notes = [], []
+    if budget:
+        parts.append(to_label(material, budget, on_batch=on_batch))
+    checked = to_check(material, suspects) if suspects else None
+    if checked is not None:
+        parts.append(checked)
+    elif suspects:
+        notes.append(too_few_to_check())
+    rows = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True) if parts else pd.DataFrame()
+    if not len(rows):
+        raise UserError(f"--budget {budget} and --suspects {suspects}: no image to ask about; ask for more")
+    folder = material.facts.name == "folder"
+    rows = rows.assign(path=rows["id"].str.rpartition("@")[0] if folder else rows["id"])
+    sources = Sources(material.config, material.facts)
+    about: dict[str, Any] = {"run": run_id, "format": "review", "images": len(rows)}
+    with folder_written(out, sources.root, force=force, about=about) as aside:
+        sent = list(sources(rows))
+        there = rows.iloc[[image.row for image in sent]].reset_index(drop=True)
+        title = f"Review of {material.config.name}, run {run_id[:8]}"
+        contents = [image.content for image in sent]
+        page = build_page(title, run_id, material.facts.class_names, there, contents, span=material.config.data.range)
+        (aside / PAGE).write_text(page, encoding="utf-8")
+        write_csv(there.drop(columns="index"), aside / TABLE)
+        tasks = rows.assign(label=rows["label_1"], confidence=rows["probability_1"], source=PSEUDO, teacher=run_id[:8])
+        write_labelstudio(tasks, sent, aside, material.facts.class_names, sources.root)
+    counts = there["section"].value_counts()
+    return Written(
+        int(counts.get(LABEL, 0)),
+        int(counts.get(CHECK, 0)),
+        tuple(sources.gone),
+        tuple(notes),
+        served_images(sources.root, out),
+        _means(there[there["section"] == LABEL]),
+    )
+
+
+def _means(asked: pd.DataFrame) -> dict[str, float]:
+    return {name: float(asked[name].mean()) for name in SIGNALS} if len(asked) else {}

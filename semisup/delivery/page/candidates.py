@@ -1,0 +1,170 @@
+"""The images of a finished run that are most worth a person's look, and in plain words why."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semisup.calibration import temper
+from semisup.config import PipelineConfig
+from semisup.data.roles.split import Split
+from semisup.data.rows import Rows
+from semisup.errors import UserError
+from semisup.networks.models import Classifier
+from semisup.review.acquisition import LARGEST_DEVIATION, Floats, Method, Signals, choose_batch, doubt
+from semisup.review.confident_learning import FEWEST_PER_CLASS, out_of_sample_probabilities, suspected_labels
+from semisup.stages.support.files import DatasetFacts, pool_of
+from semisup.system.randomness import derive_seed, numpy_generator
+from semisup.training.predict import predict_features, predict_log_probabilities
+
+MOST_COMPARED = 20_000
+"""So many of the worthiest images are compared with each other: their features have to fit into memory."""
+SHOWN_CLASSES = 3
+STRATEGY: Method = "clusters"
+"""How the images to label are chosen among the worthiest: see :func:`choose_batch`."""
+LABEL, CHECK = "label", "check"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a finished run left behind.
+
+    Attributes:
+        ledgers: of its rounds, the last one last.
+        student: the model that is asked, on its device.
+        temperature: divides its logits; None: it was never calibrated.
+    """
+
+    config: PipelineConfig
+    facts: DatasetFacts
+    split: Split
+    ledgers: Sequence[pd.DataFrame]
+    student: Classifier
+    temperature: float | None
+
+
+def to_label(
+    material: Material,
+    budget: int,
+    method: Method = STRATEGY,
+    on_batch: Progress | None = None,
+) -> pd.DataFrame:
+    """At most `budget` unlabelled images, a row each.
+
+    Columns: id, index (row in the pool), section, given (the label that it has, "" here), label_1, probability_1 … of
+    the student's likeliest classes, teacher_label, doubt, disagreement, flips, worth (see :class:`Signals`), reason.
+    Images of any other role are never among them.
+
+    Raises:
+        UserError: the images are others than the run's.
+    """
+    split, names = material.split, material.facts.class_names
+    pool = pool_of(material.config, material.facts)
+    indices = split.indices("unlabeled")
+    logarithms = predict_log_probabilities(material.student, Rows(pool.images, indices), on_batch=on_batch)
+    probabilities = temper(logarithms.numpy(), material.temperature or 1.0)
+    teacher, signals = _signals(material, probabilities)
+    worth = signals.worth
+    compared = np.sort(np.argsort(-worth, kind="stable")[:MOST_COMPARED])
+    features = predict_features(material.student, Rows(pool.images, indices[compared]))
+    rng = numpy_generator(material.config.seed, "review")
+    picked = choose_batch(worth[compared], features.numpy(), probabilities[compared], budget, rng=rng, method=method)
+    rows = compared[picked]
+    table = _table(split.ids("unlabeled"), indices.numpy(), probabilities, rows, names)
+    table = table.assign(
+        section=LABEL,
+        given="",
+        teacher_label=[names[label] for label in teacher[rows]],
+        doubt=signals.doubt[rows],
+        disagreement=signals.disagreement[rows],
+        flips=signals.flips[rows],
+        worth=worth[rows],
+    )
+    return table.assign(reason=[_why(row, len(material.ledgers)) for _, row in table.iterrows()])
+
+
+def to_check(material: Material, most: int) -> pd.DataFrame | None:
+    """At most `most` labelled images whose label looks wrong, as :func:`to_label`; None: too few labels to tell."""
+    split, names = material.split, material.facts.class_names
+    indices, labels = split.indices("labeled"), split.labels("labeled").numpy()
+    images = Rows(pool_of(material.config, material.facts).images, indices)
+    features = predict_features(material.student, images)
+    seed = derive_seed(material.config.seed, "review folds")
+    probabilities = out_of_sample_probabilities(features.numpy(), labels, len(names), seed)
+    if probabilities is None:
+        return None
+    rows, likelier = suspected_labels(probabilities, labels, most)
+    table = _table(split.ids("labeled"), indices.numpy(), probabilities.astype(np.float32), rows, names)
+    gaps = probabilities[rows, likelier] - probabilities[rows, labels[rows]]
+    reasons = [
+        f"labelled {names[labels[row]]}, but the other labelled images say {names[other]} "
+        f"({probabilities[row, other]:.0%} against {probabilities[row, labels[row]]:.0%})"
+        for row, other in zip(rows, likelier, strict=True)
+    ]
+    given = [names[label] for label in labels[rows]]
+    empty = np.zeros(len(rows), np.float32)
+    return table.assign(
+        section=CHECK, given=given, teacher_label="", doubt=empty, disagreement=empty, flips=empty, worth=gaps,
+        reason=reasons,
+    )  # fmt: skip
+
+
+def too_few_to_check() -> str:
+    """Why :func:`to_check` has nothing to say."""
+    return f"some class has fewer than {FEWEST_PER_CLASS} labelled images: wrong labels cannot be told"
+
+
+def _signals(material: Material, probabilities: Floats) -> tuple[NDArray[np.int64], Signals]:
+    """The teacher's labels (N,) and all that speaks for each of the unlabelled images, in the split's order."""
+    ids = material.split.ids("unlabeled")
+    ledgers = [ledger.set_index("id") for ledger in material.ledgers]
+    if any(len(ledger) != len(ids) or not ledger.index.isin(ids).all() for ledger in ledgers):
+        raise UserError("the run's pseudo-labels are of other images than its split; run its config again")
+    ledgers = [ledger.loc[ids] for ledger in ledgers]
+    teacher = ledgers[-1]["label"].to_numpy(np.int64)
+    apart = ledgers[-1]["disagreement"].astype("Float32").fillna(0.0).to_numpy(np.float32)
+    later = [ledger["flipped"].to_numpy(bool) for ledger in ledgers[1:]]
+    return teacher, Signals(
+        doubt=doubt(probabilities),
+        teacher_differs=teacher != probabilities.argmax(axis=1),
+        disagreement=np.clip(apart / LARGEST_DEVIATION, 0, 1),
+        flips=np.mean(later, axis=0, dtype=np.float32) if later else np.zeros(len(ids), np.float32),
+    )
+
+
+def _table(
+    ids: Sequence[str],
+    indices: NDArray[np.int64],
+    probabilities: Floats,
+    rows: NDArray[np.int64],
+    names: Sequence[str],
+) -> pd.DataFrame:
+    columns: dict[str, object] = {"id": [ids[row] for row in rows], "index": indices[rows]}
+    order = np.argsort(-probabilities[rows], axis=1, kind="stable")[:, :SHOWN_CLASSES]
+    for place in range(order.shape[1]):
+        columns[f"label_{place + 1}"] = [names[label] for label in order[:, place]]
+        columns[f"probability_{place + 1}"] = probabilities[rows, order[:, place]]
+    return pd.DataFrame(columns)
+
+
+def _why(row: "pd.Series[Any]", rounds: int) -> str:
+    """The strongest reasons, in words."""
+    first, second = (f"{row[f'label_{place}']} ({row[f'probability_{place}']:.0%})" for place in (1, 2))
+    doubts = row["doubt"]
+    if doubts >= 0.5:
+        words = [f"undecided between {first} and {second}"]
+    elif doubts >= 0.05:
+        words = [f"rather {first}, perhaps {second}"]
+    else:
+        words = [f"thinks {first}; one of a group about which little is known"]
+    if row["teacher_label"] != row["label_1"]:
+        words.append(f"its teacher said {row['teacher_label']}")
+    if row["disagreement"] >= 0.2:
+        words.append("the ensemble's members disagree")
+    if (flips := row["flips"]) > 0:
+        words.append(f"its label changed in {round(flips * (rounds - 1))} of {rounds - 1} later rounds")
+    return "; ".join(words)

@@ -1,0 +1,1 @@
+"""Which finished run may stand for which work."""

@@ -1,0 +1,169 @@
+"""Fingerprints and digests: which finished run may stand for which work. Pure hashing, no store.
+
+A stage's **fingerprint** says what was asked: its name, the version of its code, the part of its config that can change
+the result, the output digests of what it reads, and the data set's digest. Its **output digest** says what came out.
+Digests are chained, not fingerprints: a baseline retrained to other weights makes all that follows stale, one
+retrained to the same bits nothing.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from semisup.budget import Budget
+from semisup.config import flatten
+from semisup.lineage.code_versions import code_version
+from semisup.pipeline.specs import AnyConfig, StageSpec
+
+MANIFEST = "manifest.json"
+WITHOUT_EFFECT = (
+    "data.root",
+    "data.download",
+    "data.manifest",
+    "data.answers",
+    "data.max_broken",
+    "data.cache",
+    "data.cache_limit",
+    "model.weights",
+    "model.download",
+    "pseudo_label.batch_size",
+    "pseudo_label.drift_limit",
+    "pseudo_label.teacher",
+    "runtime",
+    "tracking",
+)
+"""Keys and sections that cannot change a result beyond floating point: paths, speed, records. The teacher itself is an
+input with a digest; which way it was found does not matter. Nor does the path of weights, whose digest counts
+instead."""
+SPEED = {"runtime.device", "runtime.threads", "runtime.processes", "runtime.channels_last", "runtime.compile"}
+"""Keys that decide how many steps a second holds."""
+VIEW_SUFFIXES = (".png", ".html", ".md")
+TIMINGS = "timings.json"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Everything that a stage's result follows from."""
+
+    stage: str
+    code: str
+    """Version of the stage's modules."""
+    config: Mapping[str, Any]
+    """Dotted key → plain value, of what can change the result."""
+    upstream: Mapping[str, str]
+    """What the stage calls an input → its output digest."""
+    dataset: str
+    """Digest of the images and labels."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hex: equal exactly when all of it is."""
+        return sha256(json.dumps(asdict(self), sort_keys=True, allow_nan=False).encode())
+
+    def to_json(self) -> str:
+        """As text, for the run's artifacts."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Lineage":
+        """Read back."""
+        return cls(**json.loads(text))
+
+    def changes_since(self, old: "Lineage") -> list[str]:
+        """What differs from an older run of the stage, one phrase each; empty when the fingerprints are equal."""
+        changes = [
+            f"{key} {_shown(old.config, key)} → {_shown(self.config, key)}"
+            for key in sorted({*old.config, *self.config})
+            if old.config.get(key) != self.config.get(key)
+        ]
+        changes += [
+            f"input {role}"
+            for role in sorted({*old.upstream, *self.upstream})
+            if old.upstream.get(role) != self.upstream.get(role)
+        ]
+        if old.dataset != self.dataset:
+            changes.append("data set")
+        if old.code != self.code:
+            changes.append("code")
+        return changes
+
+
+def lineage_of(spec: StageSpec, config: AnyConfig, upstream: Mapping[str, str], dataset: str) -> Lineage:
+    """The lineage of a stage about to run."""
+    return Lineage(spec.name, code_version(spec.name), effective_config(config, spec), dict(upstream), dataset)
+
+
+def effective_config(config: AnyConfig, spec: StageSpec) -> dict[str, Any]:
+    """Dotted key → plain value of the keys that a stage looks at and that can change its result.
+
+    How fast a machine is decides what a budget of time comes to, and the size of a batch what is drawn for its views.
+    """
+    read = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in spec.sections}
+    budgets = [value for key, value in read.items() if key.endswith(".budget") and value is not None]
+    counted: set[str] = set()
+    if not all(Budget.parse(budget).reproducible for budget in budgets):
+        counted |= SPEED
+    if read.get("pseudo_label.test_time.views", 1) > 1 or read.get("pseudo_label.uncertainty.passes", 0):
+        counted.add("pseudo_label.batch_size")
+    return {
+        key: value
+        for key, value in read.items()
+        if key not in spec.unread
+        and (key in counted or not any(key == out or key.startswith(f"{out}.") for out in WITHOUT_EFFECT))
+    }
+
+
+def manifest_of(folder: Path) -> dict[str, str]:
+    """File within the folder, as a POSIX path → SHA-256 in hex."""
+    return {
+        path.relative_to(folder).as_posix(): file_digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+
+
+def output_digest(manifest: Mapping[str, str]) -> str:
+    """SHA-256 in hex over the files that later stages can see: pictures, pages and timings do not count."""
+    seen = {name: digest for name, digest in manifest.items() if not name.endswith(VIEW_SUFFIXES) and name != TIMINGS}
+    return sha256(json.dumps(seen, sort_keys=True).encode())
+
+
+def damage(folder: Path, digest: str) -> str | None:
+    """What is wrong with the files of a finished run, or None when all are there and match its output digest.
+
+    A manifest that names a file outside the folder is damage too: the names come from a store that others write.
+    """
+    try:
+        manifest: dict[str, str] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        digests = {name: str(value) for name, value in manifest.items()}
+    except (OSError, ValueError, AttributeError):
+        return f"{MANIFEST} is missing or unreadable"
+    if output_digest(digests) != digest:
+        return f"{MANIFEST} does not match the run's output digest"
+    for name, expected in digests.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return f"{MANIFEST} names {name!r}, which is outside the run's folder"
+        if not path.is_file():
+            return f"{name} is missing"
+        if file_digest(path) != expected:
+            return f"{name} was changed"
+    return None
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256(content: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _shown(config: Mapping[str, Any], key: str) -> str:
+    return str(config[key]) if key in config else "unset"

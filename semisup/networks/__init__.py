@@ -1,0 +1,1 @@
+"""Networks: our own, those with pretrained weights, and where their weights come from."""

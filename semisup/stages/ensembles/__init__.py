@@ -1,0 +1,1 @@
+"""The stages of an ensemble: its members, what combines them, and how good that is."""

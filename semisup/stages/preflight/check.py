@@ -1,0 +1,173 @@
+"""What can be known to be wrong before anything is started or written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import nn
+
+from semisup.checks.warnings import config_warnings, too_few_to_certify
+from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.data.datasets import digest
+from semisup.data.own_images import Progress, forget, own_images
+from semisup.data.roles.answers import answers_digest, read_answers
+from semisup.data.roles.split import ROLES, Role
+from semisup.errors import UserError
+from semisup.evaluation.compound import draw_pairs
+from semisup.frozen.graph import EXACT
+from semisup.lineage.fingerprints import sha256
+from semisup.networks.models import Classifier
+from semisup.networks.pretrained import expect_weights, own_normalization
+from semisup.networks.timm_backbones import TIMM
+from semisup.networks.timm_weights import doubtful_normalization
+from semisup.pipeline.specs import StageSpec
+from semisup.pseudo_labels.policies.ups import drops_out
+from semisup.stages.preflight.feasible import (
+    check_batches,
+    check_memory,
+    check_network,
+    check_processes,
+    check_targets,
+    check_unlabeled,
+    idle_in_folder,
+)
+from semisup.stages.split import plan
+from semisup.stages.support.files import images_for_test, network, pool_of, weights_file
+from semisup.system.memory import give_back
+
+
+@dataclass(frozen=True)
+class DataDigests:
+    """What the data set is, whatever folder it is read from: SHA-256 in hex."""
+
+    pool: str
+    test: str
+    weights: str = ""
+    """Of the file of pretrained weights; "" where there is none."""
+    answers: str = ""
+    """Of what people said about single images; "": nothing."""
+
+    @property
+    def version(self) -> str:
+        """Of the pool and the answers about it."""
+        return sha256(f"{self.pool}+{self.answers}".encode()) if self.answers else self.pool
+
+    def seen_by(self, spec: StageSpec) -> str:
+        """Digest of what a stage reads."""
+        parts = [self.pool]
+        if "test" in spec.sees:
+            parts.append(self.test)
+        if "answers" in spec.sees and self.answers:
+            parts.append(self.answers)
+        return "+".join(parts)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A config that can run."""
+
+    warnings: list[str]
+    digests: DataDigests
+    images: Mapping[Role, int]
+    """How many play each role."""
+
+
+def check(config: PipelineConfig, say: Progress = lambda done, total, note: None, *, ensemble: bool = False) -> Checked:
+    """Make sure that the data are there, the split exists and the model can be built and trained here.
+
+    `ensemble`: not for a pipeline, but for an ensemble alone.
+
+    The test images and labels are hashed here and looked at nowhere but in `evaluate`. Images of one's own are decoded
+    here if they are not yet: `say` is told of it.
+
+    Raises:
+        UserError: one of them is not so.
+    """
+    repaired: tuple[str, ...] = ()
+    if config.data.name == "folder":
+        forget()  # files may have come since an earlier run of this process
+        repaired = own_images(config.data, say).repaired
+    pool, test = pool_of(config), images_for_test(config)
+    check_targets(config, pool.num_classes)
+    roles = plan(config, pool, test.ids).table["role"]
+    images = {role: int((roles == role).sum()) for role in ROLES}
+    del roles
+    give_back()
+    wanted = config.pseudo_label.threshold
+    if (
+        isinstance(wanted, CertifiedThreshold)
+        and wanted.fallback == "stop"
+        and (shortage := too_few_to_certify(config))
+    ):
+        raise UserError(f"{shortage}, or a number as pseudo_label.threshold.fallback")
+    if config.evaluate.compound:
+        draw_pairs(test.labels.numpy(), np.random.default_rng(0))  # whether there are any
+    weights = expect_weights(weights_file(config)) if config.model.pretrained else ""
+    check_batches(config, images["labeled"], images["unlabeled"])
+    warnings = _doubts(config)
+    warnings += [*check_unlabeled(config, images["unlabeled"], pool.num_classes), *idle_in_folder(config)]
+    _check_frozen(config, images, ensemble=ensemble)
+    check_network(config, pool.image_shape, pool.num_classes)
+    channels = pool.image_shape[0]
+    model = network(config, pool.image_shape, pool.num_classes, [0.5] * channels, [0.5] * channels, seed=0)
+    check_memory(config, model, pool.image_shape)
+    _check_probe(config, model, pool.image_shape)
+    passes = config.pseudo_label.uncertainty.passes
+    if passes and not drops_out(model):
+        raise UserError(
+            f"pseudo_label.uncertainty.passes={passes}, but model.name={config.model.name!r} has no dropout, so that "
+            "all passes would be equal; set for example model.dropout: 0.2"
+        )
+    if config.runtime.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("runtime.device='cuda', but torch finds no CUDA device; use 'auto' or 'cpu'")
+    check_processes(config)
+    answers = answers_digest(read_answers(config.data.answers))
+    digests = DataDigests(digest(pool), digest(test), weights, answers)
+    warnings = [*config_warnings(config, pool.num_classes, images["validation"], ensemble=ensemble), *warnings]
+    return Checked([*repaired, *warnings], digests, images)
+
+
+def _check_frozen(config: PipelineConfig, images: Mapping[Role, int], *, ensemble: bool) -> None:
+    """Can stage `choose` compare so many images, and is there one?
+
+    Raises:
+        UserError: there is not.
+    """
+    if config.model.train != "probe":
+        return
+    if ensemble:
+        raise UserError("model.train='probe', but members of an ensemble are trained step by step; use train: head")
+    compared = images["labeled"] + images["unlabeled"] + images["calibration"]
+    if compared > EXACT and find_spec("faiss") is None:
+        raise UserError(
+            f"model.train='probe' compares {compared:,} images, and beyond {EXACT:,} that needs faiss; install it "
+            "(pip install 'semisup[faiss]'), or use model.train: head"
+        )
+
+
+def _doubts(config: PipelineConfig) -> list[str]:
+    name, weights = config.model.name, config.model.weights
+    if not name.startswith(TIMM) or weights is None or config.model.normalize == "data":
+        return []
+    doubt = doubtful_normalization(name, weights)
+    return [doubt] if doubt and own_normalization(weights_file(config)) is None else []
+
+
+def _check_probe(config: PipelineConfig, model: Classifier, image_shape: tuple[int, int, int]) -> None:
+    """Nothing may come after the layer that alone is trained, or its features say nothing."""
+    if config.model.train not in {"head", "probe"}:
+        return
+    images = torch.randint(0, 256, (2, *image_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    model.eval()
+    with torch.inference_mode():
+        features = model.features(images)
+        ends = features.dim() == 2
+        if config.model.train == "head" and ends:  # of a probe there is none yet
+            ends = isinstance(model.head, nn.Linear) and torch.equal(model.head(features), model(images))
+    if not ends:
+        raise UserError(
+            f"model.train={config.model.train!r}, but model.name={config.model.name!r} does not end with a linear "
+            "layer; use train: all, or another network"
+        )

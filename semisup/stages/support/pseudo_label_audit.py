@@ -1,0 +1,187 @@
+"""What became of a pass over unlabelled images: figures, pictures and warnings, made when no label can change."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from semisup.checks.warnings import pseudo_label_warnings
+from semisup.config import PipelineConfig
+from semisup.data.datasets import UNLABELED, ImageSet
+from semisup.data.roles.growing import read_memory
+from semisup.data.roles.known_roles import contents_of
+from semisup.data.roles.split import Split
+from semisup.evaluation.drift import Drift, measure_drift
+from semisup.evaluation.scores import accuracy_interval
+from semisup.pipeline.log import StageLog
+from semisup.plots import answer_drift, confidence_histogram, picture_grid, save_png
+from semisup.pseudo_labels import LEDGER
+from semisup.pseudo_labels.ledger import pick_examples
+from semisup.stages.support.files import DatasetFacts, read_json, write_json
+from semisup.stages.support.opinions import Opinions
+
+EXAMPLES_PER_GROUP = 12
+AUDITED = ["index", "label", "confidence", "accepted", "reason", "round", "accepted_round", "flipped"]
+
+
+def audit_all(
+    config: PipelineConfig,
+    inputs: Mapping[str, Path],
+    out_dir: Path,
+    log: StageLog,
+    *,
+    split: Split,
+    facts: DatasetFacts,
+    pool: ImageSet,
+    threshold: float,
+    kind: str,
+) -> None:
+    """Hold a stage's ledger against the truth, where that is known: summary, audit table, pictures, warnings.
+
+    `threshold` is the least confidence, and `kind` how it was found: fixed, certified or fallback.
+    """
+    ledger = pq.read_table(out_dir / LEDGER, columns=AUDITED, read_dictionary=["reason"]).to_pandas()
+    truth = pool.labels[split.indices("unlabeled")].numpy()
+    earlier = read_json(inputs["previous"] / "summary.json")["rounds"] if "previous" in inputs else []
+    picked = facts.class_counts["validation" if any(facts.class_counts["validation"]) else "labeled"]
+    summary = audit(ledger, truth, threshold, facts.num_classes, earlier)
+    summary |= {"threshold_kind": kind, "class_names": list(facts.class_names), "validation_per_class": list(picked)}
+    write_json(out_dir / "summary.json", summary)
+    table = pa.table({"id": pa.array(split.id_column("unlabeled"), pa.string()), "truth": truth})
+    pq.write_table(table, out_dir / "audit.parquet")
+    _save_pictures(pool, ledger, truth, out_dir, threshold=threshold, seed=config.seed)
+    _report(summary, facts, log)
+
+
+def look_for_drift(
+    config: PipelineConfig,
+    inputs: Mapping[str, Path],
+    out_dir: Path,
+    log: StageLog,
+    *,
+    opinions: Opinions,
+    ids: Sequence[str],
+    facts: DatasetFacts,
+) -> None:
+    """Are images that the split before did not know like the others? Figures, a picture, perhaps a warning."""
+    new = ~read_memory(inputs["before"]).have(contents_of(ids))
+    found = measure_drift((opinion.probabilities for opinion in opinions), new)
+    if found is not None:
+        _tell_drift(found, config.pseudo_label.drift_limit, log)
+        ledger = pd.read_parquet(out_dir / LEDGER, columns=["label", "confidence"])
+        confidence, labels = ledger["confidence"].to_numpy(), ledger["label"].to_numpy()
+        save_png(answer_drift(confidence, labels, new, facts.class_names), out_dir / "drift.png")
+
+
+def audit(
+    ledger: pd.DataFrame,
+    truth: NDArray[np.int64],
+    threshold: float,
+    num_classes: int,
+    earlier: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Coverage and, where the truth (N,) is known, precision of a ledger, as `summary.json` holds it.
+
+    `earlier` are the `rounds` of the round before, to which this one's own line is added.
+    """
+    accepted = ledger["accepted"].to_numpy()
+    labels = ledger["label"].to_numpy()
+    rejected = ledger["reason"][~accepted].astype(str).value_counts()
+    known = accepted & (truth != UNLABELED)
+    right = known & (labels == truth)
+    precision = accuracy_interval(int(right.sum()), int(known.sum())) if known.any() else None
+    known_per_class = np.bincount(labels[known], minlength=num_classes)
+    right_per_class = np.bincount(labels[right], minlength=num_classes)
+    round_number = int(ledger["round"].iloc[0])
+    this_round = {
+        "round": round_number,
+        "accepted": int(accepted.sum()),
+        "newly_accepted": int((ledger["accepted_round"] == round_number).sum()),
+        "flipped": int(ledger["flipped"].sum()),
+        "precision": precision.estimate if precision else None,
+    }
+    return this_round | {
+        "threshold": threshold,
+        "unlabeled": len(ledger),
+        "coverage": float(accepted.mean()),
+        "accepted_per_class": np.bincount(labels[accepted], minlength=num_classes).tolist(),
+        "predicted_per_class": np.bincount(labels, minlength=num_classes).tolist(),
+        "reasons": {str(reason): int(count) for reason, count in sorted(rejected.items())},
+        "precision_low": precision.low if precision else None,
+        "precision_high": precision.high if precision else None,
+        "precision_per_class": [
+            int(r) / int(k) if k else None for r, k in zip(right_per_class, known_per_class, strict=True)
+        ],
+        "rounds": [*earlier, this_round],
+    }
+
+
+def _tell_drift(found: Drift, limit: float, log: StageLog) -> None:
+    """Are the unlabelled images that have come since like the others? Figures, of which no stage reads."""
+    log.metrics({f"drift.{name}": value for name, value in asdict(found).items()})
+    if found.beyond(limit):
+        log.warning(
+            f"the {found.new:,} new images differ from the {found.known:,} known ones (pseudo_label.drift_limit="
+            f"{limit:g}): predicted classes by {found.class_distance:.2f}, confidence by "
+            f"{found.confidence_distance:.2f} (mean {found.new_confidence:.1%} against {found.known_confidence:.1%}); "
+            "look at drift.png, and label some of them"
+        )
+
+
+def _save_pictures(
+    pool: ImageSet, ledger: pd.DataFrame, truth: NDArray[np.int64], out_dir: Path, *, threshold: float, seed: int
+) -> None:
+    correct = (ledger["label"].to_numpy() == truth) if (truth != UNLABELED).all() else None
+    histogram = confidence_histogram(ledger["confidence"].to_numpy(), ledger["accepted"].to_numpy(), threshold, correct)
+    save_png(histogram, out_dir / "confidence_histogram.png")
+    rows, groups = pick_examples(ledger, threshold, EXAMPLES_PER_GROUP, seed=seed)
+    chosen = ledger.iloc[rows]
+    images = pool.images[chosen["index"].to_numpy().copy()].numpy()
+    examples = pd.DataFrame(
+        {
+            "group": groups,
+            "label": chosen["label"].to_numpy(),
+            "confidence": chosen["confidence"].to_numpy(),
+            "truth": truth[rows],
+        }
+    )
+    np.savez_compressed(out_dir / "examples.npz", images=images)
+    examples.to_parquet(out_dir / "examples.parquet", index=False)
+    grid = picture_grid(
+        images,
+        examples["label"].to_numpy(),
+        examples["confidence"].to_numpy(),
+        examples["truth"].to_numpy(),
+        groups,
+        pool.class_names,
+    )
+    save_png(grid, out_dir / "picture_grid.png")
+
+
+def _report(summary: Mapping[str, Any], facts: DatasetFacts, log: StageLog) -> None:
+    names = ("coverage", "accepted", "unlabeled", "threshold", "round", "flipped", "newly_accepted")
+    figures = {name: summary[name] for name in names}
+    figures |= {
+        f"accepted_per_class.{name}": count
+        for name, count in zip(facts.class_names, summary["accepted_per_class"], strict=True)
+    }
+    figures |= {f"rejected.{reason}": count for reason, count in summary["reasons"].items()}
+    text = f"accepted {summary['accepted']:,} of {summary['unlabeled']:,} images ({summary['coverage']:.1%})"
+    if summary["threshold_kind"] != "fixed":
+        text += f" at the {summary['threshold_kind']} threshold {summary['threshold']:.4f}"
+    if summary["precision"] is not None:
+        figures |= {name: summary[name] for name in ("precision", "precision_low", "precision_high")}
+        text += f", {summary['precision']:.2%} of them right"
+    if summary["round"] > 1:
+        text = f"round {summary['round']}: {text}; {summary['newly_accepted']:,} accepted for the first time"
+        text += f", {summary['flipped']:,} labels changed"
+    log.metrics(figures)
+    log.info(text)
+    for warning in pseudo_label_warnings(summary):
+        log.warning(warning)

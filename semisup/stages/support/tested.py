@@ -1,0 +1,16 @@
+"""How a model looks at test images, in every evaluation alike."""
+
+from torch import Tensor, nn
+
+from semisup.config import PipelineConfig
+from semisup.data.rows import Images
+from semisup.system.randomness import derive_seed
+from semisup.training.predict import predict_views
+
+
+def predict_tested(model: nn.Module, images: Images, config: PipelineConfig) -> Tensor:
+    """Softmax probabilities (N, C), the mean over `evaluate.test_time.views` views of each image.
+
+    Every model of a config sees the same views.
+    """
+    return predict_views(model, images, config.evaluate.test_time, seed=derive_seed(config.seed, "test views")).exp()

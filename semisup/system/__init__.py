@@ -1,0 +1,1 @@
+"""This machine: its memory, processes and signals, our own files, random generators."""

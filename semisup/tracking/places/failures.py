@@ -1,0 +1,68 @@
+"""What the store's own exceptions mean to a user."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlflow.exceptions import MlflowException
+from requests.exceptions import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from semisup.errors import NO_SPACE, StoreUnavailableError, UserError
+from semisup.tracking.places.store import redacted, without_secrets
+
+NO_ANSWER = (
+    "failed with exception",
+    "failed with timeout exception",
+    "Max retries exceeded",
+    "OperationalError",
+    "InterfaceError",
+    "database is locked",
+)
+FULL = ("database or disk is full", "No space left on device")
+
+
+@contextmanager
+def store_failures(uri: str) -> Iterator[None]:
+    """A store that does not answer raises StoreUnavailableError, a full disk UserError; any other exception passes.
+
+    Raises:
+        StoreUnavailableError: the store cannot be reached, or is locked.
+        UserError: there is no space left.
+    """
+    shown = without_secrets(uri)
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, RequestException) as error:
+        text = redacted(str(error), uri)
+        if is_full(text):
+            raise full(shown) from None
+        if isinstance(error, MlflowException) and not any(sign in text for sign in NO_ANSWER):
+            if text == str(error):
+                raise
+            raise MlflowException(text) from None
+        reason = first_line(text, error)[:300]
+        # Not "from error": what libraries say of a store holds its address with the password, and is logged.
+        raise StoreUnavailableError(
+            f"MLFLOW_TRACKING_URI={shown!r}: the store does not answer ({reason}); start its server and run again"
+        ) from None
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise full(error.filename or shown) from error
+        raise
+
+
+def first_line(text: str, error: BaseException) -> str:
+    """The first line of what an exception says, or its kind where it says nothing."""
+    return (text.strip().splitlines() or [type(error).__name__])[0]
+
+
+def is_full(text: str) -> bool:
+    """Does an exception say that there is no space left?"""
+    return any(sign in text for sign in FULL)
+
+
+def full(where: str) -> UserError:
+    """No space is left there."""
+    return UserError(
+        f"no space is left at {where!r}; free some and run again: finished stages and checkpoints are kept"
+    )
