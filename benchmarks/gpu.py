@@ -22,7 +22,8 @@ from torchvision.transforms import v2
 
 from benchmarks.output import Figure, in_turns, publish_figures
 from semisup.config import AugmentConfig, OptimizerConfig, TrainConfig
-from semisup.networks.models import Classifier, build_model
+from semisup.networks.classifier import Classifier
+from semisup.networks.models import build_model
 from semisup.training.loop import Examples, train
 from semisup.training.optimization.optimizers import build_optimizer
 from semisup.training.optimization.precision import computing_in

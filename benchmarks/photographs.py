@@ -32,14 +32,14 @@ from semisup.evaluation.keeping import better_model
 from semisup.frozen.embedding import embed, fit_embedding
 from semisup.frozen.learning import (
     Points,
-    confidence_weights,
     hold_out,
     share_right,
     spread_labels,
     student_probe,
     supervised_probe,
 )
-from semisup.networks.models import Classifier
+from semisup.networks.classifier import Classifier
+from semisup.pseudo_labels.policies.confidence import confidence_weights
 from semisup.stages.choose import REPETITIONS
 from semisup.stages.support.files import computing_as, network
 from semisup.system.memory import keep_for_reuse

@@ -31,7 +31,7 @@ from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
 from semisup.delivery.page.candidates import Material, to_label
 from semisup.evaluation.comparison import paired_over_seeds
-from semisup.networks.models import Classifier
+from semisup.networks.classifier import Classifier
 from semisup.pipeline.log import Silence
 from semisup.pipeline.plan import plan
 from semisup.pipeline.specs import load_stage

@@ -11,11 +11,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from semisup.config import ModelConfig, PipelineConfig
-from semisup.config.sections.model import WITH_WEIGHTS
 from semisup.errors import UserError
-from semisup.networks import embedded as embedded_backbone
-from semisup.networks.backbones import head_name
-from semisup.networks.embedded import EMBEDDED, embedded_weights
+from semisup.networks.families import efficientnet_lite as embedded_backbone
+from semisup.networks.families.efficientnet_lite import EMBEDDED, FAMILY, embedded_weights
+from semisup.networks.heads import head_name
 from semisup.networks.models import build_model
 from semisup.networks.pretrained import begin_with, find_weights, imagenet_normalization
 from semisup.stages.preflight.check import check
@@ -44,7 +43,7 @@ def their_own(name: str) -> nn.Module:
 
 
 def test_every_network_with_weights_is_known_by_its_config():
-    assert set(WITH_WEIGHTS) == set(EMBEDDED)
+    assert FAMILY.installed == set(EMBEDDED)
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -192,8 +191,8 @@ def test_a_probe_of_it_is_trained_in_a_pipeline_and_read_back_without_the_instal
     values = config.model_dump()
     values["data"]["cache"] = tmp_path / "cache"
     folders = stage_runner(PipelineConfig.model_validate(values), tmp_path / "run", ("split", "baseline"))
-    monkeypatch.setattr(embedded_backbone, "embedded_weights", None)
-    model = load_model(folders["baseline"])
     state = torch.load(find_weights(None, "efficientnet_lite0", download=False), weights_only=True)
+    monkeypatch.setattr(embedded_backbone.importlib, "import_module", lambda name: pytest.fail(f"{name} was asked for"))
+    model = load_model(folders["baseline"])
     for (name, ours), theirs in zip(model.backbone.state_dict().items(), state.values(), strict=True):
         assert name.startswith("classifier.") or torch.equal(ours, theirs), name

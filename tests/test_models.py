@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from semisup.errors import UserError
-from semisup.networks.models import Preprocess, build_model
+from semisup.networks.classifier import Preprocess
+from semisup.networks.models import build_model
 from tests.waiting import LONG
 
 GREY, RGB = (1, 28, 28), (3, 32, 32)

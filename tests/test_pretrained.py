@@ -13,9 +13,10 @@ from torchvision.transforms.v2 import functional as tv
 
 from semisup.config import ModelConfig
 from semisup.errors import UserError
-from semisup.networks.backbones import head_name
+from semisup.networks.family import IMAGENET
+from semisup.networks.heads import head_name
 from semisup.networks.models import build_model
-from semisup.networks.pretrained import IMAGENET, begin_with, expect_weights, find_weights, imagenet_normalization
+from semisup.networks.pretrained import begin_with, expect_weights, find_weights, imagenet_normalization
 
 NAME = "torchvision:mobilenet_v3_small"
 HEAD = "classifier.3."

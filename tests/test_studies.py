@@ -9,7 +9,7 @@ from scipy import stats
 from benchmarks.studies.__main__ import STUDIES
 from benchmarks.studies.study import Study, rows_of
 from benchmarks.studies.workbench import DIGITS, fit, set_up, teacher
-from semisup.data.datasets import load_test
+from semisup.data.sources import load_test
 
 QUICK = {"epochs": 1, "batch_size": 50}
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.networks.backbones import head_name
+from semisup.networks.families.timm import doubtful_normalization
+from semisup.networks.heads import head_name
 from semisup.networks.models import build_model
 from semisup.networks.pretrained import begin_with, find_weights, imagenet_normalization
-from semisup.networks.timm_weights import doubtful_normalization
 from semisup.stages.preflight.check import check
 
 FAMILIES = {

@@ -27,5 +27,5 @@ def test_a_user_without_a_home_has_none_and_gets_code_versions_all_the_same(monk
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     with pytest.raises(RuntimeError):
         user_cache()
-    package = Path(code_versions.__file__).parent
+    package = Path(code_versions.__file__).parents[1]
     assert code_versions._installed.__wrapped__() == code_versions.code_versions(package)

@@ -7,7 +7,7 @@ import torch
 from semisup.config import ModelConfig
 from semisup.config.files import validate
 from semisup.errors import UserError
-from semisup.networks.backbones import whitening_filters
+from semisup.networks.families.own import whitening_filters
 from semisup.pipeline.log import Silence
 from semisup.stages import baseline
 from semisup.stages.split import MOST_PATCHES, patch_covariance

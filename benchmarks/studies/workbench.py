@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from semisup.calibration import fit_temperature, temper
 from semisup.config import JointConfig, TrainConfig
-from semisup.data.datasets import ImageSet, load_pool
+from semisup.data.datasets import ImageSet
 from semisup.data.roles.split import draw_roles, long_tail
+from semisup.data.sources import load_pool
 from semisup.networks.models import build_model
-from semisup.pseudo_labels.policies.fixed import FixedLabels
+from semisup.pseudo_labels.policies.threshold import FixedLabels
 from semisup.stages.split import channel_statistics
 from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.loop import Examples, UnlabeledTerm, train

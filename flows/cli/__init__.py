@@ -94,15 +94,10 @@ def run(
             config = str(cli_init.config_of(folder))
         resolved, _ = prepare(config, overrides or [], own_server=True)
         from flows.pipeline.flow import pipeline
-        from flows.pipeline.reaper import marked
-        from flows.start import display
-        from flows.start.server import ensure_prefect_api
+        from flows.start.launch import launch
 
-        with display.shown() as screen:
-            screen.line(f"semisup {__version__}: {resolved.name}, seed {resolved.seed}; starting Prefect")
-            ensure_prefect_api(meanwhile=modules_of(resolved))
-            with marked():
-                result = pipeline(resolved, forced)
+        about = f"{resolved.name}, seed {resolved.seed}"
+        result = launch(lambda: pipeline(resolved, forced), about, meanwhile=modules_of(resolved))
     if as_json:
         typer.echo(json.dumps(result))
     else:

@@ -14,7 +14,6 @@ from flows.start.exits import (
     print_table,
     user_mistakes_in_one_line,
 )
-from semisup import __version__
 
 
 def ensemble(
@@ -38,15 +37,9 @@ def ensemble(
         resolved, _ = prepare(config, overrides or [], own_server=True, ensemble=True)
         from flows.pipeline.ensemble import ensemble as flow
         from flows.pipeline.ensemble import rows
-        from flows.pipeline.reaper import marked
-        from flows.start import display
-        from flows.start.server import ensure_prefect_api
+        from flows.start.launch import launch
 
-        with display.shown() as screen:
-            screen.line(f"semisup {__version__}: ensemble of {resolved.name}, seed {resolved.seed}; starting Prefect")
-            ensure_prefect_api()
-            with marked():
-                result = flow(resolved, forced)
+        result = launch(lambda: flow(resolved, forced), f"ensemble of {resolved.name}, seed {resolved.seed}")
     if as_json:
         typer.echo(json.dumps(result))
         return

@@ -43,17 +43,10 @@ def regress(
             print_table(["key", "default", "meaning"], list(describe_keys(RegressionConfig)))
             return
         resolved = _prepare(config, overrides or [])
-        from flows.pipeline.reaper import marked
         from flows.pipeline.regression import regression
-        from flows.start import display
-        from flows.start.server import ensure_prefect_api
-        from semisup import __version__
+        from flows.start.launch import launch
 
-        with display.shown() as screen:
-            screen.line(f"semisup {__version__}: {resolved.name}, seed {resolved.seed}; starting Prefect")
-            ensure_prefect_api()
-            with marked():
-                result = regression(resolved)
+        result = launch(lambda: regression(resolved), f"{resolved.name}, seed {resolved.seed}")
     if as_json:
         typer.echo(json.dumps(result))
     else:

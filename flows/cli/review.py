@@ -76,7 +76,7 @@ def _write(
     from semisup.delivery.page.annotate import write_review
     from semisup.delivery.page.candidates import STRATEGY, Material
     from semisup.delivery.tables import check_out
-    from semisup.networks.models import Classifier
+    from semisup.networks.classifier import Classifier
     from semisup.pseudo_labels import LEDGER
     from semisup.stages.support.files import DatasetFacts, load_placed
     from semisup.system.own_files import temporary_folder

@@ -40,17 +40,12 @@ def stage(
 
         known_stages([name.partition("-")[0]])  # before a store is made; the config's own are looked at with its store
         resolved, digests = prepare(config, overrides or [], own_server=True)
-        from flows.pipeline.reaper import marked
         from flows.pipeline.stage_flow import look_up
         from flows.pipeline.stage_flow import stage as flow
-        from flows.start import display
-        from flows.start.server import ensure_prefect_api
+        from flows.start.launch import launch
 
         look_up(resolved, digests, name, named)
-        with display.shown():
-            ensure_prefect_api()
-            with marked():
-                result = flow(name, resolved, named, force)
+        result = launch(lambda: flow(name, resolved, named, force))
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -90,14 +85,10 @@ def reap(config: ConfigName, overrides: Overrides = None) -> None:
 
         Tracker.existing(Path.cwd())
         resolved, _ = prepare(config, overrides or [], own_server=True)
-        from flows.pipeline.reaper import marked, reaper
-        from flows.start.display import shown
-        from flows.start.server import ensure_prefect_api
+        from flows.pipeline.reaper import reaper
+        from flows.start.launch import launch
 
-        with shown():
-            ensure_prefect_api()
-        with marked():
-            closed = reaper(resolved)
+        closed = launch(lambda: reaper(resolved))
     typer.echo(f"closed {closed['mlflow_runs']} runs in MLflow and {closed['prefect_runs']} in Prefect")
 
 

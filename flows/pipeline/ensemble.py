@@ -11,8 +11,9 @@ from prefect.runtime import flow_run
 from flows.parallel.members import check_cluster
 from flows.pipeline.flow import checked_config, open_store, run_steps, verdict_of
 from flows.pipeline.publish import publish_markdown
-from flows.pipeline.reaper import mark_flow_run, reap_at_start
+from flows.pipeline.reaper import reap_at_start
 from flows.pipeline.results import StageResult, last_tags
+from flows.start.launch import mark_flow_run
 from flows.start.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.pipeline.plan import ensemble_plan

@@ -14,11 +14,12 @@ from prefect.runtime import flow_run
 from flows.parallel.members import at_once, check_cluster, run_at_once
 from flows.pipeline.promotion import apply_decision, current_champion, references, warn_of_other_splits
 from flows.pipeline.publish import publish_markdown
-from flows.pipeline.reaper import mark_flow_run, reap_at_start
+from flows.pipeline.reaper import reap_at_start
 from flows.pipeline.recorder import Tenths
 from flows.pipeline.results import PipelineResult, StageResult, last_tags
 from flows.pipeline.steps import Reference, Wanted, reusable, run_step
 from flows.start import display
+from flows.start.launch import mark_flow_run
 from flows.start.workplace import scratch_folder
 from semisup.config import PipelineConfig, RuntimeConfig
 from semisup.errors import StoreUnavailableError

@@ -1,19 +1,17 @@
 """What killed processes left RUNNING, in MLflow and in Prefect, is closed by whoever comes next."""
 
 import logging
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-from prefect import flow, tags
+from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.logging import get_run_logger
-from prefect.runtime import flow_run
 from prefect.states import Crashed
 
+from flows.start.launch import MARK, MARKED
 from flows.start.workplace import sweep
 from semisup.config import PipelineConfig
 from semisup.pipeline.specs import AnyConfig
@@ -21,9 +19,6 @@ from semisup.system.processes import HEARTBEAT, is_gone, machine, process_tags
 from semisup.tracking.places.stored import StoredRun
 from semisup.tracking.tracker import Tracker
 
-MARK = "semisup"
-"""Tag of our flow runs in Prefect; beside it stands the process, as "name=value" tags."""
-MARKED = ("host", "machine", "pid", "pid.started")
 UNFINISHED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -57,24 +52,6 @@ def close_what_was_lost(tracker: Tracker, config: AnyConfig, logger: Logger) -> 
     return lost, close_lost_flow_runs(tracker, logger)
 
 
-def marked() -> AbstractContextManager[set[str]]:
-    """Flow runs that begin within the block say from their first moment on which process they live in."""
-    return tags(MARK, *_process_marks())
-
-
-def mark_flow_run() -> None:
-    """Write into Prefect which process this flow run lives in: one that was made elsewhere does not say so yet."""
-    if flow_run.id is None:
-        return
-    with get_client(sync_client=True) as client:
-        present = set(client.read_flow_run(UUID(flow_run.id)).tags)
-        # A flow run that is retried has the marks of the process before; two processes' marks make no third one.
-        others = {tag for tag in present if tag.partition("=")[0] not in MARKED}
-        wanted = {*others, MARK, *_process_marks()}
-        if wanted != present:
-            client.update_flow_run(UUID(flow_run.id), tags=sorted(wanted))
-
-
 def close_lost_flow_runs(tracker: Tracker, logger: Logger) -> list[str]:
     """Set flow runs to Crashed whose process is gone; their names.
 
@@ -102,11 +79,6 @@ def _closed_in_mlflow(tracker: Tracker, run: FlowRun) -> bool:
 def _unfinished(client: SyncPrefectClient) -> list[FlowRun]:
     states = FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
     return client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[MARK]), state=states))
-
-
-def _process_marks() -> list[str]:
-    here = process_tags()
-    return [f"{name}={here[name]}" for name in MARKED]
 
 
 def _gone_from_here(marks: dict[str, str]) -> bool:

@@ -11,8 +11,9 @@ from prefect.runtime import flow_run
 
 from flows.pipeline.flow import open_store, run_steps
 from flows.pipeline.publish import publish_markdown
-from flows.pipeline.reaper import mark_flow_run, reap_at_start
+from flows.pipeline.reaper import reap_at_start
 from flows.pipeline.results import StageResult, last_tags
+from flows.start.launch import mark_flow_run
 from semisup.config.regression import RegressionConfig
 from semisup.errors import UserError
 from semisup.lineage.code_versions import pin_code_versions

@@ -9,10 +9,11 @@ from prefect.logging import get_run_logger
 
 from flows.pipeline.flow import checked_config, open_store, run_alone
 from flows.pipeline.promotion import apply_decision, current_champion, references, warn_of_other_splits
-from flows.pipeline.reaper import mark_flow_run, reap_at_start
+from flows.pipeline.reaper import reap_at_start
 from flows.pipeline.results import StageResult
 from flows.pipeline.steps import Reference, Wanted
 from flows.pipeline.survey import StepState, Surveyor
+from flows.start.launch import mark_flow_run
 from flows.start.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import UserError

@@ -11,7 +11,7 @@ from flows.parallel.cluster import Cluster
 from flows.parallel.dask import run_on_dask
 from flows.seeds.plan import Job
 from flows.seeds.runs import SECONDS_TO_END, run_jobs
-from semisup.data.datasets import ROOT_VARIABLE
+from semisup.data.published.files import ROOT_VARIABLE
 
 
 def run_jobs_on_dask(

@@ -70,7 +70,7 @@ class _Child:
         out, err = own / "stdout", own / "stderr"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "flows.cli.run_process", str(os.getpid()), *job.command],
+                [sys.executable, "-m", "flows.run_process", str(os.getpid()), *job.command],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,

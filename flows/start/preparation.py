@@ -99,7 +99,7 @@ def decoding_line(before: Callable[[], None] = lambda: None) -> "Iterator[Progre
 
 def modules_of(config: PipelineConfig) -> list[str]:
     """What a pipeline imports when it needs it, and may as well import while it waits for Prefect's server."""
-    return ["semisup.plots", *dict.fromkeys(f"semisup.stages.{step.stage}" for step in plan(config))]
+    return ["semisup.plots", *dict.fromkeys(step.spec.module for step in plan(config))]
 
 
 def known_stages(names: Sequence[str]) -> list[Any]:

@@ -50,7 +50,7 @@ def take_in(labels: Path, name: str, overrides: Sequence[str]) -> Imported:
     pool, test_ids = pool_of(bare), images_for_test(bare).ids
     before = known_before(bare, digests)
     split = plan(bare, pool, test_ids, before_answers(before, old))
-    known = Known.of(pool.ids, test_ids, split, own=config.data.name == "folder")
+    known = Known.of(pool.ids, test_ids, split, own=config.data.facts.own_images)
     answers, counts = merged(old, check_rows(rows, known, pool.class_names))
     tried = aside(file, "tried")
     try:
@@ -70,7 +70,7 @@ def with_answers(config: PipelineConfig, file: Path | None) -> PipelineConfig:
 def known_before(config: PipelineConfig, digests: DataDigests) -> KnownRoles:
     """The roles that the next run's split starts from; none where no run was made in this folder."""
     database = sqlite_path(store_uri(Path.cwd()))
-    if config.data.name != "folder" or (database is not None and not database.exists()):
+    if not config.data.facts.own_images or (database is not None and not database.exists()):
         return KnownRoles.none()
     from flows.pipeline.promotion import split_before  # MLflow takes seconds, and only images of one's own have a past
     from semisup.tracking.tracker import Tracker

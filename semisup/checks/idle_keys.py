@@ -20,8 +20,6 @@ OF_FOLDERS = "size resize channels range test_share max_broken duplicates"
 """Options of `data` that only one's own images have."""
 OF_A_PROBE = {"method", "alpha_final", "policy", "start"}
 """Keys of a training that a probe looks at, or that are refused or spoken of elsewhere."""
-CONSISTENCY = {"fixmatch", "flexmatch", "freematch", "softmatch"}
-"""Methods that live on the gap between a weak and a strong view."""
 
 
 def idle_keys(config: PipelineConfig, *, ensemble: bool = False) -> Iterator[str]:
@@ -86,15 +84,15 @@ def _shown(value: object) -> str:
 def _of_data(config: PipelineConfig) -> Iterator[str]:
     data: DataConfig = config.data
     named = f"data.name={data.name!r}"
-    if data.name != "folder":
+    if not data.facts.own_images:
         yield from _idle("data", data, OF_FOLDERS, f"{named} has images of its own size and names", "name: folder")
         why = f"{named} never gets new images"
         yield from _idle("pseudo_label", config.pseudo_label, "drift_limit", why, "data.name: folder")
         if config.model.train not in {"head", "probe"}:
             yield from _idle("data", data, "cache cache_limit", f"{named} is not decoded into a cache", "name: folder")
-    if data.name == "digits":
+    if data.facts.embedded:
         yield from _idle("data", data, "root download", f"{named} is embedded", "another data set")
-    if data.name == "folder":
+    else:
         yield from _idle("data", data, "download", "your own images are not downloaded", "another data set")
 
 
@@ -118,7 +116,7 @@ def _as_many_of_each_class(config: PipelineConfig) -> bool:
     """Is it known beforehand that all classes have the same number of labelled images?"""
     split = config.split
     drawn = isinstance(split.labeled_per_class, int) and split.imbalance_ratio == 1
-    return drawn and config.data.name != "folder" and config.data.answers is None
+    return drawn and not config.data.facts.own_images and config.data.answers is None
 
 
 def _of_training(stage: str, train: TrainConfig) -> Iterator[str]:
@@ -198,7 +196,7 @@ def _of_pseudo_labels(config: PipelineConfig) -> Iterator[str]:
     if not uncertainty.passes:
         why = f"{at}.passes=0 measures none"
         yield from _idle(at, uncertainty, "positive negative_confidence negative", why, "for example passes: 10")
-    elif config.joint.method != "ups":
+    elif not config.joint.facts.learns_negatives:
         why = f"joint.method={config.joint.method!r} does not learn which class an image is not"
         yield from _idle(at, uncertainty, "negative_confidence negative", why, "joint.method: ups")
 
@@ -212,9 +210,14 @@ def _of_the_student(joint: JointConfig) -> Iterator[str]:
     if not joint.label_smoothing.epsilon:
         why = "joint.label_smoothing.epsilon=0 smooths nothing"
         yield from _idle("joint", joint, "smooth_pseudo_labels", why, "for example joint.label_smoothing.epsilon: 0.1")
-    if joint.method == "online":
-        why = "joint.method='online' takes the likeliest class, which is the same at any temperature"
+    if joint.labels_every_step and "temperature" not in joint.facts.heeds:
+        why = f"joint.method={joint.method!r} takes the likeliest class, which is the same at any temperature"
         yield from _idle("joint.policy", joint.policy, "temperature", why, "joint.method: soft")
-    if joint.method in CONSISTENCY and joint.policy.view in {"weak", "clean"} and joint.augment.changes_nothing:
+    if of_consistency(joint) and joint.policy.view in {"weak", "clean"} and joint.augment.changes_nothing:
         why = "joint.augment changes no image, so a weak view is the image as it is"
         yield from _idle("joint.policy", joint.policy, "view", why, "for example joint.augment.shift: 0.1")
+
+
+def of_consistency(joint: JointConfig) -> bool:
+    """Does the method live on the gap between a weak and a strong view?"""
+    return joint.labels_every_step and joint.facts.view == "weak"

@@ -1,20 +1,15 @@
 """Warnings of options that change nothing: somebody set them and believes in them."""
 
-from semisup.checks.idle_keys import CONSISTENCY, idle_keys
+from semisup.checks.idle_keys import idle_keys, of_consistency
 from semisup.config import JointConfig, PipelineConfig, PolicyConfig, PseudoLabelConfig
+from semisup.config.methods import METHODS
 
 CHOICES = ("top_share", "max_disagreement", "share_per_round")
 """Options of `pseudo_label` that decide which labels are accepted."""
 OPINIONS = ("distribution_alignment", "test_time", "uncertainty")
 """Options of `pseudo_label` that change what the ledger says of an image."""
-METHODS_OF = {
-    "threshold": {"fixmatch", "flexmatch"},
-    "fairness_weight": {"freematch"},
-    "deviations": {"softmatch"},
-    "momentum": {"freematch", "softmatch"},
-}
-"""Option of `joint.policy` → the methods that look at it; the momentum is also that of distribution alignment."""
-NOT_STROKES = {"cifar10", "svhn"}
+OF_SOME_METHODS = ("threshold", "fairness_weight", "deviations", "momentum")
+"""Options of `joint.policy` that only some methods look at; the momentum is also that of distribution alignment."""
 
 
 def unheeded(config: PipelineConfig, *, ensemble: bool = False) -> list[str]:
@@ -90,30 +85,30 @@ def _of_the_policy(joint: JointConfig) -> list[str]:
         if policy == defaults:
             return []
         return [f"joint.policy is set, but {method} takes the ledger's labels as they are; use another method"]
-    if joint.method == "soft" and policy == defaults and not joint.mixup_pseudo_labels:
+    if joint.facts.is_its_own_target and policy == defaults and not joint.mixup_pseudo_labels:
         return [
-            "joint.method='soft' with joint.policy as it is by default makes each prediction its own target, which "
+            f"{method} with joint.policy as it is by default makes each prediction its own target, which "
             "teaches nothing; use for example joint.policy: {teacher: ema, view: clean, temperature: 0.5}"
         ]
     return [
         f"joint.policy.{name}={getattr(policy, name)}, but {method} does not look at it; leave it out, or use "
-        f"joint.method: {' or '.join(sorted(methods))}"
-        for name, methods in METHODS_OF.items()
+        f"joint.method: {' or '.join(sorted(known for known in METHODS.own if name in METHODS[known].heeds))}"
+        for name in OF_SOME_METHODS
         if getattr(policy, name) != getattr(defaults, name)
-        and joint.method not in methods
+        and name not in joint.facts.heeds
         and not (name == "momentum" and policy.distribution_alignment)
     ]
 
 
 def _of_the_views(config: PipelineConfig) -> list[str]:
     joint, warnings = config.joint, []
-    if joint.method in CONSISTENCY and joint.strong_augment is None:
+    if of_consistency(joint) and joint.strong_augment is None:
         warnings.append(
             f"joint.method={joint.method!r} has the teacher look at a weak view and the student at a strong one, but "
             "joint.strong_augment is unset, so both are alike; use for example joint.strong_augment: {randaugment: 2, "
             "cutout: 0.5}"
         )
-    if config.model.deskew and config.data.name in NOT_STROKES:
+    if config.model.deskew and config.data.facts.photographs:
         warnings.append(
             f"model.deskew=true, but data.name={config.data.name!r} is not of bright strokes on a black ground, whose "
             "slant it is for; use false"

@@ -36,7 +36,7 @@ def config_warnings(
         # An own folder may name its validation images itself, and copies among them go out.
         key, present = "split.validation_per_class", config.split.validation_per_class
         asked, more = f"{key}={present}: ", ""
-        if config.data.name == "folder":
+        if config.data.facts.own_images:
             asked, more = "", f" (raise {key}, which is {present}, or name more of your own)"
         warnings.append(
             f"{asked}there {'is' if validation == 1 else 'are'} {validation} validation image"

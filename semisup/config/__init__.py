@@ -8,7 +8,7 @@ from semisup.config.listing import describe_keys, flatten, keys, sections_in
 from semisup.config.pipeline import FEWEST_CALIBRATION_IMAGES, PipelineConfig
 from semisup.config.sections.augment import AugmentConfig, ViewsConfig
 from semisup.config.sections.base import NUMBER, SECTION, UNION_TAGS, WORD, Fraction, PositiveInt, Precision, Section
-from semisup.config.sections.data import WITHOUT_MIRROR_SYMMETRY, DataConfig, parse_bytes, resolve_data_root
+from semisup.config.sections.data import DataConfig, parse_bytes, resolve_data_root
 from semisup.config.sections.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.sections.joint import JointConfig, PolicyConfig
 from semisup.config.sections.model import ModelConfig, ProbeConfig
@@ -31,7 +31,6 @@ __all__ = [
     "NUMBER",
     "SECTION",
     "UNION_TAGS",
-    "WITHOUT_MIRROR_SYMMETRY",
     "WORD",
     "AugmentConfig",
     "BaselineConfig",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from semisup.config.sections.base import Name, Section
-from semisup.config.sections.data import WITHOUT_MIRROR_SYMMETRY, DataConfig
+from semisup.config.sections.data import DataConfig
 from semisup.config.sections.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.sections.joint import JointConfig
 from semisup.config.sections.model import ModelConfig, ProbeConfig
@@ -135,12 +135,12 @@ class PipelineConfig(Section):
             "evaluate.test_time.augment": self.evaluate.test_time.augment,
         }
         for key, view in views.items():
-            if view and view.horizontal_flip and self.data.name in WITHOUT_MIRROR_SYMMETRY:
+            if view and view.horizontal_flip and self.data.facts.mirrored_is_another:
                 raise ValueError(
                     f"{key}.horizontal_flip=true, but a mirrored image of {self.data.name!r} is another "
                     "class or none; use false"
                 )
-        if self.model.mirror and self.data.name in WITHOUT_MIRROR_SYMMETRY:
+        if self.model.mirror and self.data.facts.mirrored_is_another:
             raise ValueError(
                 f"model.mirror=true, but a mirrored image of {self.data.name!r} is another class or none; use false"
             )
@@ -164,9 +164,10 @@ class PipelineConfig(Section):
     @model_validator(mode="after")
     def _uncertainty_is_measured_and_used(self) -> "PipelineConfig":
         label, passes = self.pseudo_label, self.pseudo_label.uncertainty.passes
-        if self.joint.method == "ups" and not passes:
+        if not passes and self.joint.facts.learns_negatives:
             raise ValueError(
-                "joint.method='ups', but pseudo_label.uncertainty.passes=0 measures no uncertainty; use for example 10"
+                f"joint.method={self.joint.method!r}, but pseudo_label.uncertainty.passes=0 measures no uncertainty; "
+                "use for example 10"
             )
         for key, clashes in {
             "pseudo_label.teacher='ensemble'": label.teacher == "ensemble",

@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from semisup.config import PipelineConfig, resolve_data_root
+from semisup.config.sources import SOURCES
 from semisup.data.datasets import ImageSet, digest
 from semisup.data.own_images.folders.listing import base_folder
 from semisup.data.own_images.reading.decode import reader
@@ -54,7 +55,7 @@ def choose(
             if accepted
             else f"the run accepted none of {len(ledger):,} pseudo-labels; use a lower pseudo_label.threshold"
         )
-    paths = chosen["id"].str.rpartition("@")[0] if facts.name == "folder" else chosen["id"]
+    paths = chosen["id"].str.rpartition("@")[0] if SOURCES[facts.name].own_images else chosen["id"]
     labels = chosen["label"].map(dict(enumerate(facts.class_names)))
     return chosen.assign(path=paths, label=labels, role=LABELED)[[*COLUMNS, "index"]]
 
@@ -82,7 +83,7 @@ class Sources:
     @property
     def root(self) -> Path | None:
         """The folder of one's own images; None of other data sets."""
-        if self.config.data.name != "folder":
+        if not self.config.data.facts.own_images:
             return None
         return base_folder(resolve_data_root(self.config.data), self.config.data.manifest)
 

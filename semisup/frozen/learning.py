@@ -11,6 +11,7 @@ from torch import Tensor
 from semisup.calibration import fit_temperature
 from semisup.frozen.graph import Graph, neighbour_graph, propagate, shares
 from semisup.frozen.probe import Probe, fit_probe, one_thread
+from semisup.pseudo_labels.policies.confidence import confidence_weights
 
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """What C of the supervised probe is chosen from."""
@@ -65,11 +66,6 @@ def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[
         return probabilities
     logs = torch.from_numpy(probabilities).clamp(min=TINY).log() / temperature
     return logs.softmax(dim=1).numpy()
-
-
-def confidence_weights(confidence: Tensor, num_classes: int) -> Tensor:
-    """(c − 1/C) / (1 − 1/C): 0 for a guess, 1 for what is sure, in the shape of `confidence`."""
-    return ((confidence - 1 / num_classes) / (1 - 1 / num_classes)).clamp(min=0)
 
 
 def student_probe(

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from semisup.frozen.embedding import Embedding
 from semisup.frozen.probe import Probe
-from semisup.networks.backbones import head_name
-from semisup.networks.models import Classifier, Preprocess
+from semisup.networks.classifier import Classifier, Preprocess
+from semisup.networks.heads import head_name
 
 
 class EmbeddedProbe(nn.Module):

@@ -25,6 +25,8 @@ UNCOUNTED = ("semisup.config", "semisup.pipeline")
 """Rooms that decide nothing on their own: configs, whose values are counted themselves, and the list of stages."""
 ALONE = {"semisup", "semisup.errors", "semisup.stages"}
 """Modules of which that is true, but not of the rooms below."""
+PICKED = ("semisup.pseudo_labels.policies", "semisup.networks.families", "semisup.data.sources")
+"""Rooms in which a module is found by the name that a config gives: whoever asks there may get any of them."""
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 PARSE_ATTEMPTS = 5
 
@@ -183,6 +185,10 @@ def _imported_by(module: str, package: Path, views: tuple[str, ...]) -> set[str]
         if name in found or name in ALONE or _lies_in(name, (*UNCOUNTED, *views)):
             continue
         found.add(name)
+        if name in PICKED:
+            waiting += [
+                f"{name}.{path.stem}" for path in _files(_path(name, package).parent, ".py") - {_path(name, package)}
+            ]
         imported = _imports(_path(name, package).read_text(encoding="utf-8"))
         candidates = {module for module, _, _ in imported} | {f"{module}.{name}" for module, name, _ in imported}
         waiting += [candidate for candidate in candidates if _path(candidate, package).exists()]

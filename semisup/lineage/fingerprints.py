@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from semisup.budget import Budget
-from semisup.config import flatten
+from semisup.config import PipelineConfig, flatten
+from semisup.config.families import FAMILIES, family_of
+from semisup.config.methods import METHODS
 from semisup.lineage.code_versions import code_version
 from semisup.pipeline.specs import AnyConfig, StageSpec
 
@@ -93,7 +95,19 @@ class Lineage:
 
 def lineage_of(spec: StageSpec, config: AnyConfig, upstream: Mapping[str, str], dataset: str) -> Lineage:
     """The lineage of a stage about to run."""
-    return Lineage(spec.name, code_version(spec.name), effective_config(config, spec), dict(upstream), dataset)
+    read = effective_config(config, spec) | _foreign_code(config, spec)
+    return Lineage(spec.name, code_version(spec.name), read, dict(upstream), dataset)
+
+
+def _foreign_code(config: AnyConfig, spec: StageSpec) -> dict[str, str]:
+    """Key → version of the code that an installed package of somebody else's brings for it."""
+    if not isinstance(config, PipelineConfig):
+        return {}
+    codes = {
+        "joint.method": METHODS.code(config.joint.method),
+        "model.name": FAMILIES.code(family_of(config.model.name)),
+    }
+    return {f"{key}.code": code for key, code in codes.items() if code and key.partition(".")[0] in spec.sections}
 
 
 def effective_config(config: AnyConfig, spec: StageSpec) -> dict[str, Any]:

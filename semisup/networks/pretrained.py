@@ -12,24 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from semisup.errors import UserError
-from semisup.networks.backbones import head_name
-from semisup.networks.embedded import EMBEDDED, NORMALIZATION, by_position, embedded_weights
-from semisup.networks.timm_backbones import HUB, TIMM, known_architecture, pretrained_tags
-from semisup.networks.timm_weights import (
-    FILES,
-    described_weights,
-    heads_of,
-    hub_file,
-    timm_normalization,
-    under_timms_names,
-)
+from semisup.networks.families import family
+from semisup.networks.family import Normalization
+from semisup.networks.heads import head_name, heads_of
 
-TORCHVISION = "torchvision:"
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HALVES = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-OF_TENSORFLOW = {"torchvision:inception_v3", "torchvision:googlenet"}
-"""Their weights came from elsewhere and want pixels from -1 to 1; where torchvision loads them itself, it turns those
-normalised by ImageNet's figures into such ones inside the network."""
 WRAPPERS = ("state_dict_ema", "model_ema", "model", "state_dict", "model_state_dict")
 """Keys under which training scripts keep a state dict among other things; averaged weights are the better ones."""
 PREFIXES = ("module.", "backbone.")
@@ -42,7 +28,7 @@ _expected: dict[Path, str] = {}
 
 
 def find_weights(weights: str | None, model_name: str, *, download: bool) -> Path:
-    """The file that `model.weights` means: itself, or torchvision's or timm's weights of this name in their cache.
+    """The file that `model.weights` means: itself, or its family's weights of that name.
 
     None: the one that is installed with the network.
 
@@ -50,20 +36,9 @@ def find_weights(weights: str | None, model_name: str, *, download: bool) -> Pat
         UserError: there is no such file, or it cannot be fetched.
     """
     if weights is None:
-        return embedded_weights(model_name)
+        return family(model_name).installed_weights(model_name)
     path = Path(weights).expanduser()
-    if path.is_file():
-        return path
-    if model_name.startswith(TIMM):
-        return _of_timm(weights, model_name, download)
-    known = _torchvision_urls(model_name)
-    if weights not in known:
-        state = "is a folder" if path.is_dir() else "does not exist"
-        names = f", or one of torchvision's own ({', '.join(known)})" if known else ""
-        if model_name in EMBEDDED:
-            names = f", or leave it out: {model_name} has weights of its own"
-        raise UserError(f"model.weights={weights!r} {state}; name a file with a state dict{names}")
-    return _in_torchs_cache(known[weights], weights, download)
+    return path if path.is_file() else family(model_name).find(model_name, weights, download)
 
 
 def expect_weights(file: Path) -> str:
@@ -109,12 +84,10 @@ def begin_with(backbone: nn.Module, file: Path, model_name: str) -> None:
     """
     unfit = f"model.weights={str(file)!r} does not fit model.name={model_name!r}"
     way_out = "name weights of this network, or the network of these weights"
-    state = by_position(_renamed(_read(file), set(backbone.state_dict())), backbone)
-    if model_name.startswith(TIMM):
-        try:
-            state = under_timms_names(state, backbone)
-        except ValueError as error:
-            raise UserError(f"{unfit}: timm cannot convert it ({error}); {way_out}") from None
+    try:
+        state = family(model_name).adapt(_renamed(_read(file), set(backbone.state_dict())), backbone)
+    except ValueError as error:
+        raise UserError(f"{unfit}: it cannot be converted ({error}); {way_out}") from None
     head = tuple(f"{name}." for name in {head_name(backbone), *heads_of(backbone)})
     body = {key: value for key, value in state.items() if not key.startswith(head)}
     for key, value in backbone.state_dict().items():
@@ -129,71 +102,9 @@ def begin_with(backbone: nn.Module, file: Path, model_name: str) -> None:
             raise UserError(f"{unfit}: {keys[0]}{more} {where}; {way_out}")
 
 
-def imagenet_normalization(
-    model_name: str, weights: str | None = None, *, download: bool = False
-) -> tuple[Sequence[float], Sequence[float]]:
+def imagenet_normalization(model_name: str, weights: str | None = None, *, download: bool = False) -> Normalization:
     """(mean, standard deviation) of three channels on the 0..1 scale, as pretrained weights of a network want it."""
-    if model_name.startswith(TIMM):
-        return timm_normalization(model_name, weights, download=download)
-    if model_name in EMBEDDED:
-        return NORMALIZATION
-    if model_name in OF_TENSORFLOW:
-        return HALVES
-    if not model_name.startswith(TORCHVISION):
-        return IMAGENET
-    import torchvision
-
-    wanted = torchvision.models.get_model_weights(model_name.removeprefix(TORCHVISION)).DEFAULT.transforms()
-    return tuple(wanted.mean), tuple(wanted.std)
-
-
-def _of_timm(weights: str, model_name: str, download: bool) -> Path:
-    if weights.startswith(HUB):
-        return hub_file(weights, download=download)
-    tags = [full.partition(".")[2] for full in pretrained_tags(known_architecture(model_name))]
-    if weights not in (*tags, "DEFAULT") or not tags:
-        state = "is a folder" if Path(weights).expanduser().is_dir() else "does not exist"
-        own = f", one of timm's own ({', '.join(['DEFAULT', *tags])})" if tags else ""
-        raise UserError(f"model.weights={weights!r} {state}; name a file with a state dict{own}, or {HUB}OWNER/NAME")
-    described = described_weights(model_name, weights)
-    if not described.hf_hub_id:
-        return _in_torchs_cache(described.url, weights, download)
-    names = (described.hf_hub_filename,) if described.hf_hub_filename else FILES
-    return hub_file(f"{HUB}{described.hf_hub_id}", names, download=download)
-
-
-def _in_torchs_cache(url: str, weights: str, download: bool) -> Path:
-    """The file of that address, where torch keeps what it fetches."""
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if not file.is_file():
-        if not download:
-            raise UserError(
-                f"model.weights={weights!r} is not on this machine ({file}); set model.download: true to fetch it, or "
-                "name a file"
-            )
-        _fetch(url, file)
-    return file
-
-
-def _torchvision_urls(model_name: str) -> dict[str, str]:
-    """Name of each of torchvision's weights of a network → where it is."""
-    if not model_name.startswith(TORCHVISION):
-        return {}
-    import torchvision
-
-    known = torchvision.models.get_model_weights(model_name.removeprefix(TORCHVISION)).__members__
-    return {name: member.url for name, member in known.items()}
-
-
-def _fetch(url: str, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    promised = re.search(r"-([0-9a-f]{8,})\.", file.name)
-    try:
-        # It writes aside, checks the hash that the name promises, and only then gives the file its name.
-        torch.hub.download_url_to_file(url, str(file), promised and promised[1], progress=False)
-    except (OSError, RuntimeError) as error:
-        words = " ".join(str(error).split())
-        raise UserError(f"model.download=true, but {url} cannot be fetched: {words}; name a file") from error
+    return family(model_name).normalization(model_name, weights, download)
 
 
 def _read(file: Path) -> dict[str, Any]:

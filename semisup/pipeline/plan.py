@@ -79,7 +79,7 @@ def split_step(config: PipelineConfig) -> Step:
 
 def before_of(config: PipelineConfig) -> dict[str, str]:
     """What the stages read that ask which images are new."""
-    return {"before": SPLIT_BEFORE} if config.data.name == "folder" else {}
+    return {"before": SPLIT_BEFORE} if config.data.facts.own_images else {}
 
 
 def ensemble_steps(config: PipelineConfig) -> list[Step]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,18 +14,11 @@ from semisup.checks.warnings import training_warnings
 from semisup.config import JointConfig, PipelineConfig
 from semisup.data.roles.split import Split
 from semisup.errors import UserError
-from semisup.frozen.learning import confidence_weights
 from semisup.pipeline.log import StageLog
 from semisup.pseudo_labels import LEDGER, Policy
+from semisup.pseudo_labels.method import Told
 from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
-from semisup.pseudo_labels.policies.fixed import FixedLabels
-from semisup.pseudo_labels.policies.fixmatch import FixMatch
-from semisup.pseudo_labels.policies.flexmatch import FlexMatch
-from semisup.pseudo_labels.policies.freematch import FreeMatch
-from semisup.pseudo_labels.policies.online import OnlineArgmax
-from semisup.pseudo_labels.policies.soft import SoftLabels
-from semisup.pseudo_labels.policies.softmatch import SoftMatch
-from semisup.pseudo_labels.policies.ups import UncertaintyLabels
+from semisup.pseudo_labels.policies import method
 from semisup.stages.support.files import (
     DatasetFacts,
     describe_network,
@@ -63,10 +57,12 @@ def run(
     """
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    columns = LEARNT_FROM + (["negative"] if joint.method == "ups" else [])
+    columns = LEARNT_FROM + (["negative"] if joint.facts.learns_negatives else [])
     ledger = pd.read_parquet(inputs["pseudo_label"] / LEDGER, columns=columns)
     if config.model.train == "probe":
-        fit_student(config, inputs, ledger, out_dir, log)
+        weigh = method(joint.method).weigh
+        assert weigh is not None, "a probe learns from labels that stand before it begins"
+        fit_student(config, inputs, ledger, out_dir, log, weigh=weigh)
         return
     round_number = int(ledger["round"].iloc[0])
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
@@ -94,7 +90,7 @@ def run(
             smooth=joint.smooth_pseudo_labels,
             augment=joint.strong_augment,
             teacher=joint.policy.teacher,
-            view=joint.policy.view or ("same" if joint.method in {"online", "soft"} else "weak"),
+            view=joint.policy.view or joint.facts.view,
         )
     else:
         log.warning("no pseudo-label was accepted: the student learns from the labelled images alone")
@@ -158,49 +154,40 @@ def unlabeled_part(
     """
     unlabeled = split.indices("unlabeled").numpy()
     assert np.isin(ledger["index"].to_numpy(), unlabeled).all(), "an image with another role was pseudo-labelled"
-    rows = ledger
-    if config.method == "threshold":
-        rows = ledger[ledger["accepted"]]
-    elif config.method == "ups":
-        rows = ledger[ledger["accepted"] | (ledger["negative"].map(len) > 0)]
-    indices, labels = (torch.from_numpy(rows[name].to_numpy().copy()) for name in ("index", "label"))
-    if config.method == "threshold":
-        return indices, FixedLabels(labels.to(device))
-    if config.method == "confidence":
-        confidence = torch.from_numpy(rows["confidence"].to_numpy().copy())
-        return indices, FixedLabels(labels.to(device), confidence_weights(confidence, num_classes).to(device))
-    if config.method == "ups":
-        negative = torch.zeros(len(rows), num_classes, dtype=torch.bool)
-        for place, classes in enumerate(rows["negative"]):
-            negative[place, list(classes)] = True
-        accepted = torch.from_numpy(rows["accepted"].to_numpy().copy())
-        return indices, UncertaintyLabels(labels.to(device), accepted.to(device), negative.to(device))
-    policy = _online_policy(config)
+    chosen = method(config.method)
+    rows = ledger[_learnt_from(ledger, config)]
+    indices, labels, confidence, accepted = (
+        torch.from_numpy(rows[name].to_numpy().copy()) for name in ("index", "label", "confidence", "accepted")
+    )
+    negative = _flags(rows["negative"], num_classes).to(device) if chosen.learns_negatives else None
+    labels, confidence = labels.to(device), confidence.to(device)
+    policy = chosen.policy(
+        Told(config.policy, num_classes, labels, confidence, accepted.to(device), negative, config.own_options())
+    )
+    if not config.labels_every_step:
+        return indices, policy
     if config.policy.temperature != 1:
         policy = Sharpened(policy, config.policy.temperature)
     if config.policy.distribution_alignment:
         shares = torch.bincount(split.labels("labeled"), minlength=num_classes) / len(split.labels("labeled"))
         policy = Aligned(policy, shares.to(device), config.policy.momentum)
     if config.policy.ledger_share and not starts_as_teacher:
-        confidence = torch.from_numpy(rows["confidence"].to_numpy().copy())
-        policy = Blended(policy, labels.to(device), confidence.to(device), config.policy.ledger_share)
+        policy = Blended(policy, labels, confidence, config.policy.ledger_share)
     return indices, policy
 
 
-def _online_policy(config: JointConfig) -> Policy:
-    policy = config.policy
-    match config.method:
-        case "online":
-            return OnlineArgmax()
-        case "soft":
-            return SoftLabels()
-        case "fixmatch":
-            return FixMatch(policy.threshold)
-        case "flexmatch":
-            return FlexMatch(policy.threshold)
-        case "freematch":
-            return FreeMatch(policy.momentum, policy.fairness_weight)
-        case "softmatch":
-            return SoftMatch(policy.momentum, policy.deviations)
-        case "threshold" | "confidence" | "ups":
-            raise AssertionError("the ledger's labels are fixed")
+def _learnt_from(ledger: pd.DataFrame, config: JointConfig) -> "pd.Series[bool]":
+    """Of which images something is learnt."""
+    if not config.learns_from_accepted:
+        return ledger["accepted"] | True
+    if config.facts.learns_negatives:
+        return ledger["accepted"] | (ledger["negative"].map(len) > 0)
+    return ledger["accepted"]
+
+
+def _flags(classes: "pd.Series[Any]", num_classes: int) -> Tensor:
+    """Lists of classes, one for each of N images, as bool (N, C)."""
+    flags = torch.zeros(len(classes), num_classes, dtype=torch.bool)
+    for place, named in enumerate(classes):
+        flags[place, list(named)] = True
+    return flags

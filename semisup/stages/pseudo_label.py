@@ -15,7 +15,7 @@ from semisup.data.roles.split import Split
 from semisup.pipeline.log import StageLog
 from semisup.pseudo_labels import LEDGER
 from semisup.pseudo_labels.ledger import Ids, Selection, build_ledger, in_order_of, write_ledger
-from semisup.pseudo_labels.policies.ups import select
+from semisup.pseudo_labels.uncertainty import select
 from semisup.stages.support.files import DatasetFacts, load_placed, pool_of, read_json
 from semisup.stages.support.opinions import Opinions, Shards, ask
 from semisup.stages.support.probes import graph_digest, graph_opinions

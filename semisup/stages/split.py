@@ -29,8 +29,8 @@ from semisup.data.roles.split import (
 from semisup.data.rows import IMAGES_AT_A_TIME, gather
 from semisup.data.tables import read_csv, write_csv
 from semisup.errors import UserError
-from semisup.networks.backbones import PATCH
-from semisup.networks.models import LEAST_DEVIATION, divisors
+from semisup.networks.classifier import LEAST_DEVIATION, divisors
+from semisup.networks.families.own import PATCH
 from semisup.pipeline.log import StageLog
 from semisup.stages.support.files import DatasetFacts, ids_for_test, pool_of, write_json
 from semisup.system.randomness import derive_seed, numpy_generator
@@ -65,7 +65,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     split.write(out_dir / "split.parquet")
     facts.write(out_dir)
     save_png(class_counts(facts.class_counts, facts.class_names), out_dir / "class_counts.png")
-    if config.data.name == "folder":
+    if config.data.facts.own_images:
         _tell_what_is_short(config, facts, log)
         _tell_what_is_left_out(config, duplicates_table(pool.ids, test_ids, drawn, leaks), out_dir, log)
     if config.data.answers is not None:
@@ -112,7 +112,7 @@ def _plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], bef
     answers, contents = read_answers(config.data.answers), contents_of(pool.ids)
     drawn = _draw(config, pool, contents, before_answers(before, answers) if before else before)
     labels, drawn, applied = apply_answers(answers, contents, pool.labels.numpy(), drawn, pool.class_names)
-    leaks, roles = _leaks(config, drawn) if config.data.name == "folder" else {}, drawn.copy()
+    leaks, roles = _leaks(config, drawn) if config.data.facts.own_images else {}, drawn.copy()
     if leaks and config.data.duplicates == "remove":
         roles[list(leaks)] = REMOVED
         _check_what_remains(config, labels, roles, pool.class_names)
@@ -122,7 +122,7 @@ def _plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], bef
 def _draw(config: PipelineConfig, pool: ImageSet, contents: Contents, before: KnownRoles) -> NDArray[np.object_]:
     labels, asked = pool.labels.numpy(), config.split.labeled_per_class
     per_class = None if asked == "all" else long_tail(asked, config.split.imbalance_ratio, len(pool.class_names))
-    if config.data.name != "folder":
+    if not config.data.facts.own_images:
         return draw_roles(
             labels,
             pool.class_names,

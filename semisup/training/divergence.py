@@ -48,7 +48,7 @@ def keys_of(config: TrainConfig) -> list[Key]:
         keys.append(Key("joint.alpha_final", config.alpha_final, 10))
         if config.labels_every_step:
             keys.append(Key("joint.policy.temperature", config.policy.temperature, 0.05, above=False))
-        if config.method == "freematch":
+        if "fairness_weight" in config.facts.heeds:
             keys.append(Key("joint.policy.fairness_weight", config.policy.fairness_weight, 1))
     return keys
 

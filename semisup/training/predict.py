@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from semisup.config import ViewsConfig
 from semisup.data.rows import Images, images_at_once
-from semisup.networks.models import Classifier, deskewed_once
+from semisup.networks.classifier import Classifier, deskewed_once
 from semisup.system.randomness import torch_generator
 from semisup.training.batches import augmented
 from semisup.training.team import ALONE, Team

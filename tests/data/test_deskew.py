@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from semisup.config import ViewsConfig
 from semisup.data.augmentation.geometry import DESKEWED_AT_A_TIME, affine_sample, all_upright, deskew, upright
 from semisup.data.rows import Rows
-from semisup.networks.models import build_model, deskewed_once
+from semisup.networks.classifier import deskewed_once
+from semisup.networks.models import build_model
 from semisup.training.predict import predict_views
 
 

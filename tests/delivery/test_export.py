@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from semisup.config import DataConfig
 from semisup.config.files import validate
-from semisup.data.datasets import UNLABELED, load_pool
+from semisup.data.datasets import UNLABELED
 from semisup.data.own_images import forget, own_images
 from semisup.data.own_images.folders.listing import list_images
 from semisup.data.own_images.folders.roles import role_of
 from semisup.data.roles.split import Split
+from semisup.data.sources import load_pool
 from semisup.delivery import export as exporting
 from semisup.delivery.chosen import Sources, choose
 from semisup.delivery.export import MARK, export_imagefolder, export_labelstudio, export_table, served_images

@@ -12,8 +12,8 @@ from scipy.special import softmax
 from typer.testing import CliRunner
 
 from flows.cli import app
-from semisup.data.datasets import load_test
 from semisup.data.own_images.reading.threads import TASKS_AHEAD, worked_ahead
+from semisup.data.sources import load_test
 from semisup.delivery import predict as predicting
 from semisup.delivery.image_files import ImageFile, ImageFiles
 from semisup.delivery.predict import FILES_PER_TASK, Predictor, column_types, predict

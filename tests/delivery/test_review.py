@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from semisup.data.datasets import load_pool
 from semisup.data.roles.split import Split
+from semisup.data.sources import load_pool
 from semisup.delivery.export import MARK
 from semisup.delivery.page import build_page, thumbnail
 from semisup.delivery.page.annotate import write_review

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.parallel.cluster import Cluster
+from flows.seeds import plan as seeds_plan
 from flows.seeds.names import seeds_of
 from flows.seeds.plan import BenchmarkPlan, Job, Variant, planned
 from flows.seeds.report import report_of
@@ -250,7 +251,7 @@ def test_a_run_on_a_cluster_trains_its_members_itself(folder, monkeypatch):
     def check(cluster: Cluster) -> None:
         asked.append(cluster)
 
-    monkeypatch.setattr(Cluster, "check", check)
+    monkeypatch.setattr(seeds_plan, "check_cluster", check)
     (folder / "mine.yaml").write_text("data: {name: digits}\nruntime: {dask: 'tcp://h:1'}\n", encoding="utf-8")
     cluster = Cluster.of_option("tcp://h:2")
     for job in planned("mine.yaml", [], range(2), None, [], cluster=cluster).jobs():

@@ -472,7 +472,7 @@ def pretended(store, monkeypatch):
 
     monkeypatch.setattr(flows.pipeline.flow, "pipeline", pipeline)
     monkeypatch.setattr(flows.start.server, "begin_prefect_api", lambda: None)
-    monkeypatch.setattr(flows.start.server, "ensure_prefect_api", lambda **_: None)
+    monkeypatch.setattr(flows.start.launch, "ensure_prefect_api", lambda **_: None)
     return given
 
 

@@ -36,6 +36,7 @@ import flows.pipeline.flow
 from flows.deployments import cron_schedule, deployments, description, next_times
 from flows.pipeline.flow import pipeline
 from flows.pipeline.stage_flow import stage
+from flows.pipeline.steps import Wanted
 from flows.start.server import answers, check_port
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config, to_yaml, validate
@@ -215,8 +216,8 @@ def test_a_stage_whose_store_does_not_answer_is_tried_again_and_a_mistake_is_not
     errors = [StoreUnavailableError("it is away"), StoreUnavailableError("still"), UserError("your mistake")]
     tried: list[str] = []
 
-    def run_step(step: Any, *_arguments: Any, **_options: Any) -> None:
-        tried.append(step.name)
+    def run_step(wanted: Wanted, logger: Any) -> None:
+        tried.append(wanted.step.name)
         raise errors[len(tried) - 1]
 
     monkeypatch.setattr(flows.pipeline.flow, "run_step", run_step)

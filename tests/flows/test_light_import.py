@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from semisup.config.files import to_yaml
-from semisup.data.datasets import load_pool
+from semisup.data.sources import load_pool
 from semisup.stages.split import plan
 
 CODE = """

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from semisup.config import PipelineConfig
 from semisup.config.files import to_yaml
-from semisup.data.datasets import load_test
+from semisup.data.sources import load_test
 from semisup.networks.models import build_model
 from semisup.tracking.tracker import Tracker
 

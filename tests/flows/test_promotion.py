@@ -10,7 +10,7 @@ import flows.pipeline.promotion
 from flows.cli.predict import model_of_config
 from flows.pipeline.flow import pipeline
 from flows.pipeline.results import StageResult
-from flows.pipeline.steps import Reference, run_step
+from flows.pipeline.steps import Reference, Wanted, run_step
 from semisup.config.files import to_yaml
 from semisup.errors import UserError
 from semisup.pipeline.plan import Step
@@ -176,15 +176,10 @@ def test_a_champion_that_was_crowned_while_another_was_decided_on_is_not_overthr
     assert before is not None
     result = pipeline(changed(tiny_config, joint={"epochs": 5}, promote={"enabled": False}))
     evaluate = tracker.get(result["stages"]["evaluate"]["run_id"])
-    late = run_step(
-        Step("promote", "promote", {"evaluate": "evaluate"}),
-        tiny_config,
-        {"evaluate": Reference(evaluate.id, evaluate.tags["output_digest"])},
-        check(tiny_config).digests,
-        parent_run_id=None,
-        force=False,
-        logger=logging.getLogger("test"),
-    )
+    step = Step("promote", "promote", {"evaluate": "evaluate"})
+    upstream = {"evaluate": Reference(evaluate.id, evaluate.tags["output_digest"])}
+    wanted = Wanted(step, tiny_config, upstream, check(tiny_config).digests, parent_run_id=None, force=False)
+    late = run_step(wanted, logging.getLogger("test"))
     models = {
         name: StageResult.of(tracker.get(evaluate.tags[f"upstream.{role}"]), 0.0)
         for name, role in (("student", "joint"), ("baseline", "baseline"))

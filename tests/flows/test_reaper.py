@@ -14,7 +14,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
 from prefect.states import Running
 
-from flows.pipeline.reaper import MARK, close_lost_flow_runs, mark_flow_run, marked, reaper
+from flows.pipeline.reaper import close_lost_flow_runs, reaper
+from flows.start.launch import MARK, mark_flow_run, marked
 from semisup.config import PipelineConfig
 from semisup.system.processes import SECONDS_UNTIL_GONE, beat, process_tags
 from semisup.tracking.tracker import Tracker

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.store.exportable import find_labels
 from flows.store.served import find_model
-from semisup.data.datasets import load_test
+from semisup.data.sources import load_test
 from semisup.errors import UserError
 from semisup.tracking.tracker import Tracker
 

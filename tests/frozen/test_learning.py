@@ -7,7 +7,6 @@ from torch.nn import functional as F
 
 from semisup.frozen.learning import (
     Points,
-    confidence_weights,
     deal_folds,
     hold_out,
     spread_labels,
@@ -15,6 +14,7 @@ from semisup.frozen.learning import (
     supervised_probe,
     tempered,
 )
+from semisup.pseudo_labels.policies.confidence import confidence_weights
 
 
 def blobs(labeled: int = 30, unlabeled: int = 90, spread: float = 0.4) -> Points:

@@ -7,7 +7,8 @@ from torch import Tensor
 from semisup.frozen.embedding import fit_embedding
 from semisup.frozen.network import EmbeddedProbe, ProbedClassifier
 from semisup.frozen.probe import Probe
-from semisup.networks.models import Classifier, build_model
+from semisup.networks.classifier import Classifier
+from semisup.networks.models import build_model
 
 
 def pixels(count: int = 6) -> Tensor:

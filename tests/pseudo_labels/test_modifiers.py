@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semisup.pseudo_labels.modifiers import Aligned, Blended, Modifier, Sharpened
-from semisup.pseudo_labels.policies.fixed import FixedLabels
 from semisup.pseudo_labels.policies.fixmatch import FixMatch
 from semisup.pseudo_labels.policies.flexmatch import FlexMatch
 from semisup.pseudo_labels.policies.freematch import FreeMatch
 from semisup.pseudo_labels.policies.soft import SoftLabels
+from semisup.pseudo_labels.policies.threshold import FixedLabels
 
 SHARES = torch.tensor([0.3, 0.7])
 BATCH = torch.tensor([[0.8, 0.2], [0.6, 0.4]])

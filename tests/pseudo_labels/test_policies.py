@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from semisup.pseudo_labels.policies.fixed import FixedLabels
 from semisup.pseudo_labels.policies.online import OnlineArgmax
+from semisup.pseudo_labels.policies.threshold import FixedLabels
 
 PROBABILITIES = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
 ANY_INDICES = torch.tensor([5, 0, 2])

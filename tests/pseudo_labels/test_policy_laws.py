@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from semisup.pseudo_labels import Policy
 from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
-from semisup.pseudo_labels.policies.fixed import FixedLabels
 from semisup.pseudo_labels.policies.fixmatch import FixMatch
 from semisup.pseudo_labels.policies.flexmatch import FlexMatch
 from semisup.pseudo_labels.policies.freematch import FreeMatch
 from semisup.pseudo_labels.policies.online import OnlineArgmax
 from semisup.pseudo_labels.policies.soft import SoftLabels
 from semisup.pseudo_labels.policies.softmatch import SoftMatch
+from semisup.pseudo_labels.policies.threshold import FixedLabels
 from semisup.pseudo_labels.policies.ups import UncertaintyLabels
 
 IMAGES = 8

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from semisup.data.rows import images_at_once
-from semisup.pseudo_labels.policies.ups import UncertaintyLabels, log_complement, mc_dropout, select
+from semisup.pseudo_labels.policies.ups import UncertaintyLabels, log_complement
+from semisup.pseudo_labels.uncertainty import mc_dropout, select
 
 # --- Monte Carlo dropout ------------------------------------------------------------------------------------------
 

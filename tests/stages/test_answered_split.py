@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from semisup.data.datasets import load_pool
 from semisup.data.roles.answers import Answer, read_answers, write_answers
+from semisup.data.sources import load_pool
 from semisup.errors import UserError
 from semisup.lineage.fingerprints import effective_config, lineage_of
 from semisup.pipeline.specs import SPECS

@@ -12,7 +12,7 @@ from scipy.stats import beta
 from sklearn.metrics import log_loss
 
 from semisup.config import PipelineConfig
-from semisup.data.datasets import load_pool
+from semisup.data.sources import load_pool
 from semisup.errors import UserError
 from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage

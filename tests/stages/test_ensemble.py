@@ -15,8 +15,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score
 
 from semisup.config import PipelineConfig
-from semisup.data.datasets import load_pool, load_test
 from semisup.data.roles.split import Split
+from semisup.data.sources import load_pool, load_test
 from semisup.evaluation.ensembles import Ensemble
 from semisup.lineage.fingerprints import manifest_of, output_digest
 from semisup.pipeline.log import Silence, StageLog

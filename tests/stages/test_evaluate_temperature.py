@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from semisup.config.files import validate
-from semisup.data.datasets import load_pool
 from semisup.data.roles.split import Split
+from semisup.data.sources import load_pool
 from semisup.pipeline.log import Silence
 from semisup.stages.support.files import load_model, read_json
 from tests.conftest import TINY

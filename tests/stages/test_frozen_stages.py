@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from semisup.checks.unheeded import unheeded
 from semisup.config import PipelineConfig
 from semisup.data.roles.split import Split
+from semisup.data.sources import source
 from semisup.frozen.network import ProbedClassifier
 from semisup.pipeline.log import Silence
 from semisup.pipeline.plan import plan
@@ -142,7 +144,8 @@ def test_the_truth_of_unlabeled_images_decides_nothing(config, folders, stage_ru
     hidden = split.indices("unlabeled")
     labels = pool.labels.clone()
     labels[hidden] = datasets.UNLABELED
-    monkeypatch.setattr(files, "load_pool", lambda *_: pool.__class__(**vars(pool) | {"labels": labels}))
+    hiding = replace(source(config.data.name), pool=lambda _: pool.__class__(**vars(pool) | {"labels": labels}))
+    monkeypatch.setattr(files, "source", lambda name: hiding)
     names = ("choose", "baseline", "pseudo_label", "joint")
     again = stage_runner(config, tmp_path, names=names, folders={"split": folders["split"]})
     for stage in ("baseline", "joint"):

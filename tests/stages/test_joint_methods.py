@@ -2,16 +2,17 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
-from semisup.config import JointConfig, PipelineConfig
-from semisup.data.datasets import load_pool
+from semisup.config import PipelineConfig
+from semisup.config.methods import METHODS as REGISTERED
 from semisup.data.roles.split import Split
+from semisup.data.sources import load_pool
 from semisup.errors import UserError
 from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage
@@ -21,7 +22,7 @@ from semisup.stages.support.files import load_model, read_json
 from tests.variants import changed
 
 SHORT: dict[str, Any] = {"epochs": 2, "budget": "5 steps", "ramp_start": 0, "ramp_end": 0, "unlabeled_batch_size": 24}
-METHODS = get_args(JointConfig.model_fields["method"].annotation)
+METHODS = REGISTERED.own
 ONLINE = [method for method in METHODS if method not in {"threshold", "ups"}]
 FILES = {"weights.safetensors", "model.json", "history.parquet", "training.json", "timings.json", "learning_curves.png"}
 STRONG = {"reflect": True, "shift": 0.1, "randaugment": 2, "cutout": 0.3}

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from semisup.config import PipelineConfig
-from semisup.data.datasets import load_pool, load_test
 from semisup.data.roles.split import Split
+from semisup.data.sources import load_pool, load_test
 from semisup.errors import UserError
 from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage
-from semisup.pseudo_labels.policies.ups import UncertaintyLabels, mc_dropout
+from semisup.pseudo_labels.policies.ups import UncertaintyLabels
+from semisup.pseudo_labels.uncertainty import mc_dropout
 from semisup.stages.joint import unlabeled_part
 from semisup.stages.support.files import load_model, read_json
 from semisup.system.randomness import derive_seed

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from semisup.config import PipelineConfig
-from semisup.data.datasets import load_pool, load_test
+from semisup.data.sources import load_pool, load_test
 from semisup.errors import UserError
 from semisup.networks.models import build_model
 from semisup.pipeline.log import Silence

@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
-from semisup.config import PipelineConfig
+from semisup.config import DataConfig, PipelineConfig
 from semisup.config.files import to_yaml
 from semisup.data import datasets
-from semisup.data.datasets import UNLABELED, ImageSet, load_pool, load_test
+from semisup.data.datasets import UNLABELED, ImageSet
 from semisup.data.roles.split import Split
+from semisup.data.sources import load_pool, load_test, source
 from semisup.errors import UserError
 from semisup.pipeline.log import Silence
 from semisup.pipeline.plan import plan
@@ -295,16 +297,16 @@ def test_scrambling_the_truth_of_unlabelled_images_changes_no_bit_but_the_audits
     tiny_config, stage_folders, stage_runner, tmp_path, monkeypatch
 ):
     unlabeled = ids_of(stage_folders, "unlabeled")
-    real_load = files.load_pool
+    digits = source("digits")
 
-    def scrambled(*arguments: Any) -> ImageSet:
-        pool = real_load(*arguments)
+    def scrambled(data: DataConfig) -> ImageSet:
+        pool = digits.pool(data)
         hidden = torch.tensor([id_ in unlabeled for id_ in pool.ids])
         assert hidden.sum() == len(unlabeled)
         labels = torch.where(hidden, (pool.labels + 1) % 10, pool.labels)
         return ImageSet(pool.images, labels, pool.ids, pool.class_names)
 
-    monkeypatch.setattr(files, "load_pool", scrambled)
+    monkeypatch.setattr(files, "source", lambda name: replace(digits, pool=scrambled))
     split = {"split": stage_folders["split"]}
     folders = split | stage_runner(tiny_config, tmp_path, ("baseline", "pseudo_label", "joint"), split)
     compared = [

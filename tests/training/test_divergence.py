@@ -9,7 +9,8 @@ import torch
 from semisup.config import PipelineConfig
 from semisup.config.files import validate
 from semisup.errors import UserError
-from semisup.networks.models import Preprocess, build_model, divisors
+from semisup.networks.classifier import Preprocess, divisors
+from semisup.networks.models import build_model
 from semisup.stages.split import channel_statistics, patch_covariance
 from semisup.training.divergence import diverged, keys_of, largest_input
 from semisup.training.loop import Examples, train

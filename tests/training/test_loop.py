@@ -18,9 +18,9 @@ from semisup.errors import UserError
 from semisup.networks.models import build_model
 from semisup.pseudo_labels import Policy
 from semisup.pseudo_labels.modifiers import Aligned
-from semisup.pseudo_labels.policies.fixed import FixedLabels
 from semisup.pseudo_labels.policies.freematch import FreeMatch
 from semisup.pseudo_labels.policies.online import OnlineArgmax
+from semisup.pseudo_labels.policies.threshold import FixedLabels
 from semisup.training import loop
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import Examples, TrainingResult, UnlabeledTerm, train

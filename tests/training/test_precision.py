@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisup.config import TrainConfig
-from semisup.data.datasets import load_test
+from semisup.data.sources import load_test
 from semisup.networks.models import build_model
 from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage

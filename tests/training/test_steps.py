@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisup.pseudo_labels import Policy, State
-from semisup.pseudo_labels.policies.fixed import FixedLabels
 from semisup.pseudo_labels.policies.online import OnlineArgmax
+from semisup.pseudo_labels.policies.threshold import FixedLabels
 from semisup.pseudo_labels.targets import Mixing, one_hot, smooth
 from semisup.training.steps import joint_step, supervised_step
 

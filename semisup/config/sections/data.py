@@ -2,14 +2,17 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator, model_validator
 
+from semisup.config.plugins import NameOf, own_options
 from semisup.config.sections.base import Fraction, Section, Side
+from semisup.config.sources import SOURCES, SourceFacts
 
-WITHOUT_MIRROR_SYMMETRY = frozenset({"digits", "mnist", "kmnist", "svhn"})
+SourceName: TypeAlias = Annotated[str, AfterValidator(NameOf(SOURCES)), NameOf(SOURCES)]
 BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 Shade: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]
 
@@ -43,9 +46,9 @@ def _a_pair(size: Any) -> Any:
 class DataConfig(Section):
     """Where the images come from."""
 
-    name: Literal["digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "svhn", "folder"] = "digits"
+    name: SourceName = "digits"
     """Data set. `digits` is embedded; the others are read from `root`. `folder`: your own images, for which all keys
-    below `download` are, but for `answers`."""
+    below `download` are, but for `answers`. Installed packages may bring more."""
     root: Path | None = None
     """Folder of the data files; unset: the environment variable SEMISUP_DATA_ROOT."""
     download: bool = False
@@ -76,8 +79,30 @@ class DataConfig(Section):
     cache: Path | None = None
     """Where decoded images are kept, of a folder with anything else in it in `semisup-cache`; unset: `semisup` in
     XDG_CACHE_HOME, or in ~/.cache."""
+    options: Mapping[str, bool | int | float | str] = {}
+    """Of a source that an installed package brings: the options that it documents."""
     cache_limit: Annotated[str, BeforeValidator(_a_size_in_bytes)] = "20 GB"
     """Largest size of all decoded images together; those unused for longest go first."""
+
+    @property
+    def facts(self) -> SourceFacts:
+        """What is known of the source."""
+        return SOURCES[self.name]
+
+    @model_validator(mode="after")
+    def _a_sources_own_options_are_its_own(self) -> "DataConfig":
+        self.own_options()
+        return self
+
+    def own_options(self) -> BaseModel | None:
+        """What `options` says, as the source wants it; None where the source has no options of its own.
+
+        Raises:
+            ValueError: the source has none, or not these.
+        """
+        if not self.options and self.name in SOURCES.own:
+            return None
+        return own_options(self.facts.options, self.options, f"name={self.name!r}")
 
     @field_validator("range")
     @classmethod
@@ -88,7 +113,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _a_manifest_lists_own_images(self) -> "DataConfig":
-        if self.manifest is not None and self.name != "folder":
+        if self.manifest is not None and not self.facts.own_images:
             raise ValueError(f"manifest={str(self.manifest)!r}, but name={self.name!r} has none; use name: folder")
         return self
 

@@ -1,12 +1,17 @@
 """The student: how it learns from labels and pseudo-labels together."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
+from semisup.config.methods import METHODS, MethodFacts
+from semisup.config.plugins import NameOf, own_options
 from semisup.config.sections.augment import AugmentConfig
 from semisup.config.sections.base import BatchSize, Fraction, Section, nothing_or
 from semisup.config.sections.training import TrainConfig
+
+MethodName = Annotated[str, AfterValidator(NameOf(METHODS)), NameOf(METHODS)]
 
 
 class PolicyConfig(Section):
@@ -32,19 +37,19 @@ class PolicyConfig(Section):
     ledger_share: Fraction = 0.0
     """Share of what the ledger says of an image in the teacher's prediction; the rest is said at the step. Only for
     students that start anew: with its teacher's weights a student knows what the ledger says (`start`)."""
+    options: Mapping[str, bool | int | float | str] = {}
+    """Of a method that an installed package brings: the options that it documents."""
 
 
 class JointConfig(TrainConfig):
     """A student learns from labels and pseudo-labels: L = L_labelled + α(t)·L_unlabelled."""
 
-    method: Literal[
-        "threshold", "confidence", "ups", "online", "soft", "fixmatch", "flexmatch", "freematch", "softmatch"
-    ] = "threshold"
+    method: MethodName = "threshold"
     """`threshold`: the ledger's accepted labels, fixed. `confidence`: all of its labels, accepted or not, each with the
     weight (confidence − 1/C) / (1 − 1/C) for C classes. `ups`: the accepted ones, and the classes that an image is not
     (Rizve et al. 2021). The others make labels at every step for every unlabelled image: `online` the student's own
     argmax (Lee 2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al. 2020), `flexmatch` (Zhang et al.
-    2021), `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023)."""
+    2021), `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023). Installed packages may bring more."""
     policy: PolicyConfig = PolicyConfig()
     start: Literal["fresh", "baseline", "teacher"] = "fresh"
     """Initial weights: new ones in every round; those of the baseline in the first round and new ones in later rounds;
@@ -67,14 +72,19 @@ class JointConfig(TrainConfig):
     """Apply `label_smoothing` to the pseudo-labelled part of each batch as well."""
 
     @property
+    def facts(self) -> MethodFacts:
+        """What is known of the method."""
+        return METHODS[self.method]
+
+    @property
     def learns_from_accepted(self) -> bool:
         """Does it matter which labels of the ledger are accepted?"""
-        return self.method in {"threshold", "ups"}
+        return self.facts.learns_from == "accepted"
 
     @property
     def labels_every_step(self) -> bool:
         """Are labels made at every step, and not those of the ledger?"""
-        return self.method not in {"threshold", "confidence", "ups"}
+        return self.facts.learns_from == "images"
 
     @property
     def sees_images_as_they_are(self) -> bool:
@@ -89,11 +99,26 @@ class JointConfig(TrainConfig):
 
     @model_validator(mode="after")
     def _fairness_is_asked_of_images_as_they_are(self) -> "JointConfig":
-        if self.method in {"freematch", "ups"} and self.mixup_pseudo_labels and self.mixup.alpha:
+        if self.mixup_pseudo_labels and self.mixup.alpha and self.facts.judges_single_images:
             raise ValueError(
                 f"mixup_pseudo_labels=true, but method={self.method!r} judges predictions of single images; use false"
             )
         return self
+
+    @model_validator(mode="after")
+    def _a_methods_own_options_are_its_own(self) -> "JointConfig":
+        self.own_options()
+        return self
+
+    def own_options(self) -> BaseModel | None:
+        """What `policy.options` says, as the method wants it; None where the method has no options of its own.
+
+        Raises:
+            ValueError: the method has none, or not these.
+        """
+        if not self.policy.options and self.method in METHODS.own:
+            return None
+        return own_options(self.facts.options, self.policy.options, f"method={self.method!r}", "policy.options")
 
     @model_validator(mode="after")
     def _a_ledger_tells_something_new(self) -> "JointConfig":

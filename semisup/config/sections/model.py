@@ -4,15 +4,12 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
+from semisup.config.families import FAMILIES, FamilyFacts, family_of
 from semisup.config.sections.base import Dropout, Precision, Section
 
 Train: TypeAlias = Literal[
     "all", "head", "probe", "last_1", "last_2", "last_3", "last_4", "last_5", "last_6", "last_7", "last_8", "last_9"
 ]
-
-WITH_WEIGHTS = ("efficientnet_lite0", "efficientnet_lite2")
-"""Networks that begin with weights of their own, which are installed with them."""
-
 
 InverseRegularization: TypeAlias = Annotated[float, Field(ge=1e-4, le=1e6)]
 
@@ -68,7 +65,7 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _only_one_network_whitens(self) -> "ModelConfig":
-        if self.whiten and self.name != "pooled_cnn":
+        if self.whiten and self.name not in self.family.whitening:
             raise ValueError(f"whiten=true, but name={self.name!r} has no such option; use name: pooled_cnn")
         return self
 
@@ -77,7 +74,7 @@ class ModelConfig(Section):
         if self.train != "all" and not self.pretrained:
             raise ValueError(
                 f"train={self.train!r}, but weights is unset; name pretrained weights, or a network that has them "
-                f"({WITH_WEIGHTS[0]}), or leave train out"
+                "(efficientnet_lite0), or leave train out"
             )
         if self.download and self.weights is None:
             raise ValueError("download=true, but weights is unset; name pretrained weights, or leave download out")
@@ -88,9 +85,15 @@ class ModelConfig(Section):
         return self
 
     @property
+    def family(self) -> FamilyFacts:
+        """What is known of the network's family; of one that does not exist, nothing."""
+        named = family_of(self.name)
+        return FAMILIES[named] if named in FAMILIES.names() else FamilyFacts()
+
+    @property
     def pretrained(self) -> bool:
         """Does the network begin with weights that somebody else trained?"""
-        return self.weights is not None or self.name in WITH_WEIGHTS
+        return self.weights is not None or self.name in self.family.installed
 
     @property
     def last_blocks(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from semisup.config.sources import SOURCES
 from semisup.data.tables import write_csv
 from semisup.delivery.chosen import PSEUDO, Sources
 from semisup.delivery.export import Served, folder_written, served_images, write_labelstudio
@@ -62,8 +63,8 @@ def write_review(
     rows = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True) if parts else pd.DataFrame()
     if not len(rows):
         raise UserError(f"--budget {budget} and --suspects {suspects}: no image to ask about; ask for more")
-    folder = material.facts.name == "folder"
-    rows = rows.assign(path=rows["id"].str.rpartition("@")[0] if folder else rows["id"])
+    own = SOURCES[material.facts.name].own_images
+    rows = rows.assign(path=rows["id"].str.rpartition("@")[0] if own else rows["id"])
     sources = Sources(material.config, material.facts)
     about: dict[str, Any] = {"run": run_id, "format": "review", "images": len(rows)}
     with folder_written(out, sources.root, force=force, about=about) as aside:

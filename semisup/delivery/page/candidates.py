@@ -13,7 +13,7 @@ from semisup.config import PipelineConfig
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
 from semisup.errors import UserError
-from semisup.networks.models import Classifier
+from semisup.networks.classifier import Classifier
 from semisup.review.acquisition import LARGEST_DEVIATION, Floats, Method, Signals, choose_batch, doubt
 from semisup.review.confident_learning import FEWEST_PER_CLASS, out_of_sample_probabilities, suspected_labels
 from semisup.stages.support.files import DatasetFacts, pool_of

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisup.pseudo_labels import Policy, State
+from semisup.pseudo_labels.method import Method
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,10 @@ class FixMatch(Policy):
         confidence, predicted = probabilities.max(dim=1)
         targets = F.one_hot(predicted, probabilities.shape[1]).to(probabilities.dtype)
         return state, targets, (confidence.float() >= self.threshold).float()
+
+
+METHOD = Method(
+    learns_from="images",
+    heeds=frozenset({"threshold", "temperature"}),
+    policy=lambda told: FixMatch(told.config.threshold),
+)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from semisup.data.datasets import UNLABELED
 from semisup.pseudo_labels import Policy, State
+from semisup.pseudo_labels.method import Method
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,10 @@ class FlexMatch(Policy):
 
         targets = F.one_hot(predicted, num_classes).to(probabilities.dtype)
         return {"remembered": remembered}, targets, weights
+
+
+METHOD = Method(
+    learns_from="images",
+    heeds=frozenset({"threshold", "temperature"}),
+    policy=lambda told: FlexMatch(told.config.threshold),
+)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisup.pseudo_labels import Policy, State
+from semisup.pseudo_labels.method import Method
 
 
 @dataclass(frozen=True)
@@ -70,3 +71,11 @@ def _balanced(mean_prediction: Tensor, histogram: Tensor) -> Tensor:
     # The inner `where` keeps the gradient finite: that of a division by 0 is NaN, even where it is not used.
     ratio = torch.where(empty, 0, mean_prediction / torch.where(empty, 1, histogram))
     return ratio / ratio.sum().clamp(min=1e-12)
+
+
+METHOD = Method(
+    learns_from="images",
+    heeds=frozenset({"momentum", "fairness_weight", "temperature"}),
+    judges_single_images=True,
+    policy=lambda told: FreeMatch(told.config.momentum, told.config.fairness_weight),
+)

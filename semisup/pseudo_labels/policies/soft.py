@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from semisup.pseudo_labels import Policy, State
+from semisup.pseudo_labels.method import Method
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,12 @@ class SoftLabels(Policy):
     def update(self, state: State, probabilities: Tensor, indices: Tensor) -> tuple[State, Tensor, Tensor]:
         """The probabilities (U, C) and weights 1 (U,)."""
         return state, probabilities, torch.ones(len(probabilities), device=probabilities.device)
+
+
+METHOD = Method(
+    learns_from="images",
+    heeds=frozenset({"temperature"}),
+    view="same",
+    is_its_own_target=True,
+    policy=lambda told: SoftLabels(),
+)

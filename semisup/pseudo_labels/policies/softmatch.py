@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisup.pseudo_labels import Policy, State
+from semisup.pseudo_labels.method import Method
 from semisup.pseudo_labels.modifiers import align
 
 LEAST_VARIANCE = 1e-12
@@ -63,3 +64,10 @@ class SoftMatch(Policy):
         shortfall = (confidence - state["mean"]).clamp(max=0)
         scale = 2 * state["variance"].clamp(min=LEAST_VARIANCE) / self.deviations**2
         return state, targets, torch.exp(-shortfall.square() / scale)
+
+
+METHOD = Method(
+    learns_from="images",
+    heeds=frozenset({"momentum", "deviations", "temperature"}),
+    policy=lambda told: SoftMatch(told.config.momentum, told.config.deviations),
+)

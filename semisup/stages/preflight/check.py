@@ -11,19 +11,19 @@ from torch import nn
 from semisup.checks.warnings import config_warnings, too_few_to_certify
 from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.data.datasets import digest
-from semisup.data.own_images import Progress, forget, own_images
+from semisup.data.own_images import Progress
 from semisup.data.roles.answers import answers_digest, read_answers
 from semisup.data.roles.split import ROLES, Role
+from semisup.data.sources import source
 from semisup.errors import UserError
 from semisup.evaluation.compound import draw_pairs
 from semisup.frozen.graph import EXACT
 from semisup.lineage.fingerprints import sha256
-from semisup.networks.models import Classifier
+from semisup.networks.classifier import Classifier
+from semisup.networks.families import family
 from semisup.networks.pretrained import expect_weights, own_normalization
-from semisup.networks.timm_backbones import TIMM
-from semisup.networks.timm_weights import doubtful_normalization
 from semisup.pipeline.specs import StageSpec
-from semisup.pseudo_labels.policies.ups import drops_out
+from semisup.pseudo_labels.uncertainty import drops_out
 from semisup.stages.preflight.feasible import (
     check_batches,
     check_memory,
@@ -85,10 +85,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     Raises:
         UserError: one of them is not so.
     """
-    repaired: tuple[str, ...] = ()
-    if config.data.name == "folder":
-        forget()  # files may have come since an earlier run of this process
-        repaired = own_images(config.data, say).repaired
+    repaired = source(config.data.name).prepare(config.data, say)
     pool, test = pool_of(config), images_for_test(config)
     check_targets(config, pool.num_classes)
     roles = plan(config, pool, test.ids).table["role"]
@@ -149,9 +146,9 @@ def _check_frozen(config: PipelineConfig, images: Mapping[Role, int], *, ensembl
 
 def _doubts(config: PipelineConfig) -> list[str]:
     name, weights = config.model.name, config.model.weights
-    if not name.startswith(TIMM) or weights is None or config.model.normalize == "data":
+    if weights is None or config.model.normalize == "data":
         return []
-    doubt = doubtful_normalization(name, weights)
+    doubt = family(name).doubt(name, weights)
     return [doubt] if doubt and own_normalization(weights_file(config)) is None else []
 
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from semisup.config import PipelineConfig
 from semisup.data.own_images import own_images
 from semisup.errors import UserError
-from semisup.networks.models import Classifier, build_model
+from semisup.networks.classifier import Classifier
+from semisup.networks.models import build_model
 
 BYTES = 4
 """Of a float32."""
@@ -155,7 +156,7 @@ def check_unlabeled(config: PipelineConfig, left: int, num_classes: int) -> list
 
 def idle_in_folder(config: PipelineConfig) -> list[str]:
     """Keys of the split that a folder of one's own makes idle, by naming roles itself; one line each."""
-    if config.data.name != "folder":
+    if not config.data.facts.own_images:
         return []
     own, lines = own_images(config.data), []
     if own.named_test and config.data.test_share != type(config.data)().test_share:

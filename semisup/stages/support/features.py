@@ -14,7 +14,7 @@ from semisup.data.own_images.decoded.cache import Cache, cache_folder
 from semisup.data.own_images.decoded.feature_cache import BLOCK, LAYOUT, kept_features
 from semisup.data.rows import gather, images_at_once
 from semisup.frozen.network import ProbedClassifier
-from semisup.networks.models import Classifier
+from semisup.networks.classifier import Classifier
 from semisup.pipeline.log import StageLog
 from semisup.system.memory import keep_for_reuse
 

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from semisup.config import PipelineConfig, Precision
-from semisup.data.datasets import ImageSet, list_test_ids, load_pool, load_test
-from semisup.data.own_images import own_images
+from semisup.data.datasets import ImageSet
+from semisup.data.sources import source
 from semisup.errors import UserError
 from semisup.evaluation.ensembles import Combination, Ensemble
 from semisup.frozen.network import EmbeddedProbe, ProbedClassifier
-from semisup.networks.backbones import whiten_first_layer
-from semisup.networks.models import Classifier, build_model
+from semisup.networks.classifier import Classifier
+from semisup.networks.families.own import whiten_first_layer
+from semisup.networks.models import build_model
 from semisup.networks.pretrained import (
     begin_with,
     find_weights,
@@ -278,12 +279,10 @@ def pool_of(config: PipelineConfig, facts: DatasetFacts | None = None) -> ImageS
     Raises:
         UserError: they are others than the split's, which left these `facts`: someone changed the folder meanwhile.
     """
-    if config.data.name != "folder":
-        return load_pool(config.data.name, config.data.root, config.data.download)
-    own = own_images(config.data)
-    if facts is not None and own.pool_digest != facts.digest:
+    images = source(config.data.name)
+    if facts is not None and images.digest(config.data) not in {"", facts.digest}:
         raise _changed_meanwhile(config)
-    return own.pool
+    return images.pool(config.data)
 
 
 def images_for_test(config: PipelineConfig, ids: Sequence[str] | None = None) -> ImageSet:
@@ -292,10 +291,7 @@ def images_for_test(config: PipelineConfig, ids: Sequence[str] | None = None) ->
     Raises:
         UserError: they are others than the split's, whose `ids` these are: someone changed the folder meanwhile.
     """
-    if config.data.name != "folder":
-        test = load_test(config.data.name, config.data.root, config.data.download)
-    else:
-        test = own_images(config.data).test
+    test = source(config.data.name).test(config.data)
     if ids is not None and list(test.ids) != list(ids):
         raise _changed_meanwhile(config)
     return test
@@ -308,6 +304,4 @@ def _changed_meanwhile(config: PipelineConfig) -> UserError:
 
 def ids_for_test(config: PipelineConfig) -> tuple[str, ...]:
     """The ids of the test images, without a look at their labels."""
-    if config.data.name == "folder":
-        return own_images(config.data).test.ids
-    return list_test_ids(config.data.name, config.data.root, config.data.download)
+    return source(config.data.name).ids_for_test(config.data)

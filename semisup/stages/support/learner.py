@@ -12,8 +12,8 @@ from semisup.data.augmentation.geometry import all_upright
 from semisup.data.datasets import ImageSet
 from semisup.data.roles.split import Split
 from semisup.data.rows import Images, on_device
-from semisup.networks.backbones import head_name
-from semisup.networks.models import Classifier
+from semisup.networks.classifier import Classifier
+from semisup.networks.heads import head_name
 from semisup.pipeline.log import StageLog
 from semisup.stages.support.features import features_of
 from semisup.training.loop import Examples

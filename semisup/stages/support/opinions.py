@@ -22,7 +22,7 @@ from semisup.errors import UserError
 from semisup.evaluation.ensembles import Ensemble, predict_with_disagreement
 from semisup.pipeline.log import StageLog
 from semisup.pseudo_labels.modifiers import align
-from semisup.pseudo_labels.policies.ups import drops_out, mc_dropout
+from semisup.pseudo_labels.uncertainty import drops_out, mc_dropout
 from semisup.stages.support.features import looked_at
 from semisup.system.memory import keep_for_reuse
 from semisup.system.randomness import derive_seed

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semisup.config import PipelineConfig
 from semisup.data.roles.split import Split
-from semisup.frozen.learning import confidence_weights, spread_labels, student_probe, supervised_probe
+from semisup.frozen.learning import spread_labels, student_probe, supervised_probe
 from semisup.pipeline.log import StageLog
 from semisup.stages.support.files import DatasetFacts, save_model, write_json
 from semisup.stages.support.frozen import CHOICE, EMBEDDING, frozen_pool, read_choice, read_embedding
@@ -30,23 +30,28 @@ def fit_baseline(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Pa
 
 
 def fit_student(
-    config: PipelineConfig, inputs: Mapping[str, Path], pseudo_labels: pd.DataFrame, out_dir: Path, log: StageLog
+    config: PipelineConfig,
+    inputs: Mapping[str, Path],
+    pseudo_labels: pd.DataFrame,
+    out_dir: Path,
+    log: StageLog,
+    *,
+    weigh: Callable[[Tensor, int], Tensor],
 ) -> None:
     """The probe of all labelled images and of pseudo-labelled ones; leaves what the student's training leaves.
 
     Args:
         pseudo_labels: index (in the pool), label, confidence, accepted, of the unlabelled images.
+        weigh: (confidence (n,), classes) → weights (n,) of the pseudo-labels.
     """
     began = time.monotonic()
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     pool, embedding = frozen_pool(config, split, facts, log), read_embedding(inputs["choose"])
-    rows = pseudo_labels if config.joint.method == "confidence" else pseudo_labels[pseudo_labels["accepted"]]
+    rows = pseudo_labels[pseudo_labels["accepted"]] if config.joint.learns_from_accepted else pseudo_labels
     index, label, confidence = (
         torch.from_numpy(rows[name].to_numpy().copy()) for name in ("index", "label", "confidence")
     )
-    weights = confidence_weights(confidence, facts.num_classes)
-    if config.joint.method == "threshold":
-        weights = torch.ones(len(rows))
+    weights = weigh(confidence, facts.num_classes)
     strength = float(read_choice(inputs["choose"])["strengths"]["student"])
     probe = student_probe(pool.points(embedding, index), label, config.joint.alpha_final * weights, strength)
     save_model(config, facts, pool.with_probe(embedding, probe), out_dir, stage="joint")

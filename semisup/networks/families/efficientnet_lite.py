@@ -14,6 +14,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from semisup.errors import UserError
+from semisup.networks.family import Family, UnknownNetworkError, Wanted, state_of
 
 NORMALIZATION = (127 / 255,) * 3, (128 / 255,) * 3
 """Mean and standard deviation on the 0..1 scale: pixels on the 0..255 scale become (x - 127) / 128."""
@@ -100,3 +101,28 @@ def _alike(theirs: Sequence[Tensor], ours: Sequence[Tensor]) -> bool:
 def _sha256(file: Path, size: int, changed: int) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _build(wanted: Wanted) -> nn.Module:
+    if wanted.name not in EMBEDDED:
+        raise UnknownNetworkError
+    return embedded_classifier(wanted.name, wanted.image_shape[0], wanted.num_classes)
+
+
+def _find(name: str, weights: str, download: bool) -> Path:
+    raise UserError(
+        f"model.weights={weights!r} {state_of(weights)}; name a file with a state dict, or leave it out: {name} has "
+        "weights of its own"
+    )
+
+
+FAMILY = Family(
+    build=_build,
+    names=lambda: [*EMBEDDED],
+    installed=frozenset(EMBEDDED),
+    installed_weights=embedded_weights,
+    find=_find,
+    normalization=lambda *_: NORMALIZATION,
+    adapt=by_position,
+    suggested=True,
+)

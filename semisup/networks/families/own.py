@@ -1,11 +1,13 @@
-"""The networks behind the preprocessing: images in float32 to logits."""
+"""This project's own networks, with a width, dropout and batch norm."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from semisup.errors import UserError
+from semisup.networks.family import Family, UnknownNetworkError, Wanted
 
 SEED_CNN_SMALLEST_SIDE = 6
 SMALLEST_MAP = 4  # no stride of ours leaves a map with a shorter side, nor a pooling where a linear layer sees the map
@@ -173,67 +175,34 @@ def _convolution(
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [convolution, nn.ReLU()]
 
 
-def resnet18_small(channels: int, num_classes: int) -> nn.Module:
-    """ResNet-18 that keeps small images' resolution at the start: a 3×3 convolution of stride 1, and no max pooling.
+@dataclass(frozen=True)
+class _Network:
+    """A network, and what its dropout and batch norm are where nothing is said."""
 
-    Source: He et al. 2016, with the first layer of its section 4.2 (CIFAR-10).
-    """
-    import torchvision
-
-    backbone: nn.Module = torchvision.models.resnet18(weights=None, num_classes=num_classes)
-    convolution = nn.Conv2d(channels, 64, kernel_size=3, stride=1, padding=1, bias=False)
-    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's others
-    backbone.conv1, backbone.maxpool = convolution, nn.Identity()
-    return backbone
+    build: Callable[[tuple[int, int, int], int, float, float, bool], nn.Module]
+    """image shape, classes, width, dropout, batch norm → the network."""
+    dropout: float = 0.0
+    batch_norm: bool = True
 
 
-def torchvision_classifier(bare_name: str, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """Any classifier of torchvision, untrained, once a forward pass has shown that it takes images of this size."""
-    import torchvision
-
-    # The auxiliary heads of these two would make the output in training a tuple.
-    options: dict[str, Any] = (
-        {"aux_logits": False, "init_weights": True} if bare_name in {"inception_v3", "googlenet"} else {}
-    )
-    backbone: nn.Module = torchvision.models.get_model(bare_name, weights=None, num_classes=num_classes, **options)
-    channels, height, width = image_shape
-    if channels != 3:
-        _take_channels(backbone, channels)
-    try:
-        with torch.no_grad():
-            backbone.eval()(torch.zeros(2, *image_shape))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).strip().split("\n", maxsplit=1)[0]
-        raise UserError(
-            f"model.name='torchvision:{bare_name}' does not take images of {height}×{width} pixels ({reason}); "
-            "use small_cnn or resnet18_small"
-        ) from error
-    return backbone.train()
+_NETWORKS = {
+    "seed_cnn": _Network(seed_cnn, dropout=0.5, batch_norm=False),
+    "small_cnn": _Network(small_cnn),
+    "paired_cnn": _Network(paired_cnn),
+    "pooled_cnn": _Network(pooled_cnn),
+    "vgg_small": _Network(vgg_small, dropout=0.5),
+}
 
 
-def _take_channels(backbone: nn.Module, channels: int) -> None:
-    """Fit the first convolution to other than three channels, keeping the size of what it puts out.
-
-    One channel gets the sum of the three kernels: a grey image then gives exactly what it would give as RGB. More
-    take the three in turn, times 3 / channels.
-    """
-    first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
-    kernels = first.weight.detach()
-    if channels == 1:
-        kernels = kernels.sum(dim=1, keepdim=True)
-    else:
-        kernels = kernels[:, torch.arange(channels) % 3] * (3 / channels)
-    first.in_channels, first.weight = channels, nn.Parameter(kernels)
+def _build(wanted: Wanted) -> nn.Module:
+    if wanted.name not in _NETWORKS:
+        raise UnknownNetworkError
+    network = _NETWORKS[wanted.name]
+    p = network.dropout if wanted.dropout is None else wanted.dropout
+    norm = network.batch_norm if wanted.batch_norm is None else wanted.batch_norm
+    return network.build(wanted.image_shape, wanted.num_classes, wanted.width, p, norm)
 
 
-def head_name(backbone: nn.Module) -> str:
-    """Name of the last layer, whose outputs are the logits: the only one that depends on the number of classes.
-
-    timm's networks say which one it is; of others it is the last one.
-    """
-    said = getattr(backbone, "get_classifier", None)
-    found = said() if said is not None else None
-    last = found if isinstance(found, nn.Module) else backbone
-    layers = {module for module in last.modules() if isinstance(module, nn.Linear | nn.Conv2d)}
-    names: list[str] = [name for name, module in backbone.named_modules() if module in layers]
-    return names[-1]
+FAMILY = Family(
+    build=_build, names=lambda: [*_NETWORKS], has_options=True, suggested=True, whitening=frozenset({"pooled_cnn"})
+)

@@ -3,17 +3,22 @@
 `timm:ARCHITECTURE` or `timm:ARCHITECTURE.TAG`, as timm writes it; a tag says which weights are meant.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from semisup.errors import UserError
+from semisup.networks.downloads import FILES, HUB, hub_file, in_torchs_cache
+from semisup.networks.families.efficientnet_lite import by_position
+from semisup.networks.family import Family, Normalization, Wanted
 
 TIMM = "timm:"
-HUB = "hf-hub:"
 
 
 def known_architecture(name: str) -> str:
@@ -150,3 +155,102 @@ def _end_with_a_linear_layer(backbone: Any, bare_name: str, num_classes: int) ->
         return
     assert name
     backbone.set_submodule(name, new)
+
+
+def described_weights(name: str, weights: str | None = None) -> Any:
+    """timm's description of a network's weights: of those with the tag `weights`, else of those that the name means."""
+    import timm
+
+    tagged = f"{name.removeprefix(TIMM).partition('.')[0]}.{weights}"
+    return pretrained_tags(name).get(tagged) or timm.get_pretrained_cfg(name.removeprefix(TIMM))
+
+
+def timm_normalization(name: str, weights: str | None = None, *, download: bool = False) -> Normalization:
+    """(mean, standard deviation) of three channels on the 0..1 scale, as timm says that the weights want them.
+
+    Raises:
+        UserError: what a repository says of its weights cannot be fetched.
+    """
+    from timm.data import resolve_data_config
+
+    if weights is not None and weights.startswith(HUB):
+        content = json.loads(hub_file(weights, ("config.json",), download=download).read_text(encoding="utf-8"))
+        described = content.get("pretrained_cfg", content)
+    else:
+        found = described_weights(name, weights)
+        described = found.to_dict() if found else {}
+    wanted = resolve_data_config({}, pretrained_cfg=described)
+    return tuple(wanted["mean"]), tuple(wanted["std"])
+
+
+def doubtful_normalization(name: str, weights: str) -> str | None:
+    """A warning where timm's weights of a network want different pixels, and a file does not say which they are."""
+    bare_name = name.removeprefix(TIMM)
+    tags = pretrained_tags(name)
+    if "." in bare_name or weights == "DEFAULT" or weights.startswith(HUB) or f"{bare_name}.{weights}" in tags:
+        return None
+    wanted = {(tuple(described.mean), tuple(described.std)) for described in tags.values()}
+    if len(wanted) <= 1:
+        return None
+    mean = ", ".join(f"{value:.3g}" for value in timm_normalization(name)[0])
+    return (
+        f"model.weights={weights!r}: weights of {name} want pixels normalised in {len(wanted)} ways, and those of "
+        f"{described_weights(name).tag} (mean {mean}) are taken; if they are others, name their tag, {name}.TAG"
+    )
+
+
+def under_timms_names(state: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
+    """A state dict as the authors of a network published it, as timm's network has it; one of timm's as it is.
+
+    timm keeps what does this beside each family of networks.
+
+    Raises:
+        ValueError: timm cannot make sense of it.
+    """
+    converts = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    if converts is None:
+        return dict(state)
+    try:
+        return dict(converts(dict(state), backbone))
+    except Exception as error:  # it takes for granted that the file is of this family
+        raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}") from error
+
+
+def _find(model_name: str, weights: str, download: bool) -> Path:
+    if weights.startswith(HUB):
+        return hub_file(weights, download=download)
+    tags = [full.partition(".")[2] for full in pretrained_tags(known_architecture(model_name))]
+    if weights not in (*tags, "DEFAULT") or not tags:
+        state = "is a folder" if Path(weights).expanduser().is_dir() else "does not exist"
+        own = f", one of timm's own ({', '.join(['DEFAULT', *tags])})" if tags else ""
+        raise UserError(f"model.weights={weights!r} {state}; name a file with a state dict{own}, or {HUB}OWNER/NAME")
+    described = described_weights(model_name, weights)
+    if not described.hf_hub_id:
+        return in_torchs_cache(described.url, weights, download)
+    names = (described.hf_hub_filename,) if described.hf_hub_filename else FILES
+    return hub_file(f"{HUB}{described.hf_hub_id}", names, download=download)
+
+
+def _adapt(state: Mapping[str, Tensor], backbone: nn.Module) -> Mapping[str, Tensor]:
+    return under_timms_names(by_position(state, backbone), backbone)
+
+
+def _build(wanted: Wanted) -> nn.Module:
+    return timm_classifier(known_architecture(wanted.name), wanted.image_shape, wanted.num_classes)
+
+
+def _names() -> Sequence[str]:
+    import timm
+
+    found: Sequence[str] = timm.list_models()
+    return found
+
+
+FAMILY = Family(
+    build=_build,
+    names=_names,
+    find=_find,
+    normalization=lambda name, weights, download: timm_normalization(name, weights, download=download),
+    adapt=_adapt,
+    doubt=doubtful_normalization,
+)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from semisup.pseudo_labels import Policy, State
+from semisup.pseudo_labels.method import Method
 from semisup.pseudo_labels.targets import one_hot
 
 
@@ -32,3 +33,11 @@ class FixedLabels(Policy):
     def update(self, state: State, probabilities: Tensor, indices: Tensor) -> tuple[State, Tensor, Tensor]:
         """The fixed targets; the probabilities are not looked at."""
         return state, state["targets"][indices], state["weights"][indices]
+
+
+METHOD = Method(
+    learns_from="accepted",
+    policy=lambda told: FixedLabels(told.labels),
+    weigh=lambda confidence, _: torch.ones_like(confidence),
+)
+"""The accepted labels, all with the same weight."""

@@ -1,4 +1,4 @@
-"""`semisup …` as a process that ends when its parent does: `python -m flows.cli.run_process PARENT run …`."""
+"""`semisup …` as a process that ends when its parent does: `python -m flows.run_process PARENT run …`."""
 
 import signal
 import sys

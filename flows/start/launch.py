@@ -1,0 +1,58 @@
+"""How a command's flow begins: with Prefect's server at hand, and marked with the process that it lives in."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import TypeVar
+from uuid import UUID
+
+from prefect import tags
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+
+from flows.start import display
+from flows.start.server import ensure_prefect_api
+from semisup import __version__
+from semisup.system.processes import process_tags
+
+Result = TypeVar("Result")
+MARK = "semisup"
+"""Tag of our flow runs in Prefect; beside it stands the process, as "name=value" tags."""
+MARKED = ("host", "machine", "pid", "pid.started")
+
+
+def launch(flow: Callable[[], Result], about: str = "", meanwhile: Iterable[str] = ()) -> Result:
+    """Run a flow as a command does, once Prefect's server answers.
+
+    Args:
+        about: what is run, for the first line on the screen; "": no line.
+        meanwhile: modules to import while the server starts.
+    """
+    with display.shown() as screen:
+        if about:
+            screen.line(f"semisup {__version__}: {about}; starting Prefect")
+        ensure_prefect_api(meanwhile=meanwhile)
+        with marked():
+            return flow()
+
+
+def marked() -> AbstractContextManager[set[str]]:
+    """Flow runs that begin within the block say from their first moment on which process they live in."""
+    return tags(MARK, *_process_marks())
+
+
+def mark_flow_run() -> None:
+    """Write into Prefect which process this flow run lives in: one that was made elsewhere does not say so yet."""
+    if flow_run.id is None:
+        return
+    with get_client(sync_client=True) as client:
+        present = set(client.read_flow_run(UUID(flow_run.id)).tags)
+        # A flow run that is retried has the marks of the process before; two processes' marks make no third one.
+        others = {tag for tag in present if tag.partition("=")[0] not in MARKED}
+        wanted = {*others, MARK, *_process_marks()}
+        if wanted != present:
+            client.update_flow_run(UUID(flow_run.id), tags=sorted(wanted))
+
+
+def _process_marks() -> list[str]:
+    here = process_tags()
+    return [f"{name}={here[name]}" for name in MARKED]

@@ -1,0 +1,40 @@
+"""What configs need to know of a method of pseudo-labelling. Its code is :mod:`semisup.pseudo_labels.method`'s."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel
+
+from semisup.config.plugins import Plugins
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodFacts:
+    """What decides which configs make sense with a method."""
+
+    learns_from: Literal["accepted", "table", "images"]
+    """`accepted`: the labels that the table of pseudo-labels accepts; `table`: all of its labels, accepted or not;
+    `images`: every unlabelled image, which is labelled anew at every step."""
+    heeds: frozenset[str] = frozenset()
+    """Which of the options of `joint.policy` that only some methods have it looks at."""
+    view: Literal["same", "weak", "clean"] = "weak"
+    """What its teacher looks at where `joint.policy.view` is unset."""
+    judges_single_images: bool = False
+    """Would mixed images mean nothing to it?"""
+    learns_negatives: bool = False
+    """Does it learn which classes an image is not, as measured by `pseudo_label.uncertainty`?"""
+    is_its_own_target: bool = False
+    """Is a prediction its own target, which teaches nothing, unless an option of `joint.policy` changes it?"""
+    options: type[BaseModel] | None = None
+    """Options of its own, under `joint.policy.options`."""
+
+
+METHODS: Plugins[MethodFacts] = Plugins(
+    MethodFacts,
+    key="joint.method",
+    group="semisup.policies",
+    package="semisup.pseudo_labels.policies",
+    attribute="METHOD",
+    first=("threshold", "confidence", "ups", "online", "soft", "fixmatch", "flexmatch", "freematch", "softmatch"),
+)
+"""By the names that `joint.method` may have."""

@@ -1,0 +1,152 @@
+"""What a config names and a file of its own brings: from this package, or from any installed one by an entry point.
+
+An entry point is what a package was installed with. A config names it, and never a module: whoever can open Prefect's
+form could otherwise have any module imported.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from semisup.errors import UserError
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Plugins(Generic[Kind]):
+    """Everything of one kind that a key of the config may name."""
+
+    kind: type[Kind]
+    key: str
+    """Of the config, such as joint.method."""
+    group: str
+    """Of entry points, such as semisup.policies."""
+    package: str
+    """Where this package's own are: one a module, of the module's name."""
+    attribute: str
+    """What such a module calls it."""
+    first: tuple[str, ...] = ()
+    """Names that are listed before the others."""
+    loaded: dict[str, Kind] = field(default_factory=dict, compare=False, repr=False)
+
+    def names(self) -> list[str]:
+        """All names, those of this package first."""
+        own = [name for name in self.first if name in self.own] + [name for name in self.own if name not in self.first]
+        return own + sorted(self._foreign)
+
+    def __getitem__(self, name: str) -> Kind:
+        """What is called so. It is imported only now, for most of them need torch.
+
+        Raises:
+            UserError: there is none, it cannot be imported, or it is of another kind.
+        """
+        if name not in self.loaded:
+            self.loaded[name] = self._load(name)
+        return self.loaded[name]
+
+    def code(self, name: str) -> str:
+        """16 hexadecimal digits over the source that a foreign one is written in; "" for one of this package.
+
+        What is ours is counted with the code of the stages that use it.
+        """
+        if name in self.own or name not in self._foreign:
+            return ""
+        module = import_module(self._foreign[name].module)
+        try:
+            source = inspect.getsource(module)
+        except (OSError, TypeError):  # compiled: its package's version has to say it
+            found = self._foreign[name].dist
+            source = f"{module.__name__} {found.version if found else ''}"
+        return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+    @cached_property
+    def own(self) -> list[str]:
+        """Names of this package's own."""
+        found = find_spec(self.package)
+        folders: Sequence[str] = found.submodule_search_locations or () if found else ()
+        return [module.name for module in iter_modules([str(Path(folder)) for folder in folders])]
+
+    @cached_property
+    def _foreign(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self.group) if point.name not in self.own}
+
+    def _load(self, name: str) -> Kind:
+        if name in self.own:
+            found: Any = getattr(import_module(f"{self.package}.{name}"), self.attribute)
+        elif name in self._foreign:
+            point = self._foreign[name]
+            try:
+                found = point.load()
+            except Exception as error:  # what a package of somebody else's raises is no finite list
+                why = " ".join(f"{type(error).__name__}: {error}".split())
+                raise UserError(
+                    f"{self.key}={name!r} ({point.value}) cannot be imported: {why}; mend it, or install it anew"
+                ) from error
+        else:
+            raise UserError(f"{self.key}={name!r} does not exist; there are {', '.join(self.names())}")
+        if not isinstance(found, self.kind):
+            raise UserError(
+                f"{self.key}={name!r} is a {type(found).__name__}; its entry point has to name a {self.kind.__name__}"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class NameOf:
+    """For the annotation of a key: its value is one of the names, which forms and messages list."""
+
+    plugins: Plugins[Any]
+
+    def __call__(self, name: str) -> str:
+        """The name.
+
+        Raises:
+            PydanticCustomError: there is none of it.
+        """
+        known = self.plugins.names()
+        if name not in known:
+            listed = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
+            raise PydanticCustomError("literal_error", "Input should be {listed}", {"listed": listed})
+        return name
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A choice, as of any enumeration."""
+        return handler(schema) | {"enum": self.plugins.names()}
+
+
+def own_options(
+    kind: type[BaseModel] | None, given: Mapping[str, Any], owner: str, at: str = "options"
+) -> BaseModel | None:
+    """The options that a foreign thing has of its own, known to be right; None where it has none.
+
+    Args:
+        owner: whose they are, as key=value, for messages.
+        at: the key that holds them.
+
+    Raises:
+        ValueError: it has none, or not these.
+    """
+    if kind is None:
+        if given:
+            raise ValueError(f"{at} names {', '.join(given)}, but {owner} has no options of its own; leave it out")
+        return None
+    try:
+        return kind.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join([at, *map(str, first["loc"])])
+        raise ValueError(
+            f"{key}={first['input']!r}: {first['msg']}; {owner} knows {', '.join(kind.model_fields)}"
+        ) from None

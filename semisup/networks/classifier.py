@@ -1,0 +1,137 @@
+"""A backbone behind its preprocessing: whatever the network, the one preprocessing is part of the model."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from semisup.data.augmentation.geometry import upright
+from semisup.networks.cuts import cut
+from semisup.networks.heads import head_name
+
+LEAST_DEVIATION = 1 / 255
+"""Of a channel, on the 0..1 scale: one step of 8 bits."""
+
+
+def divisors(std: Sequence[float]) -> list[float]:
+    """What channels are divided by, given their standard deviations on the 0..1 scale: of less than one step, 1.
+
+    A channel that is the same in all images has none, and one that is nearly so would be mostly rounding.
+    """
+    return [deviation if deviation >= LEAST_DEVIATION else 1.0 for deviation in std]
+
+
+class Preprocess(nn.Module):
+    """Pixels on the 0..255 scale, uint8 or float32 (B, C, H, W), to normalised float32 of that shape.
+
+    Every split goes through this one path, and it travels with the weights and with the exported model.
+    `mean` and `std` are per channel, on the 0..1 scale (see `divisors`); three of them make a grey image (B, 1, H, W)
+    one of three equal channels. With `deskew`, images are first sheared upright and centred.
+    What learns from augmented views, or looks at them, must get views of images that were deskewed once, and leave it
+    out here: deskewing a view would undo its shear and shift. See `deskewed_once`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], *, deskew: bool = False) -> None:
+        super().__init__()
+        self.deskew = deskew
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(divisors(std), dtype=torch.float32).view(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.deskew:
+            images = upright(images)
+        # (x / 255 - mean) / std, as one pass over the pixels.
+        return torch.addcmul(-self.mean / self.std, images.float(), 1 / (255 * self.std))
+
+
+class Classifier(nn.Module):
+    """A backbone behind its preprocessing: uint8 or float32 images on the 0..255 scale to logits (B, num_classes)."""
+
+    def __init__(self, preprocess: Preprocess, backbone: nn.Module) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+        self.backbone = backbone
+        self.frozen = False
+        """Is the last layer the only one that learns? See :meth:`freeze`."""
+        self.last_blocks = 0
+        """How many blocks learn with what follows them; 0: it is not decided by blocks. See :meth:`freeze`."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.backbone(self.preprocess(images))
+        return logits
+
+    @property
+    def head(self) -> nn.Module:
+        """The last layer: features (B, D) to logits."""
+        return self.backbone.get_submodule(head_name(self.backbone))
+
+    @property
+    def head_prefix(self) -> str:
+        """What the names of the last layer's weights begin with."""
+        return f"backbone.{head_name(self.backbone)}."
+
+    @property
+    def tail(self) -> nn.Module:
+        """The last blocks, where they alone learn, and what follows them: :meth:`activations` to logits.
+
+        Its layers are the network's own, under the backbone's names.
+        """
+        return cut(self.backbone, self.last_blocks)[1]
+
+    def activations(self, images: Tensor) -> Tensor:
+        """What the tail gets to see of images as in :meth:`forward`: tail(activations(images)) are the logits."""
+        seen: Tensor = cut(self.backbone, self.last_blocks)[0](self.preprocess(images))
+        return seen
+
+    def freeze(self, last_blocks: int = 0) -> None:
+        """From now on the last layer alone learns, or the last blocks with all that follows them.
+
+        All others keep their weights and behave as in eval mode.
+
+        Raises:
+            UserError: the network has no such blocks, see :func:`semisup.networks.cuts.cut`.
+        """
+        self.frozen, self.last_blocks = not last_blocks, last_blocks
+        learning = self.tail if last_blocks else self.head
+        self.requires_grad_(False)
+        learning.requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """As of any module; but a frozen body drops nothing out, and its batch norms' running figures do not move."""
+        super().train(mode and not self.frozen and not self.last_blocks)
+        if self.frozen:
+            self.training = mode
+            self.head.train(mode)
+        if self.last_blocks:
+            # What a backbone drops out on its own, and not in one of its layers, it does behind the blocks.
+            self.training = self.backbone.training = mode
+            self.tail.train(mode)
+        return self
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last layer gets to see of images as in :meth:`forward`: float32 (B, D)."""
+        seen: list[Tensor] = []
+        with self.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+            self(images)
+        return seen[0]
+
+
+@contextmanager
+def deskewed_once(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Inside, the model takes images for upright; what is yielded makes them so, where the model deskews.
+
+    For views: deskew an image, augment what comes out, and let the model look at that as it is.
+    """
+    deskewing = [module for module in model.modules() if isinstance(module, Preprocess) and module.deskew]
+    for module in deskewing:
+        module.deskew = False
+    try:
+        yield upright if deskewing else lambda images: images
+    finally:
+        for module in deskewing:
+            module.deskew = True
