@@ -12,6 +12,7 @@ import pytest
 
 from flows.pipeline.steps import lineage_for
 from semisup.config import PipelineConfig
+from semisup.lineage import earlier
 from semisup.lineage.fingerprints import (
     MANIFEST,
     Lineage,
@@ -234,3 +235,20 @@ def test_a_manifest_that_leads_outside_its_folder_is_damage(how, outputs, tmp_pa
     manifest = manifest_of(outputs) | {name: hashlib.sha256(b"my key").hexdigest()}
     (outputs / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     assert "outside" in str(damage(outputs, output_digest(manifest)))
+
+
+# --- the same bits from other code ------------------------------------------------------------------------------------
+
+
+def test_runs_of_earlier_code_with_the_same_bits_may_stand_for_todays_and_others_may_not(monkeypatch):
+    today = lineage_of(SPECS["baseline"], PipelineConfig(), {"split": "aa"}, "dd")
+    before, other = (replace(today, code=code) for code in ("0" * 16, "1" * 16))
+    monkeypatch.setattr(earlier, "SAME", {("baseline", today.code): (before.code,)})
+    assert today.fingerprints == (today.fingerprint, before.fingerprint)
+    assert today.changes_since(before) == []
+    assert today.changes_since(other) == ["code"]
+    assert other.fingerprints == (other.fingerprint,)  # of later code the line says nothing
+
+
+def test_what_is_said_of_earlier_code_is_said_of_stages_that_there_are():
+    assert {stage for stage, _ in earlier.SAME} <= {*SPECS}

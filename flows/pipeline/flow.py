@@ -125,7 +125,7 @@ def _run_group(tracker: Tracker, group: Sequence[Wanted], runtime: RuntimeConfig
 
 def _is_there(tracker: Tracker, wanted: Wanted) -> bool:
     with scratch_folder(wanted.config) as scratch:
-        return not wanted.force and reusable(tracker, wanted.lineage.fingerprint, scratch, {}) is not None
+        return not wanted.force and reusable(tracker, wanted.lineage, scratch, {}) is not None
 
 
 def checked_config(config: PipelineConfig) -> Checked:

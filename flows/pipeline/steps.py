@@ -83,12 +83,12 @@ def lineage_for(step: Step, config: AnyConfig, upstream: Mapping[str, Reference]
     return replace(lineage, config=read)
 
 
-def reusable(tracker: Tracker, fingerprint: str, scratch: Path, damaged: dict[str, str]) -> StoredRun | None:
-    """The newest complete run of a fingerprint whose artifacts are whole.
+def reusable(tracker: Tracker, lineage: Lineage, scratch: Path, damaged: dict[str, str]) -> StoredRun | None:
+    """The newest complete run of a lineage whose artifacts are whole.
 
     `damaged` maps the ids of runs that are not to what is wrong with them; it is added to, and no run is judged twice.
     """
-    for run in tracker.finished(fingerprint):
+    for run in (run for fingerprint in lineage.fingerprints for run in tracker.finished(fingerprint)):
         if run.id not in damaged:
             problem = tracker.damage(run, scratch)
             if problem is None:
@@ -145,7 +145,7 @@ class _Work:
     def look(self) -> StageResult | None:
         """A finished run that may stand for the work, if there is one."""
         known = set(self.damaged)
-        run = reusable(self.tracker, self.lineage.fingerprint, self.scratch, self.damaged)
+        run = reusable(self.tracker, self.lineage, self.scratch, self.damaged)
         for run_id in self.damaged.keys() - known:
             tell(self.logger, f"run {run_id[:8]} is not reused: {self.damaged[run_id]}", warning=True)
         if run is None:

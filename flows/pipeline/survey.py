@@ -94,7 +94,7 @@ class Surveyor:
     def _ready(self, step: Step, upstream: Mapping[str, Reference]) -> StepState:
         lineage = lineage_for(step, self.config, upstream, self.digests)
         damaged: dict[str, str] = {}
-        fresh = reusable(self.tracker, lineage.fingerprint, self.scratch, damaged)
+        fresh = reusable(self.tracker, lineage, self.scratch, damaged)
         if fresh is not None:
             return StepState(step, "fresh", fresh, "")
         running = self.tracker.running(lineage.fingerprint)

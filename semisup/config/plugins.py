@@ -14,9 +14,9 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, GetJsonSchemaHandler, ValidationError
+from pydantic import AfterValidator, BaseModel, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from semisup.errors import UserError
@@ -101,6 +101,17 @@ class Plugins(Generic[Kind]):
                 f"{self.key}={name!r} is a {type(found).__name__}; its entry point has to name a {self.kind.__name__}"
             )
         return found
+
+
+class OwnOptions(dict[str, bool | int | float | str]):
+    """Options of a foreign thing; like all of a config they can be a key of something."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+Options = Annotated[Mapping[str, bool | int | float | str], AfterValidator(OwnOptions)]
+"""Of a key that holds them."""
 
 
 @dataclass(frozen=True)

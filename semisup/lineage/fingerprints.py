@@ -9,7 +9,7 @@ retrained to the same bits nothing.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from semisup.config import PipelineConfig, flatten
 from semisup.config.families import FAMILIES, family_of
 from semisup.config.methods import METHODS
 from semisup.lineage.code_versions import code_version
+from semisup.lineage.earlier import earlier_versions
 from semisup.pipeline.specs import AnyConfig, StageSpec
 
 MANIFEST = "manifest.json"
@@ -65,6 +66,12 @@ class Lineage:
         """SHA-256 in hex: equal exactly when all of it is."""
         return sha256(json.dumps(asdict(self), sort_keys=True, allow_nan=False).encode())
 
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """Its own, and those under which earlier code left the same bits: runs of any of them may stand for it."""
+        earlier = earlier_versions(self.stage, self.code)
+        return (self.fingerprint, *(replace(self, code=code).fingerprint for code in earlier))
+
     def to_json(self) -> str:
         """As text, for the run's artifacts."""
         return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
@@ -88,7 +95,7 @@ class Lineage:
         ]
         if old.dataset != self.dataset:
             changes.append("data set")
-        if old.code != self.code:
+        if old.code not in {self.code, *earlier_versions(self.stage, self.code)}:
             changes.append("code")
         return changes
 

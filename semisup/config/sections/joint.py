@@ -1,12 +1,11 @@
 """The student: how it learns from labels and pseudo-labels together."""
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from semisup.config.methods import METHODS, MethodFacts
-from semisup.config.plugins import NameOf, own_options
+from semisup.config.plugins import NameOf, Options, OwnOptions, own_options
 from semisup.config.sections.augment import AugmentConfig
 from semisup.config.sections.base import BatchSize, Fraction, Section, nothing_or
 from semisup.config.sections.training import TrainConfig
@@ -37,7 +36,7 @@ class PolicyConfig(Section):
     ledger_share: Fraction = 0.0
     """Share of what the ledger says of an image in the teacher's prediction; the rest is said at the step. Only for
     students that start anew: with its teacher's weights a student knows what the ledger says (`start`)."""
-    options: Mapping[str, bool | int | float | str] = {}
+    options: Options = OwnOptions()
     """Of a method that an installed package brings: the options that it documents."""
 
 
