@@ -149,10 +149,11 @@ def ui(
     """Serve MLflow's pages for this folder's store on 127.0.0.1."""
     with user_mistakes_in_one_line():
         from flows.start.mlflow_ui import command
+        from semisup.tracking.places.store import FOR_TRAINING
 
         arguments = command(Path.cwd(), port)
     typer.echo(
-        f"MLflow: http://127.0.0.1:{port}, up in half a minute: experiment, Training runs (Ctrl-C ends it)", err=True
+        f"MLflow: http://127.0.0.1:{port}/#/experiments?{FOR_TRAINING}, up in half a minute (Ctrl-C ends it)", err=True
     )
     os.execvp(arguments[0], arguments)
 

@@ -81,8 +81,12 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
             report = tracker.locate(stages["evaluate"].run_id, "report.html")
             seconds, page = time.perf_counter() - started, tracker.link(run.id)
             result = PipelineResult(run.id, seconds, stages, verdict, report, page, decision)
-            run.conclude(result.figures(), last_tags(verdict, stages), result.markdown())
-    publish_markdown(key="semisup-summary", markdown=result.markdown(), description=config.name)
+            run.rename(f"{result.headline} {config.name}-seed{config.seed}")
+            kept = tracker.link(result.kept.run_id)
+            described = f"{result.markdown()}\n[The model to keep]({kept})\n"
+            run.conclude(result.figures(), last_tags(verdict, stages), described)
+    summary = f"{result.markdown()}\n{result.links(kept)}"
+    publish_markdown(key="semisup-summary", markdown=summary, description=config.name)
     return result.as_json()
 
 

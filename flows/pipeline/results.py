@@ -88,11 +88,28 @@ class PipelineResult:
             **self.figures(),
         }
 
+    @property
+    def headline(self) -> str:
+        """The two test accuracies in so few letters that a narrow column shows them."""
+        figures = self.figures()
+        baseline, student = (100 * figures[f"{name}_test_accuracy"] for name in ("baseline", "student"))
+        return f"{baseline:.1f}→{student:.1f} %"
+
+    @property
+    def kept(self) -> StageResult:
+        """The stage that trained the model that the validation images, or held-out labels, speak for."""
+        student = [step for name, step in self.stages.items() if name.startswith("joint")][-1]
+        return student if self.figures().get("student_kept", 1.0) else self.stages["baseline"]
+
     def markdown(self) -> str:
-        """The summary table that the flow publishes in Prefect."""
+        """The summary table that the flow publishes in Prefect and in MLflow."""
         lines = ["| figure | value | 95 % interval |", "| --- | ---: | ---: |"]
         lines += [f"| {label} | {value} | {interval} |" for label, value, interval in rows(self.as_json())]
         return "\n".join(lines) + "\n"
+
+    def links(self, kept: str) -> str:
+        """Where more is to be seen, a line for pages elsewhere; `kept` is the address of the kept model's run."""
+        return f"[This run in MLflow]({self.page}) · [the model to keep]({kept}) · report: `{self.report}`\n"
 
 
 def last_tags(verdict: str, stages: Mapping[str, StageResult]) -> dict[str, str]:

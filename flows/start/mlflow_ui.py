@@ -1,5 +1,6 @@
 """How MLflow's own server is started for the store of a folder."""
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -23,5 +24,6 @@ def command(folder: Path, port: int) -> list[str]:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise UserError(f"--port {port} is in use; choose another one with --port")
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # six more processes, for evaluations of text
     server = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
     return [*server, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

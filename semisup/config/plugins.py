@@ -16,7 +16,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, BaseModel, GetJsonSchemaHandler, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from semisup.errors import UserError
@@ -103,6 +103,10 @@ class Plugins(Generic[Kind]):
         return found
 
 
+Number = Annotated[int, Field(ge=-(10**15), le=10**15)] | Annotated[float, Field(ge=-1e15, le=1e15)]
+Value = bool | Number | str
+
+
 class OwnOptions(dict[str, bool | int | float | str]):
     """Options of a foreign thing; like all of a config they can be a key of something."""
 
@@ -110,7 +114,7 @@ class OwnOptions(dict[str, bool | int | float | str]):
         return hash(frozenset(self.items()))
 
 
-Options = Annotated[Mapping[str, bool | int | float | str], AfterValidator(OwnOptions)]
+Options = Annotated[Mapping[str, Value], AfterValidator(OwnOptions)]
 """Of a key that holds them."""
 
 

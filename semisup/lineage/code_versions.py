@@ -23,7 +23,7 @@ VIEWS = ("semisup.plots", "semisup.report", "semisup.checks")
 the exception."""
 UNCOUNTED = ("semisup.config", "semisup.pipeline")
 """Rooms that decide nothing on their own: configs, whose values are counted themselves, and the list of stages."""
-ALONE = {"semisup", "semisup.errors", "semisup.stages"}
+ALONE = {"semisup", "semisup.errors", "semisup.stages", "semisup.lineage.earlier"}
 """Modules of which that is true, but not of the rooms below."""
 PICKED = ("semisup.pseudo_labels.policies", "semisup.networks.families", "semisup.data.sources")
 """Rooms in which a module is found by the name that a config gives: whoever asks there may get any of them."""

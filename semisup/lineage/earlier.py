@@ -16,8 +16,8 @@ SAME: dict[tuple[str, str], tuple[str, ...]] = {
     ("evaluate", "c418592f6c496344"): ("f534f44217426f26",),
     ("evaluate_ensemble", "d241b9818542868e"): ("5b19892b7858fafc",),
     ("promote", "c10179c6d929f5fd"): ("2662a38ca78df451",),
-    ("regression_fit", "5b2843674aa9c974"): ("567e6959f8d67ce9",),
-    ("regression_evaluate", "86e23b0cabe6def9"): ("5635de079e68c6fd",),
+    ("regression_fit", "836e08bc3561a35e"): ("567e6959f8d67ce9",),
+    ("regression_evaluate", "b4401d6ef7832794"): ("5635de079e68c6fd",),
 }
 """(stage, version of its code) → versions of before."""
 

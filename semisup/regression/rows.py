@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from semisup.config.regression import FEWEST_TRAINING_ROWS
 from semisup.errors import UserError
-from semisup.lineage.fingerprints import sha256
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 
@@ -31,7 +30,7 @@ class Rows:
     def digest(self) -> str:
         """SHA-256 in hex of all of it."""
         content = [self.features.astype("<f8").tobytes(), self.targets.astype("<f8").tobytes()]
-        return sha256(b"".join([*content, "\n".join(self.ids).encode()]))
+        return hashlib.sha256(b"".join([*content, "\n".join(self.ids).encode()])).hexdigest()
 
 
 def load_rows(part: Literal["pool", "test"]) -> Rows:

@@ -102,6 +102,11 @@ class Run:
         self.client.log_batch(self.id, tags=_tags(tags))
 
     @undisturbed()
+    def rename(self, name: str) -> None:
+        """Another name, in MLflow's table of runs."""
+        self.client.update_run(self.id, name=name)
+
+    @undisturbed()
     def conclude(self, figures: Mapping[str, float], tags: Mapping[str, str], description: str) -> None:
         """Last figures and tags, and the description that MLflow shows on the run's page, in one call.
 

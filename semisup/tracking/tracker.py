@@ -24,7 +24,7 @@ from semisup.tracking.places.connect import connect
 from semisup.tracking.places.failures import NO_ANSWER, first_line
 from semisup.tracking.places.quiet import quiet
 from semisup.tracking.places.relocation import local_path
-from semisup.tracking.places.store import is_server, redacted, sqlite_path, store_uri, without_secrets
+from semisup.tracking.places.store import FOR_TRAINING, is_server, redacted, sqlite_path, store_uri, without_secrets
 from semisup.tracking.places.stored import StoredRun, beginning, stored_run, written_here
 from semisup.tracking.provenance import provenance
 from semisup.tracking.run import LINEAGE, Heart, Run
@@ -329,4 +329,5 @@ class Tracker:
     def link(self, run_id: str, experiment_id: str | None = None) -> str:
         """Address of a run's page: on the MLflow server, or for a file store where `semisup ui` serves it."""
         server = self.uri.rstrip("/") if is_server(self.uri) else f"http://127.0.0.1:{UI_PORT}"
-        return f"{without_secrets(server)}/#/experiments/{experiment_id or self.experiment_id}/runs/{run_id}"
+        page = f"experiments/{experiment_id or self.experiment_id}/runs/{run_id}"
+        return f"{without_secrets(server)}/#/{page}?{FOR_TRAINING}"

@@ -53,6 +53,17 @@ def test_the_json_result_has_the_key_figures_at_its_top_level():
     assert {name: value for name, value in result.items() if name not in {"run_id", "seconds", "stages"}} == expected
 
 
+def test_the_headline_is_both_accuracies_and_the_kept_model_is_the_one_that_validation_speaks_for():
+    trained = {"baseline": StageResult("run-4", "d4", 1.0, {}), "joint": StageResult("run-5", "d5", 1.0, {})}
+    for kept, run_id in ((1.0, "run-5"), (0.0, "run-4")):
+        result = a_result(PSEUDO)
+        evaluate = replace(result.stages["evaluate"], figures=EVALUATE | {"student_kept": kept})
+        result = replace(result, stages={**result.stages, **trained, "evaluate": evaluate})
+        assert result.kept.run_id == run_id
+        accuracies = (100 * EVALUATE[f"{name}_test_accuracy"] for name in ("baseline", "student"))
+        assert result.headline == "{:.1f}→{:.1f} %".format(*accuracies)
+
+
 def test_the_json_result_survives_a_round_trip_through_json():
     result = a_result(PSEUDO | PRECISION).as_json()
     assert json.loads(json.dumps(result, allow_nan=False)) == result

@@ -21,7 +21,6 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
 from semisup.config import DataConfig, PipelineConfig
 from semisup.config.files import to_yaml
-from semisup.data import datasets
 from semisup.data.datasets import UNLABELED, ImageSet
 from semisup.data.roles.split import Split
 from semisup.data.sources import load_pool, load_test, source
@@ -351,7 +350,7 @@ def test_promote_needs_no_data_at_all(tiny_config, stage_folders, stage_runner, 
     def opened(*arguments: Any) -> Any:
         raise AssertionError(f"images were opened: {arguments}")
 
-    monkeypatch.setattr(datasets, "_load", opened)
+    monkeypatch.setattr(ImageSet, "__post_init__", opened)
     config = changed(tiny_config, data={"name": "mnist", "root": tmp_path / "nowhere"})
     folders = stage_runner(config, tmp_path, ("promote",), stage_folders)
     for file in ("decision.json", "predictions.parquet"):

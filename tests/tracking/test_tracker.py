@@ -531,12 +531,12 @@ def test_an_address_is_shown_without_user_name_and_password(uri, shown):
 
 def test_the_link_of_a_run_on_a_server_is_its_page_there_without_the_password():
     tracker = Tracker(client=None, uri="http://someone:hunter2@example.org:5000/", experiment_id="7")  # type: ignore
-    assert tracker.link("abc") == "http://***@example.org:5000/#/experiments/7/runs/abc"
+    assert tracker.link("abc") == "http://***@example.org:5000/#/experiments/7/runs/abc?workflowType=machine_learning"
 
 
 def test_the_link_of_a_run_in_a_file_is_where_semisup_ui_serves_it():
     tracker = Tracker(client=None, uri="sqlite:////x/mlflow.db", experiment_id="7")  # type: ignore
-    assert tracker.link("abc") == "http://127.0.0.1:5000/#/experiments/7/runs/abc"
+    assert tracker.link("abc") == "http://127.0.0.1:5000/#/experiments/7/runs/abc?workflowType=machine_learning"
 
 
 def test_a_run_is_a_value_that_names_its_experiment(store):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator, model_validator
 
-from semisup.config.plugins import NameOf, Options, OwnOptions, own_options
+from semisup.config.plugins import NameOf, Options, own_options
 from semisup.config.sections.base import Fraction, Section, Side
 from semisup.config.sources import SOURCES, SourceFacts
 
@@ -78,7 +78,7 @@ class DataConfig(Section):
     cache: Path | None = None
     """Where decoded images are kept, of a folder with anything else in it in `semisup-cache`; unset: `semisup` in
     XDG_CACHE_HOME, or in ~/.cache."""
-    options: Options = OwnOptions()
+    options: Options = Field({})
     """Of a source that an installed package brings: the options that it documents."""
     cache_limit: Annotated[str, BeforeValidator(_a_size_in_bytes)] = "20 GB"
     """Largest size of all decoded images together; those unused for longest go first."""

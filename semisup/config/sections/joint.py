@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from semisup.config.methods import METHODS, MethodFacts
-from semisup.config.plugins import NameOf, Options, OwnOptions, own_options
+from semisup.config.plugins import NameOf, Options, own_options
 from semisup.config.sections.augment import AugmentConfig
 from semisup.config.sections.base import BatchSize, Fraction, Section, nothing_or
 from semisup.config.sections.training import TrainConfig
@@ -36,7 +36,7 @@ class PolicyConfig(Section):
     ledger_share: Fraction = 0.0
     """Share of what the ledger says of an image in the teacher's prediction; the rest is said at the step. Only for
     students that start anew: with its teacher's weights a student knows what the ledger says (`start`)."""
-    options: Options = OwnOptions()
+    options: Options = Field({})
     """Of a method that an installed package brings: the options that it documents."""
 
 

@@ -14,6 +14,8 @@ SQLITE = "sqlite:///"
 SECRET_NAMES = ("password", "passwd", "pwd", "user", "token", "sslpassword")
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SECONDS_TO_ANSWER = 5
+FOR_TRAINING = "workflowType=machine_learning"
+"""In an address of MLflow's pages: those for training runs, not for language models."""
 
 
 def store_uri(folder: Path) -> str:
