@@ -4,13 +4,18 @@ import gzip
 import http.client
 import struct
 import zlib
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semisup.config import DataConfig
 from semisup.data.published import Arrays, Split, numbered
 from semisup.data.published.errors import damaged, download_failed, unreadable
+from semisup.data.published.files import data_root, images_of
+from semisup.data.source import Source
 from semisup.errors import UserError
 
 IDX_FAMILIES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -85,3 +90,18 @@ def _array_in(path: Path, dims: int) -> NDArray[np.uint8]:
         raise damaged(path, f"it holds {len(content)} bytes, but its header announces {expected}")
     # A copy: torch refuses memory that it must not write to.
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy()
+
+
+def idx_source(name: str, class_names: Sequence[str], *, mirrored_is_another: bool) -> Source:
+    """One of IDX_FAMILIES as a source of images."""
+    read = partial(read_idx, name, len(class_names))
+
+    def test_ids(data: DataConfig) -> tuple[str, ...]:
+        return numbered("test", count_images(name, "test", data_root(data.root, data.download), data.download))
+
+    return Source(
+        mirrored_is_another=mirrored_is_another,
+        pool=images_of(read, "train", class_names),
+        test=images_of(read, "test", class_names),
+        test_ids=test_ids,
+    )
