@@ -19,7 +19,7 @@ from flows.cli import review as cli_review
 from flows.cli import runs as cli_runs
 from flows.cli import serve as cli_serve
 from flows.cli import stages as cli_stages
-from flows.start.config_names import folder_of_images
+from semisup.config.ready_made import folder_of_images
 from flows.start.exits import (
     USER_MISTAKE,
     AsJson,
@@ -137,7 +137,7 @@ def configs(
 
         print_table(["key", "default", "meaning"], list(describe_keys()))
     else:
-        from flows.start.config_names import list_configs
+        from semisup.config.ready_made import list_configs
 
         print_table(["config", "what it is"], list_configs())
 

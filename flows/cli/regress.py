@@ -59,7 +59,7 @@ def _prepare(name: str, overrides: list[str]) -> "RegressionConfig":
     Raises:
         UserError: there is a mistake in the config, or a store or server does not answer.
     """
-    from flows.start.config_names import find_config
+    from semisup.config.ready_made import find_config
     from flows.start.preparation import reach_prefect
     from semisup.checks.idle_keys import idle_regression_keys
     from semisup.config.files import load_kind

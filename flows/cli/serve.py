@@ -87,7 +87,7 @@ def deploy(
     """
     with user_mistakes_in_one_line():
         from flows.deployments import apply, checked_name, cron_schedule
-        from flows.start.config_names import find_config
+        from semisup.config.ready_made import find_config
         from flows.start.server import check_configured_api
         from semisup.config.files import load_config
 

@@ -8,7 +8,7 @@ import typer
 from flows.parallel.check import check as check_cluster
 from flows.parallel.cluster import Cluster
 from flows.seeds.equal_time import overrides_for, training_seconds
-from flows.start.config_names import find_config
+from semisup.config.ready_made import find_config
 from flows.start.prefect_import import import_prefect
 from flows.start.preparation import keep_prefect_off_the_screen
 from semisup.config import PipelineConfig

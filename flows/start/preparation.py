@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from flows.start.config_names import find_config
+from semisup.config.ready_made import find_config
 from flows.start.display import looking
 from flows.start.exits import end_orderly_on_sigterm
 from flows.start.prefect_import import import_prefect

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.start.config_names import find_config
+from semisup.config.ready_made import find_config
 from flows.start.preparation import decoding_line
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config

@@ -112,6 +112,23 @@ def propagate(graph: Graph, seeds: NDArray[np.float32], spread: float = SPREAD) 
     return scores
 
 
+def extend(points: Tensor, scores: Tensor, queries: Tensor, k: int = NEIGHBOURS) -> Tensor:
+    """Scores (Q, C) of queries (Q, d) that the graph of N points (N, d) with scores (N, C) does not hold.
+
+    The mean of those of its k nearest points, weighted as edges are: max(0, cosine)³. A query with no point in its
+    half of the sphere has a row of zeros. All are of length 1.
+
+    Source: Delalleau et al. 2005 (Efficient non-parametric function induction in semi-supervised learning), equation 7.
+    """
+    told = torch.empty(len(queries), scores.shape[1], dtype=scores.dtype)
+    for start in range(0, len(queries), QUERIES_AT_A_TIME):
+        cosines, rows = (queries[start : start + QUERIES_AT_A_TIME] @ points.T).topk(min(k, len(points)), dim=1)
+        weights = cosines.clamp(min=0, max=1).pow(POWER).to(scores.dtype)
+        total = weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)
+        told[start : start + len(rows)] = ((weights / total)[..., None] * scores[rows]).sum(dim=1)
+    return told
+
+
 def shares(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scores (N, C) as probabilities that sum to 1; of an image that nothing is known of, all classes alike."""
     total = scores.sum(axis=1, keepdims=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -28,12 +29,19 @@ class Points:
         labels: int64 (n,).
         unlabeled: float32 (m, d).
         num_classes: C.
+        weights: float (n,), of the labelled ones; None: all alike.
     """
 
     labeled: Tensor
     labels: Tensor
     unlabeled: Tensor
     num_classes: int
+    weights: Tensor | None = None
+
+    def weights_among(self, among: Tensor | None) -> Tensor:
+        """float (n,): the weights of the labelled images; of those that are not `among` them, bool (n,), 0."""
+        weights = torch.ones(len(self.labels)) if self.weights is None else self.weights
+        return weights if among is None else weights * among
 
     def graph(self) -> Graph:
         """Of all images, labelled ones first."""
@@ -42,8 +50,9 @@ class Points:
 
 def supervised_probe(points: Points, strength: float, among: Tensor | None = None) -> Probe:
     """The probe of the labelled images, or of those `among` them, bool (n,)."""
-    weights = torch.ones(len(points.labels)) if among is None else among.float()
-    return fit_probe(points.labeled, _one_hot(points.labels, points.num_classes), weights, strength)
+    return fit_probe(
+        points.labeled, _one_hot(points.labels, points.num_classes), points.weights_among(among), strength
+    )
 
 
 def spread_labels(
@@ -75,21 +84,28 @@ def student_probe(
     strength: float,
     among: Tensor | None = None,
 ) -> Probe:
-    """The probe of labelled images with weight 1 and unlabelled ones with their pseudo-labels (m,) and weights (m,)."""
-    known = torch.ones(len(points.labels)) if among is None else among.float()
+    """The probe of labelled images and of unlabelled ones with their pseudo-labels (m,) and weights (m,)."""
+    known = points.weights_among(among)
     return fit_probe(
         torch.cat([points.labeled, points.unlabeled]),
         _one_hot(torch.cat([points.labels, pseudo_labels]), points.num_classes),
-        torch.cat([known, weights.float()]),
+        torch.cat([known, weights.to(known.dtype)]),
         strength,
     )
 
 
-def deal_folds(labels: NDArray[np.int64], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def deal_folds(
+    labels: NDArray[np.int64], folds: int, rng: np.random.Generator, units: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """The fold of each image (n,), from 0: one class after the other is dealt out, and goes on where the last ended.
 
-    So no fold holds all images, however few there are of each class.
+    So no fold holds all images, however few there are of each class. Images of one unit, numbers (n,), share a fold; a
+    unit is of the class of its first image.
     """
+    if units is not None:
+        _, first, members = np.unique(units, return_index=True, return_inverse=True)
+        shared: NDArray[np.int64] = deal_folds(labels[first], folds, rng)[members]
+        return shared
     dealt = np.empty(len(labels), dtype=np.int64)
     order = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
     dealt[order] = (np.arange(len(labels)) + rng.integers(folds)) % folds
@@ -119,9 +135,13 @@ class HeldOut:
         return {"baseline": self.baseline, "student": self.student, "graph": self.graph}
 
 
-def log_loss(table: Tensor, truth: Tensor) -> float:
-    """Mean over images and repetitions, in nats, of log-probabilities (repetitions, n, C) and the truth (n,)."""
-    return float(-table.gather(2, truth.expand(len(table), -1)[..., None]).mean())
+def log_loss(table: Tensor, truth: Tensor, weights: Tensor | None = None) -> float:
+    """Mean over images and repetitions, in nats, of log-probabilities (repetitions, n, C) and the truth (n,).
+
+    Images count by their weights (n,), where there are any.
+    """
+    losses = -table.gather(2, truth.expand(len(table), -1)[..., None])[..., 0]
+    return float(losses.mean() if weights is None else (losses * weights).sum() / (len(table) * weights.sum()))
 
 
 def share_right(table: Tensor, truth: Tensor) -> NDArray[np.float64]:
@@ -144,26 +164,71 @@ def hold_out(
 
     An image whose label is held out is one of the unlabelled ones in the graph, and no row of the student.
     """
+    partitions = list(deal_partitions(points.labels.numpy(), folds, repetitions, rng))
+    strength, supervised = hold_out_supervised(points, partitions, strengths)
+    spread = hold_out_graph(points, graph, partitions)
+    temperature = graph_temperature(spread, points.labels)
+    student = hold_out_student(points, graph, partitions, temperature, student_strength)
+    return HeldOut(supervised, student, spread, strength, temperature)
+
+
+Partitions: TypeAlias = Sequence[tuple[int, Tensor]]
+"""(repetition, from 0; images that are held out together, bool (n,)): each image once in every repetition."""
+
+
+def deal_partitions(
+    labels: NDArray[np.int64],
+    folds: int,
+    repetitions: int,
+    rng: np.random.Generator,
+    units: NDArray[np.int64] | None = None,
+) -> Iterator[tuple[int, Tensor]]:
+    """Partitions; labels and units as in :func:`deal_folds`."""
+    for number in range(repetitions):
+        dealt = deal_folds(labels, folds, rng, units)
+        for fold in np.unique(dealt):
+            yield number, torch.from_numpy(dealt == fold)
+
+
+def hold_out_supervised(points: Points, partitions: Partitions, strengths: Sequence[float]) -> tuple[float, Tensor]:
+    """Of the strengths the one with the least log-loss, and what its probes say: as in :class:`HeldOut`."""
     with one_thread():
-        shape = (repetitions, len(points.labels), points.num_classes)
-        supervised = {strength: torch.zeros(shape) for strength in strengths}
-        spread, student = torch.zeros(shape), torch.zeros(shape)
-        partitions = list(_partitions(points.labels.numpy(), folds, repetitions, rng))
+        tables = {strength: _table(points, partitions) for strength in strengths}
         for number, held in partitions:
-            for strength, table in supervised.items():
+            for strength, table in tables.items():
                 table[number, held] = _logs(supervised_probe(points, strength, ~held), points.labeled[held])
+    strength = min(tables, key=lambda value: log_loss(tables[value], points.labels, points.weights))
+    return strength, tables[strength]
+
+
+def hold_out_graph(points: Points, graph: Graph, partitions: Partitions) -> Tensor:
+    """What the graph says, before any temperature: as in :class:`HeldOut`."""
+    spread = _table(points, partitions)
+    with one_thread():
+        for number, held in partitions:
             said = spread_labels(graph, points, among=~held)[: len(points.labels)]
-            spread[number, held] = torch.from_numpy(said)[held].clamp(min=TINY).log()
-        temperature = graph_temperature(spread, points.labels)
+            spread[number, held] = torch.from_numpy(said)[held].clamp(min=TINY).log().to(spread.dtype)
+    return spread
+
+
+def hold_out_student(
+    points: Points, graph: Graph, partitions: Partitions, temperature: float, strength: float
+) -> Tensor:
+    """What the probe says that learns from the graph's labels, too: as in :class:`HeldOut`."""
+    student = _table(points, partitions)
+    with one_thread():
         for number, held in partitions:
             of_unlabeled = spread_labels(graph, points, temperature, among=~held)[len(points.labels) :]
             confidence, labels = torch.from_numpy(of_unlabeled).max(dim=1)
             weights = confidence_weights(confidence, points.num_classes)
-            student[number, held] = _logs(
-                student_probe(points, labels, weights, student_strength, ~held), points.labeled[held]
-            )
-        strength = min(supervised, key=lambda value: log_loss(supervised[value], points.labels))
-        return HeldOut(supervised[strength], student, spread, strength, temperature)
+            probe = student_probe(points, labels, weights, strength, ~held)
+            student[number, held] = _logs(probe, points.labeled[held])
+    return student
+
+
+def _table(points: Points, partitions: Partitions) -> Tensor:
+    repetitions = 1 + max(number for number, _ in partitions)
+    return torch.zeros(repetitions, len(points.labels), points.num_classes, dtype=points.labeled.dtype)
 
 
 def graph_temperature(log_probabilities: Tensor, labels: Tensor) -> float:
@@ -173,15 +238,6 @@ def graph_temperature(log_probabilities: Tensor, labels: Tensor) -> float:
     if (table.argmax(dim=1) == truth).all():
         return 1.0
     return fit_temperature(table.numpy(), truth.numpy())
-
-
-def _partitions(
-    labels: NDArray[np.int64], folds: int, repetitions: int, rng: np.random.Generator
-) -> Iterator[tuple[int, Tensor]]:
-    for number in range(repetitions):
-        dealt = deal_folds(labels, folds, rng)
-        for fold in np.unique(dealt):
-            yield number, torch.from_numpy(dealt == fold)
 
 
 def _logs(probe: Probe, points: Tensor) -> Tensor:

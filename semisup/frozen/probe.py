@@ -21,15 +21,15 @@ class Probe:
     """logits = points · weight.T + bias.
 
     Attributes:
-        weight: float32 (C, d).
-        bias: float32 (C,).
+        weight: (C, d), float32 or what the points were.
+        bias: (C,).
     """
 
     weight: Tensor
     bias: Tensor
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Logits float32 (N, C) of points (N, d)."""
+        """Logits (N, C) of points (N, d)."""
         return torch.nn.functional.linear(points, self.weight, self.bias)
 
 
@@ -55,7 +55,7 @@ def fit_probe(points: Tensor, targets: Tensor, weights: Tensor, inverse_regulari
     there are few rows of many features.
 
     Args:
-        points: float32 (N, d).
+        points: float32 or float64 (N, d), as the probe is then.
         targets: float (N, C), rows that sum to 1.
         weights: float (N,), none negative, at least one positive.
         inverse_regularization: C, above 0: large values trust the rows, small ones keep the weights small.
@@ -86,5 +86,5 @@ def fit_probe(points: Tensor, targets: Tensor, weights: Tensor, inverse_regulari
     options = {"maxiter": MOST_ITERATIONS, "gtol": TOLERANCE, "ftol": 0, "maxcor": 20}
     with one_thread():
         found = minimize(loss, np.zeros(classes * (width + 1)), jac=True, method="L-BFGS-B", options=options)
-    parameters = torch.from_numpy(found.x.reshape(classes, width + 1)).float()
+    parameters = torch.from_numpy(found.x.reshape(classes, width + 1)).to(points.dtype)
     return Probe(parameters[:, :width].contiguous(), parameters[:, width].contiguous())

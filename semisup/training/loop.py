@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -76,6 +76,8 @@ class TrainingResult:
     history: list[dict[str, float]]
     best_epoch: int
     stopped_early: bool
+    policy_state: State = field(default_factory=dict)
+    """What the policy remembers at the end, on the device."""
 
 
 @compiler_mistakes()
@@ -261,7 +263,9 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 checkpoints.save_if_due(epoch, so_far.state)
 
     stopped_early = stopping.should_stop and len(so_far.history) < config.epochs
-    return TrainingResult(so_far.best_weights, so_far.history, stopping.best_epoch, stopped_early)
+    return TrainingResult(
+        so_far.best_weights, so_far.history, stopping.best_epoch, stopped_early, so_far.policy_state
+    )
 
 
 def seen(view: View, indices: Tensor, mixing: Mixing | None, team: Team) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ import semisup
 from flows import cli
 from flows.cli import app
 from flows.cli.init import config_of
-from flows.start.config_names import find_config, folder_of_images
+from semisup.config.ready_made import find_config, folder_of_images
 from flows.start.preparation import modules_of
 from semisup.checks.unheeded import unheeded
 from semisup.config import PipelineConfig, keys

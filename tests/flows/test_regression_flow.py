@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.pipeline.regression import comparisons, rows
-from flows.start.config_names import list_configs
+from semisup.config.ready_made import list_configs
 from semisup.config.files import load_kind, to_yaml
 from semisup.config.regression import RegressionConfig
 from semisup.pipeline.specs import SPECS
