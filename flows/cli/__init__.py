@@ -19,7 +19,6 @@ from flows.cli import review as cli_review
 from flows.cli import runs as cli_runs
 from flows.cli import serve as cli_serve
 from flows.cli import stages as cli_stages
-from semisup.config.ready_made import folder_of_images
 from flows.start.exits import (
     USER_MISTAKE,
     AsJson,
@@ -33,6 +32,7 @@ from flows.start.exits import (
     user_mistakes_in_one_line,
 )
 from semisup import __version__
+from semisup.config.ready_made import folder_of_images
 
 app = typer.Typer(
     cls=Commands,

@@ -8,11 +8,11 @@ import typer
 from flows.parallel.check import check as check_cluster
 from flows.parallel.cluster import Cluster
 from flows.seeds.equal_time import overrides_for, training_seconds
-from semisup.config.ready_made import find_config
 from flows.start.prefect_import import import_prefect
 from flows.start.preparation import keep_prefect_off_the_screen
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
+from semisup.config.ready_made import find_config
 from semisup.errors import UserError
 from semisup.lineage.code_versions import pin_code_versions
 from semisup.stages.preflight.check import DataDigests, check

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from semisup.config.ready_made import find_config
 from flows.start.display import looking
 from flows.start.exits import end_orderly_on_sigterm
 from flows.start.prefect_import import import_prefect
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
+from semisup.config.ready_made import find_config
 from semisup.errors import UserError
 from semisup.lineage.code_versions import pin_code_versions
 from semisup.pipeline.plan import plan

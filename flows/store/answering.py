@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semisup.config.ready_made import find_config
 from flows.start.preparation import decoding_line
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
+from semisup.config.ready_made import find_config
 from semisup.data.roles.answers import before_answers, read_answers, write_answers
 from semisup.data.roles.growing import read_memory
 from semisup.data.roles.known_roles import KnownRoles

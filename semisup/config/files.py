@@ -37,11 +37,21 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
 
 def load_kind(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
     """As :func:`load_config`, for another kind of config."""
-    values = _read_yaml(path)
+    values = read_values(path)
     for override in overrides:
-        _apply_override(values, override)
-    values.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem))
+        apply_override(values, override)
     return validate_kind(kind, values, str(path), overrides)
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """What a YAML file says, as nested mappings; unset, the name of the pipeline is that of the file.
+
+    Raises:
+        UserError: as in :func:`load_config`, of the file.
+    """
+    values = _read_yaml(path)
+    values.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem))
+    return values
 
 
 def validate(values: Mapping[str, Any], source: str) -> PipelineConfig:
@@ -53,8 +63,11 @@ def validate(values: Mapping[str, Any], source: str) -> PipelineConfig:
     return validate_kind(PipelineConfig, values, source)
 
 
-def validate_kind(kind: type[C], values: Mapping[str, Any], source: str, overrides: Sequence[str] = ()) -> C:
-    """As :func:`validate`, for another kind of config. A mistake in a key of the `overrides` is not the source's.
+def validate_kind(
+    kind: type[C], values: Mapping[str, Any], source: str, overrides: Sequence[str] = (), *, asked: str = "--set"
+) -> C:
+    """As :func:`validate`, for another kind of config. A mistake in a key of the `overrides` is not the source's, but
+    that of whatever is `asked` of it.
 
     All mistakes are told at once: those of single keys, and rules between keys as far as these can be asked without.
     """
@@ -66,7 +79,7 @@ def validate_kind(kind: type[C], values: Mapping[str, Any], source: str, overrid
     overridden = [override.partition("=")[0].strip() for override in overrides]
     told: dict[str, list[str]] = {}
     for key, message in mistakes[:MOST_MISTAKES]:
-        where = "--set" if any(_within(key, other) or _within(other, key) for other in overridden) else source
+        where = asked if any(_within(key, other) or _within(other, key) for other in overridden) else source
         told.setdefault(where, []).append(message)
     more = f"; and {len(mistakes) - MOST_MISTAKES} more" if len(mistakes) > MOST_MISTAKES else ""
     raise UserError("; ".join(f"{where}: {'; '.join(messages)}" for where, messages in told.items()) + more)
@@ -139,7 +152,12 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     return f"line {mark.line + 1}: {problem}" if mark else problem
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set one ``key=value`` in nested mappings; the value is YAML.
+
+    Raises:
+        UserError: it is not of that form, or leads into a value as if that were a section.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {override!r} is not of the form key=value, for example --set joint.alpha_final=0.5")

@@ -50,9 +50,7 @@ class Points:
 
 def supervised_probe(points: Points, strength: float, among: Tensor | None = None) -> Probe:
     """The probe of the labelled images, or of those `among` them, bool (n,)."""
-    return fit_probe(
-        points.labeled, _one_hot(points.labels, points.num_classes), points.weights_among(among), strength
-    )
+    return fit_probe(points.labeled, _one_hot(points.labels, points.num_classes), points.weights_among(among), strength)
 
 
 def spread_labels(

@@ -263,9 +263,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 checkpoints.save_if_due(epoch, so_far.state)
 
     stopped_early = stopping.should_stop and len(so_far.history) < config.epochs
-    return TrainingResult(
-        so_far.best_weights, so_far.history, stopping.best_epoch, stopped_early, so_far.policy_state
-    )
+    return TrainingResult(so_far.best_weights, so_far.history, stopping.best_epoch, stopped_early, so_far.policy_state)
 
 
 def seen(view: View, indices: Tensor, mixing: Mixing | None, team: Team) -> tuple[Tensor, Tensor]:

@@ -23,11 +23,11 @@ import semisup
 from flows import cli
 from flows.cli import app
 from flows.cli.init import config_of
-from semisup.config.ready_made import find_config, folder_of_images
 from flows.start.preparation import modules_of
 from semisup.checks.unheeded import unheeded
 from semisup.config import PipelineConfig, keys
 from semisup.config.files import load_config, load_kind
+from semisup.config.ready_made import find_config, folder_of_images
 from semisup.config.regression import RegressionConfig
 from tests.waiting import LONG
 

@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.pipeline.regression import comparisons, rows
-from semisup.config.ready_made import list_configs
 from semisup.config.files import load_kind, to_yaml
+from semisup.config.ready_made import list_configs
 from semisup.config.regression import RegressionConfig
 from semisup.pipeline.specs import SPECS
 

@@ -1,0 +1,200 @@
+"""Images with the labels that are known, from arrays or from files: what a classifier and a pipeline take."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from semisup.api.inputs import read_images
+from semisup.api.labels import read_labels
+from semisup.config import DataConfig
+from semisup.data.datasets import UNLABELED, ImageSet
+from semisup.data.own_images import Survey, own_images, survey
+from semisup.data.tables import write_csv
+from semisup.errors import UserError
+
+FOLDER, TABLE = "images", "manifest.csv"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Images of one size, and the labels that are known.
+
+    >>> import numpy as np
+    >>> import semisup as ss
+    >>> images = np.zeros((4, 8, 8), dtype=np.uint8)
+    >>> ss.Dataset.from_arrays(images, ["cat", "dog", None, ""])
+    Dataset(4 images of 1×8×8, 2 with a label, 2 classes: cat, dog)
+
+    Attributes:
+        images: uint8 (N, C, H, W), read-only.
+        labels: object (N,), read-only: a class, or None.
+        test: images with labels that nothing is learnt from, or None.
+        found: how the images lie on disk; None: they came as arrays.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.object_]
+    test: "Dataset | None" = None
+    found: Survey | None = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: ArrayLike,
+        labels: ArrayLike,
+        *,
+        test_images: ArrayLike | None = None,
+        test_labels: ArrayLike | None = None,
+    ) -> "Dataset":
+        """uint8 images (N, H, W), (N, C, H, W) or (N, H, W, C), with labels (N,).
+
+        No label: -1 among whole numbers, otherwise NaN, None or "". Test images of the same size are perhaps given as
+        well, every one with a label.
+
+        Raises:
+            UserError: images or labels are of another type or shape; there are not as many of the one as of the other.
+        """
+        pixels = read_images(images).numpy()
+        pixels.flags.writeable = False
+        said = read_labels(labels)
+        if len(said.codes) != len(pixels):
+            raise UserError(f"{len(said.codes):,} labels for {len(pixels):,} images; one each is needed")
+        names = np.full(len(pixels), None, dtype=object)
+        known = said.codes != UNLABELED
+        names[known] = said.classes[said.codes[known]]
+        names.flags.writeable = False
+        test = None
+        if test_images is not None and test_labels is not None:
+            test = cls.from_arrays(test_images, test_labels)
+            if test.images.shape[1:] != pixels.shape[1:]:
+                raise UserError(f"test_images are {test.images.shape[1:]}, images {pixels.shape[1:]}; use one size")
+            if None in test.labels:
+                raise UserError("test_labels: an image has no label; give it one, or leave it out")
+        elif test_images is not None or test_labels is not None:
+            raise UserError("test_images and test_labels belong together; give both, or neither")
+        return cls(pixels, names, test)
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, *, size: tuple[int, int] | None = None, cache: str | Path | None = None
+    ) -> "Dataset":
+        """Image files in a folder as `semisup init` reads it, decoded once into a cache.
+
+        `labeled/<class>/` and `unlabeled/`, perhaps `test/<class>/`; or `<class>/`. Where nothing names test images, a
+        fifth of the labelled ones become such, drawn by their content.
+
+        Args:
+            folder: where they are.
+            size: (height, width) that all are brought to; None: what suits the files.
+            cache: folder for decoded images; None: the user's own.
+
+        Raises:
+            UserError: there is no such folder, no image in it, or a class that nothing can be learnt of.
+        """
+        return cls._found(survey(Path(folder), None, _path(cache), _say_nothing), size)
+
+    @classmethod
+    def from_manifest(
+        cls,
+        table: str | Path,
+        *,
+        root: str | Path | None = None,
+        size: tuple[int, int] | None = None,
+        cache: str | Path | None = None,
+    ) -> "Dataset":
+        """Image files that a CSV or Parquet file lists: columns `path`, `label` (may be empty), perhaps `role`.
+
+        Args:
+            table: the file.
+            root: what paths are relative to; None: the folder that the table is in.
+            size, cache: as in :meth:`from_folder`.
+
+        Raises:
+            UserError: as in :meth:`from_folder`; or the table lacks a column.
+        """
+        where = Path(table).parent if root is None else Path(root)
+        return cls._found(survey(where, Path(table), _path(cache), _say_nothing), size)
+
+    @classmethod
+    def _found(cls, found: Survey, size: tuple[int, int] | None) -> "Dataset":
+        if size is not None and size != found.data.size:
+            data = DataConfig(**found.data.model_dump() | {"size": size})
+            most = max(found.data.max_broken, found.most_broken)
+            found = Survey(data, own_images(data.model_copy(update={"max_broken": most})), found.photographs)
+        own = found.own
+        return cls(
+            own.pool.images.numpy(),
+            _names(own.pool, hidden=own.given == "unlabeled"),
+            cls(own.test.images.numpy(), _names(own.test)),
+            found,
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def classes(self) -> list[Any]:
+        """All classes, sorted."""
+        return sorted({label for label in self.labels if label is not None})
+
+    def survey(self, folder: Path) -> Survey:
+        """How a pipeline finds the images on disk. Those that came as arrays are written into the folder, as PNG.
+
+        Raises:
+            UserError: as in :meth:`from_folder`.
+        """
+        if self.found is not None:
+            return self.found
+        (folder / FOLDER).mkdir(parents=True)
+        rows = [*_write(self, folder, "train")]
+        if self.test is not None:
+            rows += _write(self.test, folder, "test")
+        write_csv(pd.DataFrame(rows, columns=["path", "label", "role"]), folder / TABLE)
+        found = survey(folder, folder / TABLE, folder / "decoded", _say_nothing)
+        height, breadth = self.images.shape[2:]
+        channels: Literal["grey", "rgb"] = "grey" if self.images.shape[1] == 1 else "rgb"
+        kept = {"size": (height, breadth), "channels": channels}  # the very pixels, whatever a survey would propose
+        data = found.data.model_copy(update=kept)
+        return Survey(data, own_images(data), found.photographs)
+
+    def __repr__(self) -> str:
+        channels, height, breadth = self.images.shape[1:]
+        known = sum(label is not None for label in self.labels)
+        names = self.classes
+        shown = ", ".join(map(str, names[:10])) + (" …" if len(names) > 10 else "")
+        apart = "" if self.test is None else f", {len(self.test):,} to test with"
+        size = f"{channels}×{height}×{breadth}"
+        return f"Dataset({len(self):,} images of {size}, {known:,} with a label, {len(names)} classes: {shown}{apart})"
+
+
+def _names(images: ImageSet, hidden: NDArray[np.bool_] | None = None) -> NDArray[np.object_]:
+    """Classes of images (N,), None where there is none or it is `hidden`."""
+    known = np.array([*images.class_names, None], dtype=object)
+    names: NDArray[np.object_] = known[images.labels.numpy()]  # UNLABELED is the last
+    if hidden is not None:
+        names[hidden] = None
+    names.flags.writeable = False
+    return names
+
+
+def _write(data: Dataset, folder: Path, part: Literal["train", "test"]) -> list[tuple[str, str, str]]:
+    rows = []
+    for number, (image, label) in enumerate(zip(data.images, data.labels, strict=True)):
+        path = f"{FOLDER}/{part}-{number:07d}.png"
+        Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(folder / path)
+        role = "test" if part == "test" else "unlabeled" if label is None else ""
+        rows.append((path, "" if label is None else str(label), role))
+    return rows
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _say_nothing(done: int, total: int, note: str) -> None:
+    """Decoding is quick, and a data set has no screen."""

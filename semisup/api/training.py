@@ -1,0 +1,414 @@
+"""Learning step by step, from images or vectors: the loop of the pipeline, with a policy or with a teacher's labels."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from semisup.api.inputs import Given, Learnt, arrays
+from semisup.api.policies import SelfTraining, facts_of
+from semisup.api.progress import Listener, sentence
+from semisup.api.vectors import View, standardised
+from semisup.budget import Budget
+from semisup.config import BaselineConfig, JointConfig, TrainConfig
+from semisup.config.files import validate_kind
+from semisup.errors import UserError
+from semisup.networks.models import build_model
+from semisup.pseudo_labels import Policy
+from semisup.stages.split import channel_statistics
+from semisup.system.randomness import derive_seed, numpy_generator
+from semisup.training.loop import Examples, TrainingResult, UnlabeledTerm, train
+from semisup.training.predict import predict_log_probabilities
+
+HIDDEN = 256
+"""Units of the hidden layer of `mlp`, times the width."""
+VECTOR_NETWORKS = ("mlp", "linear")
+TEACHER_EPOCHS, PATIENCE = 150, 40
+EPOCHS, RAMP = 60, 20
+"""Of a student, without a budget; with one, in PARTS, of which the ramp takes a third."""
+PARTS = 30
+WEAK = {"rotation": 12, "shift": 0.1, "scale": 0.1, "shear": 0.1}
+STRONG = {"rotation": 15, "shift": 0.1, "scale": 0.15, "shear": 0.2, "cutout": 0.28}
+"""What the student sees of unlabelled images where labels are made at every step."""
+MIXUP = 0.4
+"""Of images, the teacher's too: with a hundred labels it is what keeps a network from being sure of everything."""
+USUAL_FRACTION, FEW_LABELS = 0.2, 50
+"""Of labels held out, and how many labels of a class there must be for that."""
+SAID_ELSEWHERE = ("method", "start", "budget")
+POLICY_KEYS = {"teacher", "view"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train."""
+
+    joint: JointConfig
+    teacher: BaselineConfig
+    network: str
+    width: float
+    dropout: float | None
+    device: torch.device
+    validation_fraction: float | None
+
+
+def recipe(
+    policy: Policy | SelfTraining,
+    *,
+    images: bool,
+    network: str | None,
+    width: float,
+    dropout: float | None,
+    budget: str | None,
+    device: str,
+    validation_fraction: float | None,
+    settings: Mapping[str, Any] | None,
+) -> Recipe:
+    """What is said, and what suits where nothing is.
+
+    Raises:
+        UserError: one of the settings is none of the section `joint`, or breaks a rule of it.
+    """
+    joint = _joint(policy, images=images, budget=budget, settings=dict(settings or {}))
+    shared = {name: getattr(joint, name) for name in TrainConfig.model_fields}
+    stopping = joint.early_stopping.model_copy(update={"monitor": "loss"})  # a teacher must be sure, not only right
+    shared |= {"early_stopping": stopping} | ({} if budget else {"epochs": max(TEACHER_EPOCHS, joint.epochs)})
+    if network is None:
+        network = "small_cnn" if images else "mlp"
+    if not images and network not in VECTOR_NETWORKS:
+        raise UserError(f"network={network!r}, but X holds feature vectors; use {' or '.join(VECTOR_NETWORKS)}")
+    return Recipe(joint, BaselineConfig(**shared), network, width, dropout, _device(device), validation_fraction)
+
+
+def _joint(policy: Policy | SelfTraining, *, images: bool, budget: str | None, settings: dict[str, Any]) -> JointConfig:
+    for key in SAID_ELSEWHERE:
+        if key in settings:
+            raise UserError(f"settings[{key!r}] is no setting here; say it by policy= or budget=")
+    told = dict(settings.get("policy", {}))
+    if foreign := sorted(set(told) - POLICY_KEYS):
+        raise UserError(f"settings['policy'][{foreign[0]!r}] is said by the policy itself, such as FixMatch(0.95)")
+    values: dict[str, Any] = {
+        "epochs": EPOCHS,
+        "ema_decay": 0.98,
+        "early_stopping": {"monitor": "accuracy", "patience": PATIENCE},
+        "epoch_over": "unlabeled",
+    }
+    trainings = policy.rounds + 1 if isinstance(policy, SelfTraining) else 2
+    single = not isinstance(policy, SelfTraining) and facts_of(policy).judges_single_images
+    if images:
+        values |= {"augment": WEAK, "mixup": {"alpha": MIXUP}, "mixup_pseudo_labels": not single}
+    if not isinstance(policy, SelfTraining):
+        told = {
+            "teacher": "ema" if settings.get("ema_decay", True) else "self",
+            "view": "clean" if facts_of(policy).view == "weak" else None,
+        } | told
+        values |= {"strong_augment": STRONG} if images and facts_of(policy).view == "weak" else {}
+    if budget is not None:
+        values |= {"budget": _part(budget, trainings), "epochs": _parts(budget, trainings)}
+    values |= {key: value for key, value in settings.items() if key != "policy"} | {"policy": told}
+    values.setdefault("ramp_end", min(RAMP, values["epochs"] // 3) if isinstance(values["epochs"], int) else 0)
+    return validate_kind(JointConfig, values, "settings")
+
+
+def _part(budget: str, trainings: int) -> str:
+    """An equal part of a budget for each of several trainings."""
+    try:
+        whole = Budget.parse(str(budget))
+    except ValueError as error:
+        raise UserError(f"budget: {error}") from None
+    if whole.unit == "steps":
+        return f"{max(int(whole.amount) // trainings, 1)} steps"
+    return f"{whole.amount / trainings:.6f}s" + (" wall" if whole.unit == "seconds" else "")
+
+
+def _parts(budget: str, trainings: int) -> int:
+    """Into how many epochs a part of a budget is cut: none is shorter than a step."""
+    part = Budget.parse(_part(budget, trainings))
+    return min(PARTS, int(part.amount)) if part.unit == "steps" else PARTS
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device={name!r} is no device of torch's; use 'auto', 'cpu' or 'cuda'") from None
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkModel:
+    """A trained network; of vectors, behind the view that it learnt."""
+
+    about: dict[str, Any]
+    module: nn.Module
+    view: View | None
+
+    def log_probabilities(self, rows: Tensor) -> Tensor:
+        """float32 (N, C) of uint8 images (N, C, H, W) or of vectors (N, D)."""
+        # In float64 a vector's answer does not depend on those that are asked about with it.
+        return predict_log_probabilities(self.module, rows if self.view is None else self.view(rows))
+
+    def description(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {"kind": "network", **self.about}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The numbers."""
+        view = {} if self.view is None else {"view.shift": self.view.shift, "view.scale": self.view.scale}
+        return arrays(self.module.state_dict() | view)
+
+
+def restore(description: Mapping[str, Any], tensors: dict[str, Tensor]) -> NetworkModel:
+    """The model that `description` and `tensors` were asked of."""
+    about = {key: value for key, value in description.items() if key != "kind"}
+    weights = {name: value for name, value in tensors.items() if not name.startswith("view.")}
+    module = build(about, seed=0)
+    if "features" not in about:
+        module.load_state_dict(weights)
+        return NetworkModel(about, module.eval(), None)
+    module.double().load_state_dict(weights)
+    return NetworkModel(about, module.eval(), View(tensors["view.shift"], tensors["view.scale"], lifted=True))
+
+
+def build(about: Mapping[str, Any], *, seed: int) -> nn.Module:
+    """A fresh network, as `about` describes it; its weights depend on the seed alone.
+
+    Raises:
+        UserError: as in :func:`semisup.networks.models.build_model`.
+    """
+    if "image_shape" in about:
+        channels, height, breadth = about["image_shape"]
+        return build_model(
+            about["name"],
+            (channels, height, breadth),
+            about["num_classes"],
+            mean=about["mean"],
+            std=about["std"],
+            width=about["width"],
+            dropout=about["dropout"],
+            seed=seed,
+        )
+    features, classes = about["features"], about["num_classes"]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        if about["name"] == "linear":
+            return nn.Linear(features, classes)
+        hidden = max(1, round(HIDDEN * about["width"]))
+        dropout = 0.0 if about["dropout"] is None else about["dropout"]
+        layers = (nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, classes))
+        return nn.Sequential(*layers)
+
+
+def learn(given: Given, policy: Policy | SelfTraining, how: Recipe, listener: Listener) -> Learnt:
+    """A network that has learnt from labelled and unlabelled rows.
+
+    Raises:
+        UserError: the loss is no longer finite, or the network cannot be built for such images.
+    """
+    trainer = _Trainer(given, how, listener)
+    if isinstance(policy, SelfTraining):
+        return _self_training(trainer, policy)
+    result = trainer.teacher()
+    if len(trainer.learning_unlabeled):
+        result = trainer.student(policy, trainer.learning_unlabeled, "student", start=result.weights)
+    model = trainer.model(result)
+    confidence, labels, probabilities = _said(model, given)
+    accepted = torch.zeros(len(given.unlabeled), dtype=torch.bool)
+    if trainer.learns_unlabeled.any() and policy.uses_predictions:
+        shown = trainer.learns_unlabeled.nonzero().flatten()
+        state = {name: value.cpu() for name, value in result.policy_state.items()}
+        _, _, weights = policy.update(state, probabilities[shown], torch.arange(len(shown)))
+        accepted[shown] = weights.cpu() > 0
+    elif trainer.learns_unlabeled.any():
+        accepted |= trainer.learns_unlabeled
+    return trainer.learnt(result, labels, confidence, accepted, torch.where(accepted, 1, -1))
+
+
+def _self_training(trainer: "_Trainer", policy: SelfTraining) -> Learnt:
+    given = trainer.given
+    result = trainer.teacher()
+    iteration = torch.full((len(given.unlabeled),), -1)
+    labels, confidence, accepted = torch.zeros_like(iteration), torch.zeros(len(iteration)), iteration >= 0
+    before: Tensor | None = None
+    for number in range(1, policy.rounds + 1 if len(iteration) else 1):
+        confidence, labels, _ = _said(trainer.model(result), given)
+        accepted = policy.accepts(confidence) & trainer.learns_unlabeled
+        iteration = torch.where(accepted & (iteration < 0), number, iteration)
+        told = torch.where(accepted, labels, -1)
+        if before is not None and torch.equal(told, before):
+            return trainer.learnt(result, labels, confidence, accepted, iteration, "no_change")
+        before = told
+        used = trainer.learns_unlabeled if policy.weights == "confidence" else accepted
+        shown = used.nonzero().flatten()
+        fixed = policy.policy(labels[shown], confidence[shown], given.num_classes)
+        result = trainer.student(fixed, given.unlabeled[shown], f"student {number}")
+    return trainer.learnt(result, labels, confidence, accepted, iteration)
+
+
+def _said(model: NetworkModel, given: Given) -> tuple[Tensor, Tensor, Tensor]:
+    """(confidence (m,), labels (m,), probabilities (m, C)) of the rows without a label."""
+    if not len(given.unlabeled):
+        return torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, given.num_classes)
+    probabilities = model.log_probabilities(given.rows[given.unlabeled]).exp()
+    return *probabilities.max(dim=1), probabilities
+
+
+class _Trainer:
+    """What all trainings of a fit share."""
+
+    def __init__(self, given: Given, how: Recipe, listener: Listener) -> None:
+        self.given, self.how, self.listener = given, how, listener
+        fraction = how.validation_fraction
+        if fraction is None:
+            fraction = USUAL_FRACTION if len(given.labeled) >= FEW_LABELS * given.num_classes else 0.0
+        held = held_out(given, fraction)
+        self.held = torch.from_numpy(held)
+        self.validating = given.labeled[self.held[given.labeled]]
+        self.learning = given.labeled[~self.held[given.labeled]]
+        self.learns_unlabeled = ~self.held[given.unlabeled]
+        self.learning_unlabeled = given.unlabeled[self.learns_unlabeled]
+        learnt_from = torch.cat([self.learning, self.learning_unlabeled])
+        self.view: View | None = None
+        if given.rows.dim() == 4:
+            mean, std = channel_statistics(given.rows, learnt_from)
+            shape = {"image_shape": list(given.rows.shape[1:]), "mean": mean, "std": std}
+        else:
+            shown = given.rows[learnt_from]
+            self.view = standardised(shown, given.weights[learnt_from])
+            # A network wants single columns of deviation 1, a graph whole rows of length 1.
+            self.view = replace(self.view, scale=self.view.scale * max(int((self.view.scale > 0).sum()), 1) ** 0.5)
+            shape = {"features": given.rows.shape[1]}
+        self.about = shape | {
+            "name": how.network,
+            "num_classes": given.num_classes,
+            "width": how.width,
+            "dropout": how.dropout,
+        }
+        self.seen = given.rows if self.view is None else self.view(given.rows).float()
+        self.history: list[dict[str, Any]] = []
+
+    def teacher(self) -> TrainingResult:
+        """From the labels alone."""
+        steps = math.ceil(len(self.learning) / self.how.teacher.batch_size)
+        return self._train(self.how.teacher, None, "teacher", steps)
+
+    def student(
+        self, policy: Policy, rows: Tensor, stage: str, start: Mapping[str, Tensor] | None = None
+    ) -> TrainingResult:
+        """From the labels, and from unlabelled rows (k,) by a policy; `start`: initial weights, None: new ones."""
+        joint = self.how.joint
+        if not len(rows):
+            return self._train(joint, None, stage, math.ceil(len(self.learning) / joint.batch_size))
+        term = UnlabeledTerm(
+            self.seen[rows].to(self.how.device),
+            policy,
+            batch_size=joint.unlabeled_batch_size,
+            alpha_final=joint.alpha_final,
+            ramp_start=joint.ramp_start,
+            ramp_end=joint.ramp_end,
+            mix=joint.mixup_pseudo_labels and not facts_of(policy).judges_single_images,
+            smooth=joint.smooth_pseudo_labels,
+            augment=joint.strong_augment,
+            teacher=joint.policy.teacher,
+            view=joint.policy.view or facts_of(policy).view,
+        )
+        whole = len(rows) if joint.epoch_over == "unlabeled" else len(self.learning)
+        size = joint.unlabeled_batch_size if joint.epoch_over == "unlabeled" else joint.batch_size
+        return self._train(joint, term, stage, math.ceil(whole / size), start)
+
+    def _train(
+        self,
+        config: TrainConfig,
+        term: UnlabeledTerm | None,
+        stage: str,
+        steps: int,
+        start: Mapping[str, Tensor] | None = None,
+    ) -> TrainingResult:
+        given, device = self.given, self.how.device
+        watched = self.validating if len(self.validating) else self.learning
+        if not len(self.validating):
+            config = config.model_copy(
+                update={"early_stopping": config.early_stopping.model_copy(update={"keep": "last"})}
+            )
+        said = given.weights[self.learning]
+        alike = bool((said == said[0]).all())  # then the loss is the plain one
+        weights = None if alike else (said / said.mean()).float().to(device)
+
+        def on_epoch(record: dict[str, float]) -> None:
+            epoch = int(record["epoch"])
+            told = {"stage": stage, **record, "epoch": epoch}
+            if not len(self.validating):  # the loop looked at what it learnt from, which says nothing
+                told = {name: value for name, value in told.items() if not name.startswith("validation_")}
+            self.history.append(told)
+            self.listener.tell(epoch, config.epochs, sentence(told), told)
+
+        network = build(self.about, seed=derive_seed(given.seed, f"{stage} weights"))
+        if start is not None:
+            network.load_state_dict(start)
+        return train(
+            network.to(device),
+            config,
+            Examples(self.seen[self.learning].to(device), given.codes[self.learning].to(device), weights),
+            Examples(self.seen[watched].to(device), given.codes[watched].to(device)),
+            num_classes=given.num_classes,
+            steps_per_epoch=max(steps, 1),
+            seed=derive_seed(given.seed, stage),
+            unlabeled=term,
+            on_epoch=on_epoch,
+        )
+
+    def model(self, result: TrainingResult) -> NetworkModel:
+        """The network with the weights of its best epoch, on the CPU."""
+        module = build(self.about, seed=0)
+        module.load_state_dict(result.weights)
+        return NetworkModel(self.about, (module if self.view is None else module.double()).eval(), self.view)
+
+    def learnt(  # noqa: PLR0917 -- the columns of one table
+        self,
+        result: TrainingResult,
+        labels: Tensor,
+        confidence: Tensor,
+        accepted: Tensor,
+        iteration: Tensor,
+        termination: str = "",
+    ) -> Learnt:
+        """All about the fit; `termination` where it is not the last training's end."""
+        if not len(self.given.unlabeled):
+            termination = "no_unlabeled"
+        ending = "early_stopping" if result.stopped_early else "budget" if self.how.joint.budget else "max_iter"
+        return Learnt(
+            model=self.model(result),
+            history=self.history,
+            termination=termination or ending,
+            labels=labels,
+            confidence=confidence,
+            accepted=accepted,
+            iteration=iteration,
+            validation=len(self.validating),
+        )
+
+
+def held_out(given: Given, fraction: float) -> NDArray[np.bool_]:
+    """bool (N,): which rows validate, or are in a unit with one that does.
+
+    Of every class about this share of its labels, at least one where it has two units; always all rows of a unit, and
+    never the last unit of a class.
+    """
+    codes, units, rng = given.codes.numpy(), given.units, numpy_generator(given.seed, "validation")
+    held = np.zeros(len(codes), dtype=bool)
+    for label in range(given.num_classes if fraction else 0):
+        of_class = codes == label
+        wanted = max(1, round(fraction * int(of_class.sum())))
+        for unit in rng.permutation(np.unique(units[of_class])):
+            if int((held & of_class).sum()) >= wanted:
+                break
+            members = units == unit
+            left = np.bincount(codes[~held & ~members & (codes >= 0)], minlength=given.num_classes)
+            if left.all():
+                held |= members
+    return held
