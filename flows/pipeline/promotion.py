@@ -91,9 +91,10 @@ def split_before(tracker: Tracker, config: AnyConfig, digests: DataDigests) -> R
     """
     wanted = (
         f"tags.stage = 'split' and tags.config = '{config.name}' and tags.seed = '{config.seed}' and "
-        f"tags.dataset != '{digests.pool}' and tags.complete = 'true' and attributes.status = 'FINISHED'"
+        "tags.complete = 'true' and attributes.status = 'FINISHED'"
     )
-    found = tracker.search(wanted, limit=1)
+    # Compared here: to MLflow a run without the tag is not one whose tag differs.
+    found = [run for run in tracker.search(wanted) if run.tags.get("dataset") != digests.pool]
     if not found:
         return None
     with temporary_folder() as scratch:

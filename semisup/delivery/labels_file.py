@@ -40,7 +40,7 @@ def read_labels(file: Path) -> list[Row]:
     its tasks every annotation is a row; those that were skipped or submitted without a class are passed over.
 
     Raises:
-        UserError: it cannot be read, lacks a column, or holds nothing.
+        UserError: it cannot be read, lacks a column, holds nothing, or an annotation names several classes.
     """
     try:
         rows = _labelstudio(file) if file.suffix.lower() == ".json" else _table(file)
@@ -70,7 +70,28 @@ def _table(file: Path) -> list[Row]:
         Row(f"{file}, row {number}", name, answer.strip(), label.strip())
         for number, (name, answer, label) in enumerate(found, 1)
     ]
-    return [row for row in rows if row.label or not labelstudios]
+    if not labelstudios:
+        return rows
+    return [row._replace(label=_one_class(_chosen(row.label), row.where, row.key)) for row in rows if row.label]
+
+
+def _chosen(cell: str) -> list[str]:
+    """The classes in a cell of Label Studio's CSV: one stands there as text, several as JSON."""
+    try:
+        return [str(name) for name in json.loads(cell)["choices"]]
+    except (ValueError, TypeError, KeyError):
+        return [cell]
+
+
+def _one_class(classes: Sequence[str], where: str, key: str) -> str:
+    """The only class, without blanks around it.
+
+    Raises:
+        UserError: there are several.
+    """
+    if len(classes) > 1:
+        raise UserError(f"{where}: image {key!r} has {len(classes)} classes, {', '.join(map(repr, classes))}; choose one")
+    return "".join(classes).strip()
 
 
 def _labelstudio(file: Path) -> list[Row]:
@@ -89,11 +110,8 @@ def _labelstudio(file: Path) -> list[Row]:
     for where, key, done in found:
         for chosen in done:
             classes = [name for choice in chosen if choice.control in {control, ""} for name in choice.classes]
-            if len(classes) > 1:
-                raise UserError(
-                    f"{where}: image {key!r} has {len(classes)} classes, {', '.join(map(repr, classes))}; choose one"
-                )
-            rows += [Row(where, key, "label", name.strip()) for name in classes]
+            if classes:
+                rows.append(Row(where, key, "label", _one_class(classes, where, key)))
     return rows
 
 

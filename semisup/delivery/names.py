@@ -15,11 +15,12 @@ MOST_BYTES = 150
 def safe_name(name: str) -> str:
     """The name with what no file may be called written as %XX, as in addresses: `urllib.parse.unquote` undoes it.
 
-    Names that are roles to us (`test`), devices to Windows, or hidden get another first letter. Different names stay
-    different. Of a longer one the end is a hash.
+    Names that are roles to us (`test`), devices to Windows, hidden, or left out by Hugging Face's imagefolder
+    (`__background__`) get another first letter. Different names stay different. Of a longer one the end is a hash.
     """
     text = "".join(_escaped(c) if c in FORBIDDEN or unicodedata.category(c) in {"Cc", "Cs"} else c for c in name)
-    if text[:1] in {".", " "} or text.partition(".")[0].casefold() in DEVICES or role_of(text) is not None:
+    passed_over = text[:1] in {".", " "} or text.startswith("__")
+    if passed_over or text.partition(".")[0].casefold() in DEVICES or role_of(text) is not None:
         text = _escaped(text[0]) + text[1:]
     if text[-1:] in {".", " "}:
         text = text[:-1] + _escaped(text[-1])

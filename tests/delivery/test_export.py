@@ -33,7 +33,7 @@ from semisup.pseudo_labels.ledger import Selection, build_ledger
 from semisup.stages.support.files import DatasetFacts
 from tests.data.corpus import encoded, photo, put
 
-ODD = ["../b: c?", "test", "..", "=Ça va#/", "con"]
+ODD = ["../b: c?", "test", "..", "=Ça va#/", "con", "__background__"]
 """Classes that no folder can be called, or that a folder of ours would mean something else by."""
 
 
@@ -142,6 +142,17 @@ def test_only_accepted_and_labelled_images_go_out_and_never_validation_or_test(f
     assert (choose(split, ledger, min_confidence=0.8)["confidence"] >= 0.8).all()
     with pytest.raises(UserError, match="is so sure"):
         choose(split, ledger, min_confidence=1.0)
+
+
+def test_a_confidence_of_exactly_the_least_one_goes_out(found, tmp_path):
+    """float32 keeps 0.95 as 0.94999999, which some readers of Parquet files hold to be less than 0.95."""
+    _, split, ledger = found
+    labels = pd.read_parquet(ledger / "pseudo_labels.parquet").assign(accepted=True)
+    labels["confidence"] = np.full(len(labels), 0.95, np.float32)
+    labels.to_parquet(tmp_path / "pseudo_labels.parquet", index=False)
+    assert len(choose(split, tmp_path, min_confidence=0.95)) == len(labels)
+    with pytest.raises(UserError, match="is so sure"):
+        choose(split, tmp_path, min_confidence=0.9501)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -276,6 +287,7 @@ def test_a_safe_name_is_one_part_of_a_path_and_can_be_undone(name):
     assert not set(safe) & set('/\\:*?"<>|#')
     assert role_of(safe) is None
     assert safe[0] not in ". "
+    assert not safe.startswith("__")
     assert safe[-1] not in ". "
     assert not any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in safe)
     assert len(safe.encode()) <= MOST_BYTES
@@ -288,7 +300,7 @@ def test_different_names_stay_different(names):
     assert len({safe_name(name) for name in names}) == len(names)
 
 
-@pytest.mark.parametrize("name", ["aux", "NUL.png", "Test", "val", ".hidden", "end.", " blank "])
+@pytest.mark.parametrize("name", ["aux", "NUL.png", "Test", "val", ".hidden", "end.", " blank ", "__background__"])
 def test_names_that_mean_something_elsewhere_are_changed(name):
     assert safe_name(name) != name
     assert unquote(safe_name(name)) == name

@@ -169,6 +169,14 @@ def test_label_studios_csv_export_is_taken_as_well(tmp_path):
     assert f'"{choices.get("name")}"' in LABELSTUDIO_CSV.splitlines()[0]  # which names the column by it
 
 
+def test_a_cell_of_label_studios_csv_with_several_choices_is_not_a_class_of_that_name(tmp_path):
+    cell = json.dumps({"choices": ["cat", "dog"]}).replace('"', '""')
+    text = f'annotation_id,id,label\n1,d.png@4d,cat\n2,c.png@3c,"{cell}"\n'
+    with pytest.raises(UserError, match=r"row 2: image 'c\.png@3c' has 2 classes, 'cat', 'dog'; choose one") as raised:
+        answers_in(tmp_path, text)
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -14,12 +14,14 @@ from semisup.tracking.tracker import Tracker
 CONFIG = PipelineConfig.model_validate({"name": "photos", "seed": 3, "data": {"name": "folder"}})
 
 
-def leave(tracker: Tracker, tmp_path: Path, dataset: str, *, name="photos", seed=3, complete=True, text="roles") -> str:
-    """A run of stage `split`, its id."""
+def leave(
+    tracker: Tracker, tmp_path: Path, dataset: str | None, *, name="photos", seed=3, complete=True, text="roles"
+) -> str:
+    """A run of stage `split`, its id; without a dataset it lacks the tag."""
     out = tmp_path / f"{dataset}-{text}"
     out.mkdir(exist_ok=True)
     (out / "split.parquet").write_text(text)
-    tags = {"stage": "split", "config": name, "seed": str(seed), "dataset": dataset}
+    tags = {"stage": "split", "config": name, "seed": str(seed)} | ({"dataset": dataset} if dataset else {})
     with tracker.run("split", tags) as run:
         run.set_tags({"output_digest": run.log_outputs(out)} | ({"complete": "true"} if complete else {}))
     return run.id
@@ -42,6 +44,13 @@ def test_it_is_the_newest_one_of_this_name_and_seed_of_another_state_of_the_data
     leave(tracker, tmp_path, "other", seed=4)
     leave(tracker, tmp_path, "other", complete=False)
     assert (found(tracker, "two"), found(tracker, "three")) == (one, two)
+
+
+def test_a_run_that_does_not_say_of_which_data_it_is_counts_as_one_of_other_data(store, tmp_path):
+    tracker = Tracker.open("semisup", store)
+    untold = leave(tracker, tmp_path, None)
+    leave(tracker, tmp_path, "one")
+    assert found(tracker, "one") == untold
 
 
 def test_only_the_split_of_ones_own_images_reads_it(store, tmp_path):

@@ -87,3 +87,24 @@ def test_the_index_for_many_images_finds_nearly_all_neighbours_and_no_image_itse
     shared = [len(set(a) & set(b)) / 7 for a, b in zip(exact.tolist(), found.tolist(), strict=True)]
     assert np.mean(shared) > 0.9
     torch.testing.assert_close(cosines, (table[found] * table[:, None]).sum(dim=2), atol=1e-5, rtol=0)
+
+
+def test_a_place_for_which_the_index_finds_no_neighbour_has_no_weight_and_tells_nothing(monkeypatch):
+    """Of 100 images in 40 cells 32 are looked at, so that fewer than 90 neighbours are found."""
+    table, k = points(100), 90
+    monkeypatch.setattr(graph, "EXACT", 10)
+    cosines, rows = nearest(table, k)
+    missing = cosines == 0
+    assert missing.any()
+    assert not missing.all(dim=1).any()
+    weights = np.zeros((100, 100))
+    for row, (others, unfound) in enumerate(zip(rows, missing, strict=True)):
+        near = others[~unfound]
+        weights[row, near] = (table[near] @ table[row]).clamp(0, 1) ** POWER
+    weights += weights.T
+    scale = 1 / np.sqrt(weights.sum(axis=1))
+    made = neighbour_graph(table, k)
+    np.testing.assert_allclose(made.weights.toarray(), scale[:, None] * weights * scale, atol=1e-6)
+    said = shares(propagate(made, seeds(100, {0: 0, 1: 1, 99: 2})))
+    assert np.isfinite(said).all()
+    np.testing.assert_allclose(said.sum(axis=1), 1, rtol=1e-5)
