@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,13 +11,14 @@ from typing import Any
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import schedules
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, DeploymentStatus
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.server.schemas.schedules import CronSchedule
-from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_RUNNER_POLL_FREQUENCY, PREFECT_UI_URL
 from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.annotations import freeze
 from pydantic import ValidationError
@@ -137,6 +139,44 @@ def _when(deployment: RunnerDeployment) -> str:
             return f"every {schedule.interval.total_seconds() / 60:.0f} minutes"
         case _:
             return ""
+
+
+def check_unserved(served: Sequence[RunnerDeployment]) -> None:
+    """Make sure that no other process serves one of these; where one may have been killed, wait until that is certain.
+
+    Whoever of two ends first would pause the schedules of both, and the other one would wait for runs without a word.
+
+    Raises:
+        UserError: another process goes on asking Prefect's server for runs of one.
+    """
+    asked = {name: found.last_polled for name in _names(served) if (found := _found(name)) and _seems_served(found)}
+    # Two rounds of polling, and what the server takes to write down that it was asked.
+    until = time.monotonic() + 2 * PREFECT_RUNNER_POLL_FREQUENCY.value() + 5
+    while asked and time.monotonic() < until:
+        for name, before in asked.items():
+            if (found := _found(name)) and found.last_polled != before:
+                raise UserError(
+                    f"{name} is served by another process on this Prefect server, and whichever ends first would pause "
+                    "the schedule of both; end that one, or serve under another name with --name"
+                )
+        time.sleep(1)
+
+
+def _names(served: Sequence[RunnerDeployment]) -> list[str]:
+    return [deployment.full_name for deployment in served]
+
+
+def _found(name: str) -> DeploymentResponse | None:
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            return None
+
+
+def _seems_served(deployment: DeploymentResponse) -> bool:
+    """Whoever ends in order pauses all that it served. The workers of a pool give theirs away without harm."""
+    return deployment.status is DeploymentStatus.READY and not deployment.paused and not deployment.work_pool_name
 
 
 def register(served: Sequence[RunnerDeployment]) -> StoppableRunner:

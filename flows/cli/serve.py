@@ -33,7 +33,8 @@ def serve(
     Pipeline, stages and reaper are offered until Ctrl-C. Uses the server that PREFECT_API_URL names, or else starts one
     with pages and scheduler on 127.0.0.1.
 
-    A run that would overlap with another one of the same pipeline is cancelled.
+    A run that would overlap with another one of the same pipeline is cancelled. One process serves a name on a Prefect
+    server; a second one is refused.
     """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")  # its log is what there is to see
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING")
@@ -41,6 +42,7 @@ def serve(
         from prefect.logging import get_logger
 
         from flows.deployments import (
+            check_unserved,
             checked_name,
             cron_schedule,
             deployments,
@@ -61,9 +63,10 @@ def serve(
         typer.echo("starting Prefect")
         with shown():
             ensure_prefect_api(port)
+        served = deployments(resolved, name or resolved.name, schedule)
+        check_unserved(served)
         # A run that was killed would hold its pipeline's only slot, and all that come after it would be cancelled.
         close_what_was_lost(Tracker.open(resolved.tracking.experiment, Path.cwd()), resolved, get_logger("semisup"))
-        served = deployments(resolved, name or resolved.name, schedule)
         runner = register(served)
         for line in description(served, schedule):
             typer.echo(line)

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -300,6 +300,7 @@ class Served:
     folder: Path
     """Its working folder, with the store."""
     log: Path
+    environment: Mapping[str, str]
 
     def runs(self) -> list[Run]:
         """The pipelines in MLflow, in the order of their starts."""
@@ -327,7 +328,7 @@ def serving(config: PipelineConfig, server: str, store_template: Path, folder: P
                 deployment = client.read_deployment_by_name(f"semisup-pipeline/{config.name}")
                 often = IntervalSchedule(interval=timedelta(seconds=10))
                 client.create_deployment_schedules(deployment.id, [(often, True)])
-            yield Served(process, work, log)
+            yield Served(process, work, log, environment)
         finally:
             end(process)
 
@@ -353,6 +354,44 @@ def test_the_schedule_runs_the_pipeline_again_and_again_and_the_second_run_reuse
         assert (run.info.status, run.data.tags["complete"]) == ("FINISHED", "true")
     assert first.data.tags["reused"] == ""
     assert second.data.tags["reused"].split() == list(STEPS)
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_a_second_process_that_would_serve_the_same_is_refused_and_the_first_goes_on(tiny_served):
+    """Prefect pauses what a process served when it ends, whoever else serves it."""
+
+    def runs() -> int:
+        return len(flow_runs("tiny"))
+
+    command = [*COMMAND, str(tiny_served.folder.parent / "config.yaml")]
+    second = subprocess.run(
+        command, cwd=tiny_served.folder, env=tiny_served.environment, capture_output=True, text=True, check=False
+    )
+    assert second.returncode == 2, second.stderr
+    line = second.stderr.splitlines()[-1]
+    assert line.startswith("error: semisup-")
+    assert line.endswith("end that one, or serve under another name with --name")
+    before = runs()
+    with api() as client:
+        deployment = client.read_deployment_by_name("semisup-pipeline/tiny")
+        assert not deployment.paused
+        assert any(entry.active for entry in deployment.schedules)
+    wait_until(lambda: runs() > before, tiny_served.process, tiny_served.log)
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_what_a_killed_process_served_is_served_again(server, store_template, tiny_config, tmp_path):
+    config = tiny_config.model_copy(update={"name": "killed"})
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    with serving(config, server, store_template, tmp_path / "one") as first:
+        os.killpg(first.process.pid, signal.SIGKILL)
+    with api() as client:
+        assert not client.read_deployment_by_name("semisup-pipeline/killed").paused
+    with serving(config, server, store_template, tmp_path / "two"):
+        pass  # it says that Ctrl-C ends it
 
 
 @pytest.mark.slow
