@@ -2,6 +2,7 @@
 # make test   the test suite              make check   make lint, and the fast tests
 # make slow   crashes, servers, whole benchmarks: the tests that take minutes
 # make lint   format, lint, types, import rules
+# make matrix the fast tests with each Python version, and with the lowest and newest packages (hours; not in CI)
 # make bench  speed beside its goals (bench-quick: three minutes)      make ui      MLflow's pages for this folder's store
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Two workers of two threads each would wait for each other on two cores.
 test slow check: export OMP_NUM_THREADS := 1
 
-.PHONY: run test slow lint check bench bench-quick ui format clean
+.PHONY: run test slow lint check matrix bench bench-quick ui format clean
 
 run: $(VENV)/.run-installed
 	@$(BIN)/semisup run digits
@@ -48,8 +49,11 @@ bench: $(VENV)/.run-installed
 bench-quick: $(VENV)/.run-installed
 	$(BIN)/python -m benchmarks.suite --quick
 
+matrix: $(VENV)/.dev-installed
+	nice $(BIN)/python -m benchmarks.matrix
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .matrix .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # The environment is made once, and again only when what it is made of changes.
 $(VENV)/bin/uv:

@@ -90,7 +90,9 @@ def _one_class(classes: Sequence[str], where: str, key: str) -> str:
         UserError: there are several.
     """
     if len(classes) > 1:
-        raise UserError(f"{where}: image {key!r} has {len(classes)} classes, {', '.join(map(repr, classes))}; choose one")
+        raise UserError(
+            f"{where}: image {key!r} has {len(classes)} classes, {', '.join(map(repr, classes))}; choose one"
+        )
     return "".join(classes).strip()
 
 
