@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli import benchmark as cli_benchmark
+from flows.cli import doctor as cli_doctor
 from flows.cli import ensemble as cli_ensemble
 from flows.cli import export as cli_export
 from flows.cli import init as cli_init
@@ -119,6 +120,7 @@ app.command(epilog=examples("semisup ensemble digits_bagging --set ensemble.memb
 app.command(epilog=examples("semisup stage joint digits --upstream pseudo_label=RUN_ID --force"))(cli_stages.stage)
 app.command()(cli_stages.status)
 app.command()(cli_stages.reap)
+app.command(epilog=examples("semisup doctor", "semisup doctor --json"))(cli_doctor.doctor)
 app.command(epilog=examples("semisup regress diabetes --set seed=1"))(cli_regress.regress)
 app.command()(cli_runs.runs)
 app.command()(cli_runs.show)
