@@ -1,10 +1,16 @@
-"""What Prefect's log is told of a long way: under a worker nobody sees a bar."""
+"""What Prefect's log is told of a long way (under a worker nobody sees a bar), and MLflow of a resumed training."""
 
+import logging
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from flows.pipeline.recorder import Tenths
+from flows.pipeline.recorder import StageRecorder, Tenths
+from flows.store.history import detail
+from semisup.pipeline.specs import load_stage
+from semisup.tracking.curves import Curves
+from semisup.tracking.tracker import Tracker
 
 
 class Said(list[str]):
@@ -39,3 +45,38 @@ def test_a_flow_tells_its_log_how_far_the_decoding_is(tmp_path, monkeypatch):
     with pytest.raises(InterruptedError):
         pipeline.checked_config(config)
     assert said == ["50/100 images read, 50 of them decoded"]
+
+
+class Stopping(StageRecorder):
+    """A recorder that raises in the middle of a training, when it has told of an epoch."""
+
+    def metrics(self, values, step=None):
+        super().metrics(values, step)
+        if step == 5:
+            raise InterruptedError
+
+
+def test_the_figures_of_a_resumed_training_are_those_of_the_run_that_ended(tiny_config, stage_folders, store, tmp_path):
+    """MLflow shows the figure of the largest step, so that epochs of a lost run must not stand in the new one."""
+    tracker, (lost, ended) = Tracker.open("semisup", store), ("lost", "ended")
+    run_stage, runs = load_stage("baseline", tmp_path / "checkpoints"), {}
+    (tmp_path / "out").mkdir()
+    for name, recorder in ((lost, Stopping), (ended, StageRecorder)):
+        try:
+            with tracker.run("baseline", {"stage": "baseline"}) as run, Curves(run) as curves:
+                runs[name] = run.id
+                said = recorder(curves, logging.getLogger("test"))
+                run_stage(tiny_config, stage_folders, tmp_path / "out", said)
+        except InterruptedError:
+            assert name == lost
+    assert any(line.startswith("resumed after epoch") for line in said.lines)
+    history = pd.read_parquet(tmp_path / "out" / "history.parquet").set_index("epoch")
+    shown = detail(tracker, tracker.get(runs[ended]))["metrics"]
+    for name, values in history.items():
+        told = {point.step: point.value for point in tracker.client.get_metric_history(runs[ended], name)}
+        assert told == pytest.approx(values.dropna().to_dict()), name
+        assert shown[name] == pytest.approx(values.dropna().iloc[-1])
+    assert tracker.get(runs[lost]).status != "FINISHED"
+    assert {point.step for point in tracker.client.get_metric_history(runs[lost], history.columns[0])} <= set(
+        range(1, 6)
+    )

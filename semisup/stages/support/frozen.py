@@ -79,7 +79,7 @@ def frozen_pool(config: PipelineConfig, split: Split, facts: DatasetFacts, log: 
 
 def write_choice(folder: Path, embedding: Embedding, choice: Mapping[str, Any]) -> None:
     """Leave what the other stages need."""
-    tensors = {"mean": embedding.mean, "components": embedding.components}
+    tensors = {"mean": embedding.mean.contiguous(), "components": embedding.components.contiguous()}
     (folder / EMBEDDING).write_bytes(safetensors.torch.save(tensors))
     write_json(folder / CHOICE, choice)
 
