@@ -1,0 +1,201 @@
+"""Tables of what was measured, from `benchmarks/results/*.json`, each with the command that makes it."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docs_hooks.tables import table as markdown_table
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of results: how it was made, and which of its columns are shown under which name."""
+
+    command: str
+    columns: Mapping[str, str] | None = None
+    """Name in the file → name on the page; None: all that are no lists."""
+    shape: Callable[[Sequence[Row]], Sequence[Row]] | None = None
+    """Puts rows together differently; None: as they are."""
+
+
+def _with_range(rows: Sequence[Row]) -> list[Row]:
+    """Of a speed beside its goal: the median with its range, and whether it is as wished."""
+    return [
+        {
+            "what": row["what"],
+            "goal": row["goal"],
+            "measured": f"{_short(row['median'])} ({_short(row['lowest'])} … {_short(row['highest'])})",
+            "turns": row["turns"],
+            "": "met" if row["goal met"] == "yes" else "**missed**",
+        }
+        for row in rows
+    ]
+
+
+def _figures(rows: Sequence[Row]) -> list[Row]:
+    """Of crashes and damage: single figures; a list of problems is told by its length."""
+    found: list[Row] = []
+    for row in rows:
+        name, value = row["figure"], row["value"]
+        if isinstance(value, dict):
+            found += [{"what": f"{name}: {key}", "seen": inner} for key, inner in value.items()]
+        else:
+            found.append({"what": name, "seen": len(value) if isinstance(value, list) else value})
+    return found
+
+
+def _by_seed(rows: Sequence[Row]) -> list[Row]:
+    """Test accuracy in % of every seed, both sides."""
+
+    def listed(row: Row, side: str) -> str:
+        return ", ".join(f"{100 * seed[side]:.2f}" for seed in row["by seed"] if side in seed)
+
+    return [
+        {"data, labels, time": row["setting"], "semisup": listed(row, "ours"), "supervised": listed(row, "supervised")}
+        for row in rows
+    ]
+
+
+ACCURACY = 'python -m benchmarks.accuracy --data-root data'
+PHOTOGRAPHS = {
+    "photographs": "photographs",
+    "labels a class": "labels a class",
+    "logistic regression": "logistic regression",
+    "self-training": "self-training",
+    "label spreading": "label spreading",
+    "baseline": "semisup, supervised",
+    "kept": "semisup, kept model",
+    "kept − best peer": "kept − best peer",
+}
+SOURCES: dict[str, Source] = {
+    "accuracy": Source(
+        ACCURACY,
+        {
+            "setting": "data, labels, CPU time",
+            "seeds": "seeds",
+            "ours": "semisup",
+            "worst seed": "worst seed",
+            "CPU s": "CPU seconds",
+            "supervised": "supervised",
+            "its CPU s": "its CPU seconds",
+            "gain": "gain, 95 % interval over seeds",
+        },
+    ),
+    "accuracy/peers": Source(
+        ACCURACY,
+        {
+            "setting": "data, labels, CPU time",
+            "LabelSpreading": "`LabelSpreading`",
+            "SelfTraining": "`SelfTrainingClassifier`, SVC",
+            "ours": "semisup",
+        },
+    ),
+    "accuracy/seeds": Source(ACCURACY, shape=_by_seed),
+    "augmentation": Source("python -m benchmarks.augmentation"),
+    "compute": Source("python -m benchmarks.compute"),
+    "faults_caches": Source("python -m benchmarks.faults caches", shape=_figures),
+    "faults_kills": Source("python -m benchmarks.faults kills --count 100 --each 5", shape=_figures),
+    "faults_layouts": Source("python -m benchmarks.faults layouts", shape=_figures),
+    "faults_moved": Source("python -m benchmarks.faults moved --count 10", shape=_figures),
+    "faults_together": Source("python -m benchmarks.faults together --count 20", shape=_figures),
+    "images": Source("python -m benchmarks.images --data-root data"),
+    "images_memory": Source("python -m benchmarks.images --memory --data-root data"),
+    "million": Source("python -m benchmarks.million --folder big"),
+    "peak_memory": Source("python -m benchmarks.suite peak_memory", shape=_with_range),
+    "photographs": Source("python -m benchmarks.photographs trash flowers", PHOTOGRAPHS),
+    "photographs_keeping": Source(
+        "python -m benchmarks.photographs cifar10 --keeping",
+        {
+            "photographs": "photographs",
+            "labels a class": "labels a class",
+            "baseline": "baseline",
+            "student": "student",
+            "kept": "kept model",
+            "kept − baseline": "kept − baseline",
+        },
+    ),
+    "policies": Source(
+        "python -m benchmarks.policies --data-root data --seeds 3",
+        {
+            "method": "method",
+            "student": "test accuracy, %",
+            "worst seed": "worst seed",
+            "CPU s": "CPU seconds",
+            "seeds": "seed by seed",
+        },
+    ),
+    "processes": Source("python -m benchmarks.suite processes", shape=_with_range),
+    "pseudo_label_growth": Source("python -m benchmarks.pseudo_label_pass --growth"),
+    "pseudo_label_pass": Source("python -m benchmarks.suite pseudo_label_pass", shape=_with_range),
+    "review": Source("python -m benchmarks.review --data-root data"),
+    "start_up": Source("python -m benchmarks.suite start_up", shape=_with_range),
+    "step_overhead": Source("python -m benchmarks.suite step_overhead", shape=_with_range),
+}
+"""By the file's name, and behind a slash which of its tables."""
+
+
+def table(name: str) -> str:
+    """The table of that name, with its command and what its benchmark notes.
+
+    Raises:
+        LookupError: there is none.
+    """
+    source = source_of(name)
+    document = json.loads((RESULTS / f"{name.partition('/')[0]}.json").read_text(encoding="utf-8"))
+    rows: Sequence[Row] = (source.shape or list)(document["rows"])
+    columns = source.columns or _columns(rows)
+    cells = [[_text(row.get(key, "–")) for key in columns] for row in rows]
+    figures = [
+        shown for key, shown in columns.items() if any(_is_figure(row.get(key)) for row in rows) and shown != "method"
+    ]
+    made = document["machine"]
+    about = f"`{source.command}`: {document['note']}. torch {made['torch']}, threads: {made['threads']}."
+    return f"{markdown_table(list(columns.values()), cells, figures)}\n\n{about}\n{{ .source }}"
+
+
+def studies(names: str) -> str:
+    """The tables of studies whose names begin with one of these."""
+    wanted = tuple(f"study_{name}" for name in names.split())
+    found = [path.stem for path in sorted(RESULTS.glob("study_*.json")) if path.stem.startswith(wanted)]
+    if not found:
+        raise LookupError(f"no study begins with {names}")
+    return "\n\n".join(f"### `{name.removeprefix('study_')}`\n\n{table(name)}" for name in found)
+
+
+def source_of(name: str) -> Source:
+    """How the table of that name is made.
+
+    Raises:
+        LookupError: there is none.
+    """
+    if name.startswith("study_"):
+        return Source(f"python -m benchmarks.studies {name.removeprefix('study_')} --data-root data")
+    if name not in SOURCES:
+        raise LookupError(f"no results are called {name!r}; there are {', '.join(SOURCES)}")
+    return SOURCES[name]
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, str]:
+    return {key: key for row in rows for key, value in row.items() if not isinstance(value, list)}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return _short(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _short(value: float) -> str:
+    """Four figures that count, with commas: 37,408; 12.25; 0.0125."""
+    if abs(value) >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and value[:1] in "0123456789+-−" and value != "")
