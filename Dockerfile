@@ -12,7 +12,7 @@ ENV PIP_NO_CACHE_DIR=1 \
 WORKDIR /app
 COPY pyproject.toml constraints.txt ./
 # PyPI's torch brings CUDA (5 GB) and runs without a GPU, too. TORCH_INDEX names an index with another build of the same
-# version, such as that for CPUs alone (docs/deploy.md); it is installed first, and so meets the pin.
+# version, such as that for CPUs alone (docs/how-to/container.md); it is installed first, and so meets the pin.
 ARG TORCH_INDEX=
 RUN if [ -n "$TORCH_INDEX" ]; then \
         python -m pip install --index-url "$TORCH_INDEX" --no-deps --constraint constraints.txt torch torchvision; \

@@ -428,7 +428,7 @@ def person(team: Team, tiny_config: PipelineConfig) -> Path:
 @pytest.fixture(scope="module")
 def flow_run(team: Team, person: Path) -> dict[str, Any]:
     """The flow run of a deployment that the documentation's command makes, run by the worker; as Prefect knows it."""
-    guide = (PROJECT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    guide = (PROJECT / "docs" / "how-to" / "team-store.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^semisup deploy .*$", guide, re.MULTILINE)
     team.run(*command.split(), folder=person)
     team.run("prefect", "deployment", "run", "semisup-pipeline/team", "--watch", folder=person)
