@@ -1,6 +1,7 @@
 """Tables of what was measured, from `benchmarks/results/*.json`, each with the command that makes it."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +105,12 @@ SOURCES: dict[str, Source] = {
     "faults_moved": Source("python -m benchmarks.faults moved --count 10", shape=_figures),
     "faults_together": Source("python -m benchmarks.faults together --count 20", shape=_figures),
     "images": Source("python -m benchmarks.images --data-root data"),
-    "images_memory": Source("python -m benchmarks.images --memory --data-root data"),
+    "images_memory": Source("python -m benchmarks.images --data-root data"),
     "million": Source("python -m benchmarks.million --folder big"),
     "peak_memory": Source("python -m benchmarks.suite peak_memory", shape=_with_range),
     "photographs": Source("python -m benchmarks.photographs trash flowers", PHOTOGRAPHS),
     "photographs_keeping": Source(
-        "python -m benchmarks.photographs cifar10 --keeping",
+        "python -m benchmarks.photographs cifar10 --labels 3 5 10 20 --keeping",
         {
             "photographs": "photographs",
             "labels a class": "labels a class",
@@ -132,7 +133,7 @@ SOURCES: dict[str, Source] = {
     "processes": Source("python -m benchmarks.suite processes", shape=_with_range),
     "pseudo_label_growth": Source("python -m benchmarks.pseudo_label_pass --growth"),
     "pseudo_label_pass": Source("python -m benchmarks.suite pseudo_label_pass", shape=_with_range),
-    "review": Source("python -m benchmarks.review --data-root data"),
+    "review": Source("python -m benchmarks.review mnist --data-root data"),
     "start_up": Source("python -m benchmarks.suite start_up", shape=_with_range),
     "step_overhead": Source("python -m benchmarks.suite step_overhead", shape=_with_range),
 }
@@ -174,7 +175,9 @@ def source_of(name: str) -> Source:
         LookupError: there is none.
     """
     if name.startswith("study_"):
-        return Source(f"python -m benchmarks.studies {name.removeprefix('study_')} --data-root data")
+        note = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["note"]
+        (seeds,) = re.findall(r"(\d+) seeds", note)
+        return Source(f"python -m benchmarks.studies {name.removeprefix('study_')} --seeds {seeds} --data-root data")
     if name not in SOURCES:
         raise LookupError(f"no results are called {name!r}; there are {', '.join(SOURCES)}")
     return SOURCES[name]
