@@ -2,6 +2,7 @@
 # make test   the test suite              make check   make lint, and the fast tests
 # make slow   crashes, servers, whole benchmarks: the tests that take minutes
 # make lint   format, lint, types, import rules
+# make docs   the documentation as a site, in build/site
 # make matrix the fast tests with each Python version, and with the lowest and newest packages (hours; not in CI)
 # make bench  speed beside its goals (bench-quick: three minutes)      make ui      MLflow's pages for this folder's store
 
@@ -16,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Two workers of two threads each would wait for each other on two cores.
 test slow check: export OMP_NUM_THREADS := 1
 
-.PHONY: run test slow lint check matrix bench bench-quick ui format clean
+.PHONY: run test slow lint check docs matrix bench bench-quick ui format clean
 
 run: $(VENV)/.run-installed
 	@$(BIN)/semisup run digits
@@ -38,6 +39,12 @@ lint: $(VENV)/.dev-installed
 
 check: lint
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not gpu and not prefect"
+
+# mkdocs warns of a version 2 that the theme does not go along with; both are pinned.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/.dev-installed
+	$(BIN)/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
 
 format: $(VENV)/.dev-installed
 	$(BIN)/ruff format .
@@ -66,5 +73,5 @@ $(VENV)/.run-installed: $(VENV)/bin/uv pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.run-installed
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@

@@ -88,7 +88,7 @@ def _measure(name: str, size: int, turns: int) -> list[Figure]:
     return [
         Figure.ratio(f"throughput of the pass / bare forward, {what}", times["bare"], times["ours"], "≥ 0.97"),
         Figure.ratio(f"bare forward of {LARGE:,} at once / the pass, {what}", times["large"], times["ours"], "≥ 1"),
-        Figure.of(f"selection and ledger / all of it, {what}", ledgers[1:], "≤ 0.02"),
+        Figure.of(f"selection and pseudo-label table / all of it, {what}", ledgers[1:], "≤ 0.02"),
     ]
 
 
