@@ -1,0 +1,148 @@
+"""What the pages say is there: links, files, keys, commands, figures; and in the words of the field."""
+
+import json
+import re
+import shlex
+
+import pytest
+import typer
+
+from docs_hooks import config_keys, results
+from docs_hooks.site import MARK, filled
+from flows.cli import app
+from semisup.config import PipelineConfig, describe_keys, keys
+from semisup.config.regression import RegressionConfig
+from tests.documentation.pages import PAGES, PROJECT, blocks, commands, prose, quoted, read
+
+README = PROJECT / "README.md"
+MOST_WORDS = 700
+LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
+OF_THE_ROOT = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+"""Pages that the site takes from the project's root."""
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+
+
+def test_the_readme_is_read_in_a_few_minutes():
+    assert len(read(README).split()) <= MOST_WORDS
+
+
+@by_page
+def test_every_relative_link_leads_to_a_file(page):
+    for target, _ in LINK.findall(read(page)):
+        if "://" not in target:
+            assert (page.parent / OF_THE_ROOT.get(target.removeprefix("../"), target)).exists() or (
+                PROJECT / OF_THE_ROOT.get(target.removeprefix("../"), "no such file")
+            ).exists(), target
+
+
+@by_page
+def test_every_file_of_the_project_that_a_page_names_is_there(page):
+    for name in quoted(page):
+        if re.fullmatch(r"(tests|semisup|flows|configs|benchmarks|deploy|docs|docs_hooks)/[\w./-]*[\w/]", name):
+            assert (PROJECT / name).exists() or "NAME" in name, name
+
+
+@by_page
+def test_every_config_key_that_a_page_names_exists(page):
+    known = {*keys(), *keys(RegressionConfig)}
+    sections = {key.partition(".")[0] for key in known if "." in key}
+    for name in quoted(page):
+        key = re.split(r"[=:\s]", name, maxsplit=1)[0]
+        is_key = re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", key) and key.partition(".")[0] in sections
+        if is_key and not re.search(r"\.(json|parquet|csv|png|py|yaml)$", key):
+            assert key in known or key.startswith("joint.policy.options."), key
+
+
+@by_page
+def test_every_command_that_a_page_shows_is_one_that_the_command_line_takes(page):
+    group = typer.main.get_command(app)
+    brought = {"joint.policy.options.count", "data.options.side"}  # by the examples of CONTRIBUTING
+    mistakes = {"joint.alpha_finl"}  # shown as such
+    for line in commands(page):
+        _, name, *arguments = shlex.split(line)
+        if name in {"COMMAND", "champion"}:  # a placeholder, and the example of a new command
+            continue
+        context = group.commands[name].make_context(name, [word for word in arguments if word != "…"])
+        for override in context.params.get("overrides") or []:
+            key = override.partition("=")[0]
+            assert key in {*keys(), *keys(RegressionConfig)} | brought | mistakes, line
+
+
+def test_the_reference_holds_every_key_with_its_default():
+    for kind, made in ((PipelineConfig, config_keys.pipeline("")), (RegressionConfig, config_keys.regression(""))):
+        for key, default, _ in describe_keys(kind):
+            assert f"| `{key}` | `{default}` |" in made
+        assert {key for key, _, _ in describe_keys(kind)} == set(re.findall(r"^\| `([\w.]+)` \|", made, re.MULTILINE))
+
+
+def test_the_reference_holds_every_command_and_option():
+    made = filled(read(PROJECT / "docs" / "reference" / "command-line.md"))
+    for name, command in typer.main.get_command(app).commands.items():
+        assert f"## `semisup {name}`" in made
+        section = made.partition(f"## `semisup {name}`")[2].partition("\n## ")[0]
+        for parameter in command.params:
+            for option in parameter.opts:
+                assert option in section or parameter.metavar in section, (name, option)
+
+
+def shown_results():
+    """Names of result files, and the marks that show them."""
+    marks = [mark for page in PAGES for mark in MARK.findall(read(page)) if mark[0] in {"results", "studies"}]
+    files = {path.stem for path in results.RESULTS.glob("*.json")}
+    shown = {name.partition("/")[0] for kind, name in marks if kind == "results"}
+    for kind, names in marks:
+        if kind == "studies":
+            beginnings = tuple(f"study_{name}" for name in names.split())
+            shown |= {name for name in files if name.startswith(beginnings)}
+    return files, shown
+
+
+def test_every_measured_file_is_shown_on_a_page():
+    files, shown = shown_results()
+    assert files - shown == {"review_seeds"}  # what `review` is the means of
+
+
+def test_the_command_below_a_table_is_one_that_writes_its_file():
+    for name in shown_results()[1]:
+        _, _, module, *words = shlex.split(results.source_of(name).command)
+        path = PROJECT / module.replace(".", "/")
+        source = read(path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__main__.py")
+        for option in (word for word in words if word.startswith("--")):
+            assert f'"{option}"' in source, name
+
+
+def test_every_figure_of_the_readmes_comparison_was_measured():
+    measured = (results.RESULTS / "accuracy.json", results.RESULTS / "photographs.json")
+    found = " ".join(json.dumps(json.loads(read(path)), ensure_ascii=False) for path in measured)
+    rows = re.findall(r"^\|.*±.*\|$", read(README), re.MULTILINE)
+    figures = re.findall(r"\d+\.\d+ ± \d+\.\d+", " ".join(rows))
+    assert len(rows) == 5
+    assert len(figures) == 19  # one cell was not measured
+    for figure in figures:
+        assert figure in found
+
+
+NOT_OUR_WORDS = (
+    r"ledgers?",
+    r"opinions?",
+    r"unheeded",
+    r"(un|re)?labell\w+",
+    r"(pseudo-)?labelling",
+    r"joint (training|stage|step|loss)",
+    r"learnt",
+    r"answers of people",
+)
+
+
+@by_page
+def test_prose_uses_the_words_of_the_field(page):
+    for word in NOT_OUR_WORDS:
+        assert not re.findall(rf"\b{word}\b", prose(page), re.IGNORECASE), word
+
+
+def test_the_map_of_the_house_names_every_room():
+    house = next(block for block in blocks(PROJECT / "CONTRIBUTING.md", "text") if "flows/" in block)
+    on_it = set(re.findall(r"(?:[│├└─►\s]|^)([a-z_]+) {2,}\S", house))
+    rooms = {path.parent.name for package in ("flows", "semisup") for path in (PROJECT / package).glob("*/__init__.py")}
+    assert rooms <= on_it
+    assert on_it - rooms <= {"budget", "errors"}  # these are single files

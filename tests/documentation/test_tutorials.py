@@ -1,0 +1,102 @@
+"""The tutorials' and the README's commands run, one after another, and leave what the pages say."""
+
+import csv
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.documentation.pages import PROJECT, blocks, commands
+from tests.waiting import LONG
+
+pytestmark = [pytest.mark.slow, pytest.mark.prefect]
+BIN = Path(sys.executable).parent
+TUTORIALS = PROJECT / "docs" / "tutorials"
+SERVES = "semisup ui"
+
+
+def run(line: str, folder: Path) -> str:
+    """What a command prints, in a folder of its own."""
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        shlex.split(line), cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=LONG
+    )
+    assert done.returncode == 0, f"{line}\n{done.stderr}"
+    return done.stdout
+
+
+def photo(kind: str, rng: np.random.Generator) -> Image.Image:
+    """Stripes, checks or discs in two colors."""
+    side = 96
+    y, x = np.mgrid[:side, :side]
+    if kind == "stripes":
+        angle = rng.uniform(0, np.pi)
+        ink = (x * np.cos(angle) + y * np.sin(angle)) // rng.uniform(4, 8) % 2 == 0
+    elif kind == "checks":
+        ink = (x // rng.integers(8, 14) + y // rng.integers(8, 14)) % 2 == 0
+    else:
+        centres = rng.uniform(10, side - 10, (6, 2))
+        ink = np.any([(x - a) ** 2 + (y - b) ** 2 < rng.uniform(5, 14) ** 2 for a, b in centres], axis=0)
+    pixels = np.where(ink[..., None], rng.integers(0, 255, 3), rng.integers(60, 200, 3)) + rng.normal(0, 12, (side, side, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """The folders of the tutorial: five classes' worth of labels, others without, and new ones."""
+    rng = np.random.default_rng(0)
+    for kind in ("stripes", "checks", "discs"):
+        for place, count in ((f"photos/labeled/{kind}", 8), ("photos/unlabeled", 10), ("new_photos", 2)):
+            (tmp_path / place).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                photo(kind, rng).save(tmp_path / place / f"{kind}-{number}.jpg")
+    return tmp_path
+
+
+def test_the_digits_tutorial(tmp_path):
+    printed = {line: run(line, tmp_path) for line in commands(TUTORIALS / "digits.md") if line != SERVES}
+    shown = [re.split(r"\s{2,}", row)[0] for row in blocks(TUTORIALS / "digits.md", "text")[0].splitlines()[1:]]
+    for row in shown:
+        assert row in printed["semisup run digits"]
+    status = printed["semisup status digits --set pseudo_label.threshold=0.8"]
+    standing = dict(re.findall(r"^(\w+) +(fresh|stale) ", status, re.MULTILINE))
+    assert standing == {
+        "split": "fresh",
+        "baseline": "fresh",
+        "pseudo_label": "stale",
+        "joint": "stale",
+        "evaluate": "stale",
+        "promote": "stale",
+    }
+    assert len(re.findall(r" digits +0 +finished ", printed["semisup runs"])) == 2
+    (code,) = blocks(TUTORIALS / "digits.md", "python")
+    done = run(f"python -W ignore -c {shlex.quote(code)}", tmp_path)
+    assert done.split("\n")[0] == "(2, 10)"
+
+
+def test_the_photos_tutorial_and_the_readmes_three_lines(photos):
+    readme = commands(PROJECT / "README.md")
+    tutorial = commands(TUTORIALS / "photos.md")
+    assert readme == tutorial[: len(readme)]
+    newest = ""
+    for line in tutorial:
+        printed = run(line.replace("RUN", newest), photos)
+        if line == "semisup runs":
+            newest = printed.splitlines()[1].split()[0]
+    with (photos / "labels.csv").open(newline="", encoding="utf-8") as file:
+        labeled = list(csv.DictReader(file))
+    assert {Path(row["path"]).name for row in labeled} == {path.name for path in (photos / "new_photos").iterdir()}
+    assert (photos / "review" / "review.html").exists()
+
+
+def test_the_stages_are_called_from_python(tmp_path):
+    (code,) = blocks(PROJECT / "docs" / "how-to" / "python.md", "python")
+    run(f"python -c {shlex.quote(code.replace('configs/digits.yaml', str(PROJECT / 'configs' / 'digits.yaml')))}", tmp_path)
+    assert (tmp_path / "out" / "evaluate" / "metrics.json").exists()
+    assert (tmp_path / "out" / "joint" / "weights.safetensors").exists()
