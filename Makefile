@@ -60,7 +60,7 @@ matrix: $(VENV)/.dev-installed
 	nice $(BIN)/python -m benchmarks.matrix
 
 clean:
-	rm -rf $(VENV) .matrix .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .matrix build/site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # The environment is made once, and again only when what it is made of changes.
 $(VENV)/bin/uv:

@@ -5,6 +5,7 @@ from inspect import cleandoc
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
 
 from docs_hooks.tables import keys_table
 from flows.start.config_names import list_configs
@@ -13,8 +14,14 @@ from semisup.config.regression import RegressionConfig
 
 COLUMNS = ("key", "default", "values", "meaning")
 SINGLE = "The whole pipeline"
-BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": "&gt;", "maximum": "≤", "exclusiveMaximum": "&lt;"}
 MOST_CHOICES = 12
+
+
+class _Schema(GenerateJsonSchema):
+    """Defaults are told by `describe_keys`; a schema may lack one that JSON has no form for."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 -- as in the base
 
 
 def pipeline(_: str) -> str:
@@ -32,12 +39,17 @@ def ready_made(_: str) -> str:
     return keys_table(("config", "what it is"), [(f"`{name}`", meaning) for name, meaning in list_configs()])
 
 
+def shown(default: str) -> str:
+    """A default as it stands in the reference, written as YAML would have it."""
+    return default if default == "unset" else f"`{default.lower() if default in {'True', 'False'} else default}`"
+
+
 def _reference(kind: type[BaseModel], single: str, anchor: str = "") -> str:
     parts: dict[str, list[tuple[str, str, str, str]]] = {}
-    allowed = dict(_values(kind.model_json_schema()))
+    allowed = dict(_values(kind.model_json_schema(schema_generator=_Schema)))
     for key, default, meaning in describe_keys(kind):
         section = key.partition(".")[0] if "." in key else ""
-        parts.setdefault(section, []).append((f"`{key}`", f"`{default}`", allowed.get(key, ""), meaning))
+        parts.setdefault(section, []).append((f"`{key}`", shown(default), allowed.get(key, ""), meaning))
     return "\n\n".join(
         f"### {f'`{section}`' if section else single} {{ #{anchor}{section or 'keys'} }}\n\n"
         f"{_about(kind, section)}\n\n{keys_table(COLUMNS, rows)}"
@@ -94,5 +106,10 @@ def _one(option: Mapping[str, Any]) -> str:
     kind = {"number": "number", "integer": "whole number", "boolean": "`true`, `false`", "string": "text"}.get(
         option.get("type", ""), ""
     )
-    bounds = " and ".join(f"{sign} {option[name]:g}" for name, sign in BOUNDS.items() if name in option)
+    bounds = " and ".join(f"{sign} {_number(option[name])}" for name, sign in BOUNDS.items() if name in option)
     return f"{kind} {bounds}".strip()
+
+
+def _number(value: float) -> str:
+    """With commas, and exponents only for what is very small."""
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"

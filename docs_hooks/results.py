@@ -72,7 +72,7 @@ def _with_peers(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-ACCURACY = 'python -m benchmarks.accuracy --data-root data'
+ACCURACY = "python -m benchmarks.accuracy --data-root data"
 PHOTOGRAPHS = {
     "photographs": "photographs",
     "labels a class": "labels a class",
@@ -212,4 +212,4 @@ def _short(value: float) -> str:
 
 
 def _is_figure(value: Any) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, str) and value[:1] in "0123456789+-−" and value != "")
+    return isinstance(value, int | float) or (isinstance(value, str) and value[:1] in "0123456789+-−≤≥" and value != "")

@@ -38,11 +38,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """The page with its generated parts.
+    """The page with its generated parts. Links to pages of the root lead to where the site has them.
 
     Raises:
         PluginError: nothing makes what a line asks for.
     """
+    up = "../" * page.file.src_uri.count("/")
+    for name, its_page in PAGES_OF_THE_ROOT.items():
+        markdown = re.sub(rf"\]\((\.\./)+{re.escape(name)}", f"]({up}{its_page}", markdown)
     try:
         return filled(markdown)
     except LookupError as error:

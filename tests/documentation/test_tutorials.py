@@ -43,7 +43,9 @@ def photo(kind: str, rng: np.random.Generator) -> Image.Image:
     else:
         centres = rng.uniform(10, side - 10, (6, 2))
         ink = np.any([(x - a) ** 2 + (y - b) ** 2 < rng.uniform(5, 14) ** 2 for a, b in centres], axis=0)
-    pixels = np.where(ink[..., None], rng.integers(0, 255, 3), rng.integers(60, 200, 3)) + rng.normal(0, 12, (side, side, 3))
+    pixels = np.where(ink[..., None], rng.integers(0, 255, 3), rng.integers(60, 200, 3)) + rng.normal(
+        0, 12, (side, side, 3)
+    )
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
@@ -97,6 +99,9 @@ def test_the_photos_tutorial_and_the_readmes_three_lines(photos):
 
 def test_the_stages_are_called_from_python(tmp_path):
     (code,) = blocks(PROJECT / "docs" / "how-to" / "python.md", "python")
-    run(f"python -c {shlex.quote(code.replace('configs/digits.yaml', str(PROJECT / 'configs' / 'digits.yaml')))}", tmp_path)
+    run(
+        f"python -c {shlex.quote(code.replace('configs/digits.yaml', str(PROJECT / 'configs' / 'digits.yaml')))}",
+        tmp_path,
+    )
     assert (tmp_path / "out" / "evaluate" / "metrics.json").exists()
     assert (tmp_path / "out" / "joint" / "weights.safetensors").exists()

@@ -166,7 +166,7 @@ def test_a_store_that_goes_away_during_training_is_waited_for(store, tmp_path):
 
 
 def test_mlflow_serves_the_champion(rerunnable, finished_run, tmp_path):
-    """`mlflow models serve`, as the README has it: uint8 images in, the student's probabilities out."""
+    """`mlflow models serve`, as docs/how-to/champion.md has it: uint8 images in, the student's probabilities out."""
     from semisup.data.sources import load_test
     from semisup.stages.support.files import load_model
     from semisup.training.predict import predict_probabilities
