@@ -111,6 +111,7 @@ SOURCES: dict[str, Source] = {
     "augmentation": Source("python -m benchmarks.augmentation"),
     "compute": Source("python -m benchmarks.compute"),
     "faults_caches": Source("python -m benchmarks.faults caches", shape=_figures),
+    "faults_configs": Source("python -m benchmarks.faults configs --count 1000", shape=_figures),
     "faults_kills": Source("python -m benchmarks.faults kills --count 100 --each 5", shape=_figures),
     "faults_layouts": Source("python -m benchmarks.faults layouts", shape=_figures),
     "faults_moved": Source("python -m benchmarks.faults moved --count 10", shape=_figures),

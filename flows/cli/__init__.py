@@ -37,7 +37,7 @@ from semisup.config.ready_made import folder_of_images
 
 app = typer.Typer(
     cls=Commands,
-    help="Semi-supervised pseudo-labelling for images: few labels, many images, one honest comparison.",
+    help="Semi-supervised pseudo-labeling for images: few labels, many images, one honest comparison.",
     epilog=examples(
         "semisup run digits",
         "semisup run configs/mnist.yaml --set data.root=data --set seed=1",
@@ -66,7 +66,7 @@ def main(
         bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """Semi-supervised pseudo-labelling for images: few labels, many images, one honest comparison."""
+    """Semi-supervised pseudo-labeling for images: few labels, many images, one honest comparison."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(USER_MISTAKE)

@@ -32,7 +32,7 @@ def benchmark(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="N,N,…", help="Also run CONFIG with so many labelled training images: what do they save?"),
+        typer.Option(metavar="N,N,…", help="Also run CONFIG with so many labeled training images: what do they save?"),
     ] = None,
     equal_time: Annotated[
         bool,

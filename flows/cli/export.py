@@ -40,7 +40,7 @@ def export(
         Path | None, typer.Option(metavar="PATH", help="File or folder to write; unset: export-RUN, in this folder.")
     ] = None,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Leave out less sure pseudo-labels.")] = 0.0,
-    with_labeled: Annotated[bool, typer.Option("--with-labeled", help="The labelled images as well.")] = False,
+    with_labeled: Annotated[bool, typer.Option("--with-labeled", help="The labeled images as well.")] = False,
     link: Annotated[
         bool, typer.Option("--link/--copy", help="imagefolder: links to your files instead of copies.")
     ] = False,

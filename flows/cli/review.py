@@ -20,14 +20,14 @@ def review(
         str, typer.Argument(metavar="RUN|CONFIG", help="A pipeline's run or, with --import, a config: file or name.")
     ],
     *,
-    budget: Annotated[int, typer.Option(min=0, max=10_000, help="Unlabelled images to be labelled.")] = 50,
+    budget: Annotated[int, typer.Option(min=0, max=10_000, help="Unlabeled images to be labeled.")] = 50,
     suspects: Annotated[
-        int, typer.Option(min=0, max=1000, help="At most so many labelled images whose label looks wrong.")
+        int, typer.Option(min=0, max=1000, help="At most so many labeled images whose label looks wrong.")
     ] = 10,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder to write; unset: review-RUN.")] = None,
     labels: Annotated[
         Path | None,
-        typer.Option("--import", metavar="FILE", help="Take answers in: the page's CSV, or Label Studio's JSON."),
+        typer.Option("--import", metavar="FILE", help="Take annotations in: the page's CSV, or Label Studio's JSON."),
     ] = None,
     data_root: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where the images are now; unset: where the run found them.")
@@ -36,10 +36,10 @@ def review(
     force: Annotated[bool, typer.Option("--force", help="Write over a review that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the images most worth a label, or take the answers in.
+    """Find the images most worth a label, or take annotations in.
 
     Writes a page to label with, a table, and tasks for Label Studio. Validation, calibration and test images are never
-    asked about. With --import, the answers become a part of the config's data set: the next run learns from them.
+    asked about. With --import, the annotations become a part of the config's data set: the next run learns from them.
     """
     with user_mistakes_in_one_line():
         if labels is None:

@@ -1,4 +1,4 @@
-"""What configs need to know of a method of pseudo-labelling. Its code is :mod:`semisup.pseudo_labels.method`'s."""
+"""What configs need to know of a method of pseudo-labeling. Its code is :mod:`semisup.pseudo_labels.method`'s."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +14,7 @@ class MethodFacts:
 
     learns_from: Literal["accepted", "table", "images"]
     """`accepted`: the labels that the table of pseudo-labels accepts; `table`: all of its labels, accepted or not;
-    `images`: every unlabelled image, which is labelled anew at every step."""
+    `images`: every unlabeled image, which is labeled anew at every step."""
     heeds: frozenset[str] = frozenset()
     """Which of the options of `joint.policy` that only some methods have it looks at."""
     view: Literal["same", "weak", "clean"] = "weak"

@@ -47,7 +47,7 @@ class RegressionModelConfig(Section):
     dropout: Dropout = 0.0
     """Dropout probability after each hidden layer; never on the output."""
     batch_norm: bool = False
-    """Batch normalisation before each ReLU."""
+    """Batch normalization before each ReLU."""
 
 
 class RegressionStoppingConfig(EarlyStoppingConfig):

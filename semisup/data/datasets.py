@@ -1,6 +1,6 @@
 """Images as one uint8 array, with what is known of each.
 
-Every data set has a pool, from which labelled, validation and unlabelled images are drawn, and a test split. An image
+Every data set has a pool, from which labeled, validation and unlabeled images are drawn, and a test split. An image
 is known by its id for ever: ids name a split and a position in the official order, never a position after shuffling.
 """
 

@@ -1,4 +1,4 @@
-"""What several seeds say: mean and spread, paired differences, and how many labels pseudo-labelling saves.
+"""What several seeds say: mean and spread, paired differences, and how many labels pseudo-labeling saves.
 
 Plain numbers in, frozen dataclasses out. Accuracies are fractions in [0, 1]. Every interval and test here is over seeds
 (other splits, other initial weights), not over test images: `semisup.evaluation.scores` is about the images.

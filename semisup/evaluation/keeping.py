@@ -65,7 +65,7 @@ def better_model(
 
 
 def judges_in_words(kept: Mapping[str, Any]) -> str:
-    """ "100 validation images", or "100 labelled images, each held out in turn"."""
+    """ "100 validation images", or "100 labeled images, each held out in turn"."""
     if kept.get("judges") == "held-out labels":
         return f"{kept['images']:,} labelled images, each held out in turn"
     return f"{kept['images']:,} validation images"

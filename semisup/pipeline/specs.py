@@ -66,7 +66,7 @@ class StageSpec:
     teaches: bool = False
     """Does it leave a network that may label images?"""
     pages: bool = False
-    """Are its pictures and pages its result? Of the other stages they are a view: new colours retrain no model."""
+    """Are its pictures and pages its result? Of the other stages they are a view: new colors retrain no model."""
     config: type[AnyConfig] = PipelineConfig
     """The kind of config whose pipelines have it."""
 

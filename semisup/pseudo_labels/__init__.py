@@ -1,4 +1,4 @@
-"""Policies: who is the teacher, what it makes of an unlabelled image, and how much that counts.
+"""Policies: who is the teacher, what it makes of an unlabeled image, and how much that counts.
 
 A policy turns probabilities into targets and per-image weights. The loop calls `init` once and `update` at every step;
 whatever a policy remembers is in the explicit state that `update` takes and returns.
@@ -14,7 +14,7 @@ LEDGER = "pseudo_labels.parquet"
 
 
 class Policy(Protocol):
-    """What the joint step needs to know about a pseudo-labelling method."""
+    """What the joint step needs to know about a pseudo-labeling method."""
 
     @property
     def uses_predictions(self) -> bool:
@@ -24,15 +24,15 @@ class Policy(Protocol):
         """The state before the first step."""
 
     def update(self, state: State, probabilities: Tensor, indices: Tensor) -> tuple[State, Tensor, Tensor]:
-        """(state, targets (U, C), weights (U,)) for probabilities (U, C) of the unlabelled images `indices` (U,).
+        """(state, targets (U, C), weights (U,)) for probabilities (U, C) of the unlabeled images `indices` (U,).
 
         The probabilities are the teacher's, without gradient. Weights are not negative; their sum may be 0.
         """
 
     def extra_loss(self, state: State, logits: Tensor, weights: Tensor, indices: Tensor) -> Tensor | None:
-        """A further term of the unlabelled loss, a scalar in nats, from the student's own logits (U, C); None: none.
+        """A further term of the unlabeled loss, a scalar in nats, from the student's own logits (U, C); None: none.
 
         It is asked after `update`, with the state and the weights that it returned. The joint loss takes
-        α · (unlabelled loss + this).
+        α · (unlabeled loss + this).
         """
         return None

@@ -1,4 +1,4 @@
-"""A method of pseudo-labelling as one value: what configs need to know of it, and the policy that it makes."""
+"""A method of pseudo-labeling as one value: what configs need to know of it, and the policy that it makes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from semisup.pseudo_labels import Policy
 
 @dataclass(frozen=True)
 class Told:
-    """What a policy is made of: the config, and what a table of pseudo-labels says of the N unlabelled images."""
+    """What a policy is made of: the config, and what a table of pseudo-labels says of the N unlabeled images."""
 
     config: PolicyConfig
     num_classes: int

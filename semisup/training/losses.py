@@ -1,4 +1,4 @@
-"""One loss for hard, smoothed, disturbed, mixed, weighted and pseudo-labelled targets."""
+"""One loss for hard, smoothed, disturbed, mixed, weighted and pseudo-labeled targets."""
 
 from typing import Literal
 
@@ -33,10 +33,10 @@ def class_weights(counts: Tensor, scheme: Literal["none", "complement", "inverse
 
 
 def joint_loss(labeled_losses: Tensor, unlabeled_losses: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(total, supervised, unsupervised) of one step, scalars: L = L_labelled + α · L_unlabelled.
+    """(total, supervised, unsupervised) of one step, scalars: L = L_labeled + α · L_unlabeled.
 
-    labeled_losses is (B,); unlabeled_losses (U,) holds every unlabelled image of the batch, 0 for the unselected.
-    Both are divided by their batch sizes: a strict threshold then lowers the weight of the unlabelled term
+    labeled_losses is (B,); unlabeled_losses (U,) holds every unlabeled image of the batch, 0 for the unselected.
+    Both are divided by their batch sizes: a strict threshold then lowers the weight of the unlabeled term
     instead of letting a handful of selected images dominate it.
 
     Source: Lee 2013, equation 15.

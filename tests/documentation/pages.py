@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from docs_hooks.site import filled
+
 PROJECT = Path(__file__).parents[2]
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w+)?([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -20,8 +22,8 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def prose(page: Path) -> str:
-    """Its text without code, addresses, comments and HTML."""
-    text = FENCE.sub("", read(page))
+    """Its text, generated parts included, without code, addresses, comments and HTML."""
+    text = FENCE.sub("", filled(read(page)))
     for other in (r"<!--.*?-->", r"`[^`\n]+`", r"\]\([^)]*\)", r"<[^>\n]*>", r"https?://\S+"):
         text = re.sub(other, " ", text, flags=re.DOTALL)
     return text

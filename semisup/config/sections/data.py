@@ -57,19 +57,19 @@ class DataConfig(Section):
     (may be empty) and perhaps `role` (`labeled`, `unlabeled`, `validation`, `test`); unset: folders say it."""
     answers: Path | None = None
     """Labels that people gave to single images, of any data set: a table that `semisup review --import` writes. They
-    join the labelled images, correct them, or take images out of training; validation, calibration and test images
+    join the labeled images, correct them, or take images out of training; validation, calibration and test images
     stay what they are."""
     size: Annotated[tuple[Side, Side], BeforeValidator(_a_pair)] = (64, 64)
     """Height and width of all images, [H, W] or one number for both."""
     resize: Literal["crop", "pad"] = "crop"
     """`crop`: the shorter side fits and the middle is kept; `pad`: all of the image fits, on black."""
     channels: Literal["rgb", "grey"] = "rgb"
-    """Colour or grey; transparency lies on white."""
+    """Color or grey; transparency lies on white."""
     range: tuple[Shade, Shade] | None = None
     """What is black and what white in files of more than 8 bits, [low, high], as `semisup init` finds it: one for all
     images, so that their brightness stays comparable. Unset: 0 and 65535, of floats 0 and 1."""
     test_share: Annotated[float, Field(ge=0.001, le=0.9)] = 0.2
-    """Where nothing names test images: the share of the labelled ones that is set apart, by a hash of the file."""
+    """Where nothing names test images: the share of the labeled ones that is set apart, by a hash of the file."""
     max_broken: Fraction = 0.01
     """Largest share of files that cannot be read; such files are left out and listed."""
     duplicates: Literal["remove", "warn", "ignore"] = "remove"

@@ -14,12 +14,12 @@ MethodName = Annotated[str, AfterValidator(NameOf(METHODS)), NameOf(METHODS)]
 
 
 class PolicyConfig(Section):
-    """How the online methods come to a target and a weight for each unlabelled image, at every step."""
+    """How the online methods come to a target and a weight for each unlabeled image, at every step."""
 
     teacher: Literal["self", "ema"] = "self"
     """Whose prediction: the student's own, or that of the moving average of its weights (`ema_decay`)."""
     view: Literal["same", "weak", "clean"] | None = None
-    """What the teacher looks at: what the student sees, a view like that of the labelled images, or the image as it is.
+    """What the teacher looks at: what the student sees, a view like that of the labeled images, or the image as it is.
     Unset: `same` for `online` and `soft`, `weak` for the others."""
     threshold: Fraction = 0.95
     """fixmatch, flexmatch: least confidence."""
@@ -32,43 +32,44 @@ class PolicyConfig(Section):
     temperature: Annotated[float, Field(ge=0.001, le=100)] = 1.0
     """Targets and confidences come from p^(1/T): below 1 sharper, above 1 softer."""
     distribution_alignment: bool = False
-    """Scale the teacher's predictions by labelled class shares over their running mean."""
+    """Scale the teacher's predictions by labeled class shares over their running mean."""
     ledger_share: Fraction = 0.0
-    """Share of what the ledger says of an image in the teacher's prediction; the rest is said at the step. Only for
-    students that start anew: with its teacher's weights a student knows what the ledger says (`start`)."""
+    """Share of the pseudo-label table's prediction in the teacher's; the rest is predicted at the step. Only for
+    students that start anew: one that starts with its teacher's weights knows the table's predictions (`start`)."""
     options: Options = Field({})
     """Of a method that an installed package brings: the options that it documents."""
 
 
 class JointConfig(TrainConfig):
-    """A student learns from labels and pseudo-labels: L = L_labelled + α(t)·L_unlabelled."""
+    """A student learns from labels and pseudo-labels: L = L_labeled + α(t)·L_unlabeled."""
 
     method: MethodName = "threshold"
-    """`threshold`: the ledger's accepted labels, fixed. `confidence`: all of its labels, accepted or not, each with the
-    weight (confidence − 1/C) / (1 − 1/C) for C classes. `ups`: the accepted ones, and the classes that an image is not
-    (Rizve et al. 2021). The others make labels at every step for every unlabelled image: `online` the student's own
-    argmax (Lee 2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al. 2020), `flexmatch` (Zhang et al.
-    2021), `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023). Installed packages may bring more."""
+    """`threshold`: the accepted labels of the pseudo-label table, fixed. `confidence`: all of its labels, accepted or
+    not, each with the weight (confidence − 1/C) / (1 − 1/C) for C classes. `ups`: the accepted ones, and the classes
+    that an image is not (Rizve et al. 2021). The others make labels at every step for every unlabeled image: `online`
+    the student's own argmax (Lee 2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al. 2020),
+    `flexmatch` (Zhang et al. 2021), `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023). Installed packages
+    may bring more."""
     policy: PolicyConfig = PolicyConfig()
     start: Literal["fresh", "baseline", "teacher"] = "fresh"
     """Initial weights: new ones in every round; those of the baseline in the first round and new ones in later rounds;
-    or those of the teacher that labelled the round (not of an ensemble)."""
+    or those of the teacher that labeled the round (not of an ensemble)."""
     strong_augment: AugmentConfig | None = None
-    """The student's view of unlabelled images; unset: as `augment`."""
+    """The student's view of unlabeled images; unset: as `augment`."""
     epoch_over: Literal["labeled", "unlabeled"] = "unlabeled"
-    """One epoch is one pass over the labelled or over the (accepted) unlabelled images."""
+    """One epoch is one pass over the labeled or over the (accepted) unlabeled images."""
     unlabeled_batch_size: BatchSize = 96
-    """Unlabelled images per step."""
+    """Unlabeled images per step."""
     alpha_final: Annotated[float, Field(ge=0), nothing_or(1e-6, 1e4)] = 1.0
-    """α_f: weight of the unlabelled loss once the ramp is complete."""
+    """α_f: weight of the unlabeled loss once the ramp is complete."""
     ramp_start: Annotated[int, Field(ge=0)] = 0
     """T1: α is 0 up to and including this epoch (epochs count from 1)."""
     ramp_end: Annotated[int, Field(ge=0)] = 0
     """T2: α rises linearly after T1 and is alpha_final from this epoch on. Early stopping waits for it."""
     mixup_pseudo_labels: bool = False
-    """Apply `mixup` to the pseudo-labelled part of each batch as well."""
+    """Apply `mixup` to the pseudo-labeled part of each batch as well."""
     smooth_pseudo_labels: bool = False
-    """Apply `label_smoothing` to the pseudo-labelled part of each batch as well."""
+    """Apply `label_smoothing` to the pseudo-labeled part of each batch as well."""
 
     @property
     def facts(self) -> MethodFacts:
@@ -77,12 +78,12 @@ class JointConfig(TrainConfig):
 
     @property
     def learns_from_accepted(self) -> bool:
-        """Does it matter which labels of the ledger are accepted?"""
+        """Does it matter which labels of the pseudo-label table are accepted?"""
         return self.facts.learns_from == "accepted"
 
     @property
     def labels_every_step(self) -> bool:
-        """Are labels made at every step, and not those of the ledger?"""
+        """Are labels made at every step, and not those of the pseudo-label table?"""
         return self.facts.learns_from == "images"
 
     @property
@@ -93,7 +94,7 @@ class JointConfig(TrainConfig):
 
     @property
     def heeds_the_teacher(self) -> bool:
-        """Does the student learn anything from the teacher that labelled the round?"""
+        """Does the student learn anything from the teacher that labeled the round?"""
         return not self.labels_every_step or self.policy.ledger_share > 0 or self.start != "fresh"
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ class ProbeConfig(Section):
     """`model.train: probe`: its logistic regressions. C is scikit-learn's: small values keep them simple."""
 
     baseline_c: InverseRegularization | None = None
-    """C of the baseline. Unset: chosen on labelled images that are held out in turn."""
+    """C of the baseline. Unset: chosen on labeled images that are held out in turn."""
     student_c: InverseRegularization = 3.0
     """C of the student. Held-out labels cannot choose it, for the pseudo-labels know them."""
 
@@ -36,11 +36,11 @@ class ModelConfig(Section):
     dropout: Dropout | None = None
     """Dropout probability, of this project's own networks; unset: the model's own default."""
     batch_norm: bool | None = None
-    """Batch normalisation, of this project's own networks; unset: the model's own default."""
+    """Batch normalization, of this project's own networks; unset: the model's own default."""
     deskew: bool = False
-    """Shear every image upright and centre it, by its intensity moments: for bright strokes on a black ground."""
+    """Shear every image upright and center it, by its intensity moments: for bright strokes on a black ground."""
     whiten: bool = False
-    """`pooled_cnn`: its first filters are not learnt, but whiten the patches of the data set's images."""
+    """`pooled_cnn`: its first filters are not learned, but whiten the patches of the data set's images."""
     weights: Annotated[str, Field(min_length=1)] | None = None
     """Begin with these weights, all but those of the last layer: a file with a state dict (torch's, or safetensors), of
     a `torchvision:NAME` or `timm:NAME` the name of their own, such as `DEFAULT`, or of the latter `hf-hub:OWNER/NAME`.
@@ -58,7 +58,7 @@ class ModelConfig(Section):
     """With `train: probe`: what the frozen network computes in on a CPU. `auto`: bfloat16 where the processor has it
     (AVX512-BF16, AMX), which takes half the time, else float32."""
     normalize: Literal["data", "imagenet"] | None = None
-    """Mean and deviation that images are normalised by: those of the data set, or those that the network's weights of
+    """Mean and deviation that images are normalized by: those of the data set, or those that the network's weights of
     ImageNet want. Unset: where there are pretrained weights, those that an earlier run trained them with, else
     ImageNet's. Pretrained networks see a grey image as three equal channels, unless the weights are of an earlier run
     on grey ones."""
@@ -102,5 +102,5 @@ class ModelConfig(Section):
 
     @property
     def imagenet(self) -> bool:
-        """Are images normalised by the figures of ImageNet?"""
+        """Are images normalized by the figures of ImageNet?"""
         return self.normalize == "imagenet" or (self.normalize is None and self.pretrained)

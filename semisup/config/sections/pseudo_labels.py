@@ -30,8 +30,8 @@ class UncertaintyConfig(Section):
     positive: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Accept a pseudo-label whose uncertainty is at most this."""
     negative_confidence: Fraction = 0.05
-    """Of an image that fails `threshold` or `positive`, a class of at most this probability is learnt as one that it is
-    not …"""
+    """Of an image that fails `threshold` or `positive`, a class of at most this probability is learned as one that it
+    is not …"""
     negative: Annotated[float, Field(ge=0, le=1)] = 0.005
     """… where the uncertainty of that is at most this."""
 
@@ -43,12 +43,12 @@ class UncertaintyConfig(Section):
 
 
 class PseudoLabelConfig(Section):
-    """The frozen teacher labels every unlabelled image once a round."""
+    """The frozen teacher labels every unlabeled image once a round."""
 
     teacher: Literal["baseline", "champion", "ensemble", "graph"] = "baseline"
     """Who labels in the first round: this run's `baseline`, its `ensemble`, the registered `champion` (while there is
-    none, the baseline), or the `graph` of nearest neighbours (`model.train: probe`), on which labels spread from
-    labelled images to those that look like them. In later rounds it is the student of the round before."""
+    none, the baseline), or the `graph` of nearest neighbors (`model.train: probe`), on which labels spread from
+    labeled images to those that look like them. In later rounds it is the student of the round before."""
     threshold: Annotated[
         Annotated[Fraction, Tag(NUMBER)] | Annotated[CertifiedThreshold, Tag(SECTION)],
         Discriminator(lambda value: SECTION if kind_of(value) == SECTION else NUMBER),
@@ -62,12 +62,12 @@ class PseudoLabelConfig(Section):
     """Teacher `ensemble`: accept only where the standard deviation of the members' probabilities of the label is at
     most this. Unset: no limit."""
     share_per_round: Share | None = None
-    """Curriculum labelling (Cascante-Bonilla et al. 2021): in round r accept this share times r of all images, the most
+    """Curriculum labeling (Cascante-Bonilla et al. 2021): in round r accept this share times r of all images, the most
     confident ones; the threshold still holds. Unset: no limit."""
     distribution_alignment: bool = False
-    """Scale the probabilities of each class so that their mean over the pool is the labelled images' class share."""
+    """Scale the probabilities of each class so that their mean over the pool is the labeled images' class share."""
     drift_limit: Fraction = 0.1
-    """Your own images: warn where new unlabelled images are further than this from those that were known before, in the
+    """Your own images: warn where new unlabeled images are further than this from those that were known before, in the
     shares of predicted classes or the distribution of confidence, each between 0 and 1."""
     test_time: ViewsConfig = ViewsConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()

@@ -42,7 +42,7 @@ class RuntimeConfig(Section):
     takes ten seconds to begin: for members that are trained in less, 1 is faster."""
     dask: Annotated[str, AfterValidator(dask_address)] | None = None
     """Address of a Dask scheduler, such as `tcp://host:8786`: several members of a bagging ensemble are then trained at
-    the same time by its workers, which must see the same folder and store (docs/how-to/scale.md). Unset: in processes here."""
+    the same time by its workers, which must see the same folder and store. Unset: in processes of this machine."""
     state: Path = Path(".semisup")
     """Folder for checkpoints and unfinished work, kept across crashes; relative to the working folder. Of a folder that
     holds anything else, the subfolder `.semisup` is used."""

@@ -8,23 +8,23 @@ from semisup.config.sections.base import NUMBER, WORD, PositiveInt, Section, kin
 
 
 class SplitConfig(Section):
-    """Balanced picks per class; every other image of the pool is unlabelled."""
+    """Balanced picks per class; every other image of the pool is unlabeled."""
 
     labeled_per_class: Annotated[
         Annotated[PositiveInt, Tag(NUMBER)] | Annotated[Literal["all"], Tag(WORD)], Discriminator(kind_of)
     ] = 10
-    """Labelled training images per class, of one's own images at most; `all`: every image with a label that no other
-    role takes, for data of which only a part is labelled."""
+    """Labeled training images per class, of one's own images at most; `all`: every image with a label that no other
+    role takes, for data of which only a part is labeled."""
     imbalance_ratio: Annotated[float, Field(ge=1, le=1e6)] = 1.0
-    """Long tail: class k of C gets labeled_per_class · ratio^(−k/(C−1)) labelled images, so the first has `ratio` times
+    """Long tail: class k of C gets labeled_per_class · ratio^(−k/(C−1)) labeled images, so the first has `ratio` times
     as many as the last. 1: all alike."""
     validation_per_class: Annotated[int, Field(ge=0)] = 10
-    """Labelled images per class that early stopping watches; never trained on. Of one's own images a class that has too
+    """Labeled images per class that early stopping watches; never trained on. Of one's own images a class that has too
     few for this and `labeled_per_class` gives at most half of its labels. Of no effect where the data set names its
     validation images itself."""
     calibration_images: Annotated[int, Field(ge=0)] = 0
-    """Labelled images that only stage `calibrate` sees. Drawn at random from all that are left, not per class: what
-    they certify holds for images like them, and those are the unlabelled ones."""
+    """Labeled images that only stage `calibrate` sees. Drawn at random from all that are left, not per class: what
+    they certify holds for images like them, and those are the unlabeled ones."""
 
     @model_validator(mode="after")
     def _a_tail_is_cut_from_a_number(self) -> "SplitConfig":

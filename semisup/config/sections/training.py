@@ -37,7 +37,7 @@ class OptimizerConfig(Section):
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     """Adam and AdamW only."""
     weight_decay: Annotated[float, Field(ge=0), nothing_or(1e-8, 1e4)] = 0.02
-    """On weight matrices and filters; biases and normalisation are never decayed."""
+    """On weight matrices and filters; biases and normalization are never decayed."""
 
 
 class ScheduleConfig(Section):
@@ -98,7 +98,7 @@ class TrainConfig(Section):
     """How long to train, in place of whole epochs: `60s` or `5 min` of CPU time (of all threads together), `60s wall`
     (what one means on a GPU), or `2000 steps`, which alone is reproducible. Schedules, ramps and patience follow it."""
     batch_size: BatchSize = 32
-    """Labelled images per step."""
+    """Labeled images per step."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
@@ -108,9 +108,9 @@ class TrainConfig(Section):
     disturb_label: Annotated[float, Field(ge=0, le=100)] = 0.0
     """DisturbLabel: percent of the labels drawn anew, uniformly over all classes, for every batch; 0: none."""
     sampling: Literal["uniform", "balanced"] = "uniform"
-    """Labelled batches hold every image equally often, or every class (weighted random sampling, 1 / class count)."""
+    """Labeled batches hold every image equally often, or every class (weighted random sampling, 1 / class count)."""
     class_weights: Literal["none", "complement", "inverse_frequency"] = "none"
-    """Weight of a class in the labelled loss: 1, 1 − n_c/Σn, or 1/n_c; scaled so that the mean over the images is 1."""
+    """Weight of a class in the labeled loss: 1, 1 − n_c/Σn, or 1/n_c; scaled so that the mean over the images is 1."""
     ema_decay: Annotated[float, Field(ge=0, le=0.99999)] = 0.0
     """Validate and keep an exponential moving average of the weights, per step; 0 turns it off."""
     precision: Precision = "float32"
@@ -138,4 +138,4 @@ class TrainConfig(Section):
 
 
 class BaselineConfig(TrainConfig):
-    """Supervised training on the labelled images alone: the teacher."""
+    """Supervised training on the labeled images alone: the teacher."""

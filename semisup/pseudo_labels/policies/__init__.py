@@ -1,4 +1,4 @@
-"""One file per method of pseudo-labelling; here they are found by name."""
+"""One file per method of pseudo-labeling; here they are found by name."""
 
 from semisup.config.methods import METHODS
 from semisup.errors import UserError

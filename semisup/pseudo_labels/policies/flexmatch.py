@@ -1,4 +1,4 @@
-"""FlexMatch: a lower threshold for classes that few images are labelled with so far."""
+"""FlexMatch: a lower threshold for classes that few images are labeled with so far."""
 
 from dataclasses import dataclass
 from typing import ClassVar

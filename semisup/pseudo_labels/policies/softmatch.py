@@ -26,7 +26,7 @@ class SoftMatch(Policy):
     own weights are taken.
 
     So it is in the authors' first code (TorchSSL/TorchSSL, models/softmatch/softmatch.py), which aligns with the
-    running mean of the *labelled* images' predictions instead of 1/C. Their later code (microsoft/Semi-supervised-
+    running mean of the *labeled* images' predictions instead of 1/C. Their later code (microsoft/Semi-supervised-
     learning, semilearn/algorithms/softmatch) takes μ and v from the aligned p and starts p̃ with the first batch.
 
     Source: Chen et al. 2023 (arXiv 2301.10921), sections 3.1 (weights) and 3.2 (uniform alignment).
