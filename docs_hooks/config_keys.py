@@ -14,7 +14,7 @@ from semisup.config.regression import RegressionConfig
 
 COLUMNS = ("key", "default", "values", "meaning")
 SINGLE = "The whole pipeline"
-BOUNDS = {"minimum": "≥", "exclusiveMinimum": "&gt;", "maximum": "≤", "exclusiveMaximum": "&lt;"}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 MOST_CHOICES = 12
 
 

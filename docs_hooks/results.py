@@ -163,8 +163,11 @@ def table(name: str) -> str:
     rows: Sequence[Row] = (source.shape or list)(document["rows"])
     columns = source.columns or _columns(rows)
     cells = [[_text(row.get(key, "–")) for key in columns] for row in rows]
+    first = next(iter(columns))
     figures = [
-        shown for key, shown in columns.items() if any(_is_figure(row.get(key)) for row in rows) and shown != "method"
+        shown
+        for key, shown in columns.items()
+        if any(_is_figure(row.get(key)) for row in rows) and (key != first or not isinstance(rows[0][key], str))
     ]
     made = document["machine"]
     about = f"`{source.command}`: {document['note']}. torch {made['torch']}, threads: {made['threads']}."

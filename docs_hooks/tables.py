@@ -1,5 +1,6 @@
 """Markdown tables."""
 
+import re
 from collections.abc import Sequence
 
 
@@ -15,5 +16,6 @@ def keys_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """The text as one cell: no line's end, and no bar that would begin another cell."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """The text as one cell: no line's end, no bar that would begin another cell, and outside of code no HTML."""
+    parts = re.split("(`[^`]*`)", " ".join(text.split()).replace("|", "\\|"))
+    return "".join(part if part.startswith("`") else part.replace("<", "&lt;") for part in parts)

@@ -9,10 +9,11 @@ import typer
 
 from docs_hooks import config_keys, results
 from docs_hooks.site import MARK, filled
+from docs_hooks.tables import cell
 from flows.cli import app
 from semisup.config import PipelineConfig, describe_keys, keys
 from semisup.config.regression import RegressionConfig
-from tests.documentation.pages import PAGES, PROJECT, blocks, commands, prose, quoted, read
+from tests.documentation.pages import FENCE, PAGES, PROJECT, blocks, commands, prose, quoted, read
 
 README = PROJECT / "README.md"
 MOST_WORDS = 700
@@ -78,6 +79,12 @@ def test_the_reference_holds_every_command_and_option():
         for parameter in command.params:
             for option in parameter.opts:
                 assert option in section or parameter.metavar in section, (name, option)
+
+
+def test_what_help_says_in_angle_brackets_is_no_html():
+    assert cell("labeled/<class>/ or `<class>/`") == "labeled/&lt;class>/ or `<class>/`"
+    made = filled(read(PROJECT / "docs" / "reference" / "command-line.md"))
+    assert not re.findall(r"<(?!/?div)", re.sub(r"`[^`]*`", "", FENCE.sub("", made)))
 
 
 def shown_results():
