@@ -2,7 +2,7 @@
 
 Every entry has an environment of its own in `.matrix/`, in which fast tests of every room that needs a library run, one
 entry after the other; `python -m benchmarks.matrix tests` takes all fast ones. An entry whose interpreter uv cannot
-find or fetch is told as such. `docs/platforms.md` has the table.
+find or fetch is told as such. `docs/how-to/platforms.md` has the table.
 """
 
 import argparse

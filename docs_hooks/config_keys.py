@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from docs_hooks.tables import keys_table
-from flows.start.config_names import list_configs
 from semisup.config import PipelineConfig, describe_keys, sections_in
+from semisup.config.ready_made import list_configs
 from semisup.config.regression import RegressionConfig
 
 COLUMNS = ("key", "default", "values", "meaning")
