@@ -109,6 +109,16 @@ SOURCES: dict[str, Source] = {
     ),
     "accuracy/seeds": Source(ACCURACY, shape=_by_seed),
     "augmentation": Source("python -m benchmarks.augmentation"),
+    "classifier": Source(
+        "python -m benchmarks.classifier",
+        {
+            "method": "method",
+            "input": "input",
+            "test accuracy, %": "test accuracy, %",
+            "worst seed": "worst seed",
+            "CPU s": "CPU seconds",
+        },
+    ),
     "compute": Source("python -m benchmarks.compute"),
     "faults_caches": Source("python -m benchmarks.faults caches", shape=_figures),
     "faults_configs": Source("python -m benchmarks.faults configs --count 1000", shape=_figures),
