@@ -7,7 +7,8 @@ Of 1,797 digits 500 are test images, drawn anew for each seed, and of the others
 all, for training and for every choice. Each method gets the same rows. scikit-learn's ones choose their constants from
 the grids below by five folds of the labelled rows, the other rows being there without a label, as in training. Ours
 choose as they always do: `LabelGraph` by labels that are held out, the networks nothing at all. CPU seconds hold the
-choice and the fit. What is usual in ours was settled on other draws (seeds from 100 on), by rows of the pool.
+choice and the fit. The seeds begin at 10: while it was settled what is usual in ours, test rows of the seeds 0 to 2 were
+looked at, and rows of the pool of seeds from 100 on. All are draws from the same 1,797 digits.
 """
 
 import argparse
@@ -33,6 +34,7 @@ import semisup as ss
 from benchmarks.output import publish, show
 
 TEST, PER_CLASS, FOLDS = 500, 10, 5
+FIRST_SEED = 10
 Rows = NDArray[Any]
 Row = dict[str, Any]
 
@@ -174,12 +176,12 @@ def measure(name: str, draws: Mapping[int, Draw]) -> Row:
 def main() -> None:
     """Print the table, and keep it where it is whole."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 … n-1")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 10 on")
     parser.add_argument("--only", choices=("vectors", "images"), help="one kind of input; nothing is kept then")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # of nets as light as these, a second thread costs more than it brings
     warnings.simplefilter("ignore")  # of peers whose constants do not converge: the folds see what comes of it
-    draws = {seed: Draw.of(seed) for seed in range(arguments.seeds)}
+    draws = {seed: Draw.of(seed) for seed in range(FIRST_SEED, FIRST_SEED + arguments.seeds)}
     METHODS["ours, vectors"].make(0).fit(draws[0].vectors[:40], np.arange(40) % 2)  # imports are nobody's seconds
     rows = []
     for name, method in METHODS.items():
