@@ -182,7 +182,9 @@ def main() -> None:
     torch.set_num_threads(1)  # of nets as light as these, a second thread costs more than it brings
     warnings.simplefilter("ignore")  # of peers whose constants do not converge: the folds see what comes of it
     draws = {seed: Draw.of(seed) for seed in range(FIRST_SEED, FIRST_SEED + arguments.seeds)}
-    METHODS["ours, vectors"].make(0).fit(draws[0].vectors[:40], np.arange(40) % 2)  # imports are nobody's seconds
+    METHODS["ours, vectors"].make(0).fit(
+        next(iter(draws.values())).vectors[:40], np.arange(40) % 2
+    )  # imports are nobody's seconds
     rows = []
     for name, method in METHODS.items():
         if arguments.only in {None, method.input}:
