@@ -119,6 +119,11 @@ def test_a_module_that_is_only_moved_makes_nothing_stale(old, new, copy):
     assert code_versions(copy) == before
 
 
+def test_a_block_that_only_imports_has_a_version(copy):
+    block = "\n\ndef later():\n    from semisup.errors import UserError\n\n\nif later:\n    import semisup.errors\n"
+    assert changed_by(copy, "training/losses.py", block) == TRAINING
+
+
 def test_another_module_imported_in_its_place_is_a_change(copy):
     """Even where both are known already, and what is imported has the same name."""
     before = code_versions(copy)

@@ -1,5 +1,7 @@
 """`semisup doctor`: how machine, store and server are, what is slow or wrong, and what to type. It looks only."""
 
+import base64
+import http.client
 import json
 import os
 import platform
@@ -15,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import typer
 
@@ -79,7 +82,7 @@ def _looked(look: Callable[[], Iterator[Finding]]) -> list[Finding]:
     """What a look finds; one that cannot be taken is a finding as well."""
     try:
         return list(look())
-    except (UserError, OSError, ImportError, RuntimeError, ValueError) as error:
+    except (UserError, OSError, ImportError, RuntimeError, ValueError, http.client.HTTPException) as error:
         about = look.__name__.strip("_").replace("_", " ")
         return [Finding(about, " ".join(str(error).split()), "wrong", "see the message")]
 
@@ -168,14 +171,24 @@ def _schemas() -> tuple[set[str], str]:
 
 def _server(about: str, address: str, shown: str, package: str, advice: str) -> Finding:
     try:
-        with urllib.request.urlopen(address, timeout=SECONDS_TO_ANSWER) as response:
+        with urllib.request.urlopen(_with_login(address), timeout=SECONDS_TO_ANSWER) as response:
             theirs = response.read(100).decode(errors="replace").strip('" \n')
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return Finding(about, f"{shown} does not answer ({error})", "wrong", advice)
     if theirs != _installed(package):
         advice = f"install {package} {theirs} here, or {_installed(package)} there"
         return Finding(about, f"{shown}, {package} {theirs}, here {_installed(package)}", "note", advice)
     return Finding(about, f"{shown}, {package} {theirs}")
+
+
+def _with_login(address: str) -> urllib.request.Request:
+    """A login in an address is sent as MLflow sends it: urllib would take it for a part of the host's name."""
+    parts = urlsplit(address)
+    login, at, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)))
+    if at:
+        request.add_header("Authorization", f"Basic {base64.b64encode(unquote(login).encode()).decode()}")
+    return request
 
 
 def _prefect() -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """A classifier of scikit-learn's kind that learns from labelled and unlabelled images or feature vectors."""
 
 import warnings
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from semisup.api.inputs import Given, Learnt, Model, read_images, units_of
 from semisup.api.labels import Labels, read_labels
 from semisup.api.policies import AnyPolicy, LabelGraph, SelfTraining, check_fraction, check_policy
 from semisup.api.progress import Progress, listener
+from semisup.config.families import FAMILIES, family_of
 from semisup.data.datasets import UNLABELED
 from semisup.errors import UserError
 
@@ -183,6 +185,7 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         if isinstance(X, Dataset):
             X, y = X.images, X.labels  # noqa: N806
         labels = read_labels(self._needed(y))
+        check_consistent_length(X, labels.codes)
         known = labels.codes != UNLABELED
         right = self.predict(X)[known] == labels.classes[labels.codes[known]]
         weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[known]
@@ -224,6 +227,7 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         usual: AnyPolicy = SelfTraining(weights="confidence") if images else LabelGraph()
         policy = usual if self.policy is None else self.policy
         check_policy(policy)
+        self._check_numbers()
         listening = listener(self.progress)
         if isinstance(policy, LabelGraph):
             if images:
@@ -232,8 +236,6 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
                 )
             self._warn_of_idle()
             return vectors.solve(given, policy)
-        if self.validation_fraction is not None:
-            check_fraction("validation_fraction", self.validation_fraction)
         how = training.recipe(
             policy,
             images=images,
@@ -247,9 +249,23 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         )
         return training.learn(given, policy, how, listening)
 
+    def _check_numbers(self) -> None:
+        for name in ("validation_fraction", "dropout"):
+            if (value := getattr(self, name)) is not None:
+                check_fraction(name, value, most=0.9)
+        if not isinstance(self.width, Real) or not 0.05 <= self.width <= 16:
+            raise UserError(f"width={self.width!r} is outside [0.05, 16]; use a factor such as 0.5")
+        if self.network is not None and not isinstance(self.network, str):
+            raise UserError(f"network={self.network!r} is no name; use for example 'small_cnn'")
+        if self.network is not None and self.network in FAMILIES[family_of(self.network)].installed:
+            raise UserError(
+                f"network={self.network!r} is pretrained in a pipeline, but a classifier begins anew; use semisup.run, "
+                "or a network such as 'small_cnn'"
+            )
+
     def _warn_of_idle(self) -> None:
         usual = PseudoLabelClassifier()
-        for name in ("network", "width", "dropout", "budget", "settings"):
+        for name in ("network", "width", "dropout", "budget", "settings", "validation_fraction"):
             if getattr(self, name) != getattr(usual, name):
                 warnings.warn(
                     f"{name}={getattr(self, name)!r} has no effect: LabelGraph solves without a network and without "

@@ -127,12 +127,10 @@ class Dataset:
             most = max(found.data.max_broken, found.most_broken)
             found = Survey(data, own_images(data.model_copy(update={"max_broken": most})), found.photographs)
         own = found.own
-        return cls(
-            own.pool.images.numpy(),
-            _names(own.pool, hidden=own.given == "unlabeled"),
-            cls(own.test.images.numpy(), _names(own.test)),
-            found,
-        )
+        pool, test = own.pool.images.numpy(), own.test.images.numpy()
+        pool.flags.writeable = test.flags.writeable = False  # the cache is mapped: a write would end the process
+        names = _names(own.pool, hidden=own.given == "unlabeled")
+        return cls(pool, names, cls(test, _names(own.test)), found)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -32,13 +33,15 @@ def read_labels(y: ArrayLike) -> Labels:
     """Labels (N,) of any type.
 
     No label is -1 among whole numbers; among others NaN, None, pandas' NA, "" or, in an object array, the number -1.
-    A text "-1", or -1.0 among floats, is a class, and a warning says so.
+    A text "-1", or -1.0 among floats, is a class, and a warning says so; not of -1.0 where NaN marks other rows.
 
     Raises:
         ValueError: there are several columns, the labels are measurements rather than classes, or are of types that
             cannot be compared.
         UserError: no row has a label.
     """
+    if isinstance(getattr(y, "dtype", None), pd.api.extensions.ExtensionDtype):
+        y = np.asarray(y, dtype=object)  # whole numbers with gaps would become floats
     values = column_or_1d(y, warn=True)
     unlabeled = is_unlabeled(values)
     known = values[~unlabeled]
@@ -46,8 +49,8 @@ def read_labels(y: ArrayLike) -> Labels:
         raise UserError(f"y: none of {len(values):,} rows has a label; give some rows of every class one")
     if known.dtype.kind == "f" and not np.isfinite(known).all():
         raise UserError("y holds infinity, which is no class; write NaN where there is no label")
-    if known.dtype.kind == "O" and all(isinstance(label, int | np.integer) for label in known):
-        known = known.astype(np.int64)  # gaps made objects of whole numbers
+    if known.dtype.kind == "O":  # gaps made objects of them
+        known = _of_one_type(known)
     try:
         classes, found = np.unique(known, return_inverse=True)
     except TypeError:
@@ -58,6 +61,19 @@ def read_labels(y: ArrayLike) -> Labels:
     codes[~unlabeled] = found
     _warn_of_minus_one(classes, unlabeled)
     return Labels(classes, codes)
+
+
+def _of_one_type(known: NDArray[Any]) -> NDArray[Any]:
+    """Objects as truth values or numbers, where all of them are."""
+    if all(isinstance(label, bool | np.bool_) for label in known):
+        return known.astype(bool)
+    if any(isinstance(label, bool | np.bool_) for label in known):
+        return known
+    if all(isinstance(label, int | np.integer) for label in known):
+        return known.astype(np.int64)
+    if all(isinstance(label, int | float | np.number) for label in known):
+        return known.astype(np.float64)
+    return known
 
 
 def is_unlabeled(values: NDArray[Any]) -> NDArray[np.bool_]:

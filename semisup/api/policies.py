@@ -5,6 +5,7 @@ The policies of a step (`FixMatch`, `FreeMatch` …) are those of :mod:`semisup.
 
 import sys
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, TypeAlias
 
 from torch import Tensor
@@ -78,14 +79,14 @@ class LabelGraph:
 AnyPolicy: TypeAlias = Policy | SelfTraining | LabelGraph
 
 
-def check_fraction(name: str, value: float) -> None:
+def check_fraction(name: str, value: float, most: float = 1) -> None:
     """Make sure that a number is a fraction.
 
     Raises:
-        UserError: it is not in [0, 1].
+        UserError: it is not in [0, most].
     """
-    if not 0 <= value <= 1:
-        raise UserError(f"{name}={value:g} is outside [0, 1]; use a probability such as 0.9")
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= most:
+        raise UserError(f"{name}={value!r} is outside [0, {most:g}]; use a number such as {0.9 if most == 1 else 0.2}")
 
 
 def check_policy(policy: object) -> None:
@@ -106,4 +107,4 @@ def facts_of(policy: Policy) -> MethodFacts:
     while isinstance(policy, Modifier):
         policy = policy.policy
     found = getattr(sys.modules[type(policy).__module__], "METHOD", None)
-    return found if isinstance(found, MethodFacts) else MethodFacts(learns_from="images")
+    return found if isinstance(found, MethodFacts) else MethodFacts(learns_from="images", view="weak")

@@ -84,6 +84,8 @@ class Report:
     """The page of a run: one file that fetches nothing. It shows itself in a notebook."""
 
     path: Path
+    run: Any = field(default=None, repr=False, compare=False)
+    """Whose page it is: a temporary folder lasts as long as its run."""
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -177,7 +179,7 @@ class Run:
     @property
     def report(self) -> Report:
         """The page that people read."""
-        return Report(self.folder / "evaluate" / "report.html")
+        return Report(self.folder / "evaluate" / "report.html", self)
 
     def _step(self, stage: str) -> Path:
         """The folder of a stage's last round."""
@@ -236,10 +238,11 @@ def run(
     with _place(destination) as (folder, close):
         settled = _settle(config, data, folder / "data", overrides)
         said = [*check(settled, _looking(listening)).warnings]
-        (folder / "config.yaml").write_text(to_yaml(settled), encoding="utf-8")
+        kept = _moved(settled, folder, destination or folder)
+        (folder / "config.yaml").write_text(to_yaml(kept), encoding="utf-8")
         for step in _steps(settled):
             _run_step(step, settled, folder, _Log(step.name, listening, said))
-    finished = Run(settled, destination or folder, tuple(dict.fromkeys(said)))
+    finished = Run(kept, destination or folder, tuple(dict.fromkeys(said)))
     if close is not None:
         weakref.finalize(finished, close)
     for warning in finished.warnings:
@@ -282,6 +285,16 @@ def _settle(
     for change in changes:
         apply_override(values, change)
     return validate_kind(PipelineConfig, values, source, changes, asked=ASKED)
+
+
+def _moved(config: PipelineConfig, here: Path, there: Path) -> PipelineConfig:
+    """The config once a folder has its last name: what lies in it is named by that."""
+    inside = {
+        name: there / path.relative_to(here)
+        for name in ("root", "manifest", "cache")
+        if (path := getattr(config.data, name)) is not None and path.is_relative_to(here)
+    }
+    return config.model_copy(update={"data": config.data.model_copy(update=inside)})
 
 
 def _keys(overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -135,9 +135,12 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(name)
-    except RuntimeError:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
         raise UserError(f"device={name!r} is no device of torch's; use 'auto', 'cpu' or 'cuda'") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device={name!r}, but torch finds no CUDA device; use 'auto' or 'cpu'")
+    return device
 
 
 @dataclass(frozen=True, eq=False)

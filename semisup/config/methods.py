@@ -17,7 +17,7 @@ class MethodFacts:
     `images`: every unlabeled image, which is labeled anew at every step."""
     heeds: frozenset[str] = frozenset()
     """Which of the options of `joint.policy` that only some methods have it looks at."""
-    view: Literal["same", "weak", "clean"] = "weak"
+    view: Literal["same", "weak", "clean"]
     """What its teacher looks at where `joint.policy.view` is unset."""
     judges_single_images: bool = False
     """Would mixed images mean nothing to it?"""

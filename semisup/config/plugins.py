@@ -80,7 +80,15 @@ class Plugins(Generic[Kind]):
 
     @cached_property
     def _foreign(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=self.group) if point.name not in self.own}
+        found: dict[str, EntryPoint] = {}
+        for point in entry_points(group=self.group):
+            known = found.setdefault(point.name, point)
+            if known.value != point.value:
+                raise UserError(
+                    f"two installed packages bring {self.key}={point.name!r}: {known.value} and {point.value}; "
+                    "uninstall one of them"
+                )
+        return {name: point for name, point in found.items() if name not in self.own}
 
     def _load(self, name: str) -> Kind:
         if name in self.own:

@@ -133,7 +133,9 @@ def _without_imports(source: str) -> str:
     for node in ast.walk(_parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom) and _imported(node):
             rows = _rows(node)
-            lines[rows.start - 1 : rows.stop - 1] = [""] * len(rows)
+            # A block may consist of it; something has to stand there.
+            instead = " " * node.col_offset + "pass" if node.col_offset else ""
+            lines[rows.start - 1 : rows.stop - 1] = [instead, *[""] * (len(rows) - 1)]
     return canonical_source("\n".join(lines))
 
 

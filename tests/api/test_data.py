@@ -123,3 +123,10 @@ def test_arrays_that_do_not_fit_are_refused(arguments, said):
 def test_a_folder_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(ss.UserError, match="nowhere"):
         ss.Dataset.from_folder(tmp_path / "nowhere")
+
+
+def test_images_of_files_are_read_only(read):
+    """They are mapped from the cache: a write would end the process."""
+    for images in (read.images, read.test.images):
+        with pytest.raises(ValueError, match="read-only"):
+            images[0] = 0

@@ -84,3 +84,13 @@ def test_what_is_no_class_is_refused(labels, said):
 def test_a_mistake_in_labels_is_a_users():
     with pytest.raises(UserError):
         read_labels([-1])
+
+
+def test_whole_numbers_with_gaps_stay_whole_and_minus_one_is_no_label():
+    labels = read_labels(pd.Series([3, None, -1, 5], dtype="Int64"))
+    assert labels.classes.tolist() == [3, 5]
+    assert labels.codes.tolist() == [0, -1, -1, 1]
+
+
+def test_truth_values_with_gaps_stay_truth_values():
+    assert read_labels(np.array([True, None, False], dtype=object)).classes.tolist() == [False, True]

@@ -141,9 +141,39 @@ def test_images_of_ones_own_run_by_the_config_that_suits_them(digits, tmp_path):
     assert len(run.pseudo_labels) == 60
     assert run.model.classes_.tolist() == ["0", "1", "2", "3"]
     assert run.metrics.details["total"] == 60
+    page = run.report
     del run
     gc.collect()
+    assert "<html" in page.html()  # the folder lasts as long as its page
+    del page
+    gc.collect()
     assert not folder.exists()  # it was temporary
+
+
+def test_the_config_that_is_kept_names_the_images_that_are_kept(digits, tmp_path):
+    known = np.flatnonzero(digits.partly != -1)
+    data = ss.Dataset.from_arrays(
+        digits.images[known],
+        digits.truth[known].astype(str),
+        test_images=digits.images[180:240],
+        test_labels=digits.truth[180:240].astype(str),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        split = {"labeled_per_class": 5, "validation_per_class": 2}
+        ss.run(
+            "digits",
+            data,
+            out=tmp_path / "kept",
+            split=split,
+            baseline={"epochs": 1},
+            joint={"epochs": 1, "ramp_end": 0},
+            data__duplicates="ignore",
+        )
+    kept = load_config(tmp_path / "kept" / "config.yaml").data
+    for path in (kept.root, kept.manifest):
+        assert path is None or path.exists()
+    assert kept.root is not None or kept.manifest is not None
 
 
 CODE = """

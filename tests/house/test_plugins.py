@@ -45,7 +45,9 @@ class TopOfBatch(Policy):
         return state, F.one_hot(label, probabilities.shape[1]).to(probabilities.dtype), chosen
 
 
-METHOD = Method(learns_from="images", options=Options, policy=lambda told: TopOfBatch(told.options.sharpest))
+METHOD = Method(
+    learns_from="images", view="weak", options=Options, policy=lambda told: TopOfBatch(told.options.sharpest)
+)
 '''
 SOURCE = """
 import numpy as np

@@ -65,7 +65,7 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _only_one_network_whitens(self) -> "ModelConfig":
-        if self.whiten and self.name not in self.family.whitening:
+        if self.whiten and self.name.rpartition(":")[2] not in self.family.whitening:
             raise ValueError(f"whiten=true, but name={self.name!r} has no such option; use name: pooled_cnn")
         return self
 
@@ -93,7 +93,7 @@ class ModelConfig(Section):
     @property
     def pretrained(self) -> bool:
         """Does the network begin with weights that somebody else trained?"""
-        return self.weights is not None or self.name in self.family.installed
+        return self.weights is not None or self.name.rpartition(":")[2] in self.family.installed
 
     @property
     def last_blocks(self) -> int:

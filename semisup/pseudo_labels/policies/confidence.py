@@ -15,5 +15,5 @@ def _policy(told: Told) -> FixedLabels:
     return FixedLabels(told.labels, confidence_weights(told.confidence, told.num_classes))
 
 
-METHOD = Method(learns_from="table", policy=_policy, weigh=confidence_weights)
+METHOD = Method(learns_from="table", view="weak", policy=_policy, weigh=confidence_weights)
 """All labels of the table, accepted or not."""

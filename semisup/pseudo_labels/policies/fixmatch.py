@@ -34,6 +34,7 @@ class FixMatch(Policy):
 
 METHOD = Method(
     learns_from="images",
+    view="weak",
     heeds=frozenset({"threshold", "temperature"}),
     policy=lambda told: FixMatch(told.config.threshold),
 )

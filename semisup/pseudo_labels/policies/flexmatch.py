@@ -62,6 +62,7 @@ class FlexMatch(Policy):
 
 METHOD = Method(
     learns_from="images",
+    view="weak",
     heeds=frozenset({"threshold", "temperature"}),
     policy=lambda told: FlexMatch(told.config.threshold),
 )

@@ -75,6 +75,7 @@ def _balanced(mean_prediction: Tensor, histogram: Tensor) -> Tensor:
 
 METHOD = Method(
     learns_from="images",
+    view="weak",
     heeds=frozenset({"momentum", "fairness_weight", "temperature"}),
     judges_single_images=True,
     policy=lambda told: FreeMatch(told.config.momentum, told.config.fairness_weight),

@@ -68,6 +68,7 @@ class SoftMatch(Policy):
 
 METHOD = Method(
     learns_from="images",
+    view="weak",
     heeds=frozenset({"momentum", "deviations", "temperature"}),
     policy=lambda told: SoftMatch(told.config.momentum, told.config.deviations),
 )

@@ -37,6 +37,7 @@ class FixedLabels(Policy):
 
 METHOD = Method(
     learns_from="accepted",
+    view="weak",
     policy=lambda told: FixedLabels(told.labels),
     weigh=lambda confidence, _: torch.ones_like(confidence),
 )

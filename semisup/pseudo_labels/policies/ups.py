@@ -78,4 +78,4 @@ def _policy(told: Told) -> UncertaintyLabels:
     return UncertaintyLabels(told.labels, told.accepted, told.negative)
 
 
-METHOD = Method(learns_from="accepted", learns_negatives=True, judges_single_images=True, policy=_policy)
+METHOD = Method(learns_from="accepted", view="weak", learns_negatives=True, judges_single_images=True, policy=_policy)
