@@ -9,8 +9,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from docs_hooks.tables import keys_table
 from semisup.config import PipelineConfig, describe_keys, sections_in
-from semisup.config.ready_made import list_configs
 from semisup.config.regression import RegressionConfig
+from semisup.ready_made import list_configs
 
 COLUMNS = ("key", "default", "values", "meaning")
 SINGLE = "The whole pipeline"

@@ -33,7 +33,7 @@ from flows.start.exits import (
     user_mistakes_in_one_line,
 )
 from semisup import __version__
-from semisup.config.ready_made import folder_of_images
+from semisup.ready_made import folder_of_images
 
 app = typer.Typer(
     cls=Commands,
@@ -139,7 +139,7 @@ def configs(
 
         print_table(["key", "default", "meaning"], list(describe_keys()))
     else:
-        from semisup.config.ready_made import list_configs
+        from semisup.ready_made import list_configs
 
         print_table(["config", "what it is"], list_configs())
 

@@ -112,7 +112,7 @@ def model_of_config(model: str) -> str:
     if Path(model).suffix not in {".yaml", ".yml"}:
         return model
     from semisup.config.files import load_config
-    from semisup.config.ready_made import find_config
+    from semisup.ready_made import find_config
     from semisup.tracking.model import champion
     from semisup.tracking.tracker import Tracker
 

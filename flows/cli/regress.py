@@ -62,9 +62,9 @@ def _prepare(name: str, overrides: list[str]) -> "RegressionConfig":
     from flows.start.preparation import reach_prefect
     from semisup.checks.idle_keys import idle_regression_keys
     from semisup.config.files import load_kind
-    from semisup.config.ready_made import find_config
     from semisup.config.regression import RegressionConfig
     from semisup.lineage.code_versions import pin_code_versions
+    from semisup.ready_made import find_config
     from semisup.system.memory import keep_to_the_end, uncollected
 
     end_orderly_on_sigterm()

@@ -92,7 +92,7 @@ def deploy(
         from flows.deployments import apply, checked_name, cron_schedule
         from flows.start.server import check_configured_api
         from semisup.config.files import load_config
-        from semisup.config.ready_made import find_config
+        from semisup.ready_made import find_config
 
         resolved = load_config(find_config(config), overrides or [])
         schedule = cron_schedule(cron, timezone) if cron is not None else None

@@ -12,9 +12,9 @@ from flows.start.prefect_import import import_prefect
 from flows.start.preparation import keep_prefect_off_the_screen
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
-from semisup.config.ready_made import find_config
 from semisup.errors import UserError
 from semisup.lineage.code_versions import pin_code_versions
+from semisup.ready_made import find_config
 from semisup.stages.preflight.check import DataDigests, check
 from semisup.stages.support.files import pool_of
 

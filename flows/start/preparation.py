@@ -14,11 +14,11 @@ from flows.start.exits import end_orderly_on_sigterm
 from flows.start.prefect_import import import_prefect
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
-from semisup.config.ready_made import find_config
 from semisup.errors import UserError
 from semisup.lineage.code_versions import pin_code_versions
 from semisup.pipeline.plan import plan
 from semisup.pipeline.specs import STAGES
+from semisup.ready_made import find_config
 from semisup.system.memory import keep_to_the_end, uncollected
 
 if TYPE_CHECKING:

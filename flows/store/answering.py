@@ -7,11 +7,11 @@ from pathlib import Path
 from flows.start.preparation import decoding_line
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
-from semisup.config.ready_made import find_config
 from semisup.data.roles.answers import before_answers, read_answers, write_answers
 from semisup.data.roles.growing import read_memory
 from semisup.data.roles.known_roles import KnownRoles
 from semisup.delivery.labels_file import Known, check_rows, merged, read_labels
+from semisup.ready_made import find_config
 from semisup.stages.preflight.check import DataDigests, check
 from semisup.stages.split import plan
 from semisup.stages.support.files import images_for_test, pool_of

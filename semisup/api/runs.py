@@ -23,13 +23,13 @@ from semisup.api.inputs import read_images
 from semisup.api.progress import Listener, Progress, listener
 from semisup.config import PipelineConfig, flatten
 from semisup.config.files import apply_override, read_values, to_yaml, validate_kind
-from semisup.config.ready_made import find_config
 from semisup.data.own_images import write_config
 from semisup.delivery.image_files import ImageFile
 from semisup.delivery.predict import Predictor, predict
 from semisup.errors import UserError
 from semisup.pipeline.plan import Step, plan
 from semisup.pseudo_labels import LEDGER
+from semisup.ready_made import find_config
 from semisup.stages.preflight.check import check
 from semisup.stages.support.files import DatasetFacts, pick_device, read_json
 from semisup.system.own_files import aside, temporary_folder

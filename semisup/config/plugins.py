@@ -6,7 +6,7 @@ form could otherwise have any module imported.
 
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -74,9 +74,10 @@ class Plugins(Generic[Kind]):
     @cached_property
     def own(self) -> list[str]:
         """Names of this package's own."""
-        found = find_spec(self.package)
-        folders: Sequence[str] = found.submodule_search_locations or () if found else ()
-        return [module.name for module in iter_modules([str(Path(folder)) for folder in folders])]
+        root, *rooms = self.package.split(".")
+        found = find_spec(root)  # of the whole name it would import the rooms on the way, and torch with them
+        places = (found.submodule_search_locations or ()) if found else ()
+        return [module.name for module in iter_modules([str(Path(place, *rooms)) for place in places])]
 
     @cached_property
     def _foreign(self) -> dict[str, EntryPoint]:

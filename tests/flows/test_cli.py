@@ -27,8 +27,8 @@ from flows.start.preparation import modules_of
 from semisup.checks.unheeded import unheeded
 from semisup.config import PipelineConfig, keys
 from semisup.config.files import load_config, load_kind
-from semisup.config.ready_made import find_config, folder_of_images
 from semisup.config.regression import RegressionConfig
+from semisup.ready_made import find_config, folder_of_images
 from tests.waiting import LONG
 
 PROJECT = Path(__file__).parents[2]

@@ -18,6 +18,7 @@ from semisup.config.files import load_config
 from semisup.errors import UserError
 from semisup.pipeline.plan import CHAMPION, plan
 from semisup.pipeline.specs import StageSpec
+from semisup.tracking.places.store import FOR_TRAINING
 from tests.variants import STEPS
 
 pytestmark = [
@@ -200,7 +201,7 @@ def artifacts(finished_run) -> dict[str, Artifact]:
 def test_every_stage_publishes_a_link_to_its_mlflow_run(name, finished_run, artifacts):
     artifact = artifacts[f"semisup-{name.replace('_', '-')}"]
     run_id = finished_run.result["stages"][name]["run_id"]
-    assert f"/runs/{run_id})" in artifact.data  # a Markdown link: [text](address)
+    assert f"/runs/{run_id}?{FOR_TRAINING})" in artifact.data  # a Markdown link: [text](address)
     assert artifact.data.startswith("[")
     assert artifact.task_run_id is not None
 

@@ -23,9 +23,9 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.pipeline.regression import comparisons, rows
 from semisup.config.files import load_kind, to_yaml
-from semisup.config.ready_made import list_configs
 from semisup.config.regression import RegressionConfig
 from semisup.pipeline.specs import SPECS
+from semisup.ready_made import list_configs
 
 PROJECT = Path(__file__).parents[2]
 # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.

@@ -57,6 +57,6 @@ def list_configs() -> list[tuple[str, str]]:
 
 def config_folder() -> Path:
     """Where the ready-made configs are."""
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parent
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
