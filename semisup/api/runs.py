@@ -315,16 +315,24 @@ def _place(destination: Path | None) -> Iterator[tuple[Path, Any]]:
                 closing.close()
                 raise
         return
-    try:
-        unfinished = aside(destination)
+    unfinished = aside(destination)
+    with _writing(destination):
         unfinished.mkdir(parents=True)
-        try:
-            yield unfinished, None
+    try:
+        yield unfinished, None
+        with _writing(destination):
             unfinished.rename(destination)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _writing(destination: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise UserError(f"out={str(destination)!r} cannot be written: {error.strerror or error}") from error
+        why = error.strerror or error
+        raise UserError(f"out={str(destination)!r} cannot be written: {why}; name another folder") from error
 
 
 def _looking(listening: Listener) -> Any:

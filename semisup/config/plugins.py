@@ -46,6 +46,10 @@ class Plugins(Generic[Kind]):
         own = [name for name in self.first if name in self.own] + [name for name in self.own if name not in self.first]
         return own + sorted(self._foreign)
 
+    def __contains__(self, name: str) -> bool:
+        """Is there one? Installed packages are looked through only where this one has none."""
+        return name in self.own or name in self._foreign
+
     def __getitem__(self, name: str) -> Kind:
         """What is called so. It is imported only now, for most of them need torch.
 
@@ -61,7 +65,7 @@ class Plugins(Generic[Kind]):
 
         What is ours is counted with the code of the stages that use it.
         """
-        if name in self.own or name not in self._foreign:
+        if name in self.own or name not in self:
             return ""
         module = import_module(self._foreign[name].module)
         try:
@@ -107,7 +111,8 @@ class Plugins(Generic[Kind]):
             raise UserError(f"{self.key}={name!r} does not exist; there are {', '.join(self.names())}")
         if not isinstance(found, self.kind):
             raise UserError(
-                f"{self.key}={name!r} is a {type(found).__name__}; its entry point has to name a {self.kind.__name__}"
+                f"{self.key}={name!r} is of type {type(found).__name__}; its entry point has to name a "
+                f"{self.kind.__name__}"
             )
         return found
 
@@ -139,8 +144,8 @@ class NameOf:
         Raises:
             PydanticCustomError: there is none of it.
         """
-        known = self.plugins.names()
-        if name not in known:
+        if name not in self.plugins:
+            known = self.plugins.names()
             listed = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
             raise PydanticCustomError("literal_error", "Input should be {listed}", {"listed": listed})
         return name

@@ -50,7 +50,7 @@ def build_model(
     assert len(mean) == len(std)
     assert len(mean) == image_shape[0] or (len(mean), image_shape[0]) == (3, 1)
     wanted = Wanted(name, (len(mean), *image_shape[1:]), num_classes, width, dropout, batch_norm)
-    if family_of(name) not in FAMILIES.names():
+    if family_of(name) not in FAMILIES:
         raise unknown_model(name)
     chosen = family(name)
     if not chosen.has_options:
@@ -81,7 +81,7 @@ def unknown_model(name: str) -> UserError:
     """What is said of a network that nobody knows."""
     asked, bare_name = family_of(name), name.rpartition(":")[2]
     full_names: dict[str, str] = {}
-    for kind in [asked] if ":" in name and asked in FAMILIES.names() else FAMILIES.names():
+    for kind in [asked] if ":" in name and asked in FAMILIES else FAMILIES.names():
         if kind == asked or family_called(kind).suggested:
             prefix = "" if kind in BARE else f"{kind}:"
             full_names |= {known: prefix + known for known in family_called(kind).names() if known not in full_names}

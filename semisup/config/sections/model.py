@@ -88,7 +88,7 @@ class ModelConfig(Section):
     def family(self) -> FamilyFacts:
         """What is known of the network's family; of one that does not exist, nothing."""
         named = family_of(self.name)
-        return FAMILIES[named] if named in FAMILIES.names() else FamilyFacts()
+        return FAMILIES[named] if named in FAMILIES else FamilyFacts()
 
     @property
     def pretrained(self) -> bool:

@@ -16,7 +16,7 @@ def source(name: str) -> Source:
     Raises:
         UserError: there is none, or an entry point names something else.
     """
-    if name not in SOURCES.names():
+    if name not in SOURCES:
         nearest = get_close_matches(name, SOURCES.names(), n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"use one of {', '.join(SOURCES.names())}"
         raise UserError(f"data.name={name!r} is not a known data set; {hint}")
