@@ -97,11 +97,11 @@ def test_the_photos_tutorial_and_the_readmes_three_lines(photos):
     assert (photos / "review" / "review.html").exists()
 
 
-def test_the_stages_are_called_from_python(tmp_path):
-    (code,) = blocks(PROJECT / "docs" / "how-to" / "python.md", "python")
-    run(
-        f"python -c {shlex.quote(code.replace('configs/digits.yaml', str(PROJECT / 'configs' / 'digits.yaml')))}",
-        tmp_path,
-    )
+def test_the_page_about_python_runs_as_written(tmp_path):
+    """Its blocks in one interpreter, one after another, as in a notebook."""
+    code = "\n".join(blocks(PROJECT / "docs" / "how-to" / "python.md", "python"))
+    code = code.replace("configs/digits.yaml", str(PROJECT / "configs" / "digits.yaml"))
+    run(f"python -W error::UserWarning -c {shlex.quote(code)}", tmp_path)
+    assert (tmp_path / "model").exists()
     assert (tmp_path / "out" / "evaluate" / "metrics.json").exists()
     assert (tmp_path / "out" / "joint" / "weights.safetensors").exists()
