@@ -68,7 +68,7 @@ def test_the_figures_are_those_of_the_images():
 
 def test_a_student_that_lost_is_told_of_in_one_line_with_both_figures():
     (line,) = comparison_warnings(better_model(right(1000), right(1000, *range(31))))
-    for part in ("1,000 validation images", "100.00%", "96.90%"):
+    for part in ("1,000 validation images", "100.0%", "96.9%"):
         assert part in line
     assert "\n" not in line
 
@@ -80,4 +80,4 @@ def test_a_student_that_is_kept_is_no_news():
 def test_it_is_said_who_judged():
     assert judges_in_words(better_model(right(40), right(40))) == "40 validation images"
     held_out = better_model(right(40), right(40), "held-out labels")
-    assert judges_in_words(held_out) == "40 labelled images, each held out in turn"
+    assert judges_in_words(held_out) == "40 labeled images, each held out in turn"

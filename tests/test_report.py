@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from semisup import plots
 from semisup.calibration import measure, reliability, uncertified
 from semisup.evaluation.scores import compare_right, evaluate_models
-from semisup.report import STAGES, build_report, interval_digits, p_value, percent
+from semisup.report import STAGES, build_report, p_value, percent
 
 NAMES = ("cat", "dog", "emu")
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -24,7 +24,7 @@ HOSTILE = ("<script>alert(1)</script>", "salt & pepper|*x*", '"onload="$x$')
 def write_folders(
     root: Path, names: tuple[str, ...] = NAMES, *, channels: int = 1, truth_known: bool = True, audit: bool = False
 ) -> dict[str, Path]:
-    """20 labelled, 10 validation, 40 unlabelled and 100 test images; the last class has no test image."""
+    """20 labeled, 10 validation, 40 unlabeled and 100 test images; the last class has no test image."""
     folders = {stage: root / stage for stage in STAGES}
     for folder in folders.values():
         folder.mkdir(parents=True)
@@ -235,10 +235,10 @@ def test_every_key_figure_stands_in_both_reports(tmp_path: Path) -> None:
         assert "McNemar p = 0.0063" in text  # 2 · (1 + 12) / 2^12
         assert "the student alone is right in 11 and the baseline alone in 1" in text
         assert "25.0 %" in text  # coverage
-        assert "10 of 40 unlabelled images" in text
+        assert "10 of 40 unlabeled images" in text
         assert "90.0 %" in text  # precision
         assert "55.5 to 99.8 %" in text
-        assert "20 labelled + 10 validation" in text
+        assert "20 labeled + 10 validation" in text
         assert "Stopped early after epoch 8 of at most 30, 1 min 23 s; kept the weights of epoch 6" in text
         assert "a class is rare" in text
         assert "alpha_final: 1.5" in text
@@ -376,7 +376,7 @@ def test_the_model_to_keep_stands_among_the_key_figures_with_what_decided(tmp_pa
     kept = {"model": model, "images": 1234, "baseline_validation_accuracy": 0.875, "student_validation_accuracy": 0.9}
     write(folders["evaluate"] / "metrics.json", metrics | {"kept": kept})
     page, markdown = build(folders, tmp_path / "out")
-    said = "decided by 1,234 validation images: student 90.00 %, baseline 87.50 % right"
+    said = "decided by 1,234 validation images: student 90.0 %, baseline 87.5 % right"
     assert said in plain(parse(page).text)
     row = next(line for line in plain(markdown).splitlines() if line.startswith("| Model to keep"))
     assert f"**{model.capitalize()}**" in row
@@ -407,8 +407,8 @@ def test_a_certificate_says_in_one_sentence_what_is_proven_and_from_what(tmp_pat
     folders = with_calibration(tmp_path / "in", write_folders(tmp_path / "in"), caveats=["it rained", "it snowed"])
     _, markdown = build(folders, tmp_path / "out")
     text = plain(markdown)
-    assert "Of 150 calibration images with a confidence of at least 0.9375, 1 was labelled wrongly" in text
-    assert "leaves up to 3.12 % plausible. So, at a confidence level of 90 %, at least 95 % of the labels are" in text
+    assert "Of 150 calibration images with a confidence of at least 0.9375, 1 was labeled wrongly" in text
+    assert "leaves up to 3.1 % plausible. So, at a confidence level of 90 %, at least 95 % of the labels are" in text
     assert "not for each class. Not strictly so, for it rained, and it snowed." in text
 
 
@@ -442,7 +442,7 @@ def test_the_coverage_card_names_a_certified_threshold_as_one(tmp_path: Path, ki
     if kind:
         change_summary(folders, threshold_kind=kind)
     _, markdown = build(folders, tmp_path / "out")
-    assert f"10 of 40 unlabelled images, {shown} 0.88 |" in plain(markdown)
+    assert f"10 of 40 unlabeled images, {shown} 0.88 |" in plain(markdown)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -459,15 +459,15 @@ def test_calibration_images_are_counted_among_the_labels_and_per_class(tmp_path:
     folders = write_folders(tmp_path / "in")
     path = folders["split"] / "split.parquet"
     split = pd.read_parquet(path)
-    split.loc[split.index[65:70], "role"] = "calibration"  # of the 40 unlabelled ones
+    split.loc[split.index[65:70], "role"] = "calibration"  # of the 40 unlabeled ones
     split.to_parquet(path)
     facts = json.loads((folders["split"] / "dataset.json").read_text())
     facts["class_counts"] |= {"calibration": [2, 2, 1], "unlabeled": [18, 8, 9]}
     write(folders["split"] / "dataset.json", facts)
     page, markdown = build(folders, tmp_path / "out")
-    assert "20 labelled + 10 validation + 5 calibration" in parse(page).text
+    assert "20 labeled + 10 validation + 5 calibration" in parse(page).text
     assert "**35**" in markdown
-    assert "| Class | Labelled | Validation | Calibration | Unlabelled | Test |" in markdown
+    assert "| Class | Labeled | Validation | Calibration | Unlabeled | Test |" in markdown
     assert "| cat | 7 | 4 | 2 | 18 | 50 |" in markdown
     assert "| All | 20 | 10 | 5 | 35 | 100 |" in markdown
 
@@ -569,11 +569,20 @@ def test_p_values_have_two_digits_and_no_false_precision(p: float, text: str) ->
     assert plain(p_value(p)) == text
 
 
-def test_percentages_have_the_decimals_that_their_interval_justifies() -> None:
-    assert interval_digits(0.970, 0.975) == 2
-    assert interval_digits(0.95, 0.97) == 1
-    assert plain(percent(0.98765, 2)) == "98.77 %"
+def test_percentages_have_one_decimal_and_what_is_unknown_is_a_dash() -> None:
+    assert plain(percent(0.98765)) == "98.8 %"
     assert percent(None) == "–"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_every_percentage_of_the_page_has_one_decimal_and_levels_have_none(tmp_path: Path) -> None:
+    page, markdown = build(everything(tmp_path / "in"), tmp_path / "out")
+    for text in (parse(page).text, markdown):
+        found = re.findall(r"([\d.,]+)[\s\u00a0]%", text)
+        assert {figure for figure in found if not re.fullmatch(r"\d+\.\d", figure)} <= {
+            "90",
+            "95",
+        }  # levels of confidence
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -584,9 +593,9 @@ def test_files_left_out_are_counted_by_reason_and_ten_of_them_named_with_where_a
         assert "… and 13 more; all are in broken_files.csv among the artifacts of the split." in text
         assert [n for n in range(23) if f"{NAMES[n % 3]} {n}.png" in text] == list(range(10))
         assert "4 images are copies or near duplicates of held-out images (3 of test images, 1 of validation" in text
-        assert "Nothing is learnt from them (data.duplicates)" in text
+        assert "Nothing is learned from them (data.duplicates)" in text
         assert "All are in duplicates.csv among the artifacts of the split." in text
-    assert "| cat/a.png (labelled) | dog/b.png (validation) |" in markdown
+    assert "| cat/a.png (labeled) | dog/b.png (validation) |" in markdown
     assert "| dog/c.png (none) | dog/b.png (test) |" in markdown  # held out before, it has no role to lose
 
 
@@ -604,7 +613,7 @@ def test_answers_of_people_are_counted_by_what_became_of_them(tmp_path: Path) ->
     page, markdown = build(with_left_out(write_folders(tmp_path / "in")), tmp_path / "out")
     for text in (plain(parse(page).text), plain(markdown)):
         assert "People have answered about 1,209 images (data.answers); 3 answers corrected a label." in text
-    assert "| Unlabelled images labelled | 1,200 |\n| Labels corrected | 3 |\n| Labels confirmed | 4 |" in markdown
+    assert "| Unlabeled images labeled | 1,200 |\n| Labels corrected | 3 |\n| Labels confirmed | 4 |" in markdown
     assert "left out of training" not in markdown  # there was none
 
 

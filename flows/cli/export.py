@@ -117,7 +117,7 @@ def _export(run_id: str, wanted: _Wanted, data_root: Path | None) -> "tuple[Repo
                 chosen, sources, wanted.out, facts.class_names, force=wanted.force, about=about
             )
             advice = exporting.served_images(sources.root, wanted.out).advice
-            note = f": labels.xml is the labelling interface, tasks.json to be imported; type\n{advice}"
+            note = f": labels.xml is the labeling interface, tasks.json to be imported; type\n{advice}"
     return report, sources.gone, note
 
 

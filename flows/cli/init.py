@@ -104,10 +104,10 @@ def _check(text: str, name: str) -> "Checked":
 
 def _labels(images: "Mapping[Role, int]", *, all_hidden: bool) -> str:
     """What becomes of the images in a run, in one sentence."""
-    learnt, validating, unlabeled = (images.get(role, 0) for role in ("labeled", "validation", "unlabeled"))
-    used = f"{learnt:,} labels are learnt from, {validating:,} choose the best epoch"
+    learned, validating, unlabeled = (images.get(role, 0) for role in ("labeled", "validation", "unlabeled"))
+    used = f"{learned:,} labels are learned from, {validating:,} choose the best epoch"
     if not validating:
-        used = f"{learnt:,} labels are learnt from, and judge what each way to learn is worth"
+        used = f"{learned:,} labels are learned from, and judge what each way to learn is worth"
     if not all_hidden:
         return f"a run as configured: {used}, {unlabeled:,} images are used without a label"
     return (

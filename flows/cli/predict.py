@@ -195,7 +195,7 @@ def _print_first(seen: _Seen) -> None:
     rows = [
         (str(row["path"]), "–", "", str(row["reason"]))
         if row["reason"]
-        else (str(row["path"]), str(row["label"]), f"{row['confidence']:.2%}", "")
+        else (str(row["path"]), str(row["label"]), f"{row['confidence']:.1%}", "")
         for row in seen.first
     ]
     if seen.rows > len(rows):

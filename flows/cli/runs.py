@@ -119,14 +119,14 @@ def _print_comparison(found: Mapping[str, Any]) -> None:
     low, high = test["difference"]["low"], test["difference"]["high"]
     typer.echo(
         f"Students on {which} {test['test_images']:,} test images: second − first "
-        f"{test['difference']['estimate']:+.2%} (95 % interval {low:+.2%} … {high:+.2%}); right only in the first "
+        f"{test['difference']['estimate']:+.1%} (95 % interval {low:+.1%} … {high:+.1%}); right only in the first "
         f"{test['only_first_right']}, only in the second {test['only_second_right']}; "
         f"McNemar p = {test['mcnemar_p']:.3g}: {test['verdict']}"
     )
 
 
 def _percent(run: Mapping[str, Any], key: str) -> str:
-    return f"{run[key]:.2%}" if key in run else ""
+    return f"{run[key]:.1%}" if key in run else ""
 
 
 def _with_interval(run: Mapping[str, Any], key: str) -> str:
@@ -134,7 +134,7 @@ def _with_interval(run: Mapping[str, Any], key: str) -> str:
         return "–"
     if key in PLAIN:
         return f"{run[key]:.3g}"
-    spec = "+.2%" if key.endswith("difference") else ".2%"
+    spec = "+.1%" if key.endswith("difference") else ".1%"
     interval = f" ({run[f'{key}_low']:{spec}} … {run[f'{key}_high']:{spec}})" if f"{key}_low" in run else ""
     return f"{run[key]:{spec}}{interval}"
 

@@ -114,22 +114,22 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     The mean of the members has no interval, for they answer the same images: the lowest and the highest stand there.
     """
 
-    def shares(name: str, low: str = "", high: str = "", spec: str = ".2%") -> str:
+    def shares(name: str, low: str = "", high: str = "", spec: str = ".1%") -> str:
         return f"{result[low or f'{name}_low']:{spec}} … {result[high or f'{name}_high']:{spec}}"
 
     members, method = result["members"], result["method"]
     return [
-        ("Baseline, test accuracy", f"{result['baseline_test_accuracy']:.2%}", shares("baseline_test_accuracy")),
+        ("Baseline, test accuracy", f"{result['baseline_test_accuracy']:.1%}", shares("baseline_test_accuracy")),
         (
             f"A member alone, mean of {members}",
-            f"{result['mean_member_test_accuracy']:.2%}",
+            f"{result['mean_member_test_accuracy']:.1%}",
             f"members {shares('', 'lowest_member_test_accuracy', 'highest_member_test_accuracy')}",
         ),
-        (f"Ensemble ({method})", f"{result['ensemble_test_accuracy']:.2%}", shares("ensemble_test_accuracy")),
+        (f"Ensemble ({method})", f"{result['ensemble_test_accuracy']:.1%}", shares("ensemble_test_accuracy")),
         (
             "Difference, ensemble − baseline",
-            f"{result['test_accuracy_difference']:+.2%}",
-            shares("test_accuracy_difference", spec="+.2%"),
+            f"{result['test_accuracy_difference']:+.1%}",
+            shares("test_accuracy_difference", spec="+.1%"),
         ),
         ("McNemar p", f"{result['mcnemar_p']:.3g}", result["verdict"]),
         ("Training, baseline", f"{result['baseline_training_seconds']:.1f} s", "one model"),

@@ -127,7 +127,7 @@ def _champion_as(
 def warn_of_other_splits(tracker: Tracker, step: Step, upstream: Mapping[str, Reference], logger: Logger) -> None:
     """Say so when a champion that teaches knows labels of other splits, by itself or through its own teachers.
 
-    Labelled images there may be validation images here, and validation figures then flatter.
+    Labeled images there may be validation images here, and validation figures then flatter.
     """
     if step.upstream.get("teacher") != CHAMPION:
         return

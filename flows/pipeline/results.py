@@ -124,18 +124,18 @@ def last_tags(verdict: str, stages: Mapping[str, StageResult]) -> dict[str, str]
 def rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(label, value, interval) of every line in the result table of a pipeline's JSON result."""
 
-    def interval(name: str, spec: str = ".2%") -> str:
+    def interval(name: str, spec: str = ".1%") -> str:
         if f"{name}_low" not in result:
             return ""
         return f"{result[f'{name}_low']:{spec}} … {result[f'{name}_high']:{spec}}"
 
-    def share(label: str, name: str, spec: str = ".2%") -> tuple[str, str, str]:
+    def share(label: str, name: str, spec: str = ".1%") -> tuple[str, str, str]:
         return label, f"{result[name]:{spec}}", interval(name, spec)
 
     table = [
         share("Baseline, test accuracy", "baseline_test_accuracy"),
         share("Student, test accuracy", "student_test_accuracy"),
-        share("Difference, student − baseline", "test_accuracy_difference", "+.2%"),
+        share("Difference, student − baseline", "test_accuracy_difference", "+.1%"),
         ("McNemar p", f"{result['mcnemar_p']:.3g}", result["verdict"]),
         *_kept(result),
         ("Pseudo-labels accepted", f"{result['pseudo_label_coverage']:.1%}", ""),
@@ -148,7 +148,7 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         table += [
             share("Baseline, compound images", "baseline_compound_accuracy"),
             share("Student, compound images", "student_compound_accuracy"),
-            share("Difference, compound images", "compound_accuracy_difference", "+.2%"),
+            share("Difference, compound images", "compound_accuracy_difference", "+.1%"),
         ]
     return table
 
@@ -158,7 +158,7 @@ def _kept(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if "student_kept" not in result:  # evaluated before it was asked
         return []
     judges = "held-out labels" if "choose" in result["stages"] else "validation"
-    figures = [f"{name} {result[f'{name}_validation_accuracy']:.2%}" for name in ("baseline", "student")]
+    figures = [f"{name} {result[f'{name}_validation_accuracy']:.1%}" for name in ("baseline", "student")]
     return [("Model to keep", "student" if result["student_kept"] else "baseline", f"{judges}: " + ", ".join(figures))]
 
 

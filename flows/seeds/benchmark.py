@@ -169,7 +169,7 @@ class _News:
     def tell(self, job: Job, result: Mapping[str, Any]) -> None:
         self.done += 1
         models = MODELS[:1] if job.is_supervised else MODELS
-        accuracies = ", ".join(f"{model} {result[f'{model}_test_accuracy']:.2%}" for model in models)
+        accuracies = ", ".join(f"{model} {result[f'{model}_test_accuracy']:.1%}" for model in models)
         how = "in the store already" if _reused(result) else f"{result['seconds']:.0f} s"
         self.screen.line(f"[{self.done}/{self.total}] {job.words}: {accuracies} ({how})")
         if isinstance(self.screen, display.Live):

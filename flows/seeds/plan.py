@@ -40,7 +40,7 @@ class Job:
     config: PipelineConfig
     digests: DataDigests
     labels: int | None
-    """Labelled training images in all, where the benchmark sets their number."""
+    """Labeled training images in all, where the benchmark sets their number."""
     supervised: "Job | None" = None
     """The run whose baseline stands for this one's: it trains for as long as all of this one."""
     is_supervised: bool = False

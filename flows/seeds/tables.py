@@ -43,7 +43,7 @@ def tables(report: Mapping[str, Any]) -> Iterator[Table]:
             f"Labels saved: {report['config']}, mean test accuracy in % over {over}",
             ["labels", "supervised", "semi-supervised", "difference", "as good, supervised, with"],
             [_point(point) for point in report["label_efficiency"]],
-            ["Labelled training images are counted; those that validate or calibrate come on top, on both sides."],
+            ["Labeled training images are counted; those that validate or calibrate come on top, on both sides."],
         )
 
 
@@ -137,7 +137,7 @@ def _notes(report: Mapping[str, Any]) -> Iterator[str]:
     for found in report["comparisons"]:
         if not all(found["same_splits"]):
             yield (
-                f"{found['config']} and {report['config']} do not have the same labelled images for every seed: there "
+                f"{found['config']} and {report['config']} do not have the same labeled images for every seed: there "
                 "the pairs share the seed's number only, and the luck of the split is part of the difference."
             )
     if len(report["comparisons"]) > 1:

@@ -53,7 +53,7 @@ class Estimate:
         return cls(found["estimate"], found["low"], found["high"])
 
     def __str__(self) -> str:
-        return f"{self.value:.2%} ({self.low:.2%} … {self.high:.2%})"
+        return f"{self.value:.1%} ({self.low:.1%} … {self.high:.1%})"
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def idle_keys(config: PipelineConfig, *, ensemble: bool = False) -> Iterator[str
         yield from _of_training(stage, train)
         resampled = ensemble and stage == "baseline"  # members learn from other numbers of each class
         if _as_many_of_each_class(config) and not resampled:
-            why = "every class has as many labelled images as any other"
+            why = "every class has as many labeled images as any other"
             yield from _idle(stage, train, "class_weights", why, "none")
     yield from _of_teachers(config, ensemble)
     yield from _of_pseudo_labels(config)
@@ -113,7 +113,7 @@ def _of_frozen_networks(config: PipelineConfig) -> Iterator[str]:
 
 
 def _as_many_of_each_class(config: PipelineConfig) -> bool:
-    """Is it known beforehand that all classes have the same number of labelled images?"""
+    """Is it known beforehand that all classes have the same number of labeled images?"""
     split = config.split
     drawn = isinstance(split.labeled_per_class, int) and split.imbalance_ratio == 1
     return drawn and not config.data.facts.own_images and config.data.answers is None

@@ -18,7 +18,7 @@ WIDE = 0.1
 """Ten points: a difference, or a drift of class shares, that nobody should have to overlook."""
 SURPRISE = 0.001
 LEAST_SHARE = 0.01
-"""Of the unlabelled loss in the gradient."""
+"""Of the unlabeled loss in the gradient."""
 
 
 def config_warnings(
@@ -107,7 +107,7 @@ def pseudo_label_warnings(summary: Mapping[str, Any]) -> list[str]:
         ]
     if summary["accepted"] == 0:
         return [
-            f"no unlabelled image reached pseudo_label.threshold={summary['threshold']:g}; "
+            f"no unlabeled image reached pseudo_label.threshold={summary['threshold']:g}; "
             "lower it or train a better baseline"
         ]
     warnings = []
@@ -122,8 +122,8 @@ def training_warnings(training: Mapping[str, Any], alpha_final: float) -> list[s
     if share is None or share >= LEAST_SHARE or alpha_final == 0:  # of the last there is a warning already
         return []
     return [
-        f"joint.alpha_final={alpha_final:g}: the unlabelled loss makes up {share:.2%} of the gradient, too little to "
-        "matter; use a larger one, such as 1"
+        f"joint.alpha_final={alpha_final:g}: the unlabeled loss makes up less than {LEAST_SHARE:.0%} of the gradient, "
+        "too little to matter; use a larger one, such as 1"
     ]
 
 
@@ -133,16 +133,16 @@ def comparison_warnings(kept: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"the baseline is the model to keep: of {judges_in_words(kept)} it is right in "
-        f"{kept['baseline_validation_accuracy']:.2%}, the student in {kept['student_validation_accuracy']:.2%} "
+        f"{kept['baseline_validation_accuracy']:.1%}, the student in {kept['student_validation_accuracy']:.1%} "
         f"(McNemar p = {kept['mcnemar']['p_value']:.2g}); these pseudo-labels did harm: label more images, train a "
         "better teacher, or accept fewer of its labels"
     ]
 
 
 def _drift(summary: Mapping[str, Any]) -> list[str]:
-    """Do the unlabelled images, as the teacher sees them, hold another mix of classes than the validation images?
+    """Do the unlabeled images, as the teacher sees them, hold another mix of classes than the validation images?
 
-    Those were picked per class, and so were the labelled ones, of which a tail may be asked for: their shares are no
+    Those were picked per class, and so were the labeled ones, of which a tail may be asked for: their shares are no
     sample, and the predicted ones are tested against them.
     """
     predicted, picked = (np.array(summary[name]) for name in ("predicted_per_class", "validation_per_class"))
@@ -157,7 +157,7 @@ def _drift(summary: Mapping[str, Any]) -> list[str]:
         return []
     worst = int(np.abs(shares - expected).argmax())
     return [
-        f"the teacher sees class {summary['class_names'][worst]!r} in {shares[worst]:.1%} of the unlabelled images, "
+        f"the teacher sees class {summary['class_names'][worst]!r} in {shares[worst]:.1%} of the unlabeled images, "
         f"but {expected[worst]:.1%} of those with labels are of it: the pool is another mix, or the teacher drifts; "
         "look at its errors, and consider pseudo_label.top_share"
     ]

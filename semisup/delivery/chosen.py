@@ -29,11 +29,11 @@ COLUMNS = ("path", "label", "role", "source", "confidence", "teacher", "id")
 def choose(
     split_folder: Path, ledger_folder: Path, *, min_confidence: float = 0.0, with_labeled: bool = False
 ) -> pd.DataFrame:
-    """The accepted pseudo-labels of at least this confidence, before them perhaps the labelled images.
+    """The accepted pseudo-labels of at least this confidence, before them perhaps the labeled images.
 
     Columns: path (of one's own images relative to the data set's root, of others the id), label (the class's name),
     role ("labeled": what `data.manifest` calls an image to learn from), source ("pseudo_label" or "labeled"),
-    confidence (calibrated where the ledger is, null for the labelled), teacher ("" for those), id; and index, the row
+    confidence (calibrated where the ledger is, null for the labeled), teacher ("" for those), id; and index, the row
     in the pool. Validation, calibration and test images never go out.
 
     Raises:

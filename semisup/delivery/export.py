@@ -82,9 +82,9 @@ def export_labelstudio(
     force: bool,
     about: dict[str, Any],
 ) -> Report:
-    """A folder with `tasks.json` to be imported into Label Studio, and `labels.xml`, the project's labelling interface.
+    """A folder with `tasks.json` to be imported into Label Studio, and `labels.xml`, the project's labeling interface.
 
-    Pseudo-labels are predictions with score and model version, labelled images annotations. Addresses are those of
+    Pseudo-labels are predictions with score and model version, labeled images annotations. Addresses are those of
     Label Studio's local files, which serves them as :func:`served_images` says.
     """
     with folder_written(out, sources.root, force=force, about=about) as aside:

@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 
 def read_labels(file: Path) -> list[Row]:
-    """The rows of a CSV table that the labelling page saves, or of Label Studio's JSON export.
+    """The rows of a CSV table that the labeling page saves, or of Label Studio's JSON export.
 
     A table has the columns id or path, label, and perhaps answer ("label" or "discard"); so has Label Studio's CSV. Of
     its tasks every annotation is a row; those that were skipped or submitted without a class are passed over.

@@ -67,5 +67,5 @@ def better_model(
 def judges_in_words(kept: Mapping[str, Any]) -> str:
     """ "100 validation images", or "100 labeled images, each held out in turn"."""
     if kept.get("judges") == "held-out labels":
-        return f"{kept['images']:,} labelled images, each held out in turn"
+        return f"{kept['images']:,} labeled images, each held out in turn"
     return f"{kept['images']:,} validation images"

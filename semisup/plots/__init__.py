@@ -1,8 +1,8 @@
 """Every figure of the project, in one quiet house style.
 
 Matplotlib's object API only: each function returns a `Figure` that belongs to its caller; pyplot is never imported.
-Rates come in as fractions and are drawn as percentages. Blue and orange are told apart by colour-blind readers, and
-a line style, a hatch or a word always says the same as the colour.
+Rates come in as fractions and are drawn as percentages. Blue and orange are told apart by color-blind readers, and
+a line style, a hatch or a word always says the same as the color.
 """
 
 from semisup.plots.calibration import certificate_walk, reliability_diagram

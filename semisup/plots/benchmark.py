@@ -87,7 +87,7 @@ def label_efficiency(labels: Sequence[int], accuracies: Mapping[str, FloatArray]
     axes.margins(y=0.08)
     _sensible(axes, "y")
     axes.set_title(heading)
-    axes.set_xlabel("Labelled training images (log scale)")
+    axes.set_xlabel("Labeled training images (log scale)")
     axes.set_ylabel("Test accuracy (%)")
     several = max(np.asarray(values).shape[1] for values in accuracies.values()) > 1
     title = "line: mean, points: seeds" if several else None

@@ -108,7 +108,7 @@ def certificate_walk(certificate: Mapping[str, Any]) -> Figure:
         _mark(axes, share[passed], bound[passed], color=RED, marker="X", label=ended)
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 1.15 * max(allowed, float(bound.max())))
-    axes.set_xlabel("Share of the unlabelled images accepted (%)")
+    axes.set_xlabel("Share of the unlabeled images accepted (%)")
     axes.set_ylabel("Wrong among the accepted (%)")
     figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -9,10 +9,10 @@ from matplotlib.ticker import MaxNLocator
 from semisup.plots.style import BLUE, GREY, MOST_NAMED_CLASSES, PAGE_WIDTH, house_style, name_classes
 
 ROLES = {
-    "labeled": "Labelled",
+    "labeled": "Labeled",
     "validation": "Validation",
     "calibration": "Calibration",
-    "unlabeled": "Unlabelled",
+    "unlabeled": "Unlabeled",
     "test": "Test",
 }
 

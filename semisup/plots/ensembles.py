@@ -44,7 +44,7 @@ def ensemble_comparison(baseline: Accuracy, members: Sequence[float], ensemble: 
         axes.plot([100 * low, 100 * high], [row, row], color=color, linewidth=2.2)
         axes.plot(100 * estimate, row, "o", color=color, markersize=7)
         axes.annotate(
-            f"{estimate:.2%}  ({low:.2%} … {high:.2%})",
+            f"{estimate:.1%}  ({low:.1%} … {high:.1%})",
             (100 * estimate, row),
             xytext=(0, 8),
             textcoords="offset points",

@@ -27,9 +27,9 @@ COMPOUND_COLUMNS = 4
 
 @house_style
 def confusion_matrix(matrix: IntArray, class_names: Sequence[str], title: str) -> Figure:
-    """Counts, true class by predicted; a cell's colour is its share of the true class, so rows compare.
+    """Counts, true class by predicted; a cell's color is its share of the true class, so rows compare.
 
-    The colour grows with the square root of the share: one error in a hundred should be seen. Beyond 20 classes the
+    The color grows with the square root of the share: one error in a hundred should be seen. Beyond 20 classes the
     counts and names are left out.
     """
     named = len(class_names) <= MOST_NAMED_CLASSES

@@ -1,4 +1,4 @@
-"""What the teacher made of the unlabelled images."""
+"""What the teacher made of the unlabeled images."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ GROUPS = {"accepted": "Accepted", "borderline": "Borderline", "rejected": "Rejec
 def confidence_histogram(
     confidence: FloatArray, accepted: BoolArray, threshold: float, correct: BoolArray | None
 ) -> Figure:
-    """How many unlabelled images get which confidence (log scale), with the threshold.
+    """How many unlabeled images get which confidence (log scale), with the threshold.
 
     Right and wrong pseudo-labels are drawn apart where the truth is known, else accepted and rejected ones.
     """
@@ -63,7 +63,7 @@ def confidence_histogram(
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("Teacher's confidence (%)")
-    axes.set_ylabel("Unlabelled images (log scale)")
+    axes.set_ylabel("Unlabeled images (log scale)")
     figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2, handlelength=1.6)
     return figure
 
@@ -108,7 +108,7 @@ def coverage_precision(confidence: FloatArray, correct: BoolArray, accepted: Boo
     axes.set_xlim(0, 100)
     margin = max(0.5, 8 * (1 - lowest))
     axes.set_ylim(max(0.0, 100 * lowest - margin), 100 + min(margin, 1.5) * 0.5)
-    axes.set_xlabel("Coverage: share of unlabelled images accepted (%)")
+    axes.set_xlabel("Coverage: share of unlabeled images accepted (%)")
     axes.set_ylabel("Precision: share of them right (%)")
     return figure
 
@@ -122,7 +122,7 @@ def picture_grid(  # noqa: PLR0917 -- five columns of one table, and what their 
     groups: Sequence[str],
     class_names: Sequence[str],
 ) -> Figure:
-    """Pseudo-labelled images (M, C, H, W), grey or RGB, in blocks of accepted, borderline and rejected.
+    """Pseudo-labeled images (M, C, H, W), grey or RGB, in blocks of accepted, borderline and rejected.
 
     Under each image its pseudo-label and the teacher's confidence; a wrong one has a frame and says what it really
     is. A truth of -1 is unknown and marked neither way.

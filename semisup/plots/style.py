@@ -92,7 +92,7 @@ def save_png(figure: Figure, path: Path, dpi: int = 150) -> None:
 def inline_svg(figure: Figure, label: str = "") -> str:
     """One <svg> element to put into a page: scalable, transparent, with real text in the page's own font.
 
-    Text and axes take the colour of the surrounding text, so that the figure reads in light and dark mode. `label`
+    Text and axes take the color of the surrounding text, so that the figure reads in light and dark mode. `label`
     is what a screen reader says. Ids begin with a digest of the picture: figures on one page do not clash, and equal
     figures are equal bytes.
     """

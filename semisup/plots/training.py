@@ -14,8 +14,8 @@ def learning_curves(
 ) -> Figure:
     """Loss (nats) and accuracy per epoch, training and validation, with the epoch kept and the epoch of the end.
 
-    A history with a column `alpha` gets a third panel: α, the weight of the unlabelled loss, and `mask_rate`, the
-    share of each unlabelled batch that carries a pseudo-label.
+    A history with a column `alpha` gets a third panel: α, the weight of the unlabeled loss, and `mask_rate`, the
+    share of each unlabeled batch that carries a pseudo-label.
     """
     joint = "alpha" in history
     figure = Figure(figsize=(PAGE_WIDTH, 3.4), layout="constrained")
@@ -60,7 +60,7 @@ def _loss_or_accuracy(axes: Axes, history: pd.DataFrame, quantity: str, best_epo
 def _alpha_and_mask_rate(axes: Axes, history: pd.DataFrame) -> None:
     epochs, marker = history["epoch"], _marker(history)
     axes.plot(epochs, history["alpha"], marker=marker, color=PURPLE, linestyle="-")
-    axes.set_ylabel("α (weight of the unlabelled loss)", color=PURPLE)
+    axes.set_ylabel("α (weight of the unlabeled loss)", color=PURPLE)
     axes.set_ylim(0, 1.08 * max(float(history["alpha"].max()), 1e-6))
     right = axes.twinx()
     right.plot(epochs, 100 * history["mask_rate"], marker=marker, color=TEAL, linestyle="--")

@@ -17,9 +17,9 @@ from semisup import plots
 from semisup.report import calibration, data, evaluation, overview, pseudo_labels
 from semisup.report.artifacts import STAGES, Artifacts, read_artifacts
 from semisup.report.pictures import draw
-from semisup.report.text import choice_sentence, escape_markdown, interval_digits, p_value, percent, training_sentence
+from semisup.report.text import choice_sentence, escape_markdown, p_value, percent, training_sentence
 
-__all__ = ["STAGES", "build_report", "interval_digits", "p_value", "percent"]
+__all__ = ["STAGES", "build_report", "p_value", "percent"]
 
 
 def build_report(

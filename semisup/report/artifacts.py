@@ -39,7 +39,7 @@ class CompoundExamples:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What the data set holds and nothing is learnt from; of others than one's own images, nothing."""
+    """What the data set holds and nothing is learned from; of others than one's own images, nothing."""
 
     broken: pd.DataFrame
     """path, reason."""
@@ -90,7 +90,7 @@ class Artifacts:
     def class_counts(self) -> dict[str, list[int] | None]:
         """Role → images per class, None where the truth is not known of every image; roles without images are left out.
 
-        Labelled, validation, unlabelled and test images are always there.
+        Labeled, validation, unlabeled and test images are always there.
         """
         known = self.dataset["class_counts"]
         counts: dict[str, list[int] | None] = {

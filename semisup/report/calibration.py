@@ -54,8 +54,8 @@ def _certificate(figures: Mapping[str, Any]) -> str:
     caveats = f" Not strictly so, for {', and '.join(figures['caveats'])}." if figures["caveats"] else ""
     return (
         f"Of {accepted:,} calibration images with a confidence of at least {certificate['threshold']:g}, {wrong:,} "
-        f"{'was' if wrong == 1 else 'were'} labelled wrongly, which leaves up to "
-        f"{percent(certificate['upper_bound'], 2)} plausible. So, at a confidence level of {level}, at least {target} "
+        f"{'was' if wrong == 1 else 'were'} labeled wrongly, which leaves up to "
+        f"{percent(certificate['upper_bound'])} plausible. So, at a confidence level of {level}, at least {target} "
         "of the labels are right that the teacher gives to such images from this threshold up. This holds for all of "
         f"them together, not for each class.{caveats}"
     )

@@ -12,7 +12,7 @@ from semisup.report.text import UNKNOWN
 MOST_SHOWN = 10
 """Files in a list; a page is no table."""
 ANSWERS = {
-    "joined": "Unlabelled images labelled",
+    "joined": "Unlabeled images labeled",
     "corrected": "Labels corrected",
     "confirmed": "Labels confirmed",
     "discarded": "Images left out of training",
@@ -20,7 +20,7 @@ ANSWERS = {
     "missing": "Not used: test image, or gone",
 }
 ROLE_NAMES = {role: name.lower() for role, name in plots.ROLES.items()} | {REMOVED: "none"}
-"""An image that was held out by an earlier run and lies now where it would be learnt from has no role."""
+"""An image that was held out by an earlier run and lies now where it would be learned from has no role."""
 
 
 def context(artifacts: Artifacts) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def context(artifacts: Artifacts) -> dict[str, Any]:
 
 def _sentence(artifacts: Artifacts) -> str:
     dataset, (channels, height, width) = artifacts.dataset, artifacts.dataset["image_shape"]
-    color = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
+    color = {1: "gray", 3: "RGB"}.get(channels, f"{channels}-channel")
     return (
         f"{dataset['name']}: {dataset['pool_size']:,} images to learn from and {dataset['test_size']:,} test images, "
         f"{len(dataset['class_names'])} classes, {color}, {height}\u00a0×\u00a0{width}\u00a0pixels."
@@ -62,7 +62,7 @@ def _broken(left_out: LeftOut) -> dict[str, Any] | None:
     kinds = _counted(reason.partition(":")[0] for reason in files["reason"])
     shown = files.head(MOST_SHOWN)
     return {
-        "sentence": f"{_number(len(files), 'file')} cannot be used: {kinds}. Nothing is learnt from them.",
+        "sentence": f"{_number(len(files), 'file')} cannot be used: {kinds}. Nothing is learned from them.",
         "table": shown[["path", "reason"]].to_numpy().tolist(),
         "more": _more(len(files) - len(shown), "broken_files.csv"),
     }
@@ -76,7 +76,7 @@ def _copies(left_out: LeftOut) -> dict[str, Any] | None:
     kinds = _counted(f"of {ROLE_NAMES[role]} images" for role in copies["copy_of_role"])
     are = "is a copy or near duplicate" if len(copies) == 1 else "are copies or near duplicates"
     fate = (
-        "Nothing is learnt from them" if left_out.copies_removed else "They are used all the same, and flatter figures"
+        "Nothing is learned from them" if left_out.copies_removed else "They are used all the same, and flatter figures"
     )
     shown = copies.head(MOST_SHOWN)
     rows = zip(shown["id"], shown["role"], shown["copy_of"], shown["copy_of_role"], strict=True)

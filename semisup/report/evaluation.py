@@ -60,7 +60,7 @@ def _class_table(metrics: Mapping[str, Any]) -> list[list[str]]:
 def confidence_sentence(subject: str, measured: Mapping[str, Any]) -> str:
     """Over- or under-confidence in words, from :func:`semisup.calibration.measure`."""
     confidence, accuracy = measured["confidence"], measured["accuracy"]
-    gap = f"{points(confidence - accuracy, 1)}\u00a0points"
+    gap = f"{points(confidence - accuracy)}\u00a0points"
     facts = f"{percent(confidence)} sure on average, {percent(accuracy)} right ({gap})"
     if measured["verdict"] == "neither":
         return f"{subject} is about as sure as it is right: {facts}, no more than chance explains."

@@ -5,7 +5,7 @@ from typing import Any
 
 from semisup.evaluation.keeping import judges_in_words
 from semisup.report.artifacts import MODELS, Artifacts
-from semisup.report.text import UNKNOWN, estimate, interval_digits, percent, shift
+from semisup.report.text import UNKNOWN, estimate, percent, shift
 
 THRESHOLD_NAMES = {"certified": "certified threshold", "fallback": "fallback threshold"}
 
@@ -21,8 +21,7 @@ def context(artifacts: Artifacts) -> dict[str, Any]:
 
 def _verdict(metrics: Mapping[str, Any]) -> str:
     baseline, student = metrics["baseline"]["accuracy"], metrics["student"]["accuracy"]
-    digits = max(interval_digits(model["low"], model["high"]) for model in (baseline, student))
-    student_text, baseline_text = percent(student["estimate"], digits), percent(baseline["estimate"], digits)
+    student_text, baseline_text = percent(student["estimate"]), percent(baseline["estimate"])
     match metrics["verdict"]:
         case "student better":
             opening = f"The student is better: {student_text} against {baseline_text} of the test images right"
@@ -50,14 +49,14 @@ def _accuracy_card(name: str, metrics: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _kept_card(kept: Mapping[str, Any]) -> dict[str, str]:
-    shares = ", ".join(f"{key} {percent(kept[f'{key}_validation_accuracy'], 2)}" for key in ("student", "baseline"))
+    shares = ", ".join(f"{key} {percent(kept[f'{key}_validation_accuracy'])}" for key in ("student", "baseline"))
     note = f"decided by {judges_in_words(kept)}: {shares} right"
     return {"name": "Model to keep", "value": MODELS[kept["model"]], "note": note}
 
 
 def _coverage_card(summary: Mapping[str, Any]) -> dict[str, str]:
     limit = THRESHOLD_NAMES.get(summary.get("threshold_kind", "fixed"), "confidence")
-    share = f"{summary['accepted']:,} of {summary['unlabeled']:,} unlabelled images"
+    share = f"{summary['accepted']:,} of {summary['unlabeled']:,} unlabeled images"
     note = f"{share}, {limit} ≥\u00a0{summary['threshold']:g}"
     return {"name": "Pseudo-label coverage", "value": percent(summary["coverage"]), "note": note}
 
@@ -74,7 +73,7 @@ def _precision_card(summary: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _labels_card(artifacts: Artifacts) -> dict[str, str]:
-    names = {"labeled": "labelled", "validation": "validation", "calibration": "calibration"}
+    names = {"labeled": "labeled", "validation": "validation", "calibration": "calibration"}
     used = {name: count for role, name in names.items() if (count := artifacts.roles[role]) or role != "calibration"}
     note = " + ".join(f"{count:,} {name}" for name, count in used.items())
     return {"name": "Labels used", "value": f"{sum(used.values()):,}", "note": note}

@@ -46,7 +46,7 @@ def _training(artifacts: Artifacts) -> list[Picture]:
     titles = {"baseline": "Baseline: labels alone", "joint": f"{student}: labels and pseudo-labels"}
     curves = [_curves(artifacts, stage, title) for stage, title in titles.items() if stage in artifacts.history]
     if artifacts.choice:
-        label = "What each way to learn is worth, by labelled images that were held out in turn"
+        label = "What each way to learn is worth, by labeled images that were held out in turn"
         curves.append(Picture("choice", plots.worth_of_ways(artifacts.choice["ways"]), label))
     return curves
 
@@ -66,7 +66,7 @@ def _pseudo_labels(artifacts: Artifacts) -> list[Picture]:
         Picture(
             "confidence",
             plots.confidence_histogram(confidence, accepted, threshold, correct),
-            f"Histogram of the teacher's confidence on {len(confidence):,} unlabelled images, threshold {threshold:g}",
+            f"Histogram of the teacher's confidence on {len(confidence):,} unlabeled images, threshold {threshold:g}",
         ),
         Picture(
             "examples",
@@ -78,7 +78,7 @@ def _pseudo_labels(artifacts: Artifacts) -> list[Picture]:
                 examples["group"].tolist(),
                 artifacts.class_names,
             ),
-            f"{len(examples)} unlabelled images with their pseudo-labels: accepted, borderline and rejected",
+            f"{len(examples)} unlabeled images with their pseudo-labels: accepted, borderline and rejected",
         ),
     ]
     if correct is not None:

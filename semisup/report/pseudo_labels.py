@@ -33,7 +33,7 @@ def _rounds_sentence(summary: Mapping[str, Any]) -> str:
     if number == 1:
         return ""
     return (
-        f"This is round {number} of self-training: the student of round {number - 1} labelled every unlabelled image "
+        f"This is round {number} of self-training: the student of round {number - 1} labeled every unlabeled image "
         f"anew, and a fresh student learned from its labels. {summary['flipped']:,} of {total:,} labels "
         f"({percent(summary['flipped'] / total)}) are others than in round {number - 1}; "
         f"{summary['newly_accepted']:,} images were accepted for the first time. The pseudo-labels below and the "
@@ -56,7 +56,7 @@ def _rounds_table(summary: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _reasons_table(summary: Mapping[str, Any]) -> list[list[str]]:
-    """Reason, images not accepted for it, their share of all unlabelled ones; empty where there is one reason at most.
+    """Reason, images not accepted for it, their share of all unlabeled ones; empty where there is one reason at most.
 
     An image has the first reason that held it back.
     """

@@ -10,26 +10,20 @@ UNKNOWN = "–"
 MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~$&"})
 
 
-def percent(fraction: float | None, digits: int = 1) -> str:
-    """A fraction as "97.1 %", with a no-break space; None as a dash."""
-    return UNKNOWN if fraction is None else f"{100 * fraction:.{digits}f}\u00a0%"
-
-
-def interval_digits(low: float, high: float) -> int:
-    """Decimals of a percentage that its interval justifies: two where it is narrower than one point, else one."""
-    return 2 if high - low < 0.01 else 1
+def percent(fraction: float | None) -> str:
+    """A fraction as "97.1 %", with a no-break space; None as a dash. One decimal is what test images can tell apart."""
+    return UNKNOWN if fraction is None else f"{100 * fraction:.1f}\u00a0%"
 
 
 def estimate(interval: Mapping[str, float]) -> tuple[str, str]:
-    """An estimate and its interval, both with the decimals that the interval justifies."""
-    digits = interval_digits(interval["low"], interval["high"])
+    """An estimate and its interval."""
     low, high = 100 * interval["low"], 100 * interval["high"]
-    return percent(interval["estimate"], digits), f"{low:.{digits}f}\u00a0to\u00a0{high:.{digits}f}\u00a0%"
+    return percent(interval["estimate"]), f"{low:.1f}\u00a0to\u00a0{high:.1f}\u00a0%"
 
 
-def points(difference: float, digits: int) -> str:
+def points(difference: float) -> str:
     """A signed difference in percentage points, with a true minus sign and no minus on a rounded zero."""
-    text = f"{100 * difference:+.{digits}f}"
+    text = f"{100 * difference:+.1f}"
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
@@ -45,10 +39,9 @@ def p_value(p: float) -> str:
 def shift(comparison: Mapping[str, Any]) -> str:
     """The paired difference of two models with its interval and McNemar's p, as a clause."""
     difference = comparison["difference"]
-    digits = interval_digits(difference["low"], difference["high"])
     return (
-        f"the difference is {points(difference['estimate'], digits)}\u00a0percentage points, 95\u00a0% interval "
-        f"{points(difference['low'], digits)} to {points(difference['high'], digits)}; "
+        f"the difference is {points(difference['estimate'])}\u00a0percentage points, 95\u00a0% interval "
+        f"{points(difference['low'])} to {points(difference['high'])}; "
         f"McNemar {p_value(comparison['mcnemar']['p_value'])}"
     )
 

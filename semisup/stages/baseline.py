@@ -1,4 +1,4 @@
-"""Stage `baseline`: supervised training on the labelled images alone."""
+"""Stage `baseline`: supervised training on the labeled images alone."""
 
 import math
 from collections.abc import Mapping
@@ -57,4 +57,4 @@ def run(
     if team.rank:
         return  # the first process has the same weights
     save_model(config, facts, learns.weights(result.weights), out_dir, stage="baseline")
-    save_training(result, config.baseline, out_dir, log, "Baseline: labelled images alone")
+    save_training(result, config.baseline, out_dir, log, "Baseline: labeled images alone")

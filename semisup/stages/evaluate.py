@@ -66,7 +66,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         config.model_dump(mode="json"),
         [*_warnings(config, inputs, facts), *lost],
         out_dir,
-        title=f"{config.name}: pseudo-labelling report",
+        title=f"{config.name}: pseudo-labeling report",
         facts=_facts(config, inputs, facts),
     )
     _log_figures(metrics, log)
@@ -238,8 +238,8 @@ def _log_figures(metrics: Mapping[str, Any], log: StageLog) -> None:
     figures |= {f"{name}_temperature": value for name, value in metrics["temperature"].items()}
     log.metrics(figures | {"mcnemar_p": metrics["mcnemar"]["p_value"]})
     log.info(
-        f"baseline {metrics['baseline']['accuracy']['estimate']:.2%}, student "
-        f"{metrics['student']['accuracy']['estimate']:.2%} of {metrics['total']:,} test images: {metrics['verdict']} "
+        f"baseline {metrics['baseline']['accuracy']['estimate']:.1%}, student "
+        f"{metrics['student']['accuracy']['estimate']:.1%} of {metrics['total']:,} test images: {metrics['verdict']} "
         f"(McNemar p = {metrics['mcnemar']['p_value']:.3g})"
     )
 
@@ -252,8 +252,8 @@ def _log_compound(compound: Mapping[str, Any], log: StageLog) -> None:
     figures |= _with_ends("compound_accuracy_difference", compound["difference"])
     log.metrics(figures | {"compound_mcnemar_p": compound["mcnemar"]["p_value"]})
     log.info(
-        f"both classes of {compound['images']:,} compound images: baseline {compound['baseline']['estimate']:.2%}, "
-        f"student {compound['student']['estimate']:.2%}: {compound['verdict']} "
+        f"both classes of {compound['images']:,} compound images: baseline {compound['baseline']['estimate']:.1%}, "
+        f"student {compound['student']['estimate']:.1%}: {compound['verdict']} "
         f"(McNemar p = {compound['mcnemar']['p_value']:.3g})"
     )
 

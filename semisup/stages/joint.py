@@ -93,7 +93,7 @@ def run(
             view=joint.policy.view or joint.facts.view,
         )
     else:
-        log.warning("no pseudo-label was accepted: the student learns from the labelled images alone")
+        log.warning("no pseudo-label was accepted: the student learns from the labeled images alone")
     if unlabeled and joint.epoch_over == "unlabeled":
         steps_per_epoch = math.ceil(len(indices) / joint.unlabeled_batch_size)
     else:
@@ -148,12 +148,12 @@ def unlabeled_part(
     *,
     starts_as_teacher: bool = False,
 ) -> tuple[Tensor, Policy]:
-    """Pool indices of the images in the unlabelled term, and the policy that gives them targets.
+    """Pool indices of the images in the unlabeled term, and the policy that gives them targets.
 
     A student that starts with its teacher's weights knows what the ledger says, and gets no share of it in its targets.
     """
     unlabeled = split.indices("unlabeled").numpy()
-    assert np.isin(ledger["index"].to_numpy(), unlabeled).all(), "an image with another role was pseudo-labelled"
+    assert np.isin(ledger["index"].to_numpy(), unlabeled).all(), "an image with another role was pseudo-labeled"
     chosen = method(config.method)
     rows = ledger[_learnt_from(ledger, config)]
     indices, labels, confidence, accepted = (

@@ -173,7 +173,7 @@ def _defeat(between: Decision, validation_lead: float, judges: str) -> str:
     if difference.estimate < 0 and validation_lead < 0:
         return (
             f"the {challenger} has fewer images right than the {other}, on the {judges} by "
-            f"{-validation_lead:.2%} and on the test images by {-difference.estimate:.2%} (p = {between.mcnemar_p:.2g})"
+            f"{-validation_lead:.1%} and on the test images by {-difference.estimate:.1%} (p = {between.mcnemar_p:.2g})"
         )
     if difference.estimate < 0 and between.mcnemar_p < SIGNIFICANCE_LEVEL:
         return f"{judges} chose the {challenger}, but on the test images {between.reason}; use more to validate with"

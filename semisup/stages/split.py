@@ -94,7 +94,7 @@ def plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], befo
     Raises:
         UserError: as in :func:`semisup.data.roles.split.draw_roles`, :func:`semisup.data.roles.split.long_tail` and
             :func:`semisup.data.roles.answers.apply_answers`; or copies of validation or test images were all that a
-            class, or the unlabelled images, had.
+            class, or the unlabeled images, had.
     """
     return _plan(config, pool, test_ids, before or KnownRoles.none()).split
 
@@ -155,7 +155,7 @@ def _check_what_remains(
     for label, name in enumerate(class_names):
         if not ((roles == "labeled") & (labels == label)).any():
             raise UserError(
-                f"data.duplicates='remove' takes all labelled images of class {name!r}: they are copies of validation "
+                f"data.duplicates='remove' takes all labeled images of class {name!r}: they are copies of validation "
                 "or test images; add other images, or use duplicates: warn"
             )
     if config.split.validation_per_class and not (roles == "validation").any():
@@ -165,7 +165,7 @@ def _check_what_remains(
         )
     if not (roles == "unlabeled").any():
         raise UserError(
-            "data.duplicates='remove' takes all unlabelled images: they are copies of validation or test images; add "
+            "data.duplicates='remove' takes all unlabeled images: they are copies of validation or test images; add "
             "other images, or use duplicates: warn"
         )
 
@@ -207,7 +207,7 @@ def _tell_what_is_left_out(config: PipelineConfig, copies: pd.DataFrame, out_dir
 def _tell_what_was_answered(applied: Applied, log: StageLog) -> None:
     log.metrics({f"answers.{name}": count for name, count in vars(applied).items()})
     log.info(
-        f"answers of people: {applied.joined:,} images join the labelled ones, {applied.corrected:,} labels corrected, "
+        f"answers of people: {applied.joined:,} images join the labeled ones, {applied.corrected:,} labels corrected, "
         f"{applied.confirmed:,} confirmed, {applied.discarded:,} images left out"
     )
     if applied.held_out or applied.missing:

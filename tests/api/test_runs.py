@@ -85,8 +85,8 @@ def test_the_report_shows_itself(result):
     assert run.report.html() == (run.folder / "evaluate" / "report.html").read_text(encoding="utf-8")
     assert "<iframe srcdoc=" in run.report._repr_html_()
     assert "<script" not in run._repr_html_()
-    assert f"{run.metrics.student.value:.2%}" in run._repr_html_()
-    assert f"{run.metrics.student.value:.2%}" in repr(run)
+    assert f"{run.metrics.student.value:.1%}" in run._repr_html_()
+    assert f"{run.metrics.student.value:.1%}" in repr(run)
 
 
 def test_a_function_is_told_of_every_stage_that_takes_time(result):

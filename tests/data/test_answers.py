@@ -67,7 +67,7 @@ def test_no_answer_changes_a_role_or_a_label_of_what_is_held_out(said):
             NAMES,
         )
     except UserError:
-        return  # a class without labels, or nothing unlabelled
+        return  # a class without labels, or nothing unlabeled
     for row, role in enumerate(POOL_ROLES):
         if role in {"validation", "calibration"}:
             assert roles[row] == role
@@ -78,10 +78,10 @@ def test_no_answer_changes_a_role_or_a_label_of_what_is_held_out(said):
             assert (roles[row], labels[row]) == (role, LABELS[row])
 
 
-def test_answers_that_leave_a_class_no_label_or_nothing_unlabelled_are_refused():
-    with pytest.raises(UserError, match="class 'cat' no labelled image"):
+def test_answers_that_leave_a_class_no_label_or_nothing_unlabeled_are_refused():
+    with pytest.raises(UserError, match="class 'cat' no labeled image"):
         apply_answers(of(answer("a", "dog")), CONTENTS, LABELS, POOL_ROLES, NAMES)
-    with pytest.raises(UserError, match="no unlabelled image"):
+    with pytest.raises(UserError, match="no unlabeled image"):
         apply_answers(of(*(answer(content, "dog") for content in "def")), CONTENTS, LABELS, POOL_ROLES, NAMES)
 
 

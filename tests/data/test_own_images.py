@@ -163,7 +163,7 @@ def test_ten_thousand_classes_are_listed(tmp_path):
         (lambda root: put(root, b"x"), "is a file"),
         (lambda root: root.mkdir(), "no folders"),
         (lambda root: (root / "train" / "cat").mkdir(parents=True), "no image files"),
-        (lambda root: put(root / "unlabeled" / "1.png", b"x"), "no labelled images"),
+        (lambda root: put(root / "unlabeled" / "1.png", b"x"), "no labeled images"),
     ],
 )
 def test_a_folder_that_cannot_be_a_data_set_is_refused_in_one_line(tmp_path, make, word):
@@ -211,7 +211,7 @@ def test_a_manifest_says_class_and_role(tmp_path, name):
         ([("/etc/passwd", "cat")], ("path", "label"), "outside"),
         ([("a.png", "cat", "trainee")], ("path", "label", "role"), "role 'trainee' of 'a.png'"),
         ([("a.png", "", "test"), ("b.png", "cat", "")], ("path", "label", "role"), "no label"),
-        ([("a.png", "")], ("path", "label"), "no labelled images"),
+        ([("a.png", "")], ("path", "label"), "no labeled images"),
         ([("", "cat")], ("path", "label"), "without a path"),
         ([], ("path", "label"), "no rows"),
     ],

@@ -43,7 +43,7 @@ def split_of(seed: int = 0) -> tuple[Split, np.ndarray]:
     seed=st.integers(0, 999),
 )
 @settings(deadline=None, max_examples=60)
-def test_every_class_gets_exactly_the_counts_asked_for_and_the_rest_is_unlabelled(surplus, labeled, validation, seed):
+def test_every_class_gets_exactly_the_counts_asked_for_and_the_rest_is_unlabeled(surplus, labeled, validation, seed):
     sizes = [labeled + validation + extra for extra in surplus]
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
     names = [f"class {label}" for label in range(len(sizes))]
@@ -70,7 +70,7 @@ def test_picks_are_a_random_draw_and_not_the_first_images_of_a_class():
     assert all(10 <= drawn[index] <= 50 for index in range(10))
 
 
-def test_images_without_a_known_label_stay_unlabelled():
+def test_images_without_a_known_label_stay_unlabeled():
     labels = np.array([0] * 4 + [1] * 4 + [2] * 4 + [UNLABELED] * 5)
     assert set(roles_of(labels)[labels == UNLABELED]) == {"unlabeled"}
 
@@ -90,8 +90,8 @@ def test_a_class_without_any_image_is_named():
         roles_of([0] * 5 + [1] * 5)
 
 
-def test_a_split_that_leaves_nothing_unlabelled_is_refused():
-    with pytest.raises(UserError, match=r"take all 9 images; leave some unlabelled"):
+def test_a_split_that_leaves_nothing_unlabeled_is_refused():
+    with pytest.raises(UserError, match=r"take all 9 images; leave some unlabeled"):
         roles_of(np.repeat(np.arange(3), 3), labeled=2, validation=1)
 
 
@@ -125,7 +125,7 @@ def test_labels_are_the_true_ones_in_the_order_of_the_indices(role):
 
 
 @pytest.mark.parametrize("role", ["unlabeled", "test"])
-def test_labels_of_unlabelled_and_test_images_are_not_in_the_table_and_not_given(role):
+def test_labels_of_unlabeled_and_test_images_are_not_in_the_table_and_not_given(role):
     split, _ = split_of()
     assert set(split.table.loc[split.table["role"] == role, "label"]) == {UNLABELED}
     with pytest.raises(AssertionError, match=f"labels of {role} images are hidden"):
@@ -220,12 +220,12 @@ def test_ratio_one_or_a_single_class_is_balanced():
 def test_a_tail_without_an_image_is_refused_with_the_way_out():
     with pytest.raises(UserError) as error:
         long_tail(10, 100, 5)
-    assert str(error.value).startswith("split.imbalance_ratio=100 leaves the last class no labelled image")
+    assert str(error.value).startswith("split.imbalance_ratio=100 leaves the last class no labeled image")
     assert "below 20" in str(error.value)
     assert min(long_tail(10, 19.9, 5)) == 1
 
 
-def test_labelled_images_follow_the_tail_and_validation_stays_balanced():
+def test_labeled_images_follow_the_tail_and_validation_stays_balanced():
     labels = np.tile(np.arange(3), 20)
     roles = roles_of(labels, labeled=[9, 3, 1], validation=2)
     assert [int(((roles == "labeled") & (labels == c)).sum()) for c in range(3)] == [9, 3, 1]
@@ -259,7 +259,7 @@ def test_calibration_that_takes_all_that_is_left_is_refused():
         roles_of(np.tile(np.arange(3), 20), calibration=51)
 
 
-def test_calibration_labels_are_in_the_table_and_unlabelled_ones_are_not():
+def test_calibration_labels_are_in_the_table_and_unlabeled_ones_are_not():
     labels = np.tile(np.arange(3), 10)
     split = Split.build([str(i) for i in range(30)], labels, roles_of(labels, calibration=6), ["t"])
     assert split.labels("calibration").tolist() == labels[split.indices("calibration").numpy()].tolist()

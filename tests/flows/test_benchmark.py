@@ -114,7 +114,7 @@ def test_the_tables_show_percent_and_say_which_splits_are_shared(plan):
     assert "| a | 62.50 ± 17.68 | 81.25 ± 8.84 | 75.00 (seed 1) | 50.0 | 75.00 | 1.50 |" in text
     assert "| students: b − a | +0.00 |" in text
     assert "same in 1 of 2" in text
-    assert "b and a do not have the same labelled images" in text
+    assert "b and a do not have the same labeled images" in text
 
 
 def test_of_one_seed_nothing_is_claimed(tiny_config):

@@ -496,7 +496,7 @@ def test_with_json_stdout_is_one_json_object_on_one_line(pretended):
 def test_without_json_a_table_the_report_and_the_next_command_are_printed(pretended):
     outcome = invoke("run", "digits")
     assert outcome.exit_code == 0
-    for said in ("80.00%", "75.00% … 85.00%", "90.00%", "+10.00%", "student better", "50.0%", "semisup ui", "[old]"):
+    for said in ("80.0%", "75.0% … 85.0%", "90.0%", "+10.0%", "student better", "50.0%", "semisup ui", "[old]"):
         assert said in outcome.stdout
     assert FIGURES["report"] in outcome.stdout
 

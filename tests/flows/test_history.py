@@ -68,7 +68,7 @@ def test_runs_lists_pipelines_newest_first_with_their_figures(two_pipelines, fin
     assert found[0]["reused"] == ["split", "baseline", "pseudo_label"]
     table = invoke("runs").stdout
     assert first[:8] in table
-    assert f"{finished_run.result['student_test_accuracy']:.2%}" in table
+    assert f"{finished_run.result['student_test_accuracy']:.1%}" in table
     assert answer("runs", "--config", "another") == []
     assert len(answer("runs", "--limit", "1")) == 1
 
@@ -82,7 +82,7 @@ def test_show_tells_of_a_pipeline_and_of_a_stage_by_the_beginning_of_their_ids(r
     joint = answer("show", found["stages"]["joint"])
     assert (joint["stage"], joint["complete"]) == ("joint", True)
     assert joint["upstream"]["pseudo_label"] == found["stages"]["pseudo_label"]
-    assert f"{finished_run.result['student_test_accuracy']:.2%}" in invoke("show", run_id).stdout
+    assert f"{finished_run.result['student_test_accuracy']:.1%}" in invoke("show", run_id).stdout
 
 
 def test_compare_tells_the_config_difference_and_the_paired_test_of_the_students(two_pipelines, rerunnable):

@@ -113,7 +113,7 @@ def test_run_takes_every_config_that_init_writes_and_init_says_the_rest_in_one_l
     place = tmp_path_factory.mktemp("init")
     result = init(folder.make(place))
     if result.exit_code == 0:
-        assert f"{run_takes(place / 'c.yaml').images['labeled']:,} labels are learnt from" in result.output
+        assert f"{run_takes(place / 'c.yaml').images['labeled']:,} labels are learned from" in result.output
         return
     assert result.exit_code == 2, result.output
     said = [line for line in result.output.strip().splitlines() if not line.startswith("images: ")]  # that is progress

@@ -209,7 +209,7 @@ def test_every_stage_publishes_a_link_to_its_mlflow_run(name, finished_run, arti
 def test_the_flow_publishes_the_summary_table(finished_run, artifacts):
     table = artifacts["semisup-summary"].data
     for name in ("baseline_test_accuracy", "student_test_accuracy"):
-        assert f"| {finished_run.result[name]:.2%} |" in table
+        assert f"| {finished_run.result[name]:.1%} |" in table
     assert finished_run.result["verdict"] in table
 
 

@@ -133,7 +133,7 @@ def test_a_mistake_in_an_import_is_one_line_and_writes_nothing(config, split, re
     (rerunnable / "labels.csv").write_text(f"id,answer,label\n{everything}", encoding="utf-8")
     said = invoke("--import", "labels.csv", config)
     assert said.exit_code == 2
-    assert "no unlabelled image" in said.stderr
+    assert "no unlabeled image" in said.stderr
     assert sorted(file.name for file in rerunnable.iterdir()) == sorted([*before, "labels.csv"])
 
 

@@ -20,14 +20,14 @@ def digits(**sections) -> PipelineConfig:
     [
         (
             {"split": {"calibration_images": 1096}, "calibrate": {"method": "temperature"}},
-            "split.calibration_images=1096 leaves 1 of 1097 images unlabelled",
+            "split.calibration_images=1096 leaves 1 of 1097 images unlabeled",
         ),
         (
             {"joint": {"batch_size": 65_536}},
-            "joint.batch_size=65536, but there are 100 labelled images; use at most 1024",
+            "joint.batch_size=65536, but there are 100 labeled images; use at most 1024",
         ),
         ({"baseline": {"batch_size": 1_025}}, "baseline.batch_size=1025"),
-        ({"joint": {"unlabeled_batch_size": 65_536}}, "1,097 unlabelled images; use at most 10970"),
+        ({"joint": {"unlabeled_batch_size": 65_536}}, "1,097 unlabeled images; use at most 10970"),
         (
             {"joint": {"label_smoothing": {"epsilon": 0.9, "spread": "others"}}},
             "joint.label_smoothing.epsilon=0.9 over the other ones of 10 classes",

@@ -143,8 +143,8 @@ def test_a_warning_about_copies_leaves_them_where_they_are(done, tmp_path):
     ("where", "said"),
     [
         ("validation", "takes all validation images"),
-        ("labeled/red", "takes all labelled images of class 'red'"),
-        ("unlabeled", "takes all unlabelled images"),
+        ("labeled/red", "takes all labeled images of class 'red'"),
+        ("unlabeled", "takes all unlabeled images"),
     ],
 )
 def test_copies_of_test_images_that_leave_a_role_without_any_are_a_mistake(where, said, tmp_path):

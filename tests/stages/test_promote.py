@@ -120,7 +120,7 @@ def test_who_is_behind_on_validation_and_on_test_is_not_crowned_however_little_t
     reigning = None if champion is None else champion_with(champion)  # both of them beat it
     decision = decided(new, reigning, validation_lead=-0.01)
     assert (decision.promoted, decision.model, decision.against) == (False, None, "baseline")
-    assert "on the validation images by 1.00% and on the test images by 7.50% (p = 0.38)" in decision.reason
+    assert "on the validation images by 1.0% and on the test images by 7.5% (p = 0.38)" in decision.reason
     assert decided(new, reigning, validation_lead=0.0).promoted
     assert decided(evaluated(student=GOOD, baseline=FAIR), reigning, validation_lead=-0.01).promoted
 

@@ -288,7 +288,7 @@ def test_a_ledger_with_a_validation_image_is_refused_by_the_joint_stage(tiny_con
     ledger.loc[ledger["accepted"].idxmax(), "index"] = int(validation[0])
     ledger.to_parquet(tmp_path / "pseudo_labels.parquet")
     inputs = stage_folders | {"pseudo_label": tmp_path}
-    with pytest.raises(AssertionError, match="pseudo-labelled"):
+    with pytest.raises(AssertionError, match="pseudo-labeled"):
         load_stage("joint")(tiny_config, inputs, tmp_path, Silence())
 
 
@@ -478,7 +478,7 @@ def test_the_report_of_a_calibrated_run_tells_of_the_calibration(compound_folder
     report = (compound_folders["evaluate"] / "report.md").read_text(encoding="utf-8")
     figures = read_json(compound_folders["calibrate"] / "calibration.json")
     assert f"The temperature {figures['temperature']:.3g}, fitted on 50 others" in report
-    assert "50 labelled + 50 validation + 200 calibration" in report.replace("\u00a0", " ")
+    assert "50 labeled + 50 validation + 200 calibration" in report.replace("\u00a0", " ")
     assert "Compound images" in report
 
 

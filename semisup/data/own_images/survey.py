@@ -70,7 +70,7 @@ class Survey:
         of_sizes = f"{width} × {height}" if len(sizes) == 1 else f"{ends}, most often {width} × {height} ({most:,})"
         facts = [
             ("Image files", f"{len(self.own.files):,}"),
-            ("Unlabelled", f"{self.unlabeled:,}"),
+            ("Unlabeled", f"{self.unlabeled:,}"),
             ("Sizes (width × height)", of_sizes),
             ("Kinds of pixels", _counted(Counter(files["mode"]))),
             *self._deep_files(),
@@ -193,7 +193,7 @@ def write_config(found: Survey) -> str:
     else:
         if not (found.own.given == "validation").any():
             lines.append(
-                f"  validation_per_class: {split.validation_per_class}  # at most: with a label, not learnt from, but "
+                f"  validation_per_class: {split.validation_per_class}  # at most: with a label, not learned from, but "
                 "choose the best epoch"
             )
         lines += steps_lines(minutes)

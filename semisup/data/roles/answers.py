@@ -36,7 +36,7 @@ class Answer:
     label: str
     """The class's name; "" where it is discarded."""
     role: Role
-    """Without any answer, `labeled` or `unlabeled`: seats among the labelled images are counted without answers."""
+    """Without any answer, `labeled` or `unlabeled`: seats among the labeled images are counted without answers."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Applied:
     """What answers came to, in images."""
 
     joined: int = 0
-    """Unlabelled, and labelled now."""
+    """Unlabeled, and labeled now."""
     corrected: int = 0
-    """Labelled, and with another label now."""
+    """Labeled, and with another label now."""
     confirmed: int = 0
-    """Labelled, and with the same label."""
+    """Labeled, and with the same label."""
     discarded: int = 0
     held_out: int = 0
     """Of another role by now: the answer is not used."""
@@ -117,7 +117,7 @@ def answers_digest(answers: Mapping[str, Answer]) -> str:
 
 
 def before_answers(known: KnownRoles, answers: Mapping[str, Answer]) -> KnownRoles:
-    """The roles in the split before as it was without answers: what joined the labelled images took no seat."""
+    """The roles in the split before as it was without answers: what joined the labeled images took no seat."""
     answered = column(answers)
     was, roles = known.roles_of(answered), np.array([answer.role for answer in answers.values()], dtype=object)
     seats = (was == "") | among(was, OPEN_ROLES)
@@ -133,12 +133,12 @@ def apply_answers(
 ) -> tuple[NDArray[np.int64], NDArray[np.object_], Applied]:
     """Labels (N,) and roles (N,) of pool images with these contents (N,), answers laid over them, and what they did.
 
-    An answered image is labelled, whatever seats there are, or discarded: REMOVED. Only images that would be labelled
-    or unlabelled are touched; what validates, calibrates or tests goes on to do so with the label that it had.
+    An answered image is labeled, whatever seats there are, or discarded: REMOVED. Only images that would be labeled
+    or unlabeled are touched; what validates, calibrates or tests goes on to do so with the label that it had.
 
     Raises:
-        UserError: an answer names no class of the data set; a class has no labelled image left, or nothing is
-            unlabelled.
+        UserError: an answer names no class of the data set; a class has no labeled image left, or nothing is
+            unlabeled.
     """
     if not answers:
         return labels, roles, Applied()
@@ -172,8 +172,8 @@ def _check_what_remains(labels: NDArray[np.int64], roles: NDArray[np.object_], c
     there = np.unique(labels[roles == "labeled"])
     if len(lost := np.setdiff1d(np.arange(len(class_names)), there)):
         raise UserError(
-            f"data.answers leave class {class_names[lost[0]]!r} no labelled image; label some of it, or raise "
+            f"data.answers leave class {class_names[lost[0]]!r} no labeled image; label some of it, or raise "
             "split.labeled_per_class"
         )
     if not (roles == "unlabeled").any():
-        raise UserError("data.answers leave no unlabelled image; there is nothing to pseudo-label")
+        raise UserError("data.answers leave no unlabeled image; there is nothing to pseudo-label")

@@ -1,4 +1,4 @@
-"""Which image plays which role: picks per class, a random calibration sample, everything else unlabelled."""
+"""Which image plays which role: picks per class, a random calibration sample, everything else unlabeled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def long_tail(largest: int, ratio: float, num_classes: int) -> list[int]:
     counts = [round(largest * ratio ** (-k / max(num_classes - 1, 1))) for k in range(num_classes)]
     if min(counts) < 1:
         raise UserError(
-            f"split.imbalance_ratio={ratio:g} leaves the last class no labelled image of "
+            f"split.imbalance_ratio={ratio:g} leaves the last class no labeled image of "
             f"split.labeled_per_class={largest}; use a ratio below {2 * largest}, or more labels"
         )
     return counts
@@ -53,12 +53,12 @@ def draw_roles(
 ) -> NDArray[np.object_]:
     """The role (N,) of every pool image with labels (N,), or UNLABELED, of a data set that never changes.
 
-    Per class a shuffle, labelled picks first, then validation. Of all with a label that are left, `calibration_images`
-    at random, whatever their class, so that they are a fair sample of what is unlabelled. What has no label is
-    unlabelled. `labeled_per_class` None: validation is picked first, and all labels that are left are labelled images.
+    Per class a shuffle, labeled picks first, then validation. Of all with a label that are left, `calibration_images`
+    at random, whatever their class, so that they are a fair sample of what is unlabeled. What has no label is
+    unlabeled. `labeled_per_class` None: validation is picked first, and all labels that are left are labeled images.
 
     Raises:
-        UserError: a class has too few images, or nothing would be left unlabelled.
+        UserError: a class has too few images, or nothing would be left unlabeled.
     """
     roles = np.full(len(labels), "unlabeled", dtype=object)
     for label, class_name in enumerate(class_names):
@@ -113,7 +113,7 @@ def nothing_unlabeled(labeled_per_class: Sequence[int] | None, validation: int, 
     most = "all" if labeled_per_class is None else str(max(labeled_per_class))
     return UserError(
         f"split.labeled_per_class={most} and split.validation_per_class={validation} take all {images} images; leave "
-        "some unlabelled, or there is nothing to pseudo-label"
+        "some unlabeled, or there is nothing to pseudo-label"
     )
 
 
@@ -160,7 +160,7 @@ def _all_differ(ids: pd.Series) -> bool:
 class Split:
     """The table of roles: one row per image with id, index (row in its own array), label and role.
 
-    The label is UNLABELED wherever a stage has no business knowing it: unlabelled and test images.
+    The label is UNLABELED wherever a stage has no business knowing it: unlabeled and test images.
     """
 
     table: pd.DataFrame

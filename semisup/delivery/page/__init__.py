@@ -1,4 +1,4 @@
-"""The labelling page: one file that needs nothing from outside, driven by the keyboard."""
+"""The labeling page: one file that needs nothing from outside, driven by the keyboard."""
 
 import base64
 import hashlib

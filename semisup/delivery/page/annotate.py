@@ -47,7 +47,7 @@ def write_review(
 ) -> Written:
     """Leaves `review.html`, `candidates.csv`, `tasks.json` and `labels.xml` in a folder, which is there when all are.
 
-    `budget` unlabelled images to label and, in a section of their own, at most `suspects` labelled ones to check.
+    `budget` unlabeled images to label and, in a section of their own, at most `suspects` labeled ones to check.
 
     Raises:
         UserError: as in :func:`folder_written` and :class:`Sources`; there is nothing to ask about.

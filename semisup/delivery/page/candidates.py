@@ -53,7 +53,7 @@ def to_label(
     method: Method = STRATEGY,
     on_batch: Progress | None = None,
 ) -> pd.DataFrame:
-    """At most `budget` unlabelled images, a row each.
+    """At most `budget` unlabeled images, a row each.
 
     Columns: id, index (row in the pool), section, given (the label that it has, "" here), label_1, probability_1 … of
     the student's likeliest classes, teacher_label, doubt, disagreement, flips, worth (see :class:`Signals`), reason.
@@ -88,7 +88,7 @@ def to_label(
 
 
 def to_check(material: Material, most: int) -> pd.DataFrame | None:
-    """At most `most` labelled images whose label looks wrong, as :func:`to_label`; None: too few labels to tell."""
+    """At most `most` labeled images whose label looks wrong, as :func:`to_label`; None: too few labels to tell."""
     split, names = material.split, material.facts.class_names
     indices, labels = split.indices("labeled"), split.labels("labeled").numpy()
     images = Rows(pool_of(material.config, material.facts).images, indices)
@@ -101,7 +101,7 @@ def to_check(material: Material, most: int) -> pd.DataFrame | None:
     table = _table(split.ids("labeled"), indices.numpy(), probabilities.astype(np.float32), rows, names)
     gaps = probabilities[rows, likelier] - probabilities[rows, labels[rows]]
     reasons = [
-        f"labelled {names[labels[row]]}, but the other labelled images say {names[other]} "
+        f"labeled {names[labels[row]]}, but the other labeled images say {names[other]} "
         f"({probabilities[row, other]:.0%} against {probabilities[row, labels[row]]:.0%})"
         for row, other in zip(rows, likelier, strict=True)
     ]
@@ -115,11 +115,11 @@ def to_check(material: Material, most: int) -> pd.DataFrame | None:
 
 def too_few_to_check() -> str:
     """Why :func:`to_check` has nothing to say."""
-    return f"some class has fewer than {FEWEST_PER_CLASS} labelled images: wrong labels cannot be told"
+    return f"some class has fewer than {FEWEST_PER_CLASS} labeled images: wrong labels cannot be told"
 
 
 def _signals(material: Material, probabilities: Floats) -> tuple[NDArray[np.int64], Signals]:
-    """The teacher's labels (N,) and all that speaks for each of the unlabelled images, in the split's order."""
+    """The teacher's labels (N,) and all that speaks for each of the unlabeled images, in the split's order."""
     ids = material.split.ids("unlabeled")
     ledgers = [ledger.set_index("id") for ledger in material.ledgers]
     if any(len(ledger) != len(ids) or not ledger.index.isin(ids).all() for ledger in ledgers):

@@ -149,7 +149,7 @@ function show() {
 }
 
 function buildStrip() {
-  const titles = { label: "To be labelled", check: "Labels that look wrong" };
+  const titles = { label: "To be labeled", check: "Labels that look wrong" };
   let section = "", group;
   data.images.forEach((image, row) => {
     if (image.section !== section) {

@@ -86,7 +86,7 @@ def _report(summary: Mapping[str, Any], log: StageLog) -> None:
         | {"mean_disagreement": summary["mean_disagreement"]}
     )
     log.info(
-        f"{len(summary['members'])} members by {summary['combine']}: {summary['combined']:.2%} of the validation "
-        f"images right, a member alone {summary['mean_member']:.2%} on average; "
+        f"{len(summary['members'])} members by {summary['combine']}: {summary['combined']:.1%} of the validation "
+        f"images right, a member alone {summary['mean_member']:.1%} on average; "
         f"disagreement {summary['mean_disagreement']:.3f}"
     )

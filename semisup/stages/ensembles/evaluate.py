@@ -113,8 +113,8 @@ def _report(metrics: Mapping[str, Any], seconds: Mapping[str, float], log: Stage
     }
     log.metrics(figures)
     log.info(
-        f"baseline {figures['baseline_test_accuracy']:.2%}, a member {figures['mean_member_test_accuracy']:.2%} on "
-        f"average, ensemble {figures['ensemble_test_accuracy']:.2%} of {metrics['total']:,} test images: "
+        f"baseline {figures['baseline_test_accuracy']:.1%}, a member {figures['mean_member_test_accuracy']:.1%} on "
+        f"average, ensemble {figures['ensemble_test_accuracy']:.1%} of {metrics['total']:,} test images: "
         f"{metrics['verdict']} (McNemar p = {figures['mcnemar_p']:.3g}); "
         f"training took {seconds['baseline']:.1f} s and {seconds['ensemble']:.1f} s"
     )

@@ -24,7 +24,7 @@ from semisup.training.loop import Examples, train
 from semisup.training.predict import predict_log_probabilities
 
 VIEWS = 16
-"""Augmented views of each labelled image on which a boosted member's error is measured."""
+"""Augmented views of each labeled image on which a boosted member's error is measured."""
 
 
 def run(
@@ -98,7 +98,7 @@ def _sample(labeled: Examples, drawn: NDArray[np.int64], weights: NDArray[np.flo
 def _out_of_bag(
     model: nn.Module, labeled: Examples, drawn: NDArray[np.int64], facts: DatasetFacts, log: StageLog
 ) -> dict[str, Any]:
-    """How the member does on the labelled images that its sample left out: an accuracy that costs no label."""
+    """How the member does on the labeled images that its sample left out: an accuracy that costs no label."""
     left_out = np.setdiff1d(np.arange(len(drawn)), drawn)
     never_seen = set(range(facts.num_classes)) - set(labeled.labels.cpu().numpy()[drawn].tolist())
     for label in sorted(never_seen):
@@ -112,7 +112,7 @@ def _out_of_bag(
         predicted = predict_log_probabilities(model, labeled.images[indices]).argmax(dim=1)
         accuracy = float((predicted == labeled.labels[indices].cpu()).double().mean())
         log.metrics({"out_of_bag_accuracy": accuracy, "out_of_bag_images": len(left_out)})
-        log.info(f"{accuracy:.2%} of the {len(left_out):,} labelled images right that its bootstrap sample left out")
+        log.info(f"{accuracy:.1%} of the {len(left_out):,} labeled images right that its bootstrap sample left out")
     return {"out_of_bag_accuracy": accuracy, "out_of_bag_images": len(left_out)}
 
 
@@ -142,7 +142,7 @@ def _boost(
     weight = samme_weight(error, num_classes)
     raised = samme_update(weights, shares, weight)
     log.metrics({"boosting_error": error, "boosting_weight": weight, "largest_sample_weight": float(raised.max())})
-    log.info(f"weighted error {error:.2%}, weight {weight:.2f} in the vote; sample weights up to {raised.max():.1f}")
+    log.info(f"weighted error {error:.1%}, weight {weight:.2f} in the vote; sample weights up to {raised.max():.1f}")
     if error == 0:
         log.warning(
             "this member fits every label, so no weight is raised for the next one: boosting adds only another start; "

@@ -125,9 +125,9 @@ def check_batches(config: PipelineConfig, labeled: int, unlabeled: int) -> None:
         UserError: it is.
     """
     sizes = {
-        "baseline.batch_size": (config.baseline.batch_size, labeled, "labelled"),
-        "joint.batch_size": (config.joint.batch_size, labeled, "labelled"),
-        "joint.unlabeled_batch_size": (config.joint.unlabeled_batch_size, unlabeled, "unlabelled"),
+        "baseline.batch_size": (config.baseline.batch_size, labeled, "labeled"),
+        "joint.batch_size": (config.joint.batch_size, labeled, "labeled"),
+        "joint.unlabeled_batch_size": (config.joint.unlabeled_batch_size, unlabeled, "unlabeled"),
     }
     for key, (size, images, kind) in sizes.items():
         if size > (most := max(MOST_COPIES * images, USUAL_BATCH)):
@@ -135,7 +135,7 @@ def check_batches(config: PipelineConfig, labeled: int, unlabeled: int) -> None:
 
 
 def check_unlabeled(config: PipelineConfig, left: int, num_classes: int) -> list[str]:
-    """Are there unlabelled images to learn from, of which `left` are? Warnings, one line each.
+    """Are there unlabeled images to learn from, of which `left` are? Warnings, one line each.
 
     Raises:
         UserError: `split.calibration_images` takes nearly all of them.
@@ -145,11 +145,11 @@ def check_unlabeled(config: PipelineConfig, left: int, num_classes: int) -> list
         return []
     if taken > left:
         raise UserError(
-            f"split.calibration_images={taken} leaves {left} of {left + taken} images unlabelled, fewer than there are "
+            f"split.calibration_images={taken} leaves {left} of {left + taken} images unlabeled, fewer than there are "
             f"classes; use at most {max(left + taken - num_classes, 0)}, better much less"
         )
     return [
-        f"there {'is' if left == 1 else 'are'} {left} unlabelled image{'' if left == 1 else 's'} of {num_classes} "
+        f"there {'is' if left == 1 else 'are'} {left} unlabeled image{'' if left == 1 else 's'} of {num_classes} "
         "classes, too few to learn anything from; add more, or lower split.labeled_per_class"
     ]
 

@@ -19,7 +19,7 @@ from semisup.stages.support.frozen import CHOICE, EMBEDDING, frozen_pool, read_c
 
 
 def fit_baseline(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
-    """The probe of all labelled images; leaves what the baseline's training leaves, without a history."""
+    """The probe of all labeled images; leaves what the baseline's training leaves, without a history."""
     began = time.monotonic()
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     pool, embedding = frozen_pool(config, split, facts, log), read_embedding(inputs["choose"])
@@ -38,10 +38,10 @@ def fit_student(
     *,
     weigh: Callable[[Tensor, int], Tensor],
 ) -> None:
-    """The probe of all labelled images and of pseudo-labelled ones; leaves what the student's training leaves.
+    """The probe of all labeled images and of pseudo-labeled ones; leaves what the student's training leaves.
 
     Args:
-        pseudo_labels: index (in the pool), label, confidence, accepted, of the unlabelled images.
+        pseudo_labels: index (in the pool), label, confidence, accepted, of the unlabeled images.
         weigh: (confidence (n,), classes) → weights (n,) of the pseudo-labels.
     """
     began = time.monotonic()
@@ -63,7 +63,7 @@ def fit_student(
 def graph_opinions(
     config: PipelineConfig, inputs: Mapping[str, Path], split: Split, facts: DatasetFacts, log: StageLog
 ) -> tuple[Tensor, Tensor]:
-    """What the graph says: log-probabilities of the unlabelled images (m, C), and of the calibration images (k, C).
+    """What the graph says: log-probabilities of the unlabeled images (m, C), and of the calibration images (k, C).
 
     Both are images without a label to the graph, and the same graph, whoever asks.
     """

@@ -177,7 +177,7 @@ def _report(summary: Mapping[str, Any], facts: DatasetFacts, log: StageLog) -> N
         text += f" at the {summary['threshold_kind']} threshold {summary['threshold']:.4f}"
     if summary["precision"] is not None:
         figures |= {name: summary[name] for name in ("precision", "precision_low", "precision_high")}
-        text += f", {summary['precision']:.2%} of them right"
+        text += f", {summary['precision']:.1%} of them right"
     if summary["round"] > 1:
         text = f"round {summary['round']}: {text}; {summary['newly_accepted']:,} accepted for the first time"
         text += f", {summary['flipped']:,} labels changed"

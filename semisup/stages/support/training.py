@@ -38,7 +38,7 @@ class EpochReporter:
                 epoch,
                 self.epochs,
                 f"loss {record['train_loss']:.3f}, validation loss {record['validation_loss']:.3f}, "
-                f"validation accuracy {record['validation_accuracy']:.2%}",
+                f"validation accuracy {record['validation_accuracy']:.1%}",
             )
 
 
@@ -97,6 +97,6 @@ def save_training(
     )
     log.info(
         f"{ending}; kept epoch {result.best_epoch} with validation loss {best['validation_loss']:.4f} "
-        f"and accuracy {best['validation_accuracy']:.2%}"
+        f"and accuracy {best['validation_accuracy']:.1%}"
     )
     return summary

@@ -22,7 +22,7 @@ def class_names(names: Iterable[str], where: str) -> tuple[str, ...]:
     """
     ordered = tuple(sorted(set(names)))
     if not ordered:
-        raise UserError(f"{where} has no labelled images; put some into labeled/<class>/ or train/<class>/")
+        raise UserError(f"{where} has no labeled images; put some into labeled/<class>/ or train/<class>/")
     _check_each(ordered, where)
     if all(map(looks_like_role, ordered)):
         some = ", ".join(map(repr, ordered[:MOST_NAMED]))
