@@ -134,6 +134,13 @@ def test_nothing_is_fetched_unless_the_config_says_so(tmp_path, monkeypatch):
     assert len(fetched) == 1
 
 
+@pytest.mark.parametrize("ask", [lambda name: find_weights("DEFAULT", name, download=False), imagenet_normalization])
+def test_weights_of_a_network_that_there_is_not_name_the_nearest(ask):
+    with pytest.raises(UserError, match="'torchvision:resnet19' is not a known model; did you mean") as said:
+        ask("torchvision:resnet19")
+    assert "torchvision:resnet18" in str(said.value)
+
+
 @pytest.mark.parametrize(("weights", "model"), [("absent.pth", NAME), ("DEFAULT", "small_cnn"), (".", NAME)])
 def test_weights_that_are_not_there_are_refused(weights, model):
     with pytest.raises(UserError, match=r"model\.weights="):

@@ -1,6 +1,8 @@
 """A classifier of scikit-learn's kind that learns from labelled and unlabelled images or feature vectors."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor
 
-from semisup.api import html, saving, training, vectors
+from semisup.api import html, saving
 from semisup.api.data import Dataset
 from semisup.api.inputs import Given, Learnt, Model, read_images, units_of
 from semisup.api.labels import Labels, read_labels
+from semisup.api.learning import training, vectors
+from semisup.api.learning.recipe import recipe
 from semisup.api.policies import AnyPolicy, LabelGraph, SelfTraining, check_fraction, check_policy
 from semisup.api.progress import Progress, listener
 from semisup.config.families import FAMILIES, family_of
@@ -119,7 +123,7 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> "PseudoLabelClassifier":
-        """Learn.
+        """Learn. Where that fails, or is interrupted, all stays as it was before.
 
         Args:
             X: uint8 images (N, C, H, W), (N, H, W) or (N, H, W, C), numbers (N, D), or a `Dataset` with its labels.
@@ -130,34 +134,33 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Raises:
             UserError: (a ValueError) the images, a label, a setting or a parameter is not as said above.
         """
-        if isinstance(X, Dataset):
-            if y is not None:
-                raise UserError("y is given, but X is a Dataset, which has labels of its own; leave y out")
-            X, y = X.images, X.labels  # noqa: N806 -- as above
-        rows, labels = self._read(X, y)
-        count = len(rows)
-        weights = np.ones(count)
-        if sample_weight is not None:
-            weights = _check_sample_weight(
-                sample_weight, np.empty((count, 1)), dtype=np.float64, ensure_non_negative=True
+        with _whole_or_not_at_all(self):
+            if isinstance(X, Dataset):
+                if y is not None:
+                    raise UserError("y is given, but X is a Dataset, which has labels of its own; leave y out")
+                X, y = X.images, X.labels  # noqa: N806 -- as above
+            rows, labels = self._read(X, y)
+            count = len(rows)
+            weights = _weights(sample_weight, count)
+            used = torch.from_numpy(weights > 0)
+            codes = torch.from_numpy(labels.codes)
+            if not (used & (codes != UNLABELED)).any():
+                raise UserError(
+                    "sample_weight is 0 for every row of every class; give some labelled rows a weight above 0"
+                )
+            if groups is not None:
+                check_consistent_length(rows, groups)
+            of_group = None if groups is None else np.asarray(groups)[used.numpy()]
+            given = Given(
+                rows[used],
+                codes[used],
+                len(labels.classes),
+                torch.from_numpy(np.ascontiguousarray(weights))[used],
+                units_of(rows[used], of_group),
+                int(check_random_state(self.random_state).randint(2**31 - 1)),
             )
-        used = torch.from_numpy(weights > 0)
-        codes = torch.from_numpy(labels.codes)
-        if not (used & (codes != UNLABELED)).any():
-            raise UserError("sample_weight is 0 for every row of every class; give some labelled rows a weight above 0")
-        if groups is not None:
-            check_consistent_length(rows, groups)
-        of_group = None if groups is None else np.asarray(groups)[used.numpy()]
-        given = Given(
-            rows[used],
-            codes[used],
-            len(labels.classes),
-            torch.from_numpy(np.ascontiguousarray(weights))[used],
-            units_of(rows[used], of_group),
-            int(check_random_state(self.random_state).randint(2**31 - 1)),
-        )
-        learnt = self._learn(given)
-        self._tell(labels, codes, rows, used, given, learnt)
+            learnt = self._learn(given)
+            self._tell(labels, codes, rows, used, given, learnt)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
@@ -181,14 +184,19 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         """Share of the labelled rows whose class is predicted; rows without a label are not asked about.
 
         So `GridSearchCV` may split rows of both kinds.
+
+        Raises:
+            UserError: no row has a label, or none with a label has a weight above 0.
         """
         if isinstance(X, Dataset):
             X, y = X.images, X.labels  # noqa: N806
         labels = read_labels(self._needed(y))
         check_consistent_length(X, labels.codes)
         known = labels.codes != UNLABELED
+        weights = _weights(sample_weight, len(known))[known]
+        if not weights.any():
+            raise UserError("sample_weight is 0 for every row with a label; give some of them a weight above 0")
         right = self.predict(X)[known] == labels.classes[labels.codes[known]]
-        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[known]
         return float(np.average(right, weights=weights))
 
     def save(self, path: str | Path) -> Path:
@@ -236,7 +244,7 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
                 )
             self._warn_of_idle()
             return vectors.solve(given, policy)
-        how = training.recipe(
+        how = recipe(
             policy,
             images=images,
             network=self.network,
@@ -253,11 +261,12 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         for name in ("validation_fraction", "dropout"):
             if (value := getattr(self, name)) is not None:
                 check_fraction(name, value, most=0.9)
-        if not isinstance(self.width, Real) or not 0.05 <= self.width <= 16:
+        if isinstance(self.width, bool) or not isinstance(self.width, Real) or not 0.05 <= self.width <= 16:
             raise UserError(f"width={self.width!r} is outside [0.05, 16]; use a factor such as 0.5")
         if self.network is not None and not isinstance(self.network, str):
             raise UserError(f"network={self.network!r} is no name; use for example 'small_cnn'")
-        if self.network is not None and self.network in FAMILIES[family_of(self.network)].installed:
+        kind = None if self.network is None else family_of(self.network)
+        if kind is not None and kind in FAMILIES and self.network in FAMILIES[kind].installed:
             raise UserError(
                 f"network={self.network!r} is pretrained in a pipeline, but a classifier begins anew; use semisup.run, "
                 "or a network such as 'small_cnn'"
@@ -352,6 +361,28 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             return [("Epochs", f"{len(self.history_):,}")]
         best = max(record["validation_accuracy"] for record in self.history_)
         return [("Epochs", f"{len(self.history_):,}, at best {best:.1%} of the validation labels right")]
+
+
+@contextmanager
+def _whole_or_not_at_all(classifier: PseudoLabelClassifier) -> Iterator[None]:
+    """Within it all attributes may change; where it fails, or is interrupted, they are as they were before."""
+    before = classifier.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        classifier.__dict__.clear()
+        classifier.__dict__.update(before)
+        raise
+
+
+def _weights(sample_weight: ArrayLike | None, count: int) -> NDArray[np.float64]:
+    """float64 (N,), none of them below 0; without any, 1 each."""
+    if sample_weight is None:
+        return np.ones(count)
+    checked: NDArray[np.float64] = _check_sample_weight(
+        sample_weight, np.empty((count, 1)), dtype=np.float64, ensure_non_negative=True
+    )
+    return checked
 
 
 def load(path: str | Path) -> PseudoLabelClassifier:

@@ -4,18 +4,24 @@ The policies of a step (`FixMatch`, `FreeMatch` …) are those of :mod:`semisup.
 """
 
 import sys
-from dataclasses import dataclass
-from numbers import Real
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, fields, is_dataclass
+from numbers import Integral, Real
+from typing import Literal, TypeAlias, get_args
 
 from torch import Tensor
 
+from semisup.config import PolicyConfig
+from semisup.config.files import validate_kind
 from semisup.config.methods import MethodFacts
 from semisup.errors import UserError
 from semisup.pseudo_labels import Policy
 from semisup.pseudo_labels.modifiers import Modifier
 from semisup.pseudo_labels.policies.confidence import confidence_weights
 from semisup.pseudo_labels.policies.threshold import FixedLabels
+
+Weights: TypeAlias = Literal["equal", "confidence"]
+WEIGHTS = get_args(Weights)
+OURS = "semisup.pseudo_labels."
 
 
 @dataclass(frozen=True)
@@ -29,21 +35,23 @@ class SelfTraining:
     SelfTraining(threshold=0.9, rounds=2, weights='equal')
 
     Raises:
-        UserError: a threshold outside [0, 1], or no round.
+        UserError: a threshold outside [0, 1], no round, or other weights.
     Source: Lee 2013, section 3; with a frozen teacher as in Xie et al. 2020 (arXiv 1911.04252), algorithm 1.
     """
 
     threshold: float = 0.9
     """Least confidence of a label that is accepted, in [0, 1]."""
     rounds: int = 1
-    weights: Literal["equal", "confidence"] = "equal"
+    weights: Weights = "equal"
     """`equal`: accepted labels count 1, the others 0. `confidence`: every label counts (c − 1/C) / (1 − 1/C), with the
     confidence c, for C classes; the threshold then only says which of them are called accepted."""
 
     def __post_init__(self) -> None:
         check_fraction("threshold", self.threshold)
-        if self.rounds < 1:
-            raise UserError(f"rounds={self.rounds}, but a student is trained at least once; use 1 or more")
+        if isinstance(self.rounds, bool) or not isinstance(self.rounds, Integral) or self.rounds < 1:
+            raise UserError(f"rounds={self.rounds!r}, but a student is trained at least once; use 1, 2, …")
+        if self.weights not in WEIGHTS:
+            raise UserError(f"weights={self.weights!r}; use 'equal' or 'confidence'")
 
     def policy(self, labels: Tensor, confidence: Tensor, num_classes: int) -> FixedLabels:
         """What the student learns from: labels (N,) of the rows, and the confidence (N,) of the teacher in them."""
@@ -90,16 +98,24 @@ def check_fraction(name: str, value: float, most: float = 1) -> None:
 
 
 def check_policy(policy: object) -> None:
-    """Make sure that something is a policy.
+    """Make sure that something is a policy, and that its numbers are such as a config may hold.
 
     Raises:
         UserError: it is not.
     """
     if isinstance(policy, type):
         raise UserError(f"policy={policy.__name__} is a class; write {policy.__name__}()")
+    if isinstance(policy, Modifier):
+        check_policy(policy.policy)
     ours = isinstance(policy, SelfTraining | LabelGraph)
     if not ours and not all(hasattr(policy, name) for name in ("init", "update", "uses_predictions")):
         raise UserError(f"policy={policy!r} is no policy; use for example semisup.FixMatch(0.95), or None")
+    if type(policy).__module__.startswith(OURS) and is_dataclass(policy):
+        for name in {field.name for field in fields(policy)} & PolicyConfig.model_fields.keys():
+            value = getattr(policy, name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise UserError(f"{type(policy).__name__}: {name}={value!r} is no number; use one")
+            validate_kind(PolicyConfig, {name: float(value)}, type(policy).__name__)
 
 
 def facts_of(policy: Policy) -> MethodFacts:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import semisup
-from semisup.api import training, vectors
+from semisup.api.learning import networks, vectors
 from semisup.errors import UserError
 from semisup.system.own_files import aside, delete, is_marked, mark
 
@@ -92,7 +92,7 @@ def _restored(kind: type[Kind], about: Mapping[str, Any], tensors: dict[str, Ten
     dtype = about["classes"]["dtype"]
     classes = np.array(about["classes"]["values"], dtype=object if dtype == "object" else np.dtype(dtype))
     of_model = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-    restore = training.restore if about["model"]["kind"] == "network" else vectors.restore
+    restore = networks.restore if about["model"]["kind"] == "network" else vectors.restore
     column = {name.removeprefix(TABLE): value.numpy() for name, value in tensors.items() if name.startswith(TABLE)}
     labeled_iter = np.zeros(about["rows"], dtype=np.int64)
     labeled_iter[column["row"]] = column["round"]
@@ -139,9 +139,16 @@ def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:
         told = {field.name: _plain(getattr(value, field.name), tensors) for field in fields(value)}
         return {"policy": type(value).__name__, "fields": told}
     try:
-        return {"value": json.loads(json.dumps(value))}
+        return {"value": json.loads(json.dumps(value, default=_of_numpy))}
     except TypeError:  # a RandomState, a function, a policy of one's own
         return {"lost": f"{type(value).__name__}"}
+
+
+def _of_numpy(value: Any) -> Any:
+    """A scalar of NumPy's as Python's own: a seed that was drawn from an array is a seed."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def _unplain(name: str, value: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:

@@ -82,9 +82,10 @@ class Family(FamilyFacts):
     installed_weights: Callable[[str], Path] = none_installed
     """One of `installed` → the file with its weights."""
     find: Callable[[str, str, bool], Path] = no_weights_of_its_own
-    """(model.name, model.weights, model.download) → the file with weights of that name, which is no file's."""
+    """(model.name, model.weights, model.download) → the file with weights of that name, which is no file's. Raises as
+    `build`, or a UserError for weights that there are not."""
     normalization: Callable[[str, str | None, bool], Normalization] = lambda *_: IMAGENET
-    """(model.name, model.weights, model.download) → how pretrained weights want to see images."""
+    """(model.name, model.weights, model.download) → how pretrained weights want to see images. Raises as `build`."""
     adapt: Callable[[StateDict, nn.Module], StateDict] = lambda state, _: state
     """(state dict as its authors saved it, network) → the same under the network's names; a ValueError if it cannot."""
     doubt: Callable[[str, str], str | None] = lambda *_: None

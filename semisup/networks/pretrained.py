@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from semisup.errors import UserError
 from semisup.networks.families import family
-from semisup.networks.family import Normalization
+from semisup.networks.family import Normalization, UnknownNetworkError
 from semisup.networks.heads import head_name, heads_of
+from semisup.networks.models import unknown_model
 
 WRAPPERS = ("state_dict_ema", "model_ema", "model", "state_dict", "model_state_dict")
 """Keys under which training scripts keep a state dict among other things; averaged weights are the better ones."""
@@ -33,12 +34,17 @@ def find_weights(weights: str | None, model_name: str, *, download: bool) -> Pat
     None: the one that is installed with the network.
 
     Raises:
-        UserError: there is no such file, or it cannot be fetched.
+        UserError: there is no such file or no such network, or the file cannot be fetched.
     """
     if weights is None:
         return family(model_name).installed_weights(model_name)
     path = Path(weights).expanduser()
-    return path if path.is_file() else family(model_name).find(model_name, weights, download)
+    if path.is_file():
+        return path
+    try:
+        return family(model_name).find(model_name, weights, download)
+    except UnknownNetworkError:
+        raise unknown_model(model_name) from None
 
 
 def expect_weights(file: Path) -> str:
@@ -103,8 +109,15 @@ def begin_with(backbone: nn.Module, file: Path, model_name: str) -> None:
 
 
 def imagenet_normalization(model_name: str, weights: str | None = None, *, download: bool = False) -> Normalization:
-    """(mean, standard deviation) of three channels on the 0..1 scale, as pretrained weights of a network want it."""
-    return family(model_name).normalization(model_name, weights, download)
+    """(mean, standard deviation) of three channels on the 0..1 scale, as pretrained weights of a network want it.
+
+    Raises:
+        UserError: there is no such network, or what is said of its weights cannot be fetched.
+    """
+    try:
+        return family(model_name).normalization(model_name, weights, download)
+    except UnknownNetworkError:
+        raise unknown_model(model_name) from None
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -109,6 +109,17 @@ def test_a_score_asks_about_labelled_rows_alone(on_vectors, digits):
     assert on_vectors.score(digits.vectors, digits.partly) == expected
 
 
+def test_a_score_counts_rows_by_their_weights(on_vectors, digits):
+    wrong = on_vectors.predict(digits.vectors) != digits.truth
+    weights = np.where(wrong, 3.0, 1.0)
+    expected = (~wrong).sum() / weights.sum()
+    assert on_vectors.score(digits.vectors, digits.truth, weights) == pytest.approx(expected)
+    with pytest.raises(ss.UserError, match="sample_weight is 0 for every row with a label; give"):
+        on_vectors.score(digits.vectors, digits.partly, digits.partly == -1)
+    with pytest.raises(ValueError, match="sample_weight"):
+        on_vectors.score(digits.vectors, digits.truth, [1.0])
+
+
 def test_a_copy_is_unfitted_and_has_equal_parameters():
     classifier = quick(ss.Sharpened(ss.FreeMatch(momentum=0.9), temperature=0.5))
     copy = clone(classifier)
@@ -175,7 +186,7 @@ def _rows_held(digits, groups, classifier):
     from sklearn.utils import check_random_state
 
     from semisup.api.inputs import Given
-    from semisup.api.training import held_out
+    from semisup.api.learning.training import held_out
 
     seed = int(check_random_state(classifier.random_state).randint(2**31 - 1))
     codes = torch.from_numpy(digits.partly)
@@ -201,6 +212,13 @@ def test_a_row_of_weight_zero_is_as_if_it_were_not_there(digits, one_thread):
         assert not weighted.pseudo_labels_["accepted"][left_out].any()
 
 
+def test_a_class_of_weight_zero_leaves_validation_to_the_others(digits):
+    weights = np.where(digits.partly == 3, 0.0, 1.0)
+    classifier = quick(validation_fraction=0.25).fit(digits.images, digits.partly, sample_weight=weights)
+    assert classifier.n_validation_ == 6  # a quarter of eight labels in three classes
+    assert classifier.classes_.tolist() == [0, 1, 2, 3]
+
+
 def test_weights_say_whose_label_counts():
     vectors, labels = np.array([[0.0], [0.0], [0.0], [5.0]]), ["a", "b", "a", "b"]
     believed = ss.PseudoLabelClassifier(random_state=0).fit(vectors, labels, sample_weight=[1, 9, 1, 1])
@@ -213,6 +231,37 @@ def test_a_fit_forgets_the_one_before(digits):
     classifier.set_params(budget=None, width=1.0).fit(digits.vectors, digits.partly)
     assert not hasattr(classifier, "image_shape_")
     assert classifier.predict(digits.vectors).shape == (240,)
+
+
+@pytest.mark.parametrize("way", ["a mistake", "an interrupt"])
+def test_a_fit_that_fails_leaves_the_one_before(way, digits):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    table = pd.DataFrame(digits.vectors).add_prefix("p")
+    classifier = quick(ss.SelfTraining()).fit(table, digits.partly)
+    before, said = vars(classifier).copy(), classifier.predict_proba(table)
+    if way == "a mistake":
+        classifier.set_params(settings={"epochs": 0})
+        with pytest.raises(ss.UserError):
+            classifier.fit(digits.images, digits.partly)
+        classifier.set_params(settings=None)
+    else:
+        classifier.set_params(progress=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            classifier.fit(digits.images, digits.partly)
+        classifier.set_params(progress="auto")
+    assert vars(classifier).keys() == before.keys()
+    assert all(vars(classifier)[name] is value for name, value in before.items())
+    assert (classifier.predict_proba(table) == said).all()
+
+
+def test_a_first_fit_that_fails_leaves_it_unfitted(digits):
+    classifier = quick(settings={"epochs": 0})
+    fresh = vars(classifier).copy()
+    with pytest.raises(ss.UserError):
+        classifier.fit(digits.images, digits.partly)
+    assert vars(classifier) == fresh
 
 
 def test_what_has_no_effect_is_said():
@@ -232,6 +281,20 @@ def test_what_has_no_effect_is_said():
         ({"settings": {"epoch": 5}}, "unknown key 'epoch'"),
         ({"settings": {"method": "online"}}, r"settings\['method'\] is no setting here"),
         ({"settings": {"policy": {"threshold": 0.5}}}, "is said by the policy itself"),
+        ({"settings": ["batch_size"]}, r"settings=\['batch_size'\] is no dict"),
+        ({"settings": {"policy": 3}}, r"settings\['policy'\]=3 is no dict"),
+        ({"settings": {"policy": {1: 2, "a": 3}}}, r"settings\['policy'\]\[1\]"),
+        ({"settings": {"epochs": [1]}}, r"settings: epochs=\[1\]"),
+        ({"policy": ss.FixMatch(7)}, "FixMatch: threshold=7"),
+        ({"policy": ss.FreeMatch(momentum="0.9")}, "FreeMatch: momentum='0.9' is no number"),
+        ({"policy": ss.Sharpened(ss.FixMatch(), temperature=0)}, "Sharpened: temperature=0"),
+        ({"policy": ss.Sharpened(3, temperature=0.5)}, "policy=3 is no policy"),
+        ({"network": "smal_cnn"}, "^network='smal_cnn' is not a known model; did you mean small_cnn"),
+        ({"network": "nowhere:net"}, "^network='nowhere:net' is not a known model"),
+        ({"network": "resnet18_small", "dropout": 0.5}, "^width=0.5 and dropout=0.5, but network='resnet18_small' has"),
+        ({"network": "torchvision:alexnet", "width": 1}, "^network='torchvision:alexnet' does not take images of 8×8"),
+        ({"width": True}, "width=True is outside"),
+        ({"device": "meta"}, "device='meta' cannot be used here"),
         ({"validation_fraction": 2}, "validation_fraction=2 is outside"),
         ({"device": "abacus"}, "is no device"),
         ({"progress": "loud"}, "use 'auto', a function"),
@@ -244,7 +307,7 @@ def test_a_mistake_is_one_line_with_a_way_out(options, said, digits):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{"threshold": 2}, {"rounds": 0}])
+@pytest.mark.parametrize("options", [{"threshold": 2}, {"rounds": 0}, {"rounds": 1.5}, {"weights": "none"}])
 def test_a_policy_that_cannot_be_is_refused_when_it_is_made(options):
     with pytest.raises(ss.UserError, match=str(next(iter(options.values())))):
         ss.SelfTraining(**options)

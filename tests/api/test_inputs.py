@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semisup.api.inputs import Given, read_images, units_of
-from semisup.api.training import held_out
+from semisup.api.learning.training import held_out
 from semisup.errors import UserError
 
 

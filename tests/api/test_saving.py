@@ -110,6 +110,15 @@ def test_what_cannot_be_kept_is_said(digits, tmp_path):
     ]
 
 
+def test_scalars_of_numpy_are_kept_as_numbers(digits, tmp_path):
+    seed, fraction = np.random.default_rng(0).integers(100), np.float64(0.25)
+    options = {"validation_fraction": fraction, "settings": {"batch_size": np.int64(16)}, "budget": "5 steps"}
+    fitted = ss.PseudoLabelClassifier(ss.FixMatch(np.float32(0.5)), random_state=seed, **options)
+    loaded = ss.load(fitted.fit(digits.vectors, digits.partly).save(tmp_path / "model"))
+    assert loaded.get_params() == fitted.get_params()
+    assert type(loaded.random_state) is int
+
+
 @pytest.mark.parametrize("damage", ["nothing there", "no weights", "cut weights", "no json", "other keys", "newer"])
 def test_a_damaged_model_is_one_line(damage, classifiers, tmp_path):
     folder = classifiers["graph"][0].save(tmp_path / "model")

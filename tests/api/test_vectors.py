@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
 import semisup as ss
-from semisup.api.vectors import View, standardised
+from semisup.api.learning.vectors import View, standardised
 from semisup.frozen.graph import POWER, extend
 
 

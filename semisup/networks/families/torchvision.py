@@ -72,12 +72,19 @@ def _build(wanted: Wanted) -> nn.Module:
     return torchvision_classifier(wanted.bare_name, wanted.image_shape, wanted.num_classes)
 
 
-def _find(name: str, weights: str, download: bool) -> Path:
-    """torchvision's weights of that name, where torch keeps what it fetches."""
+def _weights_of(name: str) -> Any:
+    """torchvision's enumeration of a network's weights."""
     import torchvision
 
-    members = torchvision.models.get_model_weights(name.rpartition(":")[2]).__members__
-    known = {member: found.url for member, found in members.items()}
+    bare_name = name.rpartition(":")[2]
+    if bare_name not in _names():
+        raise UnknownNetworkError
+    return torchvision.models.get_model_weights(bare_name)
+
+
+def _find(name: str, weights: str, download: bool) -> Path:
+    """torchvision's weights of that name, where torch keeps what it fetches."""
+    known = {member: found.url for member, found in _weights_of(name).__members__.items()}
     if weights not in known:
         names = f", or one of torchvision's own ({', '.join(known)})" if known else ""
         raise UserError(f"model.weights={weights!r} {state_of(weights)}; name a file with a state dict{names}")
@@ -87,9 +94,7 @@ def _find(name: str, weights: str, download: bool) -> Path:
 def _normalization(name: str, *_: object) -> Normalization:
     if name in OF_TENSORFLOW:
         return HALVES
-    import torchvision
-
-    wanted = torchvision.models.get_model_weights(name.rpartition(":")[2]).DEFAULT.transforms()
+    wanted = _weights_of(name).DEFAULT.transforms()
     return tuple(wanted.mean), tuple(wanted.std)
 
 

@@ -2,209 +2,29 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from semisup.api.inputs import Given, Learnt, arrays
+from semisup.api.inputs import Given, Learnt
+from semisup.api.learning.networks import NetworkModel, build
+from semisup.api.learning.recipe import Recipe
+from semisup.api.learning.vectors import View, standardised
 from semisup.api.policies import SelfTraining, facts_of
 from semisup.api.progress import Listener, sentence
-from semisup.api.vectors import View, standardised
-from semisup.budget import Budget
-from semisup.config import BaselineConfig, JointConfig, TrainConfig
-from semisup.config.files import validate_kind
-from semisup.errors import UserError
-from semisup.networks.models import build_model
+from semisup.config import TrainConfig
+from semisup.data.datasets import UNLABELED
 from semisup.pseudo_labels import Policy
 from semisup.stages.split import channel_statistics
 from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.loop import Examples, TrainingResult, UnlabeledTerm, train
-from semisup.training.predict import predict_log_probabilities
 
-HIDDEN = 256
-"""Units of the hidden layer of `mlp`, times the width."""
-VECTOR_NETWORKS = ("mlp", "linear")
-TEACHER_EPOCHS, PATIENCE = 150, 40
-EPOCHS, RAMP = 60, 20
-"""Of a student, without a budget; with one, in PARTS, of which the ramp takes a third."""
-PARTS = 30
-WEAK = {"rotation": 12, "shift": 0.1, "scale": 0.1, "shear": 0.1}
-STRONG = {"rotation": 15, "shift": 0.1, "scale": 0.15, "shear": 0.2, "cutout": 0.28}
-"""What the student sees of unlabelled images where labels are made at every step."""
-MIXUP = 0.4
-"""Of images, the teacher's too: with a hundred labels it is what keeps a network from being sure of everything."""
 USUAL_FRACTION, FEW_LABELS = 0.2, 50
 """Of labels held out, and how many labels of a class there must be for that."""
-SAID_ELSEWHERE = ("method", "start", "budget")
-POLICY_KEYS = {"teacher", "view"}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train."""
-
-    joint: JointConfig
-    teacher: BaselineConfig
-    network: str
-    width: float
-    dropout: float | None
-    device: torch.device
-    validation_fraction: float | None
-
-
-def recipe(
-    policy: Policy | SelfTraining,
-    *,
-    images: bool,
-    network: str | None,
-    width: float,
-    dropout: float | None,
-    budget: str | None,
-    device: str,
-    validation_fraction: float | None,
-    settings: Mapping[str, Any] | None,
-) -> Recipe:
-    """What is said, and what suits where nothing is.
-
-    Raises:
-        UserError: one of the settings is none of the section `joint`, or breaks a rule of it.
-    """
-    joint = _joint(policy, images=images, budget=budget, settings=dict(settings or {}))
-    shared = {name: getattr(joint, name) for name in TrainConfig.model_fields}
-    stopping = joint.early_stopping.model_copy(update={"monitor": "loss"})  # a teacher must be sure, not only right
-    shared |= {"early_stopping": stopping} | ({} if budget else {"epochs": max(TEACHER_EPOCHS, joint.epochs)})
-    if network is None:
-        network = "small_cnn" if images else "mlp"
-    if not images and network not in VECTOR_NETWORKS:
-        raise UserError(f"network={network!r}, but X holds feature vectors; use {' or '.join(VECTOR_NETWORKS)}")
-    return Recipe(joint, BaselineConfig(**shared), network, width, dropout, _device(device), validation_fraction)
-
-
-def _joint(policy: Policy | SelfTraining, *, images: bool, budget: str | None, settings: dict[str, Any]) -> JointConfig:
-    for key in SAID_ELSEWHERE:
-        if key in settings:
-            raise UserError(f"settings[{key!r}] is no setting here; say it by policy= or budget=")
-    told = dict(settings.get("policy", {}))
-    if foreign := sorted(set(told) - POLICY_KEYS):
-        raise UserError(f"settings['policy'][{foreign[0]!r}] is said by the policy itself, such as FixMatch(0.95)")
-    values: dict[str, Any] = {
-        "epochs": EPOCHS,
-        "ema_decay": 0.98,
-        "early_stopping": {"monitor": "accuracy", "patience": PATIENCE},
-        "epoch_over": "unlabeled",
-    }
-    trainings = policy.rounds + 1 if isinstance(policy, SelfTraining) else 2
-    single = not isinstance(policy, SelfTraining) and facts_of(policy).judges_single_images
-    if images:
-        values |= {"augment": WEAK, "mixup": {"alpha": MIXUP}, "mixup_pseudo_labels": not single}
-    if not isinstance(policy, SelfTraining):
-        told = {
-            "teacher": "ema" if settings.get("ema_decay", True) else "self",
-            "view": "clean" if facts_of(policy).view == "weak" else None,
-        } | told
-        values |= {"strong_augment": STRONG} if images and facts_of(policy).view == "weak" else {}
-    if budget is not None:
-        values |= {"budget": _part(budget, trainings), "epochs": _parts(budget, trainings)}
-    values |= {key: value for key, value in settings.items() if key != "policy"} | {"policy": told}
-    values.setdefault("ramp_end", min(RAMP, values["epochs"] // 3) if isinstance(values["epochs"], int) else 0)
-    return validate_kind(JointConfig, values, "settings")
-
-
-def _part(budget: str, trainings: int) -> str:
-    """An equal part of a budget for each of several trainings."""
-    try:
-        whole = Budget.parse(str(budget))
-    except ValueError as error:
-        raise UserError(f"budget: {error}") from None
-    if whole.unit == "steps":
-        return f"{max(int(whole.amount) // trainings, 1)} steps"
-    return f"{whole.amount / trainings:.6f}s" + (" wall" if whole.unit == "seconds" else "")
-
-
-def _parts(budget: str, trainings: int) -> int:
-    """Into how many epochs a part of a budget is cut: none is shorter than a step."""
-    part = Budget.parse(_part(budget, trainings))
-    return min(PARTS, int(part.amount)) if part.unit == "steps" else PARTS
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError):
-        raise UserError(f"device={name!r} is no device of torch's; use 'auto', 'cpu' or 'cuda'") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device={name!r}, but torch finds no CUDA device; use 'auto' or 'cpu'")
-    return device
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkModel:
-    """A trained network; of vectors, behind the view that it learnt."""
-
-    about: dict[str, Any]
-    module: nn.Module
-    view: View | None
-
-    def log_probabilities(self, rows: Tensor) -> Tensor:
-        """float32 (N, C) of uint8 images (N, C, H, W) or of vectors (N, D)."""
-        # In float64 a vector's answer does not depend on those that are asked about with it.
-        return predict_log_probabilities(self.module, rows if self.view is None else self.view(rows))
-
-    def description(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        return {"kind": "network", **self.about}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The numbers."""
-        view = {} if self.view is None else {"view.shift": self.view.shift, "view.scale": self.view.scale}
-        return arrays(self.module.state_dict() | view)
-
-
-def restore(description: Mapping[str, Any], tensors: dict[str, Tensor]) -> NetworkModel:
-    """The model that `description` and `tensors` were asked of."""
-    about = {key: value for key, value in description.items() if key != "kind"}
-    weights = {name: value for name, value in tensors.items() if not name.startswith("view.")}
-    module = build(about, seed=0)
-    if "features" not in about:
-        module.load_state_dict(weights)
-        return NetworkModel(about, module.eval(), None)
-    module.double().load_state_dict(weights)
-    return NetworkModel(about, module.eval(), View(tensors["view.shift"], tensors["view.scale"], lifted=True))
-
-
-def build(about: Mapping[str, Any], *, seed: int) -> nn.Module:
-    """A fresh network, as `about` describes it; its weights depend on the seed alone.
-
-    Raises:
-        UserError: as in :func:`semisup.networks.models.build_model`.
-    """
-    if "image_shape" in about:
-        channels, height, breadth = about["image_shape"]
-        return build_model(
-            about["name"],
-            (channels, height, breadth),
-            about["num_classes"],
-            mean=about["mean"],
-            std=about["std"],
-            width=about["width"],
-            dropout=about["dropout"],
-            seed=seed,
-        )
-    features, classes = about["features"], about["num_classes"]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        if about["name"] == "linear":
-            return nn.Linear(features, classes)
-        hidden = max(1, round(HIDDEN * about["width"]))
-        dropout = 0.0 if about["dropout"] is None else about["dropout"]
-        layers = (nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, classes))
-        return nn.Sequential(*layers)
 
 
 def learn(given: Given, policy: Policy | SelfTraining, how: Recipe, listener: Listener) -> Learnt:
@@ -268,7 +88,8 @@ class _Trainer:
         self.given, self.how, self.listener = given, how, listener
         fraction = how.validation_fraction
         if fraction is None:
-            fraction = USUAL_FRACTION if len(given.labeled) >= FEW_LABELS * given.num_classes else 0.0
+            classes = len(given.codes[given.labeled].unique())
+            fraction = USUAL_FRACTION if len(given.labeled) >= FEW_LABELS * classes else 0.0
         held = held_out(given, fraction)
         self.held = torch.from_numpy(held)
         self.validating = given.labeled[self.held[given.labeled]]
@@ -404,14 +225,14 @@ def held_out(given: Given, fraction: float) -> NDArray[np.bool_]:
     """
     codes, units, rng = given.codes.numpy(), given.units, numpy_generator(given.seed, "validation")
     held = np.zeros(len(codes), dtype=bool)
-    for label in range(given.num_classes if fraction else 0):
+    classes = np.unique(codes[codes != UNLABELED])  # those whose labels all have the weight 0 are not among them
+    for label in classes if fraction else ():
         of_class = codes == label
         wanted = max(1, round(fraction * int(of_class.sum())))
         for unit in rng.permutation(np.unique(units[of_class])):
             if int((held & of_class).sum()) >= wanted:
                 break
             members = units == unit
-            left = np.bincount(codes[~held & ~members & (codes >= 0)], minlength=given.num_classes)
-            if left.all():
+            if np.isin(classes, codes[~held & ~members]).all():
                 held |= members
     return held

@@ -1,0 +1,1 @@
+"""How a classifier learns: step by step from a recipe, or from vectors without steps."""
