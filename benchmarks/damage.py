@@ -21,7 +21,7 @@ from semisup.config import DataConfig, PipelineConfig
 from semisup.data.own_images import forget, own_images
 from semisup.data.own_images.decoded.cache import Cache
 from semisup.data.own_images.decoded.checksums import VERIFIED, await_verified, checksum, remember_verified
-from semisup.data.own_images.decoded.feature_cache import kept_features
+from semisup.data.own_images.decoded.feature_cache import Kept, kept_features
 from semisup.data.own_images.decoded.pack import COLUMNS, FILES, LOCK, POOL, TEST, Pack
 from semisup.data.own_images.decoded.seen import write_sealed
 from semisup.data.own_images.reading.decode import Target
@@ -61,7 +61,7 @@ class Cached:
         forget()
         cache, said = self.folder / "cache", list[str]()
         own = own_images(DataConfig(name="folder", root=self.folder / "photos", size=(8, 8), cache=cache))
-        features = kept_features(Cache(cache, 10**9), KEY, (IMAGES, WIDTH), _features, warn=said.append)
+        features = kept_features(Cache(cache, 10**9), KEY, Kept((IMAGES, WIDTH)), _features, warn=said.append)
         found = [own.pool.images, own.test.images, torch.from_numpy(own.groups), features]
         return [part.clone() for part in found], [*own.repaired, *said]
 

@@ -88,7 +88,7 @@ def _of_data(config: PipelineConfig) -> Iterator[str]:
         yield from _idle("data", data, OF_FOLDERS, f"{named} has images of its own size and names", "name: folder")
         why = f"{named} never gets new images"
         yield from _idle("pseudo_label", config.pseudo_label, "drift_limit", why, "data.name: folder")
-        if config.model.train not in {"head", "probe"}:
+        if config.model.train == "all":
             yield from _idle("data", data, "cache cache_limit", f"{named} is not decoded into a cache", "name: folder")
     if data.facts.embedded:
         yield from _idle("data", data, "root download", f"{named} is embedded", "another data set")
@@ -98,9 +98,19 @@ def _of_data(config: PipelineConfig) -> Iterator[str]:
 
 def _of_frozen_networks(config: PipelineConfig) -> Iterator[str]:
     """What only a probe looks at, and what only training step by step does."""
-    train = f"model.train={config.model.train!r}"
+    train, partly = f"model.train={config.model.train!r}", config.model.train == "head" or config.model.last_blocks > 0
+    if not partly:
+        yield from _idle(
+            "model", config.model, "kept_views", f"{train} looks at the images themselves", "train: last_2"
+        )
+    elif config.baseline.sees_images_as_they_are and config.joint.sees_images_as_they_are:
+        why = "neither baseline.augment nor joint.augment changes an image, so there is one view of each"
+        yield from _idle("model", config.model, "kept_views", why, "for example baseline.augment.shift: 0.1")
     if config.model.train != "probe":
-        yield from _idle("model", config.model, "mirror precision", f"{train} is no probe", "train: probe")
+        yield from _idle("model", config.model, "mirror", f"{train} is no probe", "train: probe")
+        if not config.model.last_blocks:
+            why = f"{train} is no probe and has no last blocks"
+            yield from _idle("model", config.model, "precision", why, "train: probe or last_2")
         yield from _idle("probe", config.probe, "*", f"{train} is no probe", "model.train: probe")
         return
     yield from _idle("runtime", config.runtime, "processes compile", f"{train} is solved in one process", "train: head")

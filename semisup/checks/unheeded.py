@@ -117,11 +117,12 @@ def _of_the_views(config: PipelineConfig) -> list[str]:
 
 
 def _of_features(config: PipelineConfig) -> list[str]:
-    if config.model.train != "head":
+    model = config.model
+    if not (model.train == "head" or model.last_blocks) or model.kept_views:
         return []
     return [
-        f"model.train='head', but {stage} learns from augmented or mixed images: the whole network looks at them at "
-        "every step, and no features are kept; without augmentation and mixup, training takes seconds"
+        f"model.train={model.train!r}, but {stage} learns from augmented or mixed images: the whole network looks at "
+        "them at every step; with model.kept_views: 6, or without augmentation and mixup, training takes seconds"
         for stage, train in (("baseline", config.baseline), ("joint", config.joint))
         if not train.sees_images_as_they_are
     ]

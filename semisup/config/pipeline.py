@@ -109,6 +109,16 @@ class PipelineConfig(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _kept_views_are_not_mixed(self) -> "PipelineConfig":
+        for key, section in (("baseline", self.baseline), ("joint", self.joint)):
+            if self.model.kept_views and section.mixup.alpha:
+                raise ValueError(
+                    f"model.kept_views={self.model.kept_views}, but {key}.mixup.alpha={section.mixup.alpha} mixes "
+                    "images anew at every step; use kept_views: 0, or no mixup"
+                )
+        return self
+
     @property
     def judged_by_labels(self) -> bool:
         """Is the student the one that stage `choose` judges by labels that it holds out?"""

@@ -1,7 +1,5 @@
 """A frozen network with a probe on top: one classifier from raw images to logits, saved and loaded as any other."""
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
 
@@ -96,7 +94,6 @@ class ProbedClassifier(Classifier):
         return logits
 
     def _body(self, seen: Tensor) -> Tensor:
-        reduced = self.precision != torch.float32 and seen.device.type == "cpu"
-        with torch.autocast("cpu", self.precision) if reduced else nullcontext():
+        with self.reduced(seen):
             features: Tensor = self.backbone(seen)
         return features.float()

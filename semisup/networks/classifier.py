@@ -1,7 +1,8 @@
 """A backbone behind its preprocessing: whatever the network, the one preprocessing is part of the model."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,8 @@ class Classifier(nn.Module):
         """Is the last layer the only one that learns? See :meth:`freeze`."""
         self.last_blocks = 0
         """How many blocks learn with what follows them; 0: it is not decided by blocks. See :meth:`freeze`."""
+        self.precision = torch.float32
+        """What the frozen part computes in, on a CPU, where the rest is told what it makes of images."""
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.backbone(self.preprocess(images))
@@ -83,9 +86,33 @@ class Classifier(nn.Module):
         return cut(self.backbone, self.last_blocks)[1]
 
     def activations(self, images: Tensor) -> Tensor:
-        """What the tail gets to see of images as in :meth:`forward`: tail(activations(images)) are the logits."""
-        seen: Tensor = cut(self.backbone, self.last_blocks)[0](self.preprocess(images))
-        return seen
+        """What the tail gets to see of images as in :meth:`forward`: tail(activations(images)) are the logits.
+
+        In `precision`, float32 or bfloat16 (B, C, H, W).
+        """
+        seen: Tensor = self.preprocess(images)
+        with self.reduced(seen):
+            seen = cut(self.backbone, self.last_blocks)[0](seen)
+        return seen.to(self.precision) if seen.device.type == "cpu" else seen
+
+    def reduced(self, seen: Tensor) -> AbstractContextManager[Any]:
+        """Inside, layers compute in `precision` on what they see."""
+        lower = self.precision != torch.float32 and seen.device.type == "cpu"
+        return torch.autocast("cpu", self.precision) if lower else nullcontext()
+
+    @property
+    def learning(self) -> nn.Module:
+        """What learns of a network of which a part is frozen: :meth:`seen_by_learning` to logits."""
+        return self.tail if self.last_blocks else self.head
+
+    @property
+    def learning_prefix(self) -> str:
+        """What the names of its weights begin with in the whole network."""
+        return "backbone." if self.last_blocks else self.head_prefix
+
+    def seen_by_learning(self, images: Tensor) -> Tensor:
+        """What the frozen part makes of images as in :meth:`forward`: (B, ...)."""
+        return self.activations(images) if self.last_blocks else self.features(images)
 
     def freeze(self, last_blocks: int = 0) -> None:
         """From now on the last layer alone learns, or the last blocks with all that follows them.

@@ -53,7 +53,8 @@ def cut(backbone: nn.Module, last: int) -> tuple[nn.Module, nn.Module]:
     at = family.blocks[-last]
     before, after = family.chain[:at], family.chain[at:]
     body = _part(backbone, lambda part, x: _through(part, before, family.begin(part, x)))
-    tail = _part(backbone, lambda part, x: family.end(part, _through(part, after, x)))
+    # What is kept of a body's may be of half precision.
+    tail = _part(backbone, lambda part, x: family.end(part, _through(part, after, x.float())))
     tail._parameters = {}  # of a vision transformer: the class token and the positions
     containers = {name.partition(".")[0] for name in family.chain}
     for name in backbone._modules:

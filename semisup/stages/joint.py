@@ -80,7 +80,7 @@ def run(
     unlabeled = None
     if len(indices):
         unlabeled = UnlabeledTerm(
-            learns.shown(indices, device),
+            learns.shown(indices, device, joint.augment, joint.strong_augment or joint.augment),
             policy,
             batch_size=joint.unlabeled_batch_size,
             alpha_final=joint.alpha_final,

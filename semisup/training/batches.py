@@ -1,5 +1,6 @@
 """Endless streams of shuffled, augmented batches."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +10,8 @@ from torch import Tensor
 from semisup.config import AugmentConfig
 from semisup.data.augmentation.augment import augment
 from semisup.data.augmentation.randaugment import randaugment, weak
-from semisup.data.parts import Part
-from semisup.data.rows import Images
+from semisup.data.parts import Part, drawn
+from semisup.data.rows import Images, gather
 from semisup.system.randomness import torch_generator
 
 
@@ -76,6 +77,38 @@ def balancing_weights(labels: Tensor) -> Tensor:
     return (1 / torch.bincount(labels).double())[labels].cpu()
 
 
+@dataclass(frozen=True, eq=False)
+class KeptViews:
+    """Images (N, ...) of which a frozen network saw some views beforehand: what it made of a view stands for that.
+
+    Attributes:
+        plain: (N, ...), of the images as they are.
+        views: augmentation → (N, K, ...), of K views each.
+    """
+
+    plain: Images
+    views: Mapping[AugmentConfig, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __getitem__(self, index: Tensor | slice, /) -> Tensor:
+        return self.plain[index]
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.plain.device
+
+    def drawn(
+        self, indices: Tensor, augment: AugmentConfig, generator: torch.Generator, part: Part | None = None
+    ) -> Tensor:
+        """float32 (b, ...): of each image at indices (b,) any of its views."""
+        views = self.views[augment]
+        number = (views.shape[1] * drawn(torch.rand, (len(indices),), generator, part)).long().to(indices.device)
+        return gather(views.flatten(0, 1), indices * views.shape[1] + number).float()
+
+
 class View:
     """Images at some indices (B,) as the network gets to see them: float32 (B, C, H, W) on the 0..255 scale.
 
@@ -91,6 +124,10 @@ class View:
 
         The rows change nothing about how an image looks.
         """
+        if isinstance(self.images, KeptViews) and not self.config.changes_nothing:
+            if rows is None:
+                return self.images.drawn(indices, self.config, self.generator)
+            return self.images.drawn(indices[rows], self.config, self.generator, Part(len(indices), rows))
         if rows is None:
             return augmented(self.images[indices], self.config, self.generator)
         if self.config.paste:  # of another image of the batch, wherever that is needed

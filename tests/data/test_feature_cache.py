@@ -11,10 +11,11 @@ from filelock import FileLock
 from torch import Tensor
 
 from semisup.data.own_images.decoded.cache import ABANDONED_AFTER, FEATURES, Cache, builders_lock
-from semisup.data.own_images.decoded.feature_cache import BLOCK, FILE, kept_features
+from semisup.data.own_images.decoded.feature_cache import BLOCK, Kept, kept_features
 from semisup.errors import UserError
 
 COUNT, WIDTH = 3 * BLOCK + 7, 5
+FILE = Kept((COUNT, WIDTH)).file
 TRUTH = torch.randn(COUNT, WIDTH, generator=torch.Generator().manual_seed(0))
 
 
@@ -38,7 +39,7 @@ def named(key: str) -> str:
 
 
 def kept(folder: Path, network: Network, key: str = "key", limit: int = 10**9) -> Tensor:
-    return kept_features(Cache(folder, limit), named(key), (COUNT, WIDTH), network)
+    return kept_features(Cache(folder, limit), named(key), Kept((COUNT, WIDTH)), network)
 
 
 def test_features_are_computed_once_in_blocks_and_are_the_same_bits_ever_after(tmp_path):

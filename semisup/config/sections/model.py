@@ -52,11 +52,15 @@ class ModelConfig(Section):
     pretrained weights, and without augmentation its features are computed once and kept in `data.cache`. `last_1` to
     `last_9`: the last blocks (stages; of a vision transformer single blocks) and what follows them. `probe`: a logistic
     regression on principal components of the features, solved to its optimum in seconds, without steps."""
+    kept_views: Annotated[int, Field(ge=0, le=100)] = 0
+    """With `train: head` or `last_N`, and augmentation: so many views of each image are drawn once, and what the frozen
+    part of the network makes of them is kept in `data.cache`; training then takes seconds on a CPU. 0: a new view at
+    every step, which the whole network looks at."""
     mirror: bool = False
     """With `train: probe`: the features of an image are the mean of its own and its mirror image's. Not for letters."""
     precision: Precision = "auto"
-    """With `train: probe`: what the frozen network computes in on a CPU. `auto`: bfloat16 where the processor has it
-    (AVX512-BF16, AMX), which takes half the time, else float32."""
+    """With `train: probe` or `last_N`: what the frozen part of the network computes in on a CPU for what is kept.
+    `auto`: bfloat16 where the processor has it (AVX512-BF16, AMX), which takes half the time, else float32."""
     normalize: Literal["data", "imagenet"] | None = None
     """Mean and deviation that images are normalized by: those of the data set, or those that the network's weights of
     ImageNet want. Unset: where there are pretrained weights, those that an earlier run trained them with, else

@@ -45,7 +45,7 @@ def run(
     torch.set_num_threads(1)  # whether members are trained at the same time or in turn must not show in their bits
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     model = fresh_model(config, facts, f"member {number}").to(device)
-    learns = learner(config, config.baseline, model, pool_of(config, facts), log)
+    learns = learner(config, config.baseline, model, pool_of(config, facts), log, keeps_views=False)
     labeled = learns.examples(split, "labeled", device)
     drawn, weights = np.arange(len(labeled.images)), np.ones(len(labeled.images))
     match config.ensemble.method:

@@ -2,21 +2,25 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from semisup.config import PipelineConfig, parse_bytes
+from semisup.config import AugmentConfig, PipelineConfig, parse_bytes
 from semisup.data.datasets import ImageSet
-from semisup.data.own_images.decoded.cache import Cache, cache_folder
-from semisup.data.own_images.decoded.feature_cache import BLOCK, LAYOUT, kept_features
+from semisup.data.own_images.decoded.cache import FEATURES, Cache, cache_folder
+from semisup.data.own_images.decoded.feature_cache import BLOCK, LAYOUT, Kept, kept_features
 from semisup.data.rows import gather, images_at_once
 from semisup.frozen.network import ProbedClassifier
-from semisup.networks.classifier import Classifier
+from semisup.networks.classifier import Classifier, deskewed_once
 from semisup.pipeline.log import StageLog
 from semisup.system.memory import keep_for_reuse
+from semisup.system.randomness import torch_generator
+from semisup.training.batches import augmented
 
 COMPUTED = 1
 """Raised when the same network makes other features of the same images: they outlive the code that computed them."""
@@ -26,62 +30,133 @@ Part: TypeAlias = Literal["pool", "test"]
 def looked_at(
     config: PipelineConfig, model: nn.Module, images: ImageSet, part: Part, log: StageLog
 ) -> tuple[nn.Module, Tensor]:
-    """A model and the images (N, C, H, W) it predicts; or its last layer and their features (N, D), with equal logits.
+    """A model and the images (N, C, H, W) it predicts; or what of it was trained and what that gets to see of them.
 
-    The latter where only that layer was trained, so that others will ask for the same features.
+    The latter, with equal logits, where a part of the network is frozen, so that others will ask for the same; of
+    activations, which are large, only where the cache can hold them.
     """
-    if isinstance(model, Classifier) and model.frozen:
-        return model.head, features_of(config, model, images, part, log)
+    if isinstance(model, Classifier) and (model.frozen or (model.last_blocks and fit(config, model, images))):
+        return model.learning, features_of(config, model, images, part, log)
     return model, images.images
 
 
-def features_of(config: PipelineConfig, model: Classifier, images: ImageSet, part: Part, log: StageLog) -> Tensor:
-    """float32 (N, D), memory-mapped, of what the last layer gets to see of the pool's or the test images.
+def fit(config: PipelineConfig, model: Classifier, images: ImageSet) -> bool:
+    """Can the cache hold what the frozen part of a network makes of all these images?"""
+    return _table(model, images.image_shape, (len(images),)).size <= parse_bytes(config.data.cache_limit)
 
-    Computed if nobody has done so yet, in eval mode and in float32.
+
+def features_of(config: PipelineConfig, model: Classifier, images: ImageSet, part: Part, log: StageLog) -> Tensor:
+    """Memory-mapped (N, D) or (N, C, H, W): what the trained part of a network gets to see of the pool or the test.
+
+    Computed if nobody has done so yet, in eval mode; float32, or of activations what the model computes them in.
     """
-    device, shape = next(model.parameters()).device, images.image_shape
-    keep_for_reuse()
+    kept = _table(model, images.image_shape, (len(images),))
+
+    def compute(rows: slice) -> Tensor:
+        return _seen(model, images, torch.arange(rows.start, rows.stop))
+
+    return _kept(config, model, features_key(model, images, part), kept, compute, log)
+
+
+def views_of(
+    config: PipelineConfig, model: Classifier, pool: ImageSet, rows: Tensor, log: StageLog, *, augment: AugmentConfig
+) -> Tensor:
+    """Memory-mapped (n, K, ...): as :func:`features_of`, of K = `model.kept_views` views of the images at rows (n,).
+
+    An image has the same views whatever the seed of a run: they are computed once for all of them.
+    """
+    number = config.model.kept_views
+    kept = _table(model, pool.image_shape, (len(rows), number))
+
+    def compute(block: slice) -> Tensor:
+        generator = torch_generator(block.start, "kept views")
+        with deskewed_once(model) as upright:
+            views = [
+                _seen(model, pool, rows[block], lambda batch: augmented(upright(batch), augment, generator))
+                for _ in range(number)
+            ]
+        return torch.stack(views, dim=1)
+
+    which = {"rows": rows.tolist(), "views": number, "augment": augment.model_dump(mode="json")}
+    key = features_key(model, pool, "pool", which)
+    return _kept(config, model, key, kept, compute, log)
+
+
+def _table(model: Classifier, image_shape: Sequence[int], leading: tuple[int, ...]) -> Kept:
+    """What a table is like whose rows are what the trained part gets to see."""
+    blank = torch.zeros((1, *image_shape), dtype=torch.uint8, device=next(model.parameters()).device)
+    with as_predicting(model), torch.inference_mode():
+        row = model.seen_by_learning(blank)
+    return Kept((*leading, *row.shape[1:]), row.dtype)
+
+
+@torch.inference_mode()
+def _seen(
+    model: Classifier, images: ImageSet, rows: Tensor, view: Callable[[Tensor], Tensor] = lambda batch: batch
+) -> Tensor:
+    """What the trained part of a network gets to see of the images at rows (n,), batch by batch."""
+    device = next(model.parameters()).device
+    batches = (
+        gather(images.images, part).to(device, non_blocking=True)
+        for part in rows.split(images_at_once(images.images, device))
+    )
+    return torch.cat([model.seen_by_learning(view(batch)) for batch in batches])
+
+
+@contextmanager
+def as_predicting(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in eval mode."""
     was_training = model.training
     model.eval()
-    with torch.inference_mode():
-        width = model.features(torch.zeros((1, *shape), dtype=torch.uint8, device=device)).shape[1]
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
-    @torch.inference_mode()
-    def compute(rows: slice) -> Tensor:
-        size = images_at_once(images.images, device)
-        parts = torch.arange(rows.start, rows.stop).split(size)
-        return torch.cat([model.features(gather(images.images, part).to(device, non_blocking=True)) for part in parts])
 
+def _kept(  # noqa: PLR0917
+    config: PipelineConfig,
+    model: Classifier,
+    key: str,
+    kept: Kept,
+    compute: Callable[[slice], Tensor],
+    log: StageLog,
+) -> Tensor:
+    """The table of that key in `data.cache`, computed by a network in eval mode where it is not there."""
+    keep_for_reuse()
     cache = Cache(cache_folder(config.data.cache), parse_bytes(config.data.cache_limit))
-    key = features_key(model, images, part)
-    found = kept_features(
-        cache,
-        key,
-        (len(images), width),
-        compute,
-        lambda done, total: log.progress(done, total, "features of images"),
-        warn=log.warning,
-    )
-    model.train(was_training)
-    return found
+    if model.last_blocks and not (cache.folder / FEATURES / key).exists():
+        log.info(f"activations below the last blocks of {len(kept):,} images: {kept.size / 1e6:,.0f} MB in data.cache")
+    with as_predicting(model):
+        return kept_features(
+            cache,
+            key,
+            kept,
+            compute,
+            lambda done, total: log.progress(done, total, "features of images"),
+            warn=log.warning,
+        )
 
 
 def _computed(model: Classifier) -> dict[str, Any]:
     """How a frozen network looks at an image, where it may do so in several ways."""
+    if model.last_blocks:
+        return {"last blocks": model.last_blocks, "precision": str(model.precision)}
     if not isinstance(model, ProbedClassifier):
         return {}
     return {"mirror": model.mirror, "precision": str(model.precision)}
 
 
-def features_key(model: Classifier, images: ImageSet, part: Part) -> str:
+def features_key(model: Classifier, images: ImageSet, part: Part, which: Mapping[str, Any] | None = None) -> str:
     """A hash of all that decides features: the body and its preprocessing, the pixels, and what it is computed with.
 
-    What the images are called, their labels and the last layer decide nothing.
+    What the images are called, their labels and what is trained decide nothing. `which`: of which of the images, and
+    of which views.
     """
+    trained = {model.learning_prefix + name for name in model.learning.state_dict()}
     sha = hashlib.sha256(repr(model.backbone).replace(repr(model.head), "").encode())
     for name, value in model.state_dict().items():
-        if not name.startswith(model.head_prefix):
+        if name not in trained:
             sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             sha.update(value.cpu().contiguous().numpy().tobytes())
     pixels = f"{images.pixel_digest} {part}"
@@ -92,6 +167,7 @@ def features_key(model: Classifier, images: ImageSet, part: Part) -> str:
         "pixels": pixels,
         "deskew": model.preprocess.deskew,
         **_computed(model),
+        **(which or {}),
         "device": next(model.parameters()).device.type,
         "threads": torch.get_num_threads(),
         "block": BLOCK,

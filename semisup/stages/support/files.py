@@ -244,8 +244,8 @@ def load_placed(folder: Path, config: PipelineConfig) -> nn.Module:
 
 
 def computing_as(model: nn.Module, precision: Precision) -> nn.Module:
-    """The model; of one upon a frozen network, that network computes in this precision from now on."""
-    if isinstance(model, ProbedClassifier):
+    """The model; what is below a probe or the last blocks of it computes in this precision from now on."""
+    if isinstance(model, Classifier) and (isinstance(model, ProbedClassifier) or model.last_blocks):
         model.precision = torch.bfloat16 if lower(precision, torch.device("cpu")) else torch.float32
     return model
 
