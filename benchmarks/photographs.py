@@ -19,16 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
-from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from torch import Tensor
 
 from benchmarks.output import publish
 from semisup.config import PipelineConfig, ProbeConfig
 from semisup.data.own_images.reading.decode import Target, decode
 from semisup.evaluation.keeping import better_model
+from semisup.evaluation.references import REFERENCES, Seen
 from semisup.frozen.embedding import embed, fit_embedding
 from semisup.frozen.learning import (
     Points,
@@ -47,7 +44,6 @@ from semisup.system.memory import keep_for_reuse
 SIDE, TEST_PER_CLASS, BATCH = 224, 35, 16
 PLAIN_SAMPLE = 128
 """Images that the plain loop looks at; its rate is that of all."""
-UNLABELED = -1
 STUDENT_C = ProbeConfig().student_c
 Predictions = NDArray[np.integer[Any]]
 
@@ -219,42 +215,20 @@ def ours(case: Case, seed: int) -> dict[str, Predictions]:
     return said | {"kept": said[kept]}
 
 
-def logistic_regression(case: Case) -> Predictions:
-    """Of the labelled images alone."""
-    table = _standardized(case)
-    model = LogisticRegression(C=0.01, max_iter=2000).fit(table[case.labeled], case.labels[case.labeled])
-    return np.asarray(model.predict(table[case.test]))
+def peer(name: str) -> Callable[[Case], Predictions]:
+    """A line of the report that every run has for nothing, by its name."""
+    predict, _ = REFERENCES[name]
+
+    def ask(case: Case) -> Predictions:
+        features = case.features.numpy()
+        return predict(
+            Seen(features[case.labeled], case.labels[case.labeled], features[case.unlabeled], features[case.test])
+        )
+
+    return ask
 
 
-def self_training(case: Case) -> Predictions:
-    """Of the same, and of pseudo-labels from 0.9 on."""
-    table = _standardized(case)
-    model = SelfTrainingClassifier(LogisticRegression(C=0.01, max_iter=500), threshold=0.9)
-    return np.asarray(model.fit(table[case.learnt], _targets(case)).predict(table[case.test]))
-
-
-def label_spreading(case: Case) -> Predictions:
-    """On the graph of ten neighbours, in 128 principal components."""
-    table = _standardized(case)
-    short = PCA(128, random_state=0).fit(table[case.learnt]).transform(table)
-    model = LabelSpreading(kernel="knn", n_neighbors=10, alpha=0.2).fit(short[case.learnt], _targets(case))
-    return np.asarray(model.predict(short[case.test]))
-
-
-PEERS: dict[str, Callable[[Case], Predictions]] = {
-    "logistic regression": logistic_regression,
-    "self-training": self_training,
-    "label spreading": label_spreading,
-}
-
-
-def _standardized(case: Case) -> NDArray[np.float32]:
-    features = case.features.numpy()
-    return np.asarray(StandardScaler().fit(features[case.learnt]).transform(features))
-
-
-def _targets(case: Case) -> NDArray[np.int64]:
-    return np.concatenate([case.labels[case.labeled], np.full(len(case.unlabeled), UNLABELED)])
+PEERS = {name.lower(): peer(name) for name in REFERENCES}
 
 
 if __name__ == "__main__":

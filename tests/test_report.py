@@ -102,6 +102,23 @@ def with_compound(folders: dict[str, Path], channels: int = 1) -> dict[str, Path
     return folders
 
 
+def with_looks(folders: dict[str, Path], channels: int = 1, **figures: Any) -> dict[str, Path]:
+    """Also errors, neighbors, reference lines, and what labels are worth."""
+    folder, rng = folders["evaluate"], np.random.default_rng(2)
+    for name, count in (("errors", 2), ("neighbors", 2 * 5)):
+        np.savez(folder / f"{name}.npz", images=rng.integers(0, 256, (count, channels, 6, 8), dtype=np.uint8))
+    errors = {"id": ["toy/70", "toy/169"], "truth": [0, 1], "label": [1, 0], "confidence": [0.99, 0.98]}
+    pd.DataFrame(errors).to_parquet(folder / "errors.parquet")
+    near = {"asked": np.repeat([0, 1], 4), "label": np.repeat([0, 1], 4), "confidence": 0.88, "cosine": 0.75}
+    pd.DataFrame(near | {"neighbor_label": [0, 0, 1, 0] * 2}).to_parquet(folder / "neighbors.parquet")
+    rows = [{"name": "Logistic regression", "constants": "C = 0.01", "estimate": 0.9, "low": 0.824, "high": 0.951}]
+    worth = {"images": 20, "half": 0.7, "most": 0.85, "difference": {"estimate": 0.15, "low": 0.031, "high": 0.269}}
+    looked: dict[str, Any] = {"references": {"labeled": 20, "unlabeled": 40, "test": 100, "rows": rows}}
+    metrics = json.loads((folder / "metrics.json").read_text())
+    write(folder / "metrics.json", metrics | looked | {"labels_worth": worth} | figures)
+    return folders
+
+
 def with_left_out(folders: dict[str, Path], names: tuple[str, ...] = NAMES, files: int = 23) -> dict[str, Path]:
     """Also broken files, four copies of held-out images, and answers of people; files are named after classes."""
     folder = folders["split"]
@@ -186,7 +203,7 @@ def everything(root: Path, names: tuple[str, ...] = NAMES) -> dict[str, Path]:
     """A run with all that a report can show."""
     folders = with_left_out(write_folders(root, names, audit=True), names)
     change_summary(folders, threshold_kind="certified", reasons={"below_threshold": 25, "disagreement": 5})
-    return with_compound(with_calibration(root, folders))
+    return with_looks(with_compound(with_calibration(root, folders)))
 
 
 def change_summary(folders: dict[str, Path], **changes: Any) -> None:
@@ -621,3 +638,76 @@ def test_answers_of_people_are_counted_by_what_became_of_them(tmp_path: Path) ->
 def test_where_nothing_was_left_out_or_answered_nothing_is_said_of_it(tmp_path: Path) -> None:
     page, _ = build(write_folders(tmp_path / "in"), tmp_path / "out")
     assert not {"Copies", "Files that cannot be used", "Answers of people"} & set(parse(page).text.splitlines())
+
+
+# --- references, errors, neighbors, and what to do next ---------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_references_stand_beside_our_own_models_with_the_images_that_they_know(tmp_path: Path) -> None:
+    page, markdown = build(with_looks(write_folders(tmp_path / "in")), tmp_path / "out")
+    for text in (plain(parse(page).text), plain(markdown).replace("\\", "")):
+        assert "the same 20 labels and 40 images without one, and is judged on the same 100 test images" in text
+    lines = plain(markdown).splitlines()
+    assert "| Logistic regression | 90.0 % | 82.4 to 95.1 % | C = 0.01 |" in lines
+    assert any(line.startswith("| Student | 98.0 % |") for line in lines)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_an_older_run_did_not_leave_is_not_shown(tmp_path: Path) -> None:
+    page, markdown = build(write_folders(tmp_path / "in"), tmp_path / "out")
+    for text in (page, markdown):
+        for word in ("scikit-learn", "surest", "nearest to it in the features"):
+            assert word not in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_errors_and_neighbors_are_pictures_of_both_reports(tmp_path: Path) -> None:
+    page, markdown = build(with_looks(write_folders(tmp_path / "in")), tmp_path / "out")
+    assert "A red frame marks a neighbor of another class." in page
+    for name in ("errors", "neighbors"):
+        assert f"(figures/{name}.png)" in markdown
+        assert (tmp_path / "out" / "figures" / f"{name}.png").is_file()
+
+
+def advised(folders: dict[str, Path], place: Path) -> str:
+    """The section of the Markdown report that says what to do next; "" where there is none."""
+    _, markdown = build(folders, place)
+    return plain(markdown).partition("## What to do next")[2].partition("\n## ")[0].replace("\\", "")
+
+
+GAIN = {"estimate": 0.15, "low": 0.031, "high": 0.269}
+NO_GAIN = {"estimate": 0.01, "low": -0.02, "high": 0.04}
+POOR = {"estimate": 0.7, "low": 0.6, "high": 0.79}
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("difference", "accuracy", "sides", "said"),
+    [
+        (GAIN, POOR, {"seen": 224, "files": 600}, ["Label more", "data.size=448"]),
+        (GAIN, POOR, {"seen": 224, "files": 256}, ["Label more"]),
+        (GAIN, POOR | {"high": 0.96}, {"seen": 224, "files": 600}, ["Label more"]),
+        (NO_GAIN, POOR, {"seen": 224, "files": 300}, ["data.size=288", "Try another network"]),
+        (NO_GAIN, POOR | {"high": 0.96}, {"seen": 224, "files": 600}, []),
+    ],
+    ids=["labels and pixels", "labels", "good enough", "network and pixels", "nothing"],
+)
+def test_only_what_the_figures_speak_for_is_advised(
+    tmp_path: Path, difference: dict[str, float], accuracy: dict[str, float], sides: dict[str, int], said: list[str]
+) -> None:
+    worth = {"images": 20, "half": 0.7, "most": 0.7 + difference["estimate"], "difference": difference}
+    folders = with_looks(write_folders(tmp_path / "in"), labels_worth=worth, input=sides | {"from_nothing": False})
+    metrics = json.loads((folders["evaluate"] / "metrics.json").read_text())
+    metrics["student"]["accuracy"] = accuracy
+    write(folders["evaluate"] / "metrics.json", metrics)
+    found = advised(folders, tmp_path / "out")
+    everything_said = ("Label more", "data.size=448", "data.size=288", "Try another network", "pretrained network")
+    assert [words for words in everything_said if words in found] == said
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_commands_in_advice_are_code_on_both_pages(tmp_path: Path) -> None:
+    page, markdown = build(with_looks(write_folders(tmp_path / "in")), tmp_path / "out")
+    assert "<code>semisup review RUN</code>" in page
+    assert "`semisup review RUN`" in markdown

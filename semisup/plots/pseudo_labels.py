@@ -25,7 +25,9 @@ from semisup.plots.style import (
 )
 
 GRID_COLUMNS = 12
-GROUPS = {"accepted": "Accepted", "borderline": "Borderline", "rejected": "Rejected"}
+GROUPS = {"accepted": "Accepted", "borderline": "Borderline", "rejected": "Rejected", "errors": "Most confident errors"}
+HEADING, CELL, GAP = 0.45, 1.66, 0.16
+"""Of a grid of images, in units of a column's width."""
 
 
 @house_style
@@ -122,32 +124,78 @@ def picture_grid(  # noqa: PLR0917 -- five columns of one table, and what their 
     groups: Sequence[str],
     class_names: Sequence[str],
 ) -> Figure:
-    """Pseudo-labeled images (M, C, H, W), grey or RGB, in blocks of accepted, borderline and rejected.
+    """Pseudo-labeled images (M, C, H, W), grey or RGB, in blocks of accepted, borderline and rejected; or test images.
 
     Under each image its pseudo-label and the teacher's confidence; a wrong one has a frame and says what it really
     is. A truth of -1 is unknown and marked neither way.
     """
     blocks = [(name, [i for i, group in enumerate(groups) if group == key]) for key, name in GROUPS.items()]
     blocks = [(name, members) for name, members in blocks if members]
-    heading, cell, gap = 0.45, 1.66, 0.16  # in units of a column's width
-    height = sum(heading + cell * -(-len(members) // GRID_COLUMNS) for _, members in blocks)
-    unit = PAGE_WIDTH / GRID_COLUMNS
-    figure = Figure(figsize=(PAGE_WIDTH, unit * max(height, 0.5)))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
+    height = max(sum(HEADING + CELL * -(-len(members) // GRID_COLUMNS) for _, members in blocks), 0.5)
+    axes = _grid_of(height)
     top = 0.0
     for name, members in blocks:
-        axes.text(gap / 2, top + heading * 0.6, f"{name} ({len(members)})", weight="bold", va="center", fontsize=10)
-        top += heading
+        axes.text(GAP / 2, top + HEADING * 0.6, f"{name} ({len(members)})", weight="bold", va="center", fontsize=10)
+        top += HEADING
         for position, i in enumerate(members):
             row, column = divmod(position, GRID_COLUMNS)
             wrong_as = class_names[truths[i]] if truths[i] not in (-1, labels[i]) else None
-            corner = (column + gap / 2, top + row * cell)
-            captions = (class_names[labels[i]], float(confidences[i]), wrong_as)
-            _draw_example(axes, images[i], corner, 1 - gap, captions)
-        top += cell * -(-len(members) // GRID_COLUMNS)
-    axes.set(xlim=(0, GRID_COLUMNS), ylim=(max(top, 0.5), 0), aspect="equal")
+            corner = (column + GAP / 2, top + row * CELL)
+            captions = (class_names[labels[i]], _certainty(confidences[i]), wrong_as)
+            _draw_example(axes, images[i], corner, 1 - GAP, captions)
+        top += CELL * -(-len(members) // GRID_COLUMNS)
+    return _end(axes, height)
+
+
+@house_style
+def neighbor_grid(  # noqa: PLR0917 -- columns of one table, and what their numbers mean
+    images: NDArray[np.uint8],
+    labels: IntArray,
+    confidences: FloatArray,
+    neighbor_labels: IntArray,
+    cosines: FloatArray,
+    class_names: Sequence[str],
+) -> Figure:
+    """Pseudo-labeled images, each followed by the labeled ones that are nearest to it.
+
+    `images` (Q, 1 + K, C, H, W), grey or RGB: under the first of each row its pseudo-label (Q,) and confidence (Q,),
+    under the others their label (Q, K) and how near they are, a cosine (Q, K); a red frame marks another class.
+    """
+    width = images.shape[1] + 1  # one place is left free
+    across = max(1, GRID_COLUMNS // width)
+    height = CELL * max(1, -(-len(images) // across))
+    axes = _grid_of(height)
+    for number, row in enumerate(images):
+        down, right = divmod(number, across)
+        captions = [(class_names[labels[number]], _certainty(confidences[number]), None)]
+        for label, cosine in zip(neighbor_labels[number], cosines[number], strict=True):
+            captions.append((class_names[label], f"{cosine:.2f}", None))
+        for place, (image, caption) in enumerate(zip(row, captions, strict=True)):
+            corner = (right * width + place + (0.3 if place else 0) + GAP / 2, CELL * down + GAP / 2)
+            other = place > 0 and neighbor_labels[number][place - 1] != labels[number]
+            _draw_example(axes, image, corner, 1 - GAP, caption, framed=other)
+    return _end(axes, height)
+
+
+def _grid_of(height: float) -> Axes:
+    """Room for GRID_COLUMNS images in a row, `height` columns high."""
+    figure = Figure(figsize=(PAGE_WIDTH, PAGE_WIDTH / GRID_COLUMNS * height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    return axes
+
+
+def _end(axes: Axes, height: float) -> Figure:
+    """The figure; only now, for every image that is drawn sets the limits anew."""
+    axes.set(xlim=(0, GRID_COLUMNS), ylim=(height, 0), aspect="equal")
+    figure = axes.figure
+    assert isinstance(figure, Figure)
     return figure
+
+
+def _certainty(confidence: float) -> str:
+    """Floored, not rounded: 99.96 % must not read as certainty."""
+    return f"{np.floor(1000 * float(confidence)) / 10:.1f} %"
 
 
 def _draw_example(
@@ -155,10 +203,12 @@ def _draw_example(
     image: NDArray[np.uint8],
     corner: tuple[float, float],
     size: float,
-    captions: tuple[str, float, str | None],
+    captions: tuple[str, str, str | None],
+    *,
+    framed: bool = False,
 ) -> None:
-    """One image (C, H, W) with its pseudo-label, confidence and, where the pseudo-label is wrong, its true class."""
-    label, confidence, wrong_as = captions
+    """One image (C, H, W) with its label, a figure and, where the label is wrong, its true class and a frame."""
+    label, figure, wrong_as = captions
     channels, rows, columns = image.shape
     pixels = image.transpose(1, 2, 0) if channels == 3 else image[0]
     width, height = size * columns / max(rows, columns), size * rows / max(rows, columns)
@@ -167,10 +217,9 @@ def _draw_example(
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="none")
     middle, line = corner[0] + size / 2, corner[1] + size + 0.13
     axes.text(middle, line, short(label, 10), ha="center", va="center", fontsize=7.5)
-    # Floored, not rounded: 99.96 % must not read as certainty.
-    certainty = f"{np.floor(1000 * confidence) / 10:.1f} %"
-    axes.text(middle, line + 0.175, certainty, ha="center", va="center", fontsize=7.5, alpha=0.7)
-    if wrong_as is not None:
+    axes.text(middle, line + 0.175, figure, ha="center", va="center", fontsize=7.5, alpha=0.7)
+    if wrong_as is not None or framed:
         axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=RED, linewidth=3))
+    if wrong_as is not None:
         truth = f"is {short(wrong_as, 10)}"
         axes.text(middle, line + 0.35, truth, ha="center", va="center", fontsize=7.5, color=RED, weight="bold")

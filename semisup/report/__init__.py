@@ -14,10 +14,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from semisup import plots
-from semisup.report import calibration, data, evaluation, overview, pseudo_labels
+from semisup.report import advice, calibration, data, evaluation, overview, pseudo_labels
 from semisup.report.artifacts import STAGES, Artifacts, read_artifacts
 from semisup.report.pictures import draw
-from semisup.report.text import choice_sentence, escape_markdown, p_value, percent, training_sentence
+from semisup.report.text import (
+    choice_sentence,
+    code_in_html,
+    code_in_markdown,
+    escape_markdown,
+    p_value,
+    percent,
+    training_sentence,
+)
 
 __all__ = ["STAGES", "build_report", "p_value", "percent"]
 
@@ -76,6 +84,7 @@ def _context(artifacts: Artifacts) -> dict[str, Any]:
         **pseudo_labels.context(artifacts),
         **calibration.context(artifacts),
         **evaluation.context(artifacts),
+        **advice.context(artifacts),
         **data.context(artifacts),
     }
 
@@ -97,4 +106,5 @@ def _render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["code"] = code_in_html if autoescape else code_in_markdown
     path.write_text(environment.get_template(template).render(context), encoding="utf-8")

@@ -38,6 +38,14 @@ class CompoundExamples:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Images (N, C, H, W) to look at, and what is to be said of them."""
+
+    images: NDArray[np.uint8]
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """What the data set holds and nothing is learned from; of others than one's own images, nothing."""
 
@@ -81,6 +89,10 @@ class Artifacts:
     """Of the test images: id, truth, and label and confidence of both models."""
     compound: CompoundExamples | None
     """None where no compound images were asked for."""
+    errors: Shown | None
+    """Test images that the kept model is sure of and wrong about; None where there are none."""
+    neighbors: Shown | None
+    """Borderline pseudo-labels and their nearest labeled images; None of runs without features."""
 
     @property
     def class_names(self) -> list[str]:
@@ -133,6 +145,8 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
         metrics=_json(evaluate / "metrics.json"),
         predictions=pd.read_parquet(evaluate / "predictions.parquet"),
         compound=_compound(evaluate),
+        errors=_shown(evaluate / "errors"),
+        neighbors=_shown(evaluate / "neighbors"),
     )
 
 
@@ -193,6 +207,14 @@ def _audit(path: Path, ledger: Path) -> NDArray[np.bool_] | None:
 def _count_known(audit: Path) -> int:
     known: int = pc.sum(pc.greater_equal(pq.read_table(audit, columns=["truth"])["truth"], 0)).as_py() or 0
     return known
+
+
+def _shown(stem: Path) -> Shown | None:
+    if not stem.with_suffix(".parquet").exists():
+        return None
+    table = pd.read_parquet(stem.with_suffix(".parquet"))
+    with np.load(stem.with_suffix(".npz"), allow_pickle=False) as arrays:
+        return Shown(arrays["images"], table) if len(table) else None
 
 
 def _compound(folder: Path) -> CompoundExamples | None:

@@ -30,6 +30,8 @@ def context(artifacts: Artifacts) -> dict[str, Any]:
         "confidence_meaning": CONFIDENCE_MEANING,
         "bars": BARS,
         "confidence_table": [[name, *confidence_row(metrics[key]["calibration"])] for key, name in MODELS.items()],
+        "references": _references_sentence(metrics["references"]) if metrics.get("references") else "",
+        "references_table": _references_table(metrics) if metrics.get("references") else [],
         "compound": _compound_sentence(compound) if compound else "",
         "compound_caption": _compound_caption(compound) if compound else "",
         "compound_table": [_compound_row(compound, key, name) for key, name in MODELS.items()] if compound else [],
@@ -71,6 +73,20 @@ def confidence_row(measured: Mapping[str, Any]) -> list[str]:
     """The cells below CONFIDENCE_HEADS, from :func:`semisup.calibration.measure`."""
     shares = [percent(measured[key]) for key in ("accuracy", "confidence", "ece", "adaptive_ece")]
     return [*shares, f"{measured['nll']:.3f}", f"{measured['brier']:.3f}"]
+
+
+def _references_sentence(references: Mapping[str, Any]) -> str:
+    return (
+        f"What scikit-learn makes of the same features: it knows the same {references['labeled']:,} labels and "
+        f"{references['unlabeled']:,} images without one, and is judged on the same {references['test']:,} test "
+        "images. Its constants are fixed, ours are chosen by the labels at hand."
+    )
+
+
+def _references_table(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """Name, test accuracy, its interval, constants: the references, then both of our models."""
+    rows = [[row["name"], *estimate(row), row["constants"]] for row in metrics["references"]["rows"]]
+    return rows + [[name, *estimate(metrics[key]["accuracy"]), "of this run"] for key, name in MODELS.items()]
 
 
 def _compound_sentence(compound: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from semisup import plots
 from semisup.calibration import reliability
-from semisup.report.artifacts import MODELS, Artifacts, Calibration, CompoundExamples
+from semisup.report.artifacts import MODELS, Artifacts, Calibration, CompoundExamples, Shown
 from semisup.report.text import training_sentence
 
 
@@ -35,6 +35,10 @@ def draw(artifacts: Artifacts) -> list[Picture]:
     ]
     if artifacts.calibration is not None:
         pictures += _calibration(artifacts.calibration)
+    if artifacts.errors is not None:
+        pictures.append(_errors(artifacts.errors, artifacts.class_names))
+    if artifacts.neighbors is not None:
+        pictures.append(_neighbors(artifacts.neighbors, artifacts.class_names))
     if artifacts.compound is not None:
         pictures.append(_compound(artifacts.compound, artifacts.class_names))
     return pictures
@@ -124,6 +128,27 @@ def _calibration(calibration: Calibration) -> list[Picture]:
         walk = plots.certificate_walk(figures["certificate"])
         pictures.append(Picture("certificate", walk, "Errors among the accepted calibration images by threshold"))
     return pictures
+
+
+def _errors(errors: Shown, class_names: list[str]) -> Picture:
+    label, confidence, truth = (errors.table[name].to_numpy() for name in ("label", "confidence", "truth"))
+    groups = ["errors"] * len(errors.table)
+    figure = plots.picture_grid(errors.images, label, confidence, truth, groups, class_names)
+    return Picture("errors", figure, f"{len(errors.table)} test images that the kept model is sure of and wrong about")
+
+
+def _neighbors(shown: Shown, class_names: list[str]) -> Picture:
+    table, asked = shown.table, shown.table["asked"].nunique()
+    first = table.drop_duplicates("asked")
+    figure = plots.neighbor_grid(
+        shown.images.reshape(asked, -1, *shown.images.shape[1:]),
+        first["label"].to_numpy(),
+        first["confidence"].to_numpy(),
+        table["neighbor_label"].to_numpy().reshape(asked, -1),
+        table["cosine"].to_numpy().reshape(asked, -1),
+        class_names,
+    )
+    return Picture("neighbors", figure, f"{asked} borderline pseudo-labels, each with its nearest labeled images")
 
 
 def _ends(interval: Mapping[str, float]) -> tuple[float, float, float]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 UNKNOWN = "–"
 MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~$&"})
@@ -97,6 +97,22 @@ def choice_sentence(choice: Mapping[str, Any]) -> str:
         f"Each of {choice['kept']['images']:,} labels was held out in turn. Right were the supervised probe in "
         f"{baseline}, the student in {student}, and the graph's own labels, from which the student learns, in {graph}. "
         "In the end both models learn from every label."
+    )
+
+
+def code_in_html(sentence: str) -> Markup:
+    """A sentence whose `commands` are set as code."""
+    parts = sentence.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+
+
+def code_in_markdown(sentence: str) -> Markup:
+    """The same: what is between backticks stays as it is, all else is escaped."""
+    parts = sentence.split("`")
+    return Markup("`").join(
+        Markup(part) if number % 2 else Markup(escape_markdown(part)) for number, part in enumerate(parts)
     )
 
 

@@ -24,6 +24,7 @@ from semisup.evaluation.keeping import better_model
 from semisup.evaluation.scores import accuracy_interval, compare_right, evaluate_models
 from semisup.pipeline.log import StageLog
 from semisup.report import build_report
+from semisup.stages.insights import look_closer
 from semisup.stages.support.features import Part, looked_at
 from semisup.stages.support.files import DatasetFacts, images_for_test, load_placed, pool_of, read_json, write_json
 from semisup.stages.support.frozen import read_choice
@@ -39,7 +40,8 @@ COMPOUND_EXAMPLES = 12
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `predictions.parquet`, `metrics.json` and the report (HTML and Markdown, with its `figures/`).
 
-    With `evaluate.compound` also `compound.parquet`, one row per compound image, and `compound_examples.npz`.
+    Also images to look at: `errors.*`, and of runs with features `neighbors.*` (:mod:`semisup.stages.insights`). With
+    `evaluate.compound` also `compound.parquet`, one row per compound image, and `compound_examples.npz`.
     `calibrate` among the inputs, where the pipeline has that stage, is told of in the report. `choose` has chosen the
     model to keep where there are no validation images.
 
@@ -60,6 +62,8 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     )
     metrics["temperature"] = _temperatures(models, split, pool, config, log)
     lost = comparison_warnings(metrics["kept"])
+    kept = metrics["kept"]["model"]
+    metrics |= look_closer(models[kept], test, pool, split, config, inputs, out_dir, log, kept=kept)
     write_json(out_dir / "metrics.json", metrics)
     build_report(
         {**inputs, "evaluate": out_dir},

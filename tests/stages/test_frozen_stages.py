@@ -116,6 +116,54 @@ def test_the_embedding_is_that_of_both_models_and_their_logits_are_the_probes(co
             torch.testing.assert_close(model(images), expected)
 
 
+def test_the_references_know_the_images_that_ours_know_and_are_judged_on_the_same(folders):
+    split, metrics = Split.read(folders["split"] / "split.parquet"), json_of(folders["evaluate"], "metrics.json")
+    found = metrics["references"]
+    for role in ("labeled", "unlabeled", "test"):
+        assert found[role] == len(split.ids(role))
+    assert len(found["rows"]) == 3
+    for row in found["rows"]:
+        assert row["low"] < row["estimate"] < row["high"]
+        assert row["estimate"] * found["test"] == pytest.approx(round(row["estimate"] * found["test"]))
+
+
+def test_what_labels_are_worth_is_measured_on_every_label_and_ends_where_the_choice_does(folders):
+    worth, choice = json_of(folders["evaluate"], "metrics.json")["labels_worth"], read_choice(folders["choose"])
+    assert worth["images"] == 100
+    assert worth["most"] == pytest.approx(choice["ways"][0]["accuracy"])
+    assert worth["difference"]["estimate"] == pytest.approx(worth["most"] - worth["half"])
+    assert worth["difference"]["low"] < worth["difference"]["estimate"] < worth["difference"]["high"]
+
+
+def test_the_errors_shown_are_those_of_the_kept_model_that_it_is_surest_of(folders):
+    said, kept = pd.read_parquet(folders["evaluate"] / "predictions.parquet"), read_choice(folders["choose"])["kept"]
+    wrong = said[said[f"{kept['model']}_label"] != said["truth"]]
+    expected = np.sort(wrong[f"{kept['model']}_confidence"])[::-1][:12]
+    shown = pd.read_parquet(folders["evaluate"] / "errors.parquet")
+    np.testing.assert_array_equal(shown["confidence"], expected)
+    assert set(shown["id"]) <= set(wrong["id"])
+    with np.load(folders["evaluate"] / "errors.npz") as arrays:
+        assert len(arrays["images"]) == len(shown)
+
+
+def test_neighbors_are_labeled_images_by_the_cosine_of_the_embedding(config, folders):
+    split, facts = Split.read(folders["split"] / "split.parquet"), DatasetFacts.read(folders["split"])
+    pool = frozen_pool(config, split, facts, Silence())
+    points = read_embedding(folders["choose"])(pool.features)
+    shown = pd.read_parquet(folders["evaluate"] / "neighbors.parquet")
+    images = pool_of(config).images
+    with np.load(folders["evaluate"] / "neighbors.npz") as arrays:
+        rows = arrays["images"].reshape(6, 5, *images.shape[1:])
+    for (asked, *near), (_, lines) in zip(rows, shown.groupby("asked"), strict=True):
+        own = next(i for i in split.indices("unlabeled").tolist() if np.array_equal(images[i], asked))
+        cosines = (points[pool.labeled] @ points[own]).numpy()
+        np.testing.assert_allclose(lines["cosine"], np.sort(cosines)[::-1][:4], rtol=1e-5)
+        for image, cosine, label in zip(near, lines["cosine"], lines["neighbor_label"], strict=True):
+            (row, *_) = [row for row, i in enumerate(pool.labeled.tolist()) if np.array_equal(images[i], image)]
+            assert cosines[row] == pytest.approx(cosine, rel=1e-5)
+            assert pool.labels[row] == label
+
+
 def test_kept_features_give_the_predictions_of_the_whole_network(config, folders):
     predictions = pd.read_parquet(folders["evaluate"] / "predictions.parquet")
     images = images_for_test(config).images[:64]
