@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.start.exits import print_table, user_mistakes_in_one_line
+from flows.start.exits import duration, print_table, user_mistakes_in_one_line
 from semisup.errors import UserError
 
 if TYPE_CHECKING:
+    from semisup.config import PipelineConfig
     from semisup.data.roles.split import Role
     from semisup.stages.preflight.check import Checked
 
 MOST_ROWS = 40
+REST = 30
+"""Seconds of a run that learns from frozen features, beside those that the network looks at images: starting, learning
+and the report, measured with 1,437 photographs on two cores."""
 
 
 def init(
@@ -52,7 +56,8 @@ def init(
         with decoding_line() as say:
             found = survey(folder, manifest, cache, say, max_broken=max_broken)
         text = write_config(found)
-        checked = _check(text, out.name)
+        config, checked = _check(text, out.name)
+        takes = _takes(config, len(found.own.pool) + len(found.own.test), found.own.pool.image_shape)
         try:
             out.write_text(text, encoding="utf-8")
         except OSError as error:
@@ -61,6 +66,7 @@ def init(
     for warning in found.warnings():
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     typer.echo(_labels(checked.images, all_hidden=not found.unlabeled))
+    typer.echo(takes)
     typer.echo(f"wrote {out}; look it over, then: semisup run {out}")
 
 
@@ -86,7 +92,7 @@ def config_of(folder: Path) -> Path:
     return out
 
 
-def _check(text: str, name: str) -> "Checked":
+def _check(text: str, name: str) -> "tuple[PipelineConfig, Checked]":
     """Make sure that `semisup run` takes the config, called so: what it cannot be made for is said now.
 
     Raises:
@@ -99,7 +105,8 @@ def _check(text: str, name: str) -> "Checked":
     with temporary_folder() as scratch:
         file = scratch / name
         file.write_text(text, encoding="utf-8")
-        return check(load_config(file))
+        config = load_config(file)
+        return config, check(config)
 
 
 def _labels(images: "Mapping[Role, int]", *, all_hidden: bool) -> str:
@@ -114,6 +121,20 @@ def _labels(images: "Mapping[Role, int]", *, all_hidden: bool) -> str:
         f"no image is without a label, so a run as configured hides some: {used}, {unlabeled:,} are hidden "
         "(split.labeled_per_class); put images without a label into unlabeled/, and all labels are used"
     )
+
+
+def _takes(config: "PipelineConfig", images: int, shape: tuple[int, int, int]) -> str:
+    """How long a run will take, in one sentence."""
+    from semisup.stages.preflight.estimate import estimate
+
+    found = estimate(config, images, shape)
+    if found.looking is not None:
+        return (
+            f"a run takes about {duration(found.looking + REST)} on this machine, as busy as it is now: "
+            f"{found.looking / images:.2g} s to look at each of {images:,} images, and {REST} s to learn and to report"
+        )
+    assert found.training is not None, "the config that init writes has a budget of time"
+    return f"a run takes {duration(found.training)} of CPU time for both trainings (budget), and some for the rest"
 
 
 def _print(classes: list[tuple[str, int, int, int]], facts: list[tuple[str, str]]) -> None:

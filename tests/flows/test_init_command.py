@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from flows.cli import app
+from semisup.config import PipelineConfig
 from semisup.config.files import load_config
 from semisup.data.datasets import UNLABELED
 from semisup.data.own_images import forget
 from semisup.data.own_images.proposal import propose_split
+from semisup.data.own_images.recipes import are_signs
 from semisup.data.roles.growing import draw_by_content
 from semisup.data.roles.known_roles import KnownRoles, contents_of
 from semisup.data.roles.seats import validation_seats
 from semisup.errors import UserError
 from semisup.stages.preflight.check import Checked, check
+from semisup.stages.preflight.estimate import Estimate, estimate
 from tests.data.corpus import encoded, put
 
 
@@ -133,8 +136,12 @@ sensible = st.builds(
 @given(folder=sensible)
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 def test_init_makes_a_config_for_every_folder_with_two_labels_of_each_class_and_test_images(folder, tmp_path_factory):
-    result = init(folder.make(tmp_path_factory.mktemp("init")))
+    place = tmp_path_factory.mktemp("init")
+    result = init(folder.make(place))
     assert result.exit_code == 0, result.output
+    lines = (place / "c.yaml").read_text().splitlines()
+    assert len(lines) <= 15
+    assert sum(line.startswith("model: {") for line in lines) == 1
 
 
 # --- how many labels --------------------------------------------------------------------------------------------------
@@ -197,6 +204,48 @@ def test_as_many_validate_as_are_asked_for_where_enough_are_left_and_at_most_hal
         assert seats == asked
     else:
         assert seats == min(asked, images // 2)
+
+
+# --- letters and digits, and how long it takes ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "signs"),
+    [
+        (["a", "B", "ß"], True),
+        (["0", "7", "10"], True),
+        (["digit_3", "letter A", "sign-x"], True),
+        (["seven", "Eight"], True),
+        (["a", "ant"], False),
+        (["cat", "dog"], False),
+        (["type 1", "2020"], False),
+    ],
+)
+def test_classes_called_like_one_letter_or_digit_are_signs(names, signs):
+    assert are_signs(names) is signs
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("ant", "bee")])
+def test_photographs_of_letters_are_not_mirrored_and_a_warning_says_why(tmp_path, names):
+    rng = np.random.default_rng(0)
+    for name in names:
+        for image in range(6):
+            put(tmp_path / "p" / name / f"{image}.png", encoded(rng.integers(0, 256, (30, 30, 3), np.uint8), "PNG"))
+    result = init([str(tmp_path / "p"), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "c.yaml")])
+    assert result.exit_code == 0, result.output
+    letters = names == ("a", "b")
+    assert load_config(tmp_path / "c.yaml").model.mirror is not letters
+    assert ("('a', 'b'): a mirrored one is another" in result.output) == letters
+    assert "to look at each of 12 images" in result.output
+    assert len((tmp_path / "c.yaml").read_text().splitlines()) <= 15
+
+
+def test_the_time_to_look_is_that_of_every_image_and_of_both_trainings_their_budgets(monkeypatch):
+    monkeypatch.setattr("semisup.stages.preflight.estimate.seconds_an_image", lambda *_: 0.25)
+    graph = PipelineConfig.model_validate({"recipe": "graph", "model": {"name": "efficientnet_lite0"}})
+    assert estimate(graph, 1_000, (3, 32, 32)) == Estimate(looking=250, training=None)
+    parts = {part: {"budget": budget} for part, budget in (("baseline", "2 min"), ("joint", "90s"))}
+    assert estimate(PipelineConfig.model_validate(parts), 1_000, (3, 32, 32)) == Estimate(None, training=210)
 
 
 # --- what is said -----------------------------------------------------------------------------------------------------

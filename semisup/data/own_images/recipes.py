@@ -1,5 +1,6 @@
 """Which recipe suits a folder, and the lines of a config that say so."""
 
+import re
 from collections.abc import Sequence
 
 LEAST_SIDE = 24
@@ -19,39 +20,36 @@ def pretrained_size(sides: Sequence[int]) -> int:
     return LARGE if _typical(sides) >= LARGE_SIDE else SMALL
 
 
+WORDS_BEFORE = r"(?:class|digit|number|letter|char|character|sign)"
+DIGITS = "zero|one|two|three|four|five|six|seven|eight|nine|ten"
+SIGN = re.compile(rf"(?:{WORDS_BEFORE}[\s_-]*)?(?:[^\W_]|\d{{1,2}}|{DIGITS})", re.IGNORECASE)
+"""A class that is called like one letter or digit: `a`, `7`, `07`, `digit_7`, `letter A`, `seven`."""
+
+
 def are_signs(class_names: Sequence[str]) -> bool:
-    """Are the classes letters or digits, which a mirror turns into something else?"""
-    return all(len(name.strip()) == 1 and name.strip().isalnum() for name in class_names)
+    """Are the classes called like letters or digits, which a mirror turns into something else?"""
+    return all(SIGN.fullmatch(name.strip()) for name in class_names)
 
 
 def graph_lines(*, signs: bool) -> list[str]:
     """The part of a config that learns from features of a pretrained network."""
     mirror = (
-        "false  # a mirrored letter is another" if signs else "true  # false where a mirrored image is another class"
+        "mirror: false}  # a mirrored letter is another"
+        if signs
+        else "mirror: true}  # false where a mirrored image is another class"
     )
-    return ["model:", "  name: efficientnet_lite0", f"  mirror: {mirror}"]
+    return [f"model: {{name: efficientnet_lite0, {mirror}"]
 
 
 def steps_lines(minutes: int) -> list[str]:
     """The part of a config that trains a small network from nothing."""
     return [
-        "model:",
-        "  name: small_cnn",
-        "  width: 2.0",
-        "  dropout: 0.2",
-        "baseline: &training",
-        "  epochs: 30  # parts of the budget that end with a validation",
-        f"  budget: {minutes} min  # of CPU time, for the baseline and for the student each; more makes better models",
-        "  batch_size: 32",
-        "  ema_decay: 0.98",
-        "  early_stopping: {monitor: loss, patience: 10}",
-        "  augment: {shift: 0.1, scale: 0.1}  # horizontal_flip: true where a mirrored image is of the same class",
-        "pseudo_label:",
-        "  threshold: 0.9  # confidence from which the teacher's label is believed",
-        "joint:",
-        "  <<: *training",
-        "  unlabeled_batch_size: 96",
-        "  ramp_end: 10",
+        "model: {name: small_cnn, width: 2.0, dropout: 0.2}",
+        "baseline: &training {epochs: 30, batch_size: 32, ema_decay: 0.98, early_stopping: {patience: 10},",
+        "  augment: {shift: 0.1, scale: 0.1},  # horizontal_flip: true where a mirrored image is of the same class",
+        f"  budget: {minutes} min}}  # of CPU time, for baseline and student each; more makes better models",
+        "pseudo_label: {threshold: 0.9}  # confidence from which the teacher's label is believed",
+        "joint: {<<: *training, unlabeled_batch_size: 96, ramp_end: 10}",
     ]
 
 

@@ -15,7 +15,7 @@ from semisup.data.own_images.decoded.building import Progress
 from semisup.data.own_images.folders.class_names import look_alikes
 from semisup.data.own_images.folders.listing import Listing, list_images
 from semisup.data.own_images.images import OwnImages, own_images
-from semisup.data.own_images.proposal import propose_split
+from semisup.data.own_images.proposal import SplitProposal, propose_split
 from semisup.data.own_images.reading.decode import BrokenImageError, Target, decode
 from semisup.data.own_images.reading.deep import GREY_16
 from semisup.data.own_images.reading.depth import written
@@ -74,7 +74,10 @@ class Survey:
             ("Sizes (width × height)", of_sizes),
             ("Kinds of pixels", _counted(Counter(files["mode"]))),
             *self._deep_files(),
-            ("Copies of test images to learn from", f"{int(np.isin(self.own.groups, self.own.test_groups).sum()):,}"),
+            (
+                "Copies of test images among the others",
+                f"{int(np.isin(self.own.groups, self.own.test_groups).sum()):,}",
+            ),
             ("Further copies", f"{self._further_copies():,}"),
             ("Files that cannot be used", f"{len(self.own.broken):,}"),
         ]
@@ -95,7 +98,17 @@ class Survey:
                 f"no test image is of class {', '.join(map(repr, untested[:MOST_NAMED]))}"
                 f"{f' and {more:,} more' if more > 0 else ''}; put some into test/<class>/, or raise data.test_share"
             )
-        return found + self._look_alikes()
+        return found + self._signs() + self._look_alikes()
+
+    def _signs(self) -> list[str]:
+        names = [name for name, *_ in self.classes()]
+        if not (self.photographs and are_signs(names)):
+            return []
+        shown = f"{', '.join(map(repr, names[:MOST_NAMED]))}{' …' if len(names) > MOST_NAMED else ''}"
+        return [
+            f"classes are called like digits or letters ({shown}): a mirrored one is another, so model.mirror is false "
+            "in the config; and features of photographs say little of signs: compare with recipe: steps"
+        ]
 
     def _look_alikes(self) -> list[str]:
         counts = {name: sum(images) for name, *images in self.classes()}
@@ -185,19 +198,21 @@ def write_config(found: Survey) -> str:
             if found.most_broken != USUAL_BROKEN
             else []
         ),
-        "split:",
-        f"  labeled_per_class: {split.labeled_per_class}  # {why}",
+        *_split_lines(split, validates=not (found.photographs or found.own.names_validation), why=why),
+        *(graph_lines(signs=are_signs([name for name, *_ in found.classes()])) if found.photographs else []),
+        *([] if found.photographs else steps_lines(minutes)),
     ]
-    if found.photographs:
-        lines += graph_lines(signs=are_signs([name for name, *_ in found.classes()]))
-    else:
-        if not (found.own.given == "validation").any():
-            lines.append(
-                f"  validation_per_class: {split.validation_per_class}  # at most: with a label, not learned from, but "
-                "choose the best epoch"
-            )
-        lines += steps_lines(minutes)
     return "\n".join(lines) + "\n"
+
+
+def _split_lines(split: SplitProposal, *, validates: bool, why: str) -> list[str]:
+    labeled = f"labeled_per_class: {split.labeled_per_class}"
+    if not validates:
+        return [f"split: {{{labeled}}}  # {why}"]
+    return [
+        f"split: {{{labeled}, validation_per_class: {split.validation_per_class}}}  # {why}; validation images have "
+        "a label, choose the best epoch, and are not learned from"
+    ]
 
 
 def _look(listing: Listing) -> tuple[tuple[int, int], Literal["rgb", "grey"], bool]:
