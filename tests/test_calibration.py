@@ -376,6 +376,8 @@ def values_of(certificate: Certificate | None, **changes: Any) -> dict[str, Any]
         "threshold": certificate.threshold if certificate else None,
         "fallback": None,
         "certificate": asdict(certificate) if certificate else None,
+        "certified": bool(certificate and certificate.certified),
+        "compared": None,
         "calibration_images_needed": None,
         "strict": True,
         "caveats": [],
@@ -404,6 +406,16 @@ def test_the_sentence_names_over_confidence_the_temperature_and_what_is_certifie
 def test_the_sentence_says_why_a_certificate_is_not_strict():
     values = values_of(certify(*all_right(400), 0.99, 0.95), strict=False, caveats=["the teacher saw them"])
     assert calibration_sentence(values).endswith("not strictly so, for the teacher saw them")
+
+
+def test_where_the_pool_is_another_the_words_say_so_and_that_an_audit_would_help():
+    found = certify(*all_right(400), 0.99, 0.95)
+    compared = {"p_value": 0.00012, "calibration_images": 400, "pool_images": 2000}
+    values = values_of(found, certified=False, threshold=0.99, fallback=0.99, strict=False, compared=compared)
+    assert "no threshold is certified" in calibration_sentence(values)
+    (warning,) = calibration_warnings(values)
+    for part in ("p = 0.0001 on 400 and 2,000 images", "--audit", "fallback threshold 0.99 applies"):
+        assert part in warning
 
 
 @pytest.mark.parametrize(

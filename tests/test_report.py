@@ -76,7 +76,8 @@ def with_calibration(root: Path, folders: dict[str, Path], **changes: Any) -> di
     figures |= {"temperature_images": 50, "temperature_errors": 4}
     figures |= {when: measure(probabilities_of(labels, c), truth) for when, c in tables.items()}
     certificate |= changes.pop("certificate", None) or {}
-    write(folder / "calibration.json", figures | {"certificate": certificate} | changes)
+    figures |= {"certificate": certificate, "certified": certificate["certified"], "compared": None}
+    write(folder / "calibration.json", figures | changes)
     return folders | {"calibrate": folder}
 
 
@@ -427,6 +428,35 @@ def test_a_certificate_says_in_one_sentence_what_is_proven_and_from_what(tmp_pat
     assert "Of 150 calibration images with a confidence of at least 0.9375, 1 was labeled wrongly" in text
     assert "leaves up to 3.1 % plausible. So, at a confidence level of 90 %, at least 95 % of the labels are" in text
     assert "not for each class. Not strictly so, for it rained, and it snowed." in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_where_the_pool_is_another_the_report_certifies_nothing(tmp_path: Path) -> None:
+    compared = {"p_value": 2e-5, "calibration_images": 200, "pool_images": 2_000}
+    folders = with_calibration(
+        tmp_path / "in", write_folders(tmp_path / "in"), certified=False, compared=compared, strict=False, fallback=0.99
+    )
+    _, markdown = build(folders, tmp_path / "out")
+    text = plain(markdown).replace("\\", "")
+    assert "Nothing is certified." in text
+    assert "the unlabeled images are not like the calibration images (p = 2e-05 on 200 and 2,000 images)" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("known", "elsewhere", "said"),
+    [(0, 0, "the truth is not known"), (7, 0, "6 of 7 whose truth is known are right"),
+     (7, 20, "6 of 7 whose truth is known are right, none of them from unlabeled/")],
+)  # fmt: skip
+def test_a_few_known_truths_are_counted_and_make_no_headline(
+    tmp_path: Path, known: int, elsewhere: int, said: str
+) -> None:
+    folders = write_folders(tmp_path / "in", truth_known=False)
+    change_summary(
+        folders, known=known, known_right=max(known - 1, 0), from_unlabeled=elsewhere, known_from_unlabeled=0
+    )
+    _, markdown = build(folders, tmp_path / "out")
+    assert re.search(rf"Pseudo-label precision[^\n]*–[^\n]*{re.escape(said)}", plain(markdown).replace("\\", ""))
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -25,6 +25,8 @@ def calibration_sentence(values: Mapping[str, Any]) -> str:
     )
     if not certificate["certified"]:
         return f"{text}; no threshold is certified ({goal})"
+    if not values["certified"]:
+        return f"{text}; no threshold is certified ({goal}), for {other_images(values)}"
     text += (
         f"; threshold {certificate['threshold']:.4g} is certified ({goal}): {_errors(certificate)}, "
         f"{certificate['share']:.1%} of the unlabelled images accepted"
@@ -55,7 +57,7 @@ def calibration_warnings(values: Mapping[str, Any]) -> list[str]:
             "calibrate.temperature_share"
         )
     certificate = values["certificate"]
-    if certificate is not None and not certificate["certified"]:
+    if certificate is not None and not values["certified"]:
         instead = "" if values["fallback"] is None else f"; the fallback threshold {values['fallback']:g} applies"
         warnings.append(uncertified(values) + instead)
     return warnings
@@ -64,6 +66,12 @@ def calibration_warnings(values: Mapping[str, Any]) -> list[str]:
 def uncertified(values: Mapping[str, Any]) -> str:
     """Why nothing is certified and what would help, in one line."""
     certificate, needed = values["certificate"], values["calibration_images_needed"]
+    if certificate["certified"]:
+        return (
+            f"pseudo_label.threshold.target_precision={certificate['target_precision']:g} could not be certified: "
+            f"{other_images(values)}; have some of the accepted labels audited (semisup review RUN --audit 200), or "
+            "draw the calibration images from the unlabeled ones"
+        )
     target, total = certificate["target_precision"], values["images"] + values["temperature_images"]
     if certificate["images"] < certificate["fewest"]:
         why = f"it takes {certificate['fewest']:,} calibration images and no error, not {certificate['images']:,}"
@@ -86,6 +94,15 @@ def uncertified(values: Mapping[str, Any]) -> str:
     else:
         help_ = f"use split.calibration_images of about {_about(needed):,}, or a lower target_precision"
     return f"pseudo_label.threshold.target_precision={target:g} could not be certified ({why}): {help_}"
+
+
+def other_images(values: Mapping[str, Any]) -> str:
+    """That calibration images and pool differ, and how sure that is."""
+    compared = values["compared"]
+    return (
+        f"the unlabeled images are not like the calibration images (p = {compared['p_value']:.1g} on "
+        f"{compared['calibration_images']:,} and {compared['pool_images']:,} images)"
+    )
 
 
 def _errors(certificate: Mapping[str, Any]) -> str:

@@ -55,7 +55,8 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
         graph = chosen if config.pseudo_label.teacher == "graph" and number == 1 else {}
         if config.calibrates:
             calibration = {"calibrate": f"calibrate{suffix}"}
-            steps.append(Step(f"calibrate{suffix}", "calibrate", {"split": "split", "teacher": teacher} | graph))
+            asks = {"split": "split", "teacher": teacher, "baseline": "baseline"} | graph
+            steps.append(Step(f"calibrate{suffix}", "calibrate", asks))
         steps += [
             Step(
                 labels,

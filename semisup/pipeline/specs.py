@@ -150,7 +150,7 @@ _ALL = (
         "calibrate",
         "semisup.stages.calibrate",
         sections=("seed", "data", "calibrate", "pseudo_label", "runtime"),
-        inputs=("split", "teacher", "choose"),
+        inputs=("split", "teacher", "choose", "baseline"),
     ),
     StageSpec(
         "pseudo_label",

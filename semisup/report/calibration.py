@@ -46,7 +46,7 @@ def _sentence(figures: Mapping[str, Any], tempered: bool) -> str:
 def _certificate(figures: Mapping[str, Any]) -> str:
     """The certificate in one sentence, or why there is none and what would help."""
     certificate = figures["certificate"]
-    if not certificate["certified"]:
+    if not figures["certified"]:
         instead = "" if figures["fallback"] is None else f"; the fallback threshold {figures['fallback']:g} applies"
         return f"Nothing is certified. {uncertified(figures)}{instead}."
     wrong, accepted = certificate["errors"], certificate["accepted"]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from semisup.evaluation.keeping import judges_in_words
+from semisup.open_world.words import known_truths
 from semisup.report.artifacts import MODELS, Artifacts
 from semisup.report.text import UNKNOWN, estimate, percent, shift
 
@@ -62,7 +63,7 @@ def _coverage_card(summary: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _precision_card(summary: Mapping[str, Any]) -> dict[str, str]:
-    value, note = UNKNOWN, "the truth is not known"
+    value, note = UNKNOWN, known_truths(summary) or "the truth is not known"
     if summary["precision"] is not None:
         ends = {"estimate": summary["precision"], "low": summary["precision_low"], "high": summary["precision_high"]}
         value, interval = estimate(ends)

@@ -29,6 +29,7 @@ from semisup.data.rows import Rows
 from semisup.errors import UserError
 from semisup.pipeline.log import StageLog
 from semisup.plots import certificate_walk, reliability_diagram, save_png
+from semisup.stages.open_world.elsewhere import compare_with_pool, from_elsewhere
 from semisup.stages.support.features import looked_at
 from semisup.stages.support.files import DatasetFacts, load_placed, pool_of, read_json, write_json
 from semisup.stages.support.probes import graph_opinions
@@ -46,7 +47,9 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     `teacher` among the inputs is the folder of a training stage or an ensemble. A part of the calibration images fits
     the temperature, if there is one; all figures and the certificate are of the other part, which neither training nor
     early stopping nor the temperature has seen. What is certified holds for all accepted images together, not for each
-    class, and is `strict` in `calibration.json` only where nothing in `caveats` says why it is approximate.
+    class, and is `strict` in `calibration.json` only where nothing in `caveats` says why it is approximate. Where the
+    unlabeled images are shown to be drawn otherwise than the calibration images, as the `baseline` among the inputs
+    sees both, nothing is certified.
 
     Raises:
         UserError: the teacher knows other classes or other images, or nothing can be certified and
@@ -64,14 +67,22 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     raw, calibrated = temper(known, 1.0), temper(known, temperature)
     correct = calibrated.argmax(axis=1) == truth
     certificate = _certificate(config, calibrated.max(axis=1)[~fits], correct[~fits], temper(pool, temperature))
+    compared = compare_with_pool(config, inputs, split, facts, log) if certificate else None
     caveats = why_approximate(config, read_json(inputs["teacher"] / "model.json")["stage"]) if certificate else []
+    if certificate and (foreign := from_elsewhere(config, split)):
+        caveats.append(foreign)
+    if certificate and compared is None:
+        caveats.append("there are too few images to tell whether the unlabeled ones are like the calibration images")
+    certified = bool(certificate and certificate.certified and not (compared and compared.differ))
     values = {
         "method": config.calibrate.method,
         "temperature": temperature,
-        **_threshold(config, certificate),
+        **_threshold(config, certificate, certified=certified),
         "certificate": asdict(certificate) if certificate else None,
+        "certified": certified,
+        "compared": {**asdict(compared), "differ": compared.differ} if compared else None,
         "calibration_images_needed": _images_needed(config, certificate, len(truth) + len(split.ids("unlabeled"))),
-        "strict": bool(certificate and certificate.certified and not caveats),
+        "strict": certified and not caveats,
         "caveats": caveats,
         "before": measure(raw[~fits], truth[~fits]),
         "after": measure(calibrated[~fits], truth[~fits]),
@@ -154,14 +165,17 @@ def _certificate(
     return certify(confidence, correct, pool.max(axis=1), wanted.target_precision, wanted.confidence)
 
 
-def _threshold(config: PipelineConfig, certificate: Certificate | None) -> dict[str, float | None]:
-    """The threshold that applies, null where the config's own does, and the fallback, where that is the one."""
+def _threshold(config: PipelineConfig, certificate: Certificate | None, *, certified: bool) -> dict[str, float | None]:
+    """The threshold that applies, null where the config's own does, and the fallback, where that is the one.
+
+    Where calibration images would certify a threshold, but the pool is another, the stricter of the two applies.
+    """
     wanted = config.pseudo_label.threshold
     if certificate is None or not isinstance(wanted, CertifiedThreshold):
         return {"threshold": None, "fallback": None}
-    if certificate.certified:
+    if certified:
         return {"threshold": certificate.threshold, "fallback": None}
-    fallback = None if wanted.fallback == "stop" else wanted.fallback
+    fallback = None if wanted.fallback == "stop" else max(wanted.fallback, certificate.threshold or 0.0)
     return {"threshold": fallback, "fallback": fallback}
 
 
@@ -200,12 +214,14 @@ def _report(values: Mapping[str, Any], log: StageLog) -> None:
     certificate = values["certificate"]
     if certificate:
         figures |= {
-            "certified": float(certificate["certified"]),
+            "certified": float(values["certified"]),
             "certificate_accepted": certificate["accepted"],
             "certificate_errors": certificate["errors"],
             "certificate_upper_bound": certificate["upper_bound"],
             "certificate_share": certificate["share"],
         }
+    if values["compared"]:
+        figures |= {"pool_differs_p": values["compared"]["p_value"], "told_apart": values["compared"]["told_apart"]}
     if values["threshold"] is not None:
         figures["threshold"] = values["threshold"]
     log.metrics(figures)

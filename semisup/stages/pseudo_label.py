@@ -16,6 +16,7 @@ from semisup.pipeline.log import StageLog
 from semisup.pseudo_labels import LEDGER
 from semisup.pseudo_labels.ledger import Ids, Selection, build_ledger, in_order_of, write_ledger
 from semisup.pseudo_labels.uncertainty import select
+from semisup.stages.open_world.elsewhere import named_unlabeled
 from semisup.stages.support.files import DatasetFacts, load_placed, pool_of, read_json
 from semisup.stages.support.opinions import Opinions, Shards, ask
 from semisup.stages.support.probes import graph_digest, graph_opinions
@@ -91,7 +92,19 @@ def run(
         write_ledger(out_dir / LEDGER, parts)
         # Audits, after the ledger is written: nothing below can change a label.
         threshold = selection.threshold
-        audit_all(config, inputs, out_dir, log, split=split, facts=facts, pool=pool, threshold=threshold, kind=kind)
+        named = named_unlabeled(config, indices)
+        audit_all(
+            config,
+            inputs,
+            out_dir,
+            log,
+            split=split,
+            facts=facts,
+            pool=pool,
+            threshold=threshold,
+            kind=kind,
+            named=named,
+        )
         if "before" in inputs:
             ids = split.ids("unlabeled")
             look_for_drift(config, inputs, out_dir, log, opinions=opinions, ids=ids, facts=facts)
@@ -161,7 +174,7 @@ def selection_of(config: PseudoLabelConfig, calibration: Mapping[str, Any]) -> t
     threshold = config.threshold
     if isinstance(threshold, CertifiedThreshold):
         threshold = float(calibration["threshold"])
-        kind = "certified" if calibration["certificate"]["certified"] else "fallback"
+        kind = "certified" if calibration["certified"] else "fallback"
     uncertainty = config.uncertainty.positive if config.uncertainty.passes else None
     return Selection(threshold, config.top_share, config.max_disagreement, uncertainty, config.share_per_round), kind
 

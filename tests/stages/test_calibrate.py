@@ -18,6 +18,7 @@ from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage
 from semisup.stages import calibrate
 from semisup.stages.calibrate import parts, why_approximate
+from semisup.stages.open_world.elsewhere import told_from_elsewhere
 from semisup.stages.support.files import load_model, read_json, write_json
 from semisup.system.randomness import numpy_generator
 from tests.variants import changed
@@ -67,7 +68,7 @@ def calibrated(
     """(calibration.json, what the stage said) of one more run of the stage alone."""
     out_dir.mkdir()
     ear = Ear()
-    inputs = {"split": folders["split"], "teacher": teacher or folders["baseline"]}
+    inputs = {"split": folders["split"], "teacher": teacher or folders["baseline"], "baseline": folders["baseline"]}
     load_stage("calibrate")(config, inputs, out_dir, ear)
     return read_json(out_dir / "calibration.json"), ear
 
@@ -257,3 +258,65 @@ def test_a_teacher_of_other_classes_is_refused_before_it_predicts(config, folder
     write_json(other / "model.json", model | {"class_names": ["cat", *model["class_names"][1:]]})
     with pytest.raises(UserError, match="cat"):
         calibrated(config, folders, tmp_path / "out", other)
+
+
+def pool_of_other_images(folders, tmp_path, keep):
+    """The inputs with a split of which only these rows are unlabeled."""
+    table = pd.read_parquet(folders["split"] / "split.parquet")
+    (tmp_path / "split").mkdir()
+    for path in folders["split"].iterdir():
+        (tmp_path / "split" / path.name).write_bytes(path.read_bytes())
+    table[(table["role"] != "unlabeled") | keep(table)].to_parquet(tmp_path / "split" / "split.parquet", index=False)
+    return folders | {"split": tmp_path / "split"}
+
+
+def test_images_drawn_alike_are_compared_and_leave_a_strict_certificate(folders):
+    values = read_json(folders["calibrate"] / "calibration.json")
+    assert values["certified"]
+    assert values["strict"]
+    assert not values["compared"]["differ"]
+    roles = pd.read_parquet(folders["split"] / "split.parquet")["role"].value_counts()
+    assert values["compared"]["calibration_images"] == roles["calibration"]
+    assert values["compared"]["pool_images"] == roles["unlabeled"]
+    p_values = values["compared"]["p_values"].values()
+    assert values["compared"]["p_value"] == min(1, len(p_values) * min(p_values))
+
+
+def test_where_the_pool_is_another_nothing_is_certified_and_the_stricter_threshold_applies(config, folders, tmp_path):
+    truth = dict(zip(load_pool("digits").ids, load_pool("digits").labels.tolist(), strict=True))
+    others = pool_of_other_images(folders, tmp_path, lambda table: table["id"].map(truth).isin([1, 8, 9]))
+    for number, fallback in enumerate((0.2, 0.97)):
+        lower = changed(config, pseudo_label={"threshold": CERTIFIED | {"fallback": fallback}})
+        values, ear = calibrated(lower, others, tmp_path / f"out{number}")
+        assert values["compared"]["differ"]
+        assert (values["certified"], values["strict"]) == (False, False)
+        assert values["certificate"]["certified"]  # by the calibration images alone
+        assert values["threshold"] == max(fallback, values["certificate"]["threshold"])
+        (warning,) = [line for line in ear.warnings if "could not be certified" in line]
+        for part in ("not like the calibration images", "--audit", f"{values['threshold']:g} applies"):
+            assert part in warning
+        assert ear.figures["certified"] == 0
+    stopping = changed(config, pseudo_label={"threshold": CERTIFIED | {"fallback": "stop"}})
+    with pytest.raises(UserError, match="not like the calibration images"):
+        calibrated(stopping, others, tmp_path / "stopping")
+
+
+def test_with_too_few_images_to_compare_the_certificate_is_not_strict(config, folders, tmp_path):
+    first = pool_of_other_images(
+        folders, tmp_path, lambda table: table.index.isin(table.index[table["role"] == "unlabeled"][:10])
+    )
+    values, _ = calibrated(config, first, tmp_path / "out")
+    assert (values["compared"], values["strict"]) == (None, False)
+    assert "too few" in values["caveats"][0]
+
+
+@pytest.mark.parametrize(
+    ("named", "by_manifest", "said"),
+    [
+        (0, False, ""),
+        (7, False, "7 of 1,000 unlabeled images come from unlabeled/, and no calibration image does"),
+        (1000, True, "1,000 of 1,000 unlabeled images are unlabeled in the manifest, and no calibration image is"),
+    ],
+)
+def test_images_of_another_folder_are_counted(named, by_manifest, said):
+    assert told_from_elsewhere(named, 1000, by_manifest=by_manifest) == said

@@ -131,8 +131,8 @@ def test_every_teacher_is_calibrated_before_it_labels_where_that_is_asked_for(as
     config = PipelineConfig.model_validate({"rounds": 2, "split": {"calibration_images": 50}, **asked})
     steps = list(plan(config))
     names, upstream = [step.name for step in steps], upstream_of(steps)
-    assert upstream["calibrate"] == {"split": "split", "teacher": "baseline"}
-    assert upstream["calibrate-2"] == {"split": "split", "teacher": "joint"}
+    assert upstream["calibrate"] == {"split": "split", "teacher": "baseline", "baseline": "baseline"}
+    assert upstream["calibrate-2"] == {"split": "split", "teacher": "joint", "baseline": "baseline"}
     for suffix in ("", "-2"):
         assert upstream[f"pseudo_label{suffix}"]["calibrate"] == f"calibrate{suffix}"
         assert names.index(f"calibrate{suffix}") < names.index(f"pseudo_label{suffix}")

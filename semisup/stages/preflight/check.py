@@ -24,6 +24,7 @@ from semisup.networks.families import family
 from semisup.networks.pretrained import expect_weights, own_normalization
 from semisup.pipeline.specs import StageSpec
 from semisup.pseudo_labels.uncertainty import drops_out
+from semisup.stages.open_world.elsewhere import cannot_be_strict
 from semisup.stages.preflight.feasible import (
     check_batches,
     check_memory,
@@ -88,11 +89,13 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     repaired = source(config.data.name).prepare(config.data, say)
     pool, test = pool_of(config), images_for_test(config)
     check_targets(config, pool.num_classes)
-    roles = plan(config, pool, test.ids).table["role"]
+    split = plan(config, pool, test.ids)
+    roles = split.table["role"]
     images = {role: int((roles == role).sum()) for role in ROLES}
-    del roles
-    give_back()
     wanted = config.pseudo_label.threshold
+    foreign = cannot_be_strict(config, split) if isinstance(wanted, CertifiedThreshold) else ""
+    del roles, split
+    give_back()
     if (
         isinstance(wanted, CertifiedThreshold)
         and wanted.fallback == "stop"
@@ -105,6 +108,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     check_batches(config, images["labeled"], images["unlabeled"])
     warnings = _doubts(config)
     warnings += [*check_unlabeled(config, images["unlabeled"], pool.num_classes), *idle_in_folder(config)]
+    warnings += [foreign] if foreign else []
     _check_frozen(config, images, ensemble=ensemble)
     check_network(config, pool.image_shape, pool.num_classes)
     channels = pool.image_shape[0]

@@ -19,6 +19,7 @@ from semisup.data.roles.known_roles import contents_of
 from semisup.data.roles.split import Split
 from semisup.evaluation.drift import Drift, measure_drift
 from semisup.evaluation.scores import accuracy_interval
+from semisup.open_world.words import known_truths
 from semisup.pipeline.log import StageLog
 from semisup.plots import answer_drift, confidence_histogram, picture_grid, save_png
 from semisup.pseudo_labels import LEDGER
@@ -41,16 +42,18 @@ def audit_all(
     pool: ImageSet,
     threshold: float,
     kind: str,
+    named: NDArray[np.bool_],
 ) -> None:
     """Hold a stage's ledger against the truth, where that is known: summary, audit table, pictures, warnings.
 
-    `threshold` is the least confidence, and `kind` how it was found: fixed, certified or fallback.
+    `threshold` is the least confidence, and `kind` how it was found: fixed, certified or fallback. `named` (N,) as in
+    :func:`audit`.
     """
     ledger = pq.read_table(out_dir / LEDGER, columns=AUDITED, read_dictionary=["reason"]).to_pandas()
     truth = pool.labels[split.indices("unlabeled")].numpy()
     earlier = read_json(inputs["previous"] / "summary.json")["rounds"] if "previous" in inputs else []
     picked = facts.class_counts["validation" if any(facts.class_counts["validation"]) else "labeled"]
-    summary = audit(ledger, truth, threshold, facts.num_classes, earlier)
+    summary = audit(ledger, truth, threshold, facts.num_classes, earlier, named=named)
     summary |= {"threshold_kind": kind, "class_names": list(facts.class_names), "validation_per_class": list(picked)}
     write_json(out_dir / "summary.json", summary)
     table = pa.table({"id": pa.array(split.id_column("unlabeled"), pa.string()), "truth": truth})
@@ -85,17 +88,22 @@ def audit(
     threshold: float,
     num_classes: int,
     earlier: Sequence[Mapping[str, Any]] = (),
+    *,
+    named: NDArray[np.bool_],
 ) -> dict[str, Any]:
-    """Coverage and, where the truth (N,) is known, precision of a ledger, as `summary.json` holds it.
+    """Coverage of a ledger and, where the truth (N,) of all accepted images is known, precision, as in `summary.json`.
 
-    `earlier` are the `rounds` of the round before, to which this one's own line is added.
+    Where the truth of some is known, these are counted and no more: they are seldom a sample of the others. `earlier`
+    are the `rounds` of the round before, to which this one's own line is added. `named` (N,) are the images that their
+    folder or manifest calls unlabeled.
     """
     accepted = ledger["accepted"].to_numpy()
     labels = ledger["label"].to_numpy()
     rejected = ledger["reason"][~accepted].astype(str).value_counts()
     known = accepted & (truth != UNLABELED)
     right = known & (labels == truth)
-    precision = accuracy_interval(int(right.sum()), int(known.sum())) if known.any() else None
+    all_known = bool(accepted.any()) and bool(known.sum() == accepted.sum())
+    precision = accuracy_interval(int(right.sum()), int(known.sum())) if all_known else None
     known_per_class = np.bincount(labels[known], minlength=num_classes)
     right_per_class = np.bincount(labels[right], minlength=num_classes)
     round_number = int(ledger["round"].iloc[0])
@@ -116,8 +124,12 @@ def audit(
         "precision_low": precision.low if precision else None,
         "precision_high": precision.high if precision else None,
         "precision_per_class": [
-            int(r) / int(k) if k else None for r, k in zip(right_per_class, known_per_class, strict=True)
+            int(r) / int(k) if k and all_known else None for r, k in zip(right_per_class, known_per_class, strict=True)
         ],
+        "known": int(known.sum()),
+        "known_right": int(right.sum()),
+        "from_unlabeled": int((accepted & named).sum()),
+        "known_from_unlabeled": int((known & named).sum()),
         "rounds": [*earlier, this_round],
     }
 
@@ -178,6 +190,8 @@ def _report(summary: Mapping[str, Any], facts: DatasetFacts, log: StageLog) -> N
     if summary["precision"] is not None:
         figures |= {name: summary[name] for name in ("precision", "precision_low", "precision_high")}
         text += f", {summary['precision']:.1%} of them right"
+    elif summary["known"]:
+        text += f"; {known_truths(summary)}"
     if summary["round"] > 1:
         text = f"round {summary['round']}: {text}; {summary['newly_accepted']:,} accepted for the first time"
         text += f", {summary['flipped']:,} labels changed"

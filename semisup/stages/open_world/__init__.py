@@ -1,0 +1,1 @@
+"""What stages do about unlabeled images that are not like the labeled ones."""
