@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from semisup.config import PipelineConfig
     from semisup.delivery.export import Report
 
-Format = Literal["csv", "parquet", "imagefolder", "labelstudio"]
+Format = Literal["csv", "parquet", "imagefolder", "huggingface", "webdataset", "coco", "fiftyone", "labelstudio"]
 TABLES = ("csv", "parquet")
 
 
@@ -52,7 +52,8 @@ def export(
 ) -> None:
     """Write the accepted pseudo-labels of a run as a data set.
 
-    A table, folders, or tasks for Label Studio. Validation, calibration and test images never go out.
+    A table, folders, a data set for Hugging Face, WebDataset, COCO or FiftyOne, or tasks for Label Studio. Validation,
+    calibration and test images never go out.
     """
     with user_mistakes_in_one_line():
         suffix = f".{format}" if format in TABLES else ""
@@ -116,8 +117,18 @@ def _export(run_id: str, wanted: _Wanted, data_root: Path | None) -> "tuple[Repo
             report = exporting.export_labelstudio(
                 chosen, sources, wanted.out, facts.class_names, force=wanted.force, about=about
             )
-            advice = exporting.served_images(sources.root, wanted.out).advice
+            advice = exporting.served_images(sources.served_root, wanted.out).advice
             note = f": labels.xml is the labeling interface, tasks.json to be imported; type\n{advice}"
+        case "huggingface" | "webdataset" | "coco" | "fiftyone":
+            from semisup.delivery import packed
+
+            write = {
+                "huggingface": packed.export_huggingface,
+                "webdataset": packed.export_webdataset,
+                "coco": packed.export_coco,
+                "fiftyone": packed.export_fiftyone,
+            }[wanted.format]
+            report = write(chosen, sources, wanted.out, facts.class_names, force=wanted.force, about=about)
     return report, sources.gone, note
 
 

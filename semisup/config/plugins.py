@@ -6,7 +6,7 @@ form could otherwise have any module imported.
 
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -34,7 +34,7 @@ class Plugins(Generic[Kind]):
     group: str
     """Of entry points, such as semisup.policies."""
     package: str
-    """Where this package's own are: one a module, of the module's name."""
+    """Where this package's own are, perhaps in rooms below it: one a module, of the module's name."""
     attribute: str
     """What such a module calls it."""
     first: tuple[str, ...] = ()
@@ -76,12 +76,16 @@ class Plugins(Generic[Kind]):
         return hashlib.sha256(source.encode()).hexdigest()[:16]
 
     @cached_property
-    def own(self) -> list[str]:
-        """Names of this package's own."""
+    def own(self) -> dict[str, str]:
+        """This package's own: name → module. They may lie in rooms below `package`."""
         root, *rooms = self.package.split(".")
         found = find_spec(root)  # of the whole name it would import the rooms on the way, and torch with them
         places = (found.submodule_search_locations or ()) if found else ()
-        return [module.name for module in iter_modules([str(Path(place, *rooms)) for place in places])]
+        return {
+            name.rpartition(".")[2]: name
+            for place in places
+            for name in _modules_below(Path(place, *rooms), self.package)
+        }
 
     @cached_property
     def _foreign(self) -> dict[str, EntryPoint]:
@@ -97,7 +101,7 @@ class Plugins(Generic[Kind]):
 
     def _load(self, name: str) -> Kind:
         if name in self.own:
-            found: Any = getattr(import_module(f"{self.package}.{name}"), self.attribute)
+            found: Any = getattr(import_module(self.own[name]), self.attribute)
         elif name in self._foreign:
             point = self._foreign[name]
             try:
@@ -115,6 +119,14 @@ class Plugins(Generic[Kind]):
                 f"{self.kind.__name__}"
             )
         return found
+
+
+def _modules_below(folder: Path, package: str) -> Iterator[str]:
+    for module in iter_modules([str(folder)]):
+        if module.ispkg:
+            yield from _modules_below(folder / module.name, f"{package}.{module.name}")
+        else:
+            yield f"{package}.{module.name}"
 
 
 Number = Annotated[int, Field(ge=-(10**15), le=10**15)] | Annotated[float, Field(ge=-1e15, le=1e15)]

@@ -13,6 +13,10 @@ class SourceFacts:
 
     own_images: bool = False
     """Are they files of one's own: of any size, in roles that copies may cross, and more of them tomorrow?"""
+    files: bool = False
+    """Is each of them a file of its own?"""
+    manifest: bool = False
+    """May `data.manifest` list them?"""
     embedded: bool = False
     """Are the images installed with a package, so that there is nothing to find or to download?"""
     mirrored_is_another: bool = False

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from semisup.config import DataConfig
 from semisup.config.sources import SourceFacts
 from semisup.data.datasets import ImageSet
+from semisup.data.listing import Listing
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 """Is told how many of how many images are read, and what is done with them."""
@@ -28,6 +29,8 @@ class Source(SourceFacts):
     prepare: Callable[[DataConfig, Progress], tuple[str, ...]] = lambda data, say: ()
     """Looks anew at what may have changed since it was read last, and gets ready whatever takes long; what was
     damaged and has been mended, one line each."""
+    listing: Callable[[DataConfig], Listing] | None = None
+    """Of one's own images: which there are, before any is decoded."""
     digest: Callable[[DataConfig], str] = lambda data: ""
     """That of the pool, where it may change while a pipeline runs; "": it never does."""
 

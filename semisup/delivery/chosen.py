@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from semisup.config import PipelineConfig, resolve_data_root
 from semisup.config.sources import SOURCES
 from semisup.data.datasets import ImageSet, digest
 from semisup.data.own_images.folders.listing import base_folder
+from semisup.data.own_images.images import listing_of
 from semisup.data.own_images.reading.decode import reader
 from semisup.data.roles.split import Split
 from semisup.delivery.names import safe_name
@@ -60,6 +61,10 @@ def choose(
     return chosen.assign(path=paths, label=labels, role=LABELED)[[*COLUMNS, "index"]]
 
 
+Read = Callable[[str], tuple[bytes, str | None]]
+"""Path of an image → its bytes, b"" where they are gone, and the file that holds nothing else."""
+
+
 class Sent(NamedTuple):
     """An image that goes out."""
 
@@ -87,6 +92,11 @@ class Sources:
             return None
         return base_folder(resolve_data_root(self.config.data), self.config.data.manifest)
 
+    @property
+    def served_root(self) -> Path | None:
+        """The root, where every image is a file below it that other programs can open."""
+        return self.root if self.config.data.facts.files else None
+
     def __call__(self, chosen: pd.DataFrame) -> Iterator[Sent]:
         """One image after another; those that are gone are left out.
 
@@ -94,7 +104,11 @@ class Sources:
             UserError: the data set is another one than the run's, or all files are gone.
         """
         root = self.root
-        found = self._of_array(chosen) if root is None else self._of_files(chosen, root)
+        if root is None:
+            found = self._of_array(chosen)
+        else:
+            read = self._file_below(root) if self.config.data.facts.files else self._listed()
+            found = self._of_own(chosen, read)
         count = 0
         for sent in found:
             count += 1
@@ -105,16 +119,38 @@ class Sources:
                 f"{self.gone[0]}; name the folder with --data-root"
             )
 
-    def _of_files(self, chosen: pd.DataFrame, root: Path) -> Iterator[Sent]:
-        inside = os.path.realpath(root)
+    def _of_own(self, chosen: pd.DataFrame, read: Read) -> Iterator[Sent]:
         for row, (path, name) in enumerate(zip(chosen["path"], chosen["id"], strict=True)):
-            known, real = name.rpartition("@")[2], os.path.realpath(Path(inside, path))
-            content = _read(real) if os.path.commonpath([real, inside]) == inside else b""
+            known = name.rpartition("@")[2]
+            content, file = read(path)
             if hashlib.sha256(content).hexdigest()[: len(known)] != known:
                 self.gone.append(path)
                 continue
             stem, extension = os.path.splitext(os.path.basename(path))  # noqa: PTH122, PTH119 -- of a path with slashes
-            yield Sent(row, f"{safe_name(stem)}-{known}{extension or _extension(content)}", content, real)
+            yield Sent(row, f"{safe_name(stem)}-{known}{extension or _extension(content)}", content, file)
+
+    def _file_below(self, root: Path) -> Read:
+        """Reads files by their paths, those of a million without a look at all others."""
+        inside = os.path.realpath(root)
+
+        def read(path: str) -> tuple[bytes, str]:
+            real = os.path.realpath(Path(inside, path))
+            return (_read(real) if os.path.commonpath([real, inside]) == inside else b""), real
+
+        return read
+
+    def _listed(self) -> Read:
+        """Reads what lies among others."""
+        listing = listing_of(self.config.data)
+        place = {path: number for number, path in enumerate(listing.paths)}
+
+        def read(path: str) -> tuple[bytes, str | None]:
+            try:
+                return (listing.contents.read(place[path]) if path in place else b""), None
+            except OSError:
+                return b"", None
+
+        return read
 
     def _of_array(self, chosen: pd.DataFrame) -> Iterator[Sent]:
         pool = pool_of(self.config)

@@ -88,7 +88,7 @@ def export_labelstudio(
     Label Studio's local files, which serves them as :func:`served_images` says.
     """
     with folder_written(out, sources.root, force=force, about=about) as aside:
-        return write_labelstudio(chosen, sources(chosen), aside, class_names, sources.root)
+        return write_labelstudio(chosen, sources(chosen), aside, class_names, sources.served_root)
 
 
 class Served(NamedTuple):

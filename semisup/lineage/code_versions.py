@@ -188,9 +188,9 @@ def _imported_by(module: str, package: Path, views: tuple[str, ...]) -> set[str]
             continue
         found.add(name)
         if name in PICKED:
-            waiting += [
-                f"{name}.{path.stem}" for path in _files(_path(name, package).parent, ".py") - {_path(name, package)}
-            ]
+            room = _path(name, package).parent
+            inside = (path.relative_to(room).with_suffix("").parts for path in _files(room, ".py"))
+            waiting += [".".join((name, *(part for part in parts if part != "__init__"))) for parts in inside]
         imported = _imports(_path(name, package).read_text(encoding="utf-8"))
         candidates = {module for module, _, _ in imported} | {f"{module}.{name}" for module, name, _ in imported}
         waiting += [candidate for candidate in candidates if _path(candidate, package).exists()]

@@ -300,7 +300,9 @@ def test_different_names_stay_different(names):
     assert len({safe_name(name) for name in names}) == len(names)
 
 
-@pytest.mark.parametrize("name", ["aux", "NUL.png", "Test", "val", ".hidden", "end.", " blank ", "__background__"])
+@pytest.mark.parametrize(
+    "name", ["aux", "NUL.png", "Test", "val", ".hidden", "end.", " blank ", "__background__", "a test"]
+)
 def test_names_that_mean_something_elsewhere_are_changed(name):
     assert safe_name(name) != name
     assert unquote(safe_name(name)) == name

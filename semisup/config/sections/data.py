@@ -46,10 +46,11 @@ class DataConfig(Section):
     """Where the images come from."""
 
     name: SourceName = "digits"
-    """Data set. `digits` is embedded; the others are read from `root`. `folder`: your own images, for which all keys
-    below `download` are, but for `answers`. Installed packages may bring more."""
+    """Data set. `digits` is embedded; the others are read from `root`. Your own images: `folder`, or what they lie in,
+    `webdataset`, `parquet`, `arrays`, `coco` or `fiftyone`; for them all keys below `download` are, but for `answers`,
+    and `manifest` for `folder` alone. Installed packages may bring more."""
     root: Path | None = None
-    """Folder of the data files; unset: the environment variable SEMISUP_DATA_ROOT."""
+    """Folder of the data files, or the one file that holds all; unset: the environment variable SEMISUP_DATA_ROOT."""
     download: bool = False
     """Fetch missing files into `root`. Nothing is ever downloaded without it."""
     manifest: Path | None = None
@@ -112,7 +113,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _a_manifest_lists_own_images(self) -> "DataConfig":
-        if self.manifest is not None and not self.facts.own_images:
+        if self.manifest is not None and not self.facts.manifest:
             raise ValueError(f"manifest={str(self.manifest)!r}, but name={self.name!r} has none; use name: folder")
         return self
 

@@ -12,16 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 from semisup.config import DataConfig, parse_bytes, resolve_data_root
+from semisup.config.sources import SOURCES
 from semisup.data.datasets import UNLABELED, ImageSet, digest
+from semisup.data.listing import Listing
 from semisup.data.own_images.decoded.building import Progress
 from semisup.data.own_images.decoded.cache import Cache, cache_folder
 from semisup.data.own_images.decoded.checksums import is_intact, seal
 from semisup.data.own_images.decoded.pack import InTest, Pack
 from semisup.data.own_images.decoded.seen import hashes_of
-from semisup.data.own_images.folders.listing import Listing, list_images
 from semisup.data.own_images.reading.decode import Target
 from semisup.data.own_images.reading.depth import Depth, depth_warnings
 from semisup.data.own_images.reading.duplicates import RULE, find_groups
+from semisup.data.source import Source
 from semisup.errors import UserError
 from semisup.system.memory import give_back
 
@@ -98,8 +100,20 @@ def own_images(data: DataConfig, say: Progress = lambda done, total, note: None)
     return _opened[key]
 
 
+def listing_of(data: DataConfig) -> Listing:
+    """The images of a config whose source lists them, before any is read.
+
+    Raises:
+        UserError: as the source says.
+    """
+    found = SOURCES[data.name]
+    assert isinstance(found, Source), "configs name nothing else"
+    assert found.listing is not None, "of a source of one's own images"
+    return found.listing(data)
+
+
 def _open(data: DataConfig, say: Progress) -> OwnImages:
-    listing = list_images(resolve_data_root(data), data.manifest)
+    listing = listing_of(data)
     target = Target(*data.size, data.resize, data.channels, data.range)
     named_test = bool((listing.roles == "test").any())
     in_test = no_test if named_test else share_in_test(data.test_share)

@@ -1,7 +1,6 @@
 """What a folder holds, for people, and the config that suits it."""
 
 import math
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,11 @@ import numpy as np
 import yaml
 
 from semisup.config import DataConfig
+from semisup.data.listing import Listing
+from semisup.data.own_images.containers.recognized import recognize
 from semisup.data.own_images.decoded.building import Progress
 from semisup.data.own_images.folders.class_names import look_alikes
-from semisup.data.own_images.folders.listing import Listing, list_images
-from semisup.data.own_images.images import OwnImages, own_images
+from semisup.data.own_images.images import OwnImages, listing_of, own_images
 from semisup.data.own_images.proposal import SplitProposal, propose_split
 from semisup.data.own_images.reading.decode import BrokenImageError, Target, decode
 from semisup.data.own_images.reading.deep import GREY_16
@@ -145,11 +145,11 @@ def survey(
     Raises:
         UserError: as in :func:`own_images`, where more files than `max_broken` cannot be used.
     """
-    listing = list_images(root, manifest)
+    name = "folder" if manifest is not None else recognize(root.expanduser())
+    data = DataConfig(name=name, root=root, manifest=manifest, cache=cache)
+    listing = listing_of(data)
     size, channels, photographs = _look(listing)
-    data = DataConfig(
-        name="folder", root=listing.root.resolve(), manifest=manifest, size=size, channels=channels, cache=cache
-    )
+    data = data.model_copy(update={"root": root.expanduser().resolve(), "size": size, "channels": channels})
     own = own_images(data.model_copy(update={"max_broken": max_broken}), say)
     if own.depth.range is not None:  # known only now that every file has been read
         data = data.model_copy(update={"range": own.depth.range})
@@ -181,7 +181,7 @@ def write_config(found: Survey) -> str:
         f"# One's own images: {len(found.own.files):,} files, {len(found.classes()):,} classes.",
         *(["recipe: graph  # labels spread over features of a pretrained network"] if found.photographs else []),
         "data:",
-        "  name: folder",
+        f"  name: {data.name}",
         f"  root: {_quoted(str(data.root))}",
         *([f"  manifest: {_quoted(str(data.manifest.resolve()))}"] if data.manifest else []),
         f"  size: [{data.size[0]}, {data.size[1]}]  # height and width; more shows more and takes longer",
@@ -223,8 +223,7 @@ def _look(listing: Listing) -> tuple[tuple[int, int], Literal["rgb", "grey"], bo
     sizes, modes = [], set()
     for number in np.unique(np.linspace(0, len(listing) - 1, LOOKED_AT).astype(int)):
         try:
-            content = Path(os.path.join(listing.root, listing.paths[number])).read_bytes()
-            image = decode(content, Target(1, 1, "crop", "rgb"))
+            image = decode(listing.contents.read(number), Target(1, 1, "crop", "rgb"))
         except (OSError, BrokenImageError):
             continue
         sizes.append((image.height, image.width))

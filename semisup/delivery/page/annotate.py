@@ -76,14 +76,14 @@ def write_review(
         (aside / PAGE).write_text(page, encoding="utf-8")
         write_csv(there.drop(columns="index"), aside / TABLE)
         tasks = rows.assign(label=rows["label_1"], confidence=rows["probability_1"], source=PSEUDO, teacher=run_id[:8])
-        write_labelstudio(tasks, sent, aside, material.facts.class_names, sources.root)
+        write_labelstudio(tasks, sent, aside, material.facts.class_names, sources.served_root)
     counts = there["section"].value_counts()
     return Written(
         int(counts.get(LABEL, 0)),
         int(counts.get(CHECK, 0)),
         tuple(sources.gone),
         tuple(notes),
-        served_images(sources.root, out),
+        served_images(sources.served_root, out),
         _means(there[there["section"] == LABEL]),
     )
 

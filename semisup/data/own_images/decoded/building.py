@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semisup.data.listing import Contents, Listing
 from semisup.data.own_images.decoded.checksums import DamagedError, checksum, remember_verified
 from semisup.data.own_images.decoded.pack import (
     BUILDING,
@@ -38,7 +39,6 @@ from semisup.data.own_images.decoded.pack import (
     read_files,
 )
 from semisup.data.own_images.decoded.seen import PARTS, ROOT, hashes_of, read_parts, remember, write_sealed
-from semisup.data.own_images.folders.listing import Listing
 from semisup.data.own_images.reading.decode import JPEG_EXTENSIONS, BrokenImageError, Target, decode
 from semisup.data.own_images.reading.threads import worked_ahead
 from semisup.system.own_files import delete, mark
@@ -216,11 +216,11 @@ def _write(
 
 def in_order(listing: Listing, known: NDArray[np.bytes_], sources: Sources, target: Target) -> Iterator[list[Done]]:
     """What became of the files, some at a time in the order of the listing, while threads work ahead."""
-    root = os.path.realpath(listing.root)
+    contents = listing.contents
 
     def work(first: int) -> list[Done]:
         numbers = range(first, min(first + FILES_PER_TASK, len(listing)))
-        return [_one(os.path.join(root, listing.paths[n]), bytes(known[n]), sources, target) for n in numbers]
+        return [_one(contents, n, bytes(known[n]), sources, target) for n in numbers]
 
     return worked_ahead(work, range(0, len(listing), FILES_PER_TASK), _workers(listing))
 
@@ -234,23 +234,21 @@ def _workers(listing: Listing) -> int | None:
     return 1 if 2 * jpegs > len(listing) and np.median(listing.sizes) < SMALL else None
 
 
-def read_hash(path: str) -> bytes:
-    """32 hexadecimal digits of the SHA-256 of a file's content, b"" where it cannot be read."""
+def read_hash(contents: Contents, number: int) -> bytes:
+    """32 hexadecimal digits of the SHA-256 of an image's bytes, b"" where they cannot be read."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:32].encode()
+        return hashlib.sha256(contents.read(number)).hexdigest()[:32].encode()
     except OSError:
         return b""
 
 
-def _one(path: str, known: bytes, sources: Sources, target: Target) -> Done:
+def _one(contents: Contents, number: int, known: bytes, sources: Sources, target: Target) -> Done:
     if known and (found := sources.find(known)) is not None:
         return found
     try:
-        with open(path, "rb") as file:
-            content = file.read()
+        content = contents.read(number)
     except OSError as error:
-        return Done("", None, reason=f"cannot be read: {error.strerror}")
+        return Done("", None, reason=f"cannot be read: {error.strerror or error}")
     sha = hashlib.sha256(content).hexdigest()[:32]
     if (found := sources.find(sha.encode())) is not None:
         return found

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from semisup.data.listing import Listing
 from semisup.data.own_images.decoded.building import Progress, build, new_building, read_hash
 from semisup.data.own_images.decoded.checksums import DamagedError
 from semisup.data.own_images.decoded.pack import BUILDING, LOCK, POOL, TEST, InTest, Pack, pack_name, settings_key
 from semisup.data.own_images.decoded.seen import known_hashes
-from semisup.data.own_images.folders.listing import Listing
 from semisup.data.own_images.reading.decode import Target
 from semisup.errors import NO_SPACE, UserError
 from semisup.system.own_files import MARK, delete, followed, is_marked, mark, place_within
@@ -249,7 +249,7 @@ def _hashes(settings: Path, listing: Listing, damaged: list[str]) -> NDArray[np.
     if 2 * len(unknown) > len(hashes):
         return None
     for number in unknown:
-        hashes[number] = read_hash(os.path.join(listing.root, listing.paths[number]))
+        hashes[number] = read_hash(listing.contents, int(number))
     return hashes
 
 

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semisup.data.listing import Listing
 from semisup.data.own_images.decoded.checksums import Blocks, DamagedError, is_intact, verify
 from semisup.data.own_images.decoded.seen import in_parts
-from semisup.data.own_images.folders.listing import Listing
 from semisup.data.own_images.reading.decode import DECODERS, Target
 from semisup.data.rows import map_images
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from semisup.data.listing import Listing
 from semisup.data.own_images.decoded.checksums import SEAL, is_intact, seal
-from semisup.data.own_images.folders.listing import Listing
 
 PARTS, ROOT = "part-*.parquet", "root"
 """Tables that a building leaves as it goes on, and the file that names the root whose files they are about."""

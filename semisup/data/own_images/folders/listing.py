@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semisup.data.datasets import UNLABELED
+from semisup.data.listing import Files, Listing
 from semisup.data.own_images.folders.class_names import MOST_NAMED, class_names
 from semisup.data.own_images.folders.manifest import check_files, given_roles, read_manifest
 from semisup.data.own_images.folders.roles import Given, role_of
@@ -18,32 +19,6 @@ from semisup.errors import UserError
 
 PERHAPS_IMAGES = EXTENSIONS | {""}
 """Extensions of files that are looked into."""
-
-
-@dataclass(frozen=True, eq=False)
-class Listing:
-    """Image files below a root, in the order of their paths.
-
-    Attributes:
-        paths: relative to the root, with slashes.
-        labels: int64 (N,), positions in `class_names`, or UNLABELED.
-        roles: (N,) of `Given`.
-        sizes: int64 (N,), in bytes; -1 where the file is not there.
-        changed: int64 (N,), modification times in nanoseconds.
-        notes: what was passed over, one line each.
-    """
-
-    root: Path
-    paths: list[str]
-    labels: NDArray[np.int64]
-    roles: NDArray[np.object_]
-    sizes: NDArray[np.int64]
-    changed: NDArray[np.int64]
-    class_names: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
 
 def list_images(root: Path | None, manifest: Path | None = None) -> Listing:
@@ -211,6 +186,7 @@ def _listing(root: Path, found: _Found, classes: set[str], passed_over: Counter[
     order = np.array(sorted(range(len(found.paths)), key=found.paths.__getitem__))
     paths = [found.paths[row] for row in order]
     sizes, changed = _stamps(str(root), paths)
+    inside = os.path.realpath(root)
     return Listing(
         root=root,
         paths=paths,
@@ -219,6 +195,7 @@ def _listing(root: Path, found: _Found, classes: set[str], passed_over: Counter[
         sizes=sizes,
         changed=changed,
         class_names=names,
+        contents=Files(inside, paths),
         notes=notes,
     )
 
@@ -251,6 +228,7 @@ def _from_manifest(file: Path, root: Path | None) -> Listing:
         sizes=sizes,
         changed=changed,
         class_names=names,
+        contents=Files(inside, paths),
         notes=(),
     )
 

@@ -1,0 +1,51 @@
+"""Which source of images a folder or a file is for, told by looking at names."""
+
+import json
+import os
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+from semisup.data.own_images.containers.annotated import COCO_KEYS, FIFTYONE
+from semisup.data.own_images.containers.arrays import ARRAYS
+from semisup.data.own_images.containers.parquet import PARQUET
+from semisup.data.own_images.containers.tars import TARS
+from semisup.data.own_images.reading.decode import EXTENSIONS
+
+CONTAINERS = {"webdataset": TARS, "parquet": PARQUET, "arrays": ARRAYS}
+LOOKED_AT = 10_000
+"""Files, that decide what lies in a folder."""
+MOST_JSON = 50_000_000
+"""Bytes of a JSON file that is looked into."""
+
+
+def recognize(root: Path) -> str:
+    """What `data.name` has to be for this folder or file; "folder" where it holds none of the other kinds."""
+    if not root.is_dir():
+        kinds = Counter([root.suffix.lower()])
+        if kinds.keys() == {".json"}:
+            return _of_json(root) or "folder"
+    else:
+        if (root / FIFTYONE).is_file() and _of_json(root / FIFTYONE) == "fiftyone":
+            return "fiftyone"
+        if any(_of_json(file) == "coco" for file in sorted([*root.glob("*.json"), *root.glob("*/*.json")])[:10]):
+            return "coco"
+        files = (name for _, _, names in os.walk(root) for name in names if not name.startswith("."))
+        kinds = Counter(Path(name).suffix.lower() for name in islice(files, LOOKED_AT))
+    images = sum(kinds[extension] for extension in EXTENSIONS)
+    for name, extensions in CONTAINERS.items():
+        if not images and any(kinds[extension] for extension in extensions):
+            return name
+    return "folder"
+
+
+def _of_json(file: Path) -> str | None:
+    try:
+        said = json.loads(file.read_bytes()) if file.stat().st_size <= MOST_JSON else None
+    except (OSError, ValueError):
+        return None
+    if not isinstance(said, dict):
+        return None
+    if said.keys() >= COCO_KEYS:
+        return "coco"
+    return "fiftyone" if isinstance(said.get("labels"), dict) and "classes" in said else None

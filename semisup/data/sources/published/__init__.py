@@ -1,0 +1,1 @@
+"""Published data sets by their names: small files of images with labels."""

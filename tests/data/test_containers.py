@@ -1,0 +1,379 @@
+"""Images in tars, Parquet files, arrays and the JSON of other tools are those of the folder they were made from."""
+
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import webdataset
+from pycocotools.coco import COCO
+
+from semisup.config import DataConfig
+from semisup.data.datasets import UNLABELED
+from semisup.data.own_images import forget, own_images
+from semisup.data.own_images.containers.recognized import recognize
+from semisup.data.own_images.containers.tars import key_of
+from semisup.data.own_images.survey import survey, write_config
+from semisup.errors import UserError
+from tests.data.corpus import encoded, photo, put
+
+CLASSES = ("cat", "dog")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three roles, 48 files of two sizes."""
+    root = tmp_path_factory.mktemp("own") / "photos"
+    seed = 0
+    for folder, count in (
+        ("labeled/cat", 12),
+        ("labeled/dog", 12),
+        ("unlabeled", 12),
+        ("test/cat", 6),
+        ("test/dog", 6),
+    ):
+        for number in range(count):
+            seed += 1
+            put(root / folder / f"{number:02d}.jpg", encoded(photo(seed, 40 + seed % 2, 48), "JPEG"))
+    return root
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Opens a source as a new process would, with a cache of the test's own."""
+
+    def of(name, root, **keys):
+        forget()
+        values = {"name": name, "root": root, "size": 32, "cache": tmp_path / "cache"} | keys
+        return own_images(DataConfig.model_validate(values))
+
+    yield of
+    forget()
+
+
+def files(root: Path) -> list[tuple[str, str | None, bytes]]:
+    """(path, class, content) of all files of the folder, sorted by path."""
+    found = []
+    for path in sorted(root.rglob("*.jpg"), key=lambda path: path.relative_to(root).as_posix()):
+        relative = path.relative_to(root).as_posix()
+        parts = relative.split("/")
+        found.append((relative, None if parts[0] == "unlabeled" else parts[1], path.read_bytes()))
+    return found
+
+
+def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def packed(photos: Path, out: Path) -> Path:
+    """The folder as one tar, as `tar -cf` makes it."""
+    with tarfile.open(out, "w") as archive:
+        archive.add(photos, "photos")
+    return out
+
+
+def shards(photos: Path, out: Path, each: int = 7) -> Path:
+    """Shards written by webdataset itself, for each role its own, with labels as numbers."""
+    out.mkdir()
+    for role in ("labeled", "test", "unlabeled"):
+        rows = [row for row in files(photos) if row[0].startswith(role)]
+        with webdataset.ShardWriter(str(out / f"{role}-%05d.tar"), maxcount=each, verbose=0) as writer:
+            for path, label, content in rows:
+                sample = {"__key__": path.removesuffix(".jpg"), "jpg": content}
+                writer.write(sample if label is None else sample | {"cls": CLASSES.index(label)})
+    (out / "classnames.txt").write_text("\n".join(CLASSES))
+    return out
+
+
+def parquet(photos: Path, out: Path) -> Path:
+    """Written by `datasets`: an image's bytes, its path and its class, -1 where there is none."""
+    out.mkdir()
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(CLASSES))})
+    for split, role in (("train", "labeled"), ("test", "test"), ("unlabeled", "unlabeled")):
+        rows = [row for row in files(photos) if row[0].startswith(role)]
+        table = {
+            "image": [{"path": path, "bytes": content} for path, _, content in rows],
+            "label": [-1 if label is None else CLASSES.index(label) for _, label, _ in rows],
+        }
+        datasets.Dataset.from_dict(table, features=features).to_parquet(out / f"{split}-00000-of-00001.parquet")
+    return out
+
+
+def coco(photos: Path, out: Path) -> Path:
+    """A COCO file for each role beside the images, boxes and all."""
+    shutil.copytree(photos, out / "images")
+    (out / "annotations").mkdir()
+    for role in ("labeled", "test", "unlabeled"):
+        images, annotations = [], []
+        for number, (path, label, _) in enumerate(row for row in files(photos) if row[0].startswith(role)):
+            images.append({"id": number, "file_name": path, "width": 48, "height": 40})
+            if label is not None:
+                about = {"image_id": number, "bbox": [0, 0, 9, 9], "area": 81, "iscrowd": 0}
+                annotations += [
+                    about | {"id": 2 * number + n, "category_id": 1 + CLASSES.index(label)} for n in range(2)
+                ]
+        categories = [{"id": 1 + n, "name": name} for n, name in enumerate((*CLASSES, "unused"))]
+        file = out / "annotations" / f"{role}.json"
+        file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+        assert len(COCO(file).getImgIds()) == len(images)  # it is one, for the format's own library
+    return out
+
+
+def fiftyone(photos: Path, out: Path) -> Path:
+    """Labels by position, as FiftyOne's documentation has them; of images without one, null."""
+    labels = {}
+    for path, label, content in files(photos):
+        if not path.startswith("test"):
+            name = path.replace("/", "-")
+            put(out / "data" / name, content)
+            labels[name.removesuffix(".jpg")] = None if label is None else CLASSES.index(label)
+    (out / "labels.json").write_text(json.dumps({"classes": list(CLASSES), "labels": labels}))
+    return out
+
+
+def facts(own):
+    """What a run would see of an image, whatever it is called: sorted (content's hash, class, role, pixels)."""
+    names = (*own.pool.class_names, "")
+    rows = []
+    for images, given in ((own.pool, own.given), (own.test, ["test"] * len(own.test))):
+        for number, name in enumerate(images.ids):
+            pixels = images.images[number].numpy().tobytes()
+            rows.append((name.rpartition("@")[2], names[int(images.labels[number])], str(given[number]), pixels))
+    return sorted(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"), [("webdataset", packed), ("webdataset", shards), ("parquet", parquet), ("coco", coco)]
+)
+def test_a_container_holds_the_very_images_classes_and_roles_of_the_folder(name, make, photos, opened, tmp_path):
+    root = make(photos, tmp_path / f"packed{'.tar' if make is packed else ''}")
+    folder, container = opened("folder", photos), opened(name, root)
+    assert recognize(root) == name
+    assert facts(container) == facts(folder)
+    assert container.named_test
+
+
+@pytest.mark.parametrize(("name", "make"), [("webdataset", shards), ("parquet", parquet)])
+def test_names_that_a_container_keeps_are_the_folders_so_that_a_run_is_the_same(name, make, photos, opened, tmp_path):
+    folder, container = opened("folder", photos), opened(name, make(photos, tmp_path / "packed"))
+    assert sorted(container.pool.ids) == sorted(folder.pool.ids)
+    assert container.test.ids == folder.test.ids
+    assert torch.equal(container.test.images, folder.test.images)
+    assert torch.equal(container.test.labels, folder.test.labels)
+
+
+def test_fiftyones_labels_are_the_folders_without_its_test_images(photos, opened, tmp_path):
+    root = fiftyone(photos, tmp_path / "export")
+    pool = opened("folder", photos).pool
+    own = opened("fiftyone", root, test_share=0.2)
+    there = {name.rpartition("@")[2]: int(label) for name, label in zip(pool.ids, pool.labels, strict=True)}
+    found = [*zip(own.pool.ids, own.pool.labels, strict=True), *zip(own.test.ids, own.test.labels, strict=True)]
+    assert recognize(root) == "fiftyone"
+    assert {name.rpartition("@")[2]: int(label) for name, label in found} == there
+
+
+@pytest.mark.parametrize("style", ["medmnist", "keras", "folder of npy", "channels first"])
+def test_arrays_are_read_to_the_very_pixels_with_any_of_the_usual_names(style, opened, tmp_path):
+    rng = np.random.default_rng(0)
+    train, test, pool = (rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8) for count in (20, 8, 12))
+    y_train, y_test = np.arange(20) % 2, np.arange(8) % 2
+    if style == "medmnist":
+        arrays = {
+            "train_images": train,
+            "train_labels": y_train[:, None],
+            "test_images": test,
+            "test_labels": y_test[:, None],
+        }
+    elif style == "keras":
+        arrays = {"x_train": train, "y_train": y_train, "x_test": test, "y_test": y_test}
+    elif style == "channels first":
+        arrays = {"images": train.transpose(0, 3, 1, 2), "labels": y_train, "test_images": test, "test_labels": y_test}
+    else:
+        arrays = {"images": train, "labels": y_train, "test_images": test, "test_labels": y_test}
+    arrays["unlabeled_images"] = pool
+    if style == "folder of npy":
+        root = tmp_path / "arrays"
+        root.mkdir()
+        for name, array in arrays.items():
+            np.save(root / f"{name}.npy", array)
+    else:
+        root = tmp_path / "set.npz"
+        np.savez(root, **arrays)
+    own = opened("arrays", root)
+    assert recognize(root) == "arrays"
+    labeled, hidden = own.pool.labels.numpy() != UNLABELED, own.given == "unlabeled"
+    for images, expected in (
+        (own.pool.images[labeled], train),
+        (own.pool.images[hidden], pool),
+        (own.test.images, test),
+    ):
+        seen = {image.tobytes() for image in images.permute(0, 2, 3, 1).contiguous().numpy()}
+        assert seen == {image.tobytes() for image in expected}
+    assert own.test.labels.tolist() == y_test.tolist()
+
+
+def test_gray_arrays_stay_gray_and_a_label_of_minus_one_is_none(opened, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (30, 32, 32), dtype=np.uint8)
+    labels = np.where(np.arange(30) < 20, np.arange(30) % 2, -1)
+    np.savez(tmp_path / "set.npz", images=images, labels=labels, class_names=np.array(["even", "odd"]))
+    own = opened("arrays", tmp_path / "set.npz", channels="grey")
+    assert own.pool.class_names == ("even", "odd")
+    assert int((own.given == "unlabeled").sum()) == 10
+    known = {image.tobytes() for image in own.pool.images[:, 0].numpy()} | {
+        i.tobytes() for i in own.test.images[:, 0].numpy()
+    }
+    assert known == {image.tobytes() for image in images}
+
+
+@pytest.mark.parametrize("name", ["a/0001.jpg", "img_0.5.jpg", "a.b/c.seg.png", "./x.left.jpg", "noextension"])
+def test_the_key_of_a_sample_is_webdatasets_own(name):
+    key, _ = webdataset.tariterators.base_plus_ext(name)
+    assert key_of(name) == (name if key is None else key)
+
+
+def test_each_image_counts_where_webdataset_would_cut_names_at_the_first_dot(photos, opened, tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for path, label, content in files(photos):
+            if label is not None:
+                stem = path.replace("/", "_").removesuffix(".jpg").replace("_", "_0.")  # labeled_0.cat_0.00
+                add(archive, f"{stem}.jpg", content)
+                add(archive, f"{stem}.cls", label.encode())
+    own = opened("webdataset", tmp_path / "set.tar")
+    assert len(own.pool) + len(own.test) == 36
+    assert any("which WebDataset itself reads as one sample" in line for line in own.warnings)
+
+
+def test_a_label_in_json_counts_and_null_is_none(photos, opened, tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for number, (path, label, content) in enumerate(files(photos)):
+            add(archive, f"{number:04}.jpg", content)
+            add(archive, f"{number:04}.json", json.dumps({"label": label, "from": path}).encode())
+    own = opened("webdataset", tmp_path / "set.tar")
+    assert own.pool.class_names == CLASSES
+    assert int((own.given == "unlabeled").sum()) == 12
+
+
+def test_parquet_of_any_writer_is_read_by_its_types(photos, opened, tmp_path):
+    rows = files(photos)
+    table = pd.DataFrame({"img": [content for *_, content in rows], "class": [label for _, label, _ in rows]})
+    table["role"] = ["test" if path.startswith("test") else None for path, *_ in rows]
+    table.to_parquet(tmp_path / "photos.parquet", row_group_size=10)
+    assert facts(opened("parquet", tmp_path / "photos.parquet")) == facts(opened("folder", photos))
+
+
+def test_a_row_group_is_read_once_in_order(photos, opened, tmp_path, monkeypatch):
+    from semisup.data.own_images.containers import parquet as module
+
+    rows = files(photos)
+    pd.DataFrame({"image": [content for *_, content in rows], "label": [label for _, label, _ in rows]}).to_parquet(
+        tmp_path / "photos.parquet", row_group_size=10
+    )
+    read, original = [], module.Rows._read_group
+    monkeypatch.setattr(module.Rows, "_read_group", lambda self, *at: read.append(at) or original(self, *at))
+    opened("parquet", tmp_path / "photos.parquet")
+    assert sorted(read) == [(0, group) for group in range(5)]
+
+
+def wrong(make, error, opened, root, name):
+    make(root)
+    with pytest.raises(UserError) as told:
+        opened(name, root)
+    assert error in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_damage_is_one_line_that_names_shard_member_or_row(photos, opened, tmp_path):
+    def cut(root):
+        shards(photos, root)
+        shard = root / "labeled-00001.tar"
+        shard.write_bytes(shard.read_bytes()[:5000])
+
+    def bad_label(root):
+        root.mkdir()
+        (root / "classnames.txt").write_text("cat\ndog\n")
+        with tarfile.open(root / "0.tar", "w") as archive:
+            for number, (_, _, content) in enumerate(files(photos)):
+                add(archive, f"{number}.jpg", content)
+                add(archive, f"{number}.cls", b"7" if number == 9 else b"1")
+
+    def no_images(root):
+        root.mkdir()
+        pd.DataFrame({"text": ["a"], "label": [1]}).to_parquet(root / "x.parquet")
+
+    def no_parquet(root):
+        put(root / "x.parquet", b"PAR1 not really")
+
+    def squeezed(root):
+        root.mkdir()
+        with tarfile.open(root / "x.tar", "w:gz") as archive:
+            archive.add(photos, "photos")
+
+    def floats(root):
+        root.mkdir()
+        np.savez(root / "x.npz", images=np.zeros((4, 8, 8)), labels=np.zeros(4, int))
+
+    def too_few(root):
+        root.mkdir()
+        np.savez(root / "x.npz", images=np.zeros((4, 8, 8), np.uint8), labels=np.zeros(3, int))
+
+    def pickled(root):
+        root.mkdir()
+        np.savez(root / "x.npz", images=np.array([{"a": 1}], dtype=object))
+
+    cases = [
+        (cut, "labeled-00001.tar is damaged", "webdataset"),
+        (bad_label, "member '9.jpg' has label 7 of 2 classes", "webdataset"),
+        (squeezed, "x.tar is compressed", "webdataset"),
+        (no_images, "no column of images (its columns: text, label)", "parquet"),
+        (no_parquet, "x.parquet cannot be read", "parquet"),
+        (floats, "'images' is of type float64", "arrays"),
+        (too_few, "'labels' is (3,) for 4 images", "arrays"),
+        (pickled, "x.npz cannot be read", "arrays"),
+        (lambda root: put(root / "a.json", b"{}"), "holds no COCO file", "coco"),
+        (lambda root: put(root / "labels.json", b"[1"), "labels.json cannot be read", "fiftyone"),
+        (lambda root: root.mkdir(), "holds no tar files", "webdataset"),
+    ]
+    for number, (make, error, name) in enumerate(cases):
+        wrong(make, error, opened, tmp_path / str(number), name)
+
+
+def test_a_member_that_is_no_image_is_a_broken_file_and_the_others_stay(photos, opened, tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for path, _, content in files(photos):
+            add(archive, path, b"words" if path == "labeled/cat/03.jpg" else content)
+    own = opened("webdataset", tmp_path / "set.tar", max_broken=0.1)
+    assert own.broken["path"].tolist() == ["labeled/cat/03.jpg"]
+    assert len(own.pool) == 35
+
+
+def test_what_is_decoded_is_kept_when_a_shard_is_added(photos, opened, tmp_path, monkeypatch):
+    from semisup.data.own_images.decoded import building
+    from semisup.data.own_images.reading.decode import decode
+
+    root = shards(photos, tmp_path / "shards")
+    last = root / "unlabeled-00001.tar"
+    last.rename(tmp_path / "aside.tar")
+    first = opened("webdataset", root)
+    (tmp_path / "aside.tar").rename(last)
+    seen = []
+    monkeypatch.setattr(building, "decode", lambda content, target: seen.append(content) or decode(content, target))
+    second = opened("webdataset", root)
+    assert len(second.pool) - len(first.pool) == len(seen) == 5
+
+
+@pytest.mark.parametrize(("name", "make"), [("webdataset", shards), ("parquet", parquet), ("coco", coco)])
+def test_init_says_what_it_found_and_writes_a_config_for_it(name, make, photos, tmp_path):
+    forget()
+    root = make(photos, tmp_path / "packed")
+    text = write_config(survey(root, None, tmp_path / "cache", lambda *_: None))
+    assert f"  name: {name}\n" in text
+    assert f"  root: {root}\n" in text
+    forget()
