@@ -4,6 +4,7 @@ import io
 import struct
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, ImageOps
 
@@ -24,6 +25,33 @@ def pixels_of(content: bytes, target: Target = SAME) -> np.ndarray:
 def test_formats_without_losses_come_back_bit_for_bit(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     assert np.array_equal(pixels_of(encoded(photo(3), kind, **options)), photo(3))
+
+
+def made(kind: str, image: Image.Image, **options: object) -> bytes:
+    """An image file; HEIC by libheif itself, which Pillow is not told of."""
+    if kind != "HEIF":
+        return encoded(image, kind, **options)
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "HEIF"])
+def test_newer_formats_keep_the_picture(kind):
+    """All of them lose a little; an independent picture differs by 60 and more."""
+    difference = np.abs(pixels_of(made(kind, Image.fromarray(photo(3)))).astype(int) - photo(3)).mean()
+    assert difference < 10 < np.abs(photo(4).astype(int) - photo(3)).mean()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_photographs_of_phones_are_upright(kind, orientation):
+    """However the camera was held, as EXIF says it, and as Pillow itself turns a picture of the same pixels."""
+    exif, image = Image.Exif(), Image.fromarray(photo(3, 40, 60))
+    exif[274] = orientation
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(image, "PNG", exif=exif))))
+    found = pixels_of(made(kind, image, exif=exif.tobytes()), Target(upright.height, upright.width, "crop", "rgb"))
+    assert np.abs(found.astype(int) - np.asarray(upright)).mean() < 10
 
 
 def test_a_jpeg_has_the_pixels_that_pillow_reads():

@@ -14,11 +14,12 @@ from semisup.data.listing import Files, Listing
 from semisup.data.own_images.folders.class_names import MOST_NAMED, class_names
 from semisup.data.own_images.folders.manifest import check_files, given_roles, read_manifest
 from semisup.data.own_images.folders.roles import Given, role_of
-from semisup.data.own_images.reading.decode import EXTENSIONS
+from semisup.data.own_images.reading.decode import EXTENSIONS, HEIF_EXTENSIONS
 from semisup.errors import UserError
 
 PERHAPS_IMAGES = EXTENSIONS | {""}
 """Extensions of files that are looked into."""
+NEEDS_HEIF = "HEIC files, which are read after pip install 'semisup[heif]'"
 
 
 def list_images(root: Path | None, manifest: Path | None = None) -> Listing:
@@ -78,6 +79,8 @@ class Walk:
                     yield from self.files(entry.path, (*above, real))
             elif os.path.splitext(entry.name)[1].lower() in PERHAPS_IMAGES:
                 yield entry
+            elif os.path.splitext(entry.name)[1].lower() in HEIF_EXTENSIONS:
+                self.passed_over[NEEDS_HEIF] += 1
             else:
                 self.passed_over["files with other extensions"] += 1
 

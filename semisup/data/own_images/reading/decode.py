@@ -3,14 +3,17 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -23,9 +26,20 @@ try:
 except ImportError:  # not there, or not for this machine: Pillow alone gives the same pixels, later
     simplejpeg = None
 
+HeifImageFile: type[ImageFile] | None
+try:
+    HeifImageFile = import_module("pillow_heif.as_plugin").HeifImageFile
+except ImportError:  # an extra: pip install 'semisup[heif]'
+    HeifImageFile = None
+
 DECODERS = "Pillow" if simplejpeg is None else "Pillow and libjpeg-turbo"
 JPEG_EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
-EXTENSIONS = JPEG_EXTENSIONS | frozenset({".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+HEIF_EXTENSIONS = frozenset({".heic", ".heif", ".hif"})
+EXTENSIONS = (
+    JPEG_EXTENSIONS
+    | frozenset({".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".j2k"})
+    | (frozenset() if HeifImageFile is None else HEIF_EXTENSIONS)
+)
 MOST_PIXELS = 100_000_000
 """Of a file's own size; a header that announces more is taken for a decompression bomb. Twice a large camera's."""
 ORIENTATION = 274  # EXIF and TIFF
@@ -49,7 +63,13 @@ OPENERS: dict[bytes, Callable[[io.BytesIO], ImageFile]] = {
     b"II+\x00": TiffImageFile,
     b"MM\x00+": TiffImageFile,
     b"GIF8": GifImageFile,
+    b"\x00\x00\x00\x0cjP  ": Jpeg2KImageFile,
+    b"\xff\x4f\xff\x51": Jpeg2KImageFile,
 }
+BRANDS: dict[bytes, type[ImageFile] | None] = {b"avif": AvifImageFile, b"avis": AvifImageFile} | dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), HeifImageFile
+)
+"""Of files that begin with a box `ftyp`: by what is in them, the reader, or None where it is not installed."""
 FEW_BITS = {"L;2": 85, "L;4": 17}
 """By what Pillow multiplies the grey of 2 and 4 bits, but not the value that is said to be transparent."""
 WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
@@ -115,9 +135,7 @@ def decode(content: bytes, target: Target) -> Decoded:
         return plain
     opener = reader(content)
     if opener is None:
-        raise BrokenImageError(
-            f"no image: it begins with {content[:8]!r}, as no JPEG, PNG, WebP, BMP, TIFF or GIF does"
-        )
+        raise BrokenImageError(f"no image: it begins with {content[:8]!r}, as none of the formats that are read does")
     try:
         with opener(io.BytesIO(content)) as image:
             return _decoded(image, lambda: opener(io.BytesIO(content)), target)
@@ -136,6 +154,8 @@ def reader(content: bytes) -> Callable[[io.BytesIO], ImageFile] | None:
     """
     if content[:4] == b"RIFF":
         return WebPImageFile if content[8:12] == b"WEBP" else None
+    if content[4:8] == b"ftyp":
+        return BRANDS.get(content[8:12])
     return next((opener for magic, opener in OPENERS.items() if content.startswith(magic)), None)
 
 
