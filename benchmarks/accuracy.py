@@ -5,10 +5,10 @@
     python -m benchmarks.accuracy "MNIST, 100 labels, 1 min" --data-root data --peers only
 
 Ours is a config as `semisup benchmark` runs it, two processes at a time. Supervised is the baseline of the same config
-(net, views, schedule) that trains for all the CPU seconds that ours took, labelling included, and keeps the weights of
-its epoch of least validation loss. CPU seconds are those of the stages that make the model, split and labelling
-included; start-up, evaluation and the report are not among them. The peers get the same labelled images, deskewed where
-ours are, and some of the unlabelled ones; their constants were not tuned. Results are kept for each setting and seed in
+(net, views, schedule) that trains for all the CPU seconds that ours took, labeling included, and keeps the weights of
+its epoch of least validation loss. CPU seconds are those of the stages that make the model, split and labeling
+included; start-up, evaluation and the report are not among them. The peers get the same labeled images, deskewed where
+ours are, and some of the unlabeled ones; their constants were not tuned. Results are kept for each setting and seed in
 `results/accuracy.json`, with the commit that made each, so that seeds can be added; runs, in `mlflow.db` of the working
 folder.
 """
@@ -49,7 +49,7 @@ from semisup.tracking.provenance import provenance
 
 BY_SEED, MADE_BY = "by seed", "made by"
 PEER_IMAGES = 10_000
-"""Unlabelled images that the peers get: with all of them an SVC trained anew in every round would take hours."""
+"""Unlabeled images that the peers get: with all of them an SVC trained anew in every round would take hours."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""FixMatch's weak and strong views of colour images: a batch at once as we do it, and image by image as peers do it.
+"""FixMatch's weak and strong views of color images: a batch at once as we do it, and image by image as peers do it.
 
 The weak view is a flip and a shift of up to an eighth, the strong one another such view with two of RandAugment's 14
-operations at levels drawn uniformly, and a grey hole of half the side. PIL's side has our very policy, torchvision's
+operations at levels drawn uniformly, and a gray hole of half the side. PIL's side has our very policy, torchvision's
 what it has ready. All sides take turns on the same images in one process with one thread, and measure that process's
-own time on the processor, so that neighbours on the machine count for little. All sides begin with one uint8 batch and
-end with two; loading, and normalising as floats, is left out.
+own time on the processor, so that neighbors on the machine count for little. All sides begin with one uint8 batch and
+end with two; loading, and normalizing as floats, is left out.
 """
 
 import random
@@ -37,7 +37,7 @@ def main() -> None:
     random.seed(0)
     torch.manual_seed(0)  # torchvision draws from torch's global generator
     generator = torch.Generator().manual_seed(0)
-    # Blobs rather than noise: neighbouring pixels of a photograph are alike.
+    # Blobs rather than noise: neighboring pixels of a photograph are alike.
     coarse = torch.randint(0, 256, (BATCH, 3, 6, 6), dtype=torch.uint8, generator=generator)
     images = tv.resize(coarse, [SIDE, SIDE], InterpolationMode.BICUBIC, antialias=True).contiguous()
     sides: dict[str, tuple[int, Callable[[], object]]] = {

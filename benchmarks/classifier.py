@@ -5,7 +5,7 @@
 
 Of 1,797 digits 500 are test images, drawn anew for each seed, and of the others ten of each class have a label: 100 in
 all, for training and for every choice. Each method gets the same rows. scikit-learn's ones choose their constants from
-the grids below by five folds of the labelled rows, the other rows being there without a label, as in training. Ours
+the grids below by five folds of the labeled rows, the other rows being there without a label, as in training. Ours
 choose as they always do: `LabelGraph` by labels that are held out, the networks nothing at all. CPU seconds hold the
 choice and the fit. The seeds begin at 10: while ours got its defaults, test rows of the seeds 0 to 2 were looked at,
 and rows of the pool of seeds from 100 on. All are draws from the same 1,797 digits.
@@ -48,7 +48,7 @@ class Method:
     """Seed → classifier."""
     grid: Mapping[str, Sequence[Any]] | None = None
     supervised: bool = False
-    """Does it get the labelled rows alone?"""
+    """Does it get the labeled rows alone?"""
 
 
 def _regression() -> Any:

@@ -97,7 +97,7 @@ def damaged_caches(folder: Path, count: int, seed: int) -> dict[str, Any]:
     for number in range(count):
         what, problem = cached.damaged(generator.choice(KINDS), generator, cut=bool(number % 2))
         problems += [f"{number}: {what}: {problem}"] if problem else []
-    return {"damages": count, "recognised, said and mended": count - len(problems), "problems": problems}
+    return {"damages": count, "recognized, said and mended": count - len(problems), "problems": problems}
 
 
 # --- foreign files ----------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def bare(setting: Setting, model: nn.Module, images: Tensor, labels: Tensor) -> 
 
 
 def by_pil(setting: Setting, model: Classifier, images: Tensor, labels: Tensor) -> float:
-    """Steps on batches as the sources make them, which come normalised."""
+    """Steps on batches as the sources make them, which come normalized."""
     pictures = _Pictures(images, labels)
     loader: DataLoader[Any] = DataLoader(
         pictures,

@@ -2,7 +2,7 @@
 
 All sides take turns on the same files (`train/<class>/` below `--data-root`), which the turn before the first has
 brought into the system's cache. Seconds are those that the processors worked, threads and worker processes included,
-so that a rate is one of one core and neighbours on the machine count for little. Ours lists, reads, hashes, decodes and
+so that a rate is one of one core and neighbors on the machine count for little. Ours lists, reads, hashes, decodes and
 writes the first epoch; the second one gathers shuffled batches from the mapped file. Memory: a process of its own
 gathers shuffled batches of 1,000,000 images of 3×64×64 from a file full of holes, which takes no room on the disk.
 """

@@ -40,7 +40,7 @@ from semisup.system.own_files import mark
 TARGET = Target(64, 64, "crop", "rgb")
 CLASSES, LABELED, TESTED, FOLDERS = 10, 150, 1000, 100
 LATER = Path("photos", "unlabeled", "later")
-"""What joins the others before the second run: as many images as are in another folder of unlabelled ones."""
+"""What joins the others before the second run: as many images as are in another folder of unlabeled ones."""
 STAGES_RUN = ("split", "baseline", "pseudo_label", "joint", "evaluate")
 MOST_LINKS = 60_000  # of one file, on the usual file systems
 SETTINGS = {

@@ -2,7 +2,7 @@
 
     python -m benchmarks.photographs FOLDER [FOLDER ...] [--labels 5 10 20] [--splits 5]
 
-A folder holds `<class>/<file>`. Each split draws 35 test images a class and the labels; the others are unlabelled.
+A folder holds `<class>/<file>`. Each split draws 35 test images a class and the labels; the others are unlabeled.
 Every method gets the same features (`model.name: efficientnet_lite0`, `model.mirror`) and all labels, none kept apart.
 Ours is what the stages of `recipe: graph` compute: the model that the held-out labels choose is the one that is tested.
 CPU seconds are of one thread; decoding and features are counted once, beside a plain float32 loop over the same images.
@@ -148,13 +148,13 @@ class Case:
     test: NDArray[np.int64]
 
     @property
-    def learnt(self) -> NDArray[np.int64]:
+    def learned(self) -> NDArray[np.int64]:
         """The rows that are not for the test."""
         return np.concatenate([self.labeled, self.unlabeled])
 
 
 def draw(features: Tensor, labels: NDArray[np.int64], count: int, seed: int) -> Case:
-    """`count` labelled images and TEST_PER_CLASS test images of each class; all others are unlabelled."""
+    """`count` labeled images and TEST_PER_CLASS test images of each class; all others are unlabeled."""
     rng = np.random.default_rng(seed)
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
     for label in range(int(labels.max()) + 1):
@@ -198,7 +198,7 @@ def ours(case: Case, seed: int) -> dict[str, Predictions]:
     """What stages `choose` to `joint` do, with their defaults, and the model that is kept."""
     features, labels, labeled, unlabeled = case.features, case.labels, case.labeled, case.unlabeled
     classes = int(labels.max()) + 1
-    embedding = fit_embedding(features[case.learnt])
+    embedding = fit_embedding(features[case.learned])
     truth = torch.from_numpy(labels[labeled])
     points = Points(embed(embedding, features[labeled]), truth, embed(embedding, features[unlabeled]), classes)
     graph = points.graph()

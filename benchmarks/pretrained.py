@@ -1,7 +1,7 @@
 """Few labels with a pretrained network: a probe on kept features, fine-tuning, and training from scratch.
 
 A ResNet-18 of torchvision's is first trained on five classes of CIFAR-10 (`train/<class>/`, `test/<class>/` below
-`--data-root`), for some minutes of one core. Then 20 labels of each of the other five classes are learnt from, with as
+`--data-root`), for some minutes of one core. Then 20 labels of each of the other five classes are learned from, with as
 many to validate, and each side gets as many CPU seconds as the probe took, its features included. What pretraining
 cost stands in the note. A second table tells what one round (pseudo-labels and a student) costs with features kept, and
 where views are augmented, so that none can be. Stages run as plain functions, on one thread.
@@ -56,7 +56,7 @@ def main() -> None:
         publish(
             "pretrained_round",
             bench.rounds(weights),
-            "CPU seconds of pseudo_label and joint (500 steps of 32 + 96), 24,800 unlabelled images; the first round "
+            "CPU seconds of pseudo_label and joint (500 steps of 32 + 96), 24,800 unlabeled images; the first round "
             "needs features that nobody has computed yet",
         )
 

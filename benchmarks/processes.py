@@ -19,7 +19,7 @@ from torch import distributed
 from benchmarks.output import Figure, publish_figures
 from benchmarks.step_overhead import AUGMENT, IMAGES, MEAN, STD, ours
 from semisup.networks.models import build_model
-from semisup.training.team import ALONE, Processes, Team
+from semisup.training.process_group import ALONE, Processes, ProcessGroup
 
 NETS = {"small_cnn": 60, "seed_cnn": 5}
 """Name → steps per turn."""
@@ -73,7 +73,7 @@ def _work(rank: int, folder: str, turns: int, answers: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    team = Processes.of_the_group(torch.device("cpu"))
+    group = Processes.of_the_group(torch.device("cpu"))
     seconds: dict[str, dict[str, list[float]]] = {net: {side: [] for side in SIDES} for net in NETS}
     for turn in range(turns + 1):
         for net, steps in NETS.items():
@@ -82,7 +82,7 @@ def _work(rank: int, folder: str, turns: int, answers: Any) -> None:
                 took = 0.0
                 if rank == 0 or side in {"side by side", "together"}:
                     torch.set_num_threads(2 if side == "two threads" else 1)
-                    took = _seconds(net, steps, team if side == "together" else ALONE)
+                    took = _seconds(net, steps, group if side == "together" else ALONE)
                 # Side by side, the slower one decides.
                 longest = torch.tensor(took)
                 distributed.all_reduce(longest, op=distributed.ReduceOp.MAX)
@@ -94,12 +94,12 @@ def _work(rank: int, folder: str, turns: int, answers: Any) -> None:
     distributed.destroy_process_group()
 
 
-def _seconds(net: str, steps: int, team: Team) -> float:
+def _seconds(net: str, steps: int, group: ProcessGroup) -> float:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 1, 28, 28), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 10, (IMAGES,), generator=generator)
     model = build_model(net, (1, 28, 28), 10, mean=MEAN, std=STD, width=1.0, seed=0)
-    return ours(model, images, labels, steps, AUGMENT, clock=time.perf_counter, team=team)
+    return ours(model, images, labels, steps, AUGMENT, clock=time.perf_counter, group=group)
 
 
 if __name__ == "__main__":

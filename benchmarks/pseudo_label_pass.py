@@ -1,10 +1,10 @@
-"""The pass over unlabelled images, ledger included, against the bare forward of the same net; and how it grows.
+"""The pass over unlabeled images, pseudo-label table included, against the same net's bare forward; and how it grows.
 
-58,000 images, 5,120 with the heavy net: ours (gather, forward, softmax, shards on disk, selection, ledger as Parquet)
-and the bare forward over ready float batches take turns in one process with one thread, and measure its own time on the
-processor; a third side is the bare forward of 1,024 images at once, as passes often have it. Growth to 10,000,000
-synthetic images of 32×32: each size in a fresh process of one thread, for its peak memory. The images are 50,000 that
-come again and again, so that what grows is the pass and not the images.
+58,000 images, 5,120 with the heavy net: ours (gather, forward, softmax, shards on disk, selection, pseudo-label table
+as Parquet) and the bare forward over ready float batches take turns in one process with one thread, and measure its own
+time on the processor; a third side is the bare forward of 1,024 images at once, as passes often have it. Growth to
+10,000,000 synthetic images of 32×32: each size in a fresh process of one thread, for its peak memory. The images are
+50,000 that come again and again, so that what grows is the pass and not the images.
 """
 
 import multiprocessing
@@ -26,9 +26,9 @@ from semisup.config import PseudoLabelConfig
 from semisup.data.rows import Rows, images_at_once
 from semisup.networks.models import build_model
 from semisup.pseudo_labels import LEDGER
-from semisup.pseudo_labels.ledger import Ids, Selection, write_ledger
+from semisup.pseudo_labels.table import Ids, Selection, write_ledger
 from semisup.stages.pseudo_label import ledger_parts
-from semisup.stages.support.opinions import Opinions, Shards
+from semisup.stages.support.teacher_predictions import Shards, TeacherPredictions
 from semisup.system.memory import keep_for_reuse
 from semisup.training.predict import predict_log_probabilities
 
@@ -120,7 +120,7 @@ def _bare(model: nn.Module, images: Tensor, batch: int) -> float:
 
 
 def _ours(model: nn.Module, images: Tensor, ids: Ids) -> tuple[float, float]:
-    """CPU seconds of (the whole, of it selection and ledger) of as many images as ids, the same ones in turn."""
+    """CPU seconds of (the whole, of it selection and table) of as many images as ids, the same ones in turn."""
     count = len(ids)
     indices = torch.arange(count) % len(images)
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +131,7 @@ def _ours(model: nn.Module, images: Tensor, ids: Ids) -> tuple[float, float]:
         )
         passed = time.process_time()
         parts = ledger_parts(
-            Opinions.of(shards, 1.0, None),
+            TeacherPredictions.of(shards, 1.0, None),
             ids,
             np.arange(count),
             selection=Selection(0.95),

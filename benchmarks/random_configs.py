@@ -70,7 +70,7 @@ WORDS: tuple[Any, ...] = (
 )
 BASE: dict[str, Any] = {
     "name": "absurd",
-    "data": {"name": "folder", "size": 8, "channels": "grey"},
+    "data": {"name": "folder", "size": 8, "channels": "gray"},
     "split": {"labeled_per_class": 2, "validation_per_class": 1},
     "model": {"width": 0.25},
     "baseline": {"epochs": 2, "batch_size": 6},
@@ -149,17 +149,17 @@ def nested(overrides: Mapping[str, Any], root: Path) -> dict[str, Any]:
 
 
 def draw_images(root: Path, seed: int) -> None:
-    """Three classes that differ in brightness: 15 labelled images, 25 unlabelled ones, 9 for the test."""
+    """Three classes that differ in brightness: 15 labeled images, 25 unlabeled ones, 9 for the test."""
     import numpy as np
     from PIL import Image
 
     rng = np.random.default_rng(seed)
     places = {"labeled": 5, "test": 3}
-    folders = [(f"{role}/{name}", count) for role, count in places.items() for name in ("dark", "grey", "light")]
+    folders = [(f"{role}/{name}", count) for role, count in places.items() for name in ("dark", "gray", "light")]
     for place, count in (*folders, ("unlabeled", 25)):
         (root / place).mkdir(parents=True)
         for number in range(count):
-            level = {"dark": 40, "grey": 120, "light": 210}.get(place.rpartition("/")[2], rng.integers(20, 230))
+            level = {"dark": 40, "gray": 120, "light": 210}.get(place.rpartition("/")[2], rng.integers(20, 230))
             pixels = np.clip(rng.normal(level, 25, (8, 8)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(root / place / f"{number}.png")
 

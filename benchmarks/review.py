@@ -5,7 +5,7 @@
 
 For every seed a pipeline with few labels is run; then fifty more labels are asked for, chosen by each method of
 `semisup review` or at random, and answered with the truth, through a file of answers as `semisup review --import`
-writes it; and the pipeline is run again with each. The student is measured on the test images, and on unlabelled
+writes it; and the pipeline is run again with each. The student is measured on the test images, and on unlabeled
 images that are never asked about ("held"; the validation images are too few to tell methods apart). Which method
 is the default was chosen by the latter on MNIST.
 """
@@ -43,7 +43,7 @@ from semisup.training.predict import validate as measure
 BUDGET = 50
 METHODS = ("clusters", "spread", "gradients")
 HELD = {"mnist": 5000, "cifar10": 3000}
-"""Unlabelled images that methods are compared on, beside the test images."""
+"""Unlabeled images that methods are compared on, beside the test images."""
 OF_A_CLASS = {"train": 1500, "test": 500}
 """Files of a folder that are used: predicting all of them would take longer than the training that is measured."""
 DIGIT_VIEWS = {"rotation": 15, "shift": 0.07, "scale": 0.15, "shear": 0.2, "cutout": 0.28}

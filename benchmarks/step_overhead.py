@@ -1,15 +1,15 @@
 """Our training loop against the bare steps of the same net on ready batches, and against PIL in a DataLoader.
 
 All sides take turns in one process with one thread, and measure that process's own time on the processor, so that
-neighbours on the machine count for little; ratios are of one turn. All use the same fused optimiser and batch size.
+neighbors on the machine count for little; ratios are of one turn. All use the same fused optimizer and batch size.
 
 The bare side reuses one float batch and looks at no figure; the loop draws a shuffled batch, gathers,
-normalises, makes targets, keeps figures, moves the learning rate and, where asked, augments. With a teacher (the moving
+normalizes, makes targets, keeps figures, moves the learning rate and, where asked, augments. With a teacher (the moving
 average of the weights, which looks at the images as they are) the bare side is a forward pass of the teacher, one of
 the student on both batches, backward, step, and torch's own update of the average. Validation is left out (two images).
 
 The sources' way is what their code does: PIL images, torchvision's transforms one by one, a DataLoader without
-workers (one core against one core), and the same net, optimiser and loss.
+workers (one core against one core), and the same net, optimizer and loss.
 """
 
 import sys
@@ -30,7 +30,7 @@ from semisup.networks.models import build_model
 from semisup.pseudo_labels.policies.fixmatch import FixMatch
 from semisup.training.loop import Examples, UnlabeledTerm, train
 from semisup.training.optimization.optimizers import build_optimizer
-from semisup.training.team import ALONE, Team
+from semisup.training.process_group import ALONE, ProcessGroup
 
 BATCH = 128
 UNLABELED = 256
@@ -107,7 +107,7 @@ def bare(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> float:
 
 
 def bare_with_teacher(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> float:
-    """The same with unlabelled images that the average of the weights labels."""
+    """The same with unlabeled images that the average of the weights labels."""
     optimizer, teacher = build_optimizer(model, OptimizerConfig(), fused=True), _average(model)
     batch, truth, others = images[:BATCH].float(), labels[:BATCH], images[BATCH : BATCH + UNLABELED].float()
     model.train()
@@ -134,7 +134,7 @@ def ours(
     *,
     taught: bool = False,
     clock: Callable[[], float] = time.process_time,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> float:
     """Seconds by the clock, the processor's unless told otherwise, of so many steps of our loop: the second epoch."""
     config = TrainConfig(
@@ -172,7 +172,7 @@ def ours(
         seed=0,
         unlabeled=term,
         on_epoch=lambda record: ends.append(clock()),
-        team=team,
+        group=group,
     )
     return ends[1] - ends[0]
 
@@ -203,7 +203,7 @@ def by_pil(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> floa
     """CPU seconds of so many steps as the sources make them, and of as many accuracies."""
     loader = DataLoader(_Pictures(images, labels), BATCH, shuffle=True, drop_last=True)
     optimizer, done = build_optimizer(model, OptimizerConfig(), fused=True), 0
-    network = model.backbone if isinstance(model.backbone, nn.Module) else model  # images come normalised
+    network = model.backbone if isinstance(model.backbone, nn.Module) else model  # images come normalized
     model.train()
     started = time.process_time()
     while done < steps:

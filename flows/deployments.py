@@ -36,7 +36,7 @@ from semisup.tracking.places.redaction import without_logins
 CRON_FIELDS = 5
 REAPER_EVERY = timedelta(minutes=10)
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-"""A run that would overlap with one of the same deployment is cancelled, and says so. It would train the same twice,
+"""A run that would overlap with one of the same deployment is canceled, and says so. It would train the same twice,
 and a schedule that is faster than its runs would pile them up."""
 
 

@@ -1,4 +1,4 @@
-"""Semi-supervised pseudo-labelling for images: a classifier, policies, and honest pipelines.
+"""Semi-supervised pseudo-labeling for images: a classifier, policies, and honest pipelines.
 
 >>> import semisup as ss
 >>> classifier = ss.PseudoLabelClassifier(ss.FixMatch(0.95), budget="60s", random_state=0)  # then .fit(X, y)

@@ -34,7 +34,7 @@ class Key:
     awake: Overrides = field(default_factory=dict)
     """Here the value changes what comes out."""
     asleep: Overrides | None = None
-    """Here it cannot, and `unheeded` says so; None: there is no such place."""
+    """Here it cannot, and `ineffective_options` says so; None: there is no such place."""
     others_asleep: tuple[Overrides, ...] = ()
 
 
@@ -230,7 +230,7 @@ ASLEEP_ELSEWHERE = [
         for name, value in {
             "size": [32, 32],
             "resize": "pad",
-            "channels": "grey",
+            "channels": "gray",
             "range": [0, 4095],
             "test_share": 0.3,
             "max_broken": 0.5,

@@ -44,7 +44,7 @@ TRAINING = {"baseline", "member", "joint"}
             TRAINING | {"calibrate", "pseudo_label", "evaluate", "evaluate_ensemble"},
         ),  # views
         ("data/roles/split.py", set(STAGES) - {"promote"}),
-        ("pseudo_labels/ledger.py", {"pseudo_label"}),
+        ("pseudo_labels/table.py", {"pseudo_label"}),
         ("pseudo_labels/policies/online.py", {"joint"}),
         ("stages/split.py", {"split"}),
         ("plots/style.py", {"evaluate"}),

@@ -360,7 +360,7 @@ MIRRORED = "{views: 2, augment: {horizontal_flip: true}}"
             f"pseudo_label: {{teacher: ensemble, test_time: {{views: 2, {MOVES}}}}}",
             ["pseudo_label.test_time.views=2", "an ensemble", "views: 1", "teacher: baseline"],
         ),
-        # calibration certifies what is labelled
+        # calibration certifies what is labeled
         (
             CALIBRATED + "pseudo_label: {distribution_alignment: true}",
             ["pseudo_label.distribution_alignment=true", "use false", "no calibration"],
@@ -410,7 +410,7 @@ def test_keys_that_do_not_go_together_are_answered_with_both_and_the_way_out(com
         "baseline: {augment: {elastic: 0.7, paste: 0.4, reflect: true, randaugment: 2}}",
         "joint: {method: soft, ema_decay: 0.9, policy: {teacher: ema, view: clean, temperature: 0.5}}",
         "joint: {method: freematch, mixup_pseudo_labels: true}",  # without mixup it mixes nothing
-        "joint: {method: freematch, mixup: {alpha: 0.5}}",  # of the labelled images alone
+        "joint: {method: freematch, mixup: {alpha: 0.5}}",  # of the labeled images alone
         "joint: {method: flexmatch, mixup_pseudo_labels: true, mixup: {alpha: 0.5}}",
         "joint: {method: softmatch, policy: {distribution_alignment: true, ledger_share: 0.5}}",
         "joint: {method: fixmatch, strong_augment: {randaugment: 2, cutout: 0.5}}",

@@ -82,7 +82,7 @@ def test_what_lies_below_the_cut_neither_learns_nor_moves_its_running_figures(na
     assert changed
     assert changed <= tail
     assert {key for key in tail if "running_mean" in key} <= changed
-    # Learnt by the tail alone on activations, it is the same.
+    # Learned by the tail alone on activations, it is the same.
     other = built(name, 64)
     other.freeze(2)
     other.train()
@@ -142,6 +142,6 @@ def test_a_pipeline_trains_the_last_blocks_alone_and_leaves_the_whole_network(
     tail = model.tail.state_dict()
     for key, value in model.backbone.state_dict().items():
         assert key in tail or torch.equal(value, begun[key]), key
-    learnt = [key for key, value in tail.items() if not torch.equal(value, begun[key])]
-    assert {key.partition(".")[0] for key in learnt} == {"blocks", "conv_head", "bn2", "classifier"}
+    learned = [key for key, value in tail.items() if not torch.equal(value, begun[key])]
+    assert {key.partition(".")[0] for key in learned} == {"blocks", "conv_head", "bn2", "classifier"}
     assert weights_digest(weights_file(config)) in (folders["baseline"] / "model.json").read_text()

@@ -138,7 +138,7 @@ def with_weights(config: PipelineConfig, file: Path) -> PipelineConfig:
     return config.model_copy(update={"model": config.model.model_copy(update={"weights": str(file)})})
 
 
-def test_grey_images_are_seen_as_three_equal_channels_with_the_networks_own_figures(config):
+def test_gray_images_are_seen_as_three_equal_channels_with_the_networks_own_figures(config):
     model = network(config, (1, 32, 32), 10, [0.3], [0.2], seed=0).eval()
     images = pixels(2, 32, channels=1)
     with torch.inference_mode():

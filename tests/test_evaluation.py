@@ -111,11 +111,11 @@ def test_mcnemar_without_discordant_pairs_has_p_1() -> None:
 
 def test_paired_difference_of_a_case_worked_by_hand() -> None:
     interval = paired_difference(*paired(80, 4, 12, 4))  # n = 100: b' = 4.5, c' = 12.5, n' = 102
-    centre, z = 8 / 102, 1.959963984540054
-    half_width = z * sqrt((17 / 102 - centre**2) / 102)
+    center, z = 8 / 102, 1.959963984540054
+    half_width = z * sqrt((17 / 102 - center**2) / 102)
     assert interval.estimate == pytest.approx(0.08)
-    assert interval.low == pytest.approx(centre - half_width)
-    assert interval.high == pytest.approx(centre + half_width)
+    assert interval.low == pytest.approx(center - half_width)
+    assert interval.high == pytest.approx(center + half_width)
 
 
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 200), st.integers(0, 200))

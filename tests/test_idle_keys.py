@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from semisup.checks.unheeded import unheeded
+from semisup.checks.ineffective import ineffective_options
 from semisup.config import PipelineConfig, describe_keys
 from semisup.config.files import validate
 from semisup.lineage.fingerprints import WITHOUT_EFFECT, file_digest, lineage_of
@@ -45,7 +45,7 @@ def config_of(*parts: Overrides) -> PipelineConfig:
 
 
 def lines_about(key: str, config: PipelineConfig) -> list[str]:
-    return [line for line in unheeded(config) if line.startswith((f"{key}=", f"{key} is set"))]
+    return [line for line in ineffective_options(config) if line.startswith((f"{key}=", f"{key} is set"))]
 
 
 ASLEEP = [

@@ -55,7 +55,7 @@ def test_joint_loss_is_supervised_plus_alpha_times_unsupervised():
     assert (total.item(), supervised.item(), unsupervised.item()) == (2 + 0.5 * 4, 2, 4)
 
 
-def test_unlabelled_part_is_divided_by_the_batch_size_and_not_by_the_number_selected():
+def test_unlabeled_part_is_divided_by_the_batch_size_and_not_by_the_number_selected():
     one_of_four_selected = torch.tensor([0.0, 6.0, 0.0, 0.0])
     _, _, unsupervised = joint_loss(torch.ones(1), one_of_four_selected, 1.0)
     assert unsupervised.item() == pytest.approx(6 / 4)

@@ -12,12 +12,12 @@ from semisup.networks.classifier import Preprocess
 from semisup.networks.models import build_model
 from tests.waiting import LONG
 
-GREY, RGB = (1, 28, 28), (3, 32, 32)
+GRAY, RGB = (1, 28, 28), (3, 32, 32)
 WITH_OPTIONS = ["seed_cnn", "small_cnn", "paired_cnn", "pooled_cnn", "vgg_small"]
 OWN_MODELS = [*WITH_OPTIONS, "resnet18_small"]
 
 
-def build(name="small_cnn", shape=GREY, num_classes=10, *, seed=0, **options):
+def build(name="small_cnn", shape=GRAY, num_classes=10, *, seed=0, **options):
     channels = shape[0]
     mean, std = (0.4, 0.5, 0.6)[:channels], (0.2, 0.3, 0.25)[:channels]
     return build_model(name, shape, num_classes, mean=mean, std=std, seed=seed, **options)
@@ -163,7 +163,7 @@ def test_width_scales_the_hidden_layers_and_leaves_the_classes(name):
 
 
 @pytest.mark.parametrize("name", OWN_MODELS)
-@pytest.mark.parametrize("shape", [GREY, RGB, (1, 8, 8), (3, 13, 22), (2, 6, 6)])
+@pytest.mark.parametrize("shape", [GRAY, RGB, (1, 8, 8), (3, 13, 22), (2, 6, 6)])
 def test_every_model_gives_one_logit_per_class_in_training_and_evaluation(name, shape):
     model = build(name, shape, 7)
     assert model.training
@@ -184,7 +184,7 @@ def test_resnet18_small_keeps_the_resolution_up_to_its_second_stage():
 @pytest.mark.parametrize("name", WITH_OPTIONS)
 def test_dropout_is_on_in_training_off_in_evaluation_and_never_the_last_layer(name):
     model = build(name, dropout=0.5)
-    images = batch(GREY)
+    images = batch(GRAY)
     assert not torch.equal(model(images), model(images))
     model.eval()
     assert torch.equal(model(images), model(images))
@@ -207,7 +207,7 @@ def test_preprocessing_is_pixels_over_255_less_the_mean_over_the_deviation():
     torch.testing.assert_close(out, expected)
 
 
-def test_preprocessing_agrees_with_the_formula_on_every_grey_level():
+def test_preprocessing_agrees_with_the_formula_on_every_gray_level():
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     expected = (torch.arange(256, dtype=torch.float64) / 255 - 0.1307) / 0.3081
     out = Preprocess((0.1307,), (0.3081,))(images)
@@ -226,9 +226,9 @@ def test_uint8_and_float_images_give_the_same_logits(name):
 
 
 def test_mean_and_deviation_travel_with_the_weights():
-    source, target = build("small_cnn"), build_model("small_cnn", GREY, 10, mean=[0.0], std=[1.0], seed=1)
+    source, target = build("small_cnn"), build_model("small_cnn", GRAY, 10, mean=[0.0], std=[1.0], seed=1)
     target.load_state_dict(source.state_dict())
-    images = batch(GREY)
+    images = batch(GRAY)
     assert torch.equal(source.eval()(images), target.eval()(images))
 
 
@@ -270,11 +270,11 @@ sys.exit("torchvision" in sys.modules)
     subprocess.run([sys.executable, "-c", script], check=True, timeout=LONG)
 
 
-def test_a_torchvision_model_on_grey_images_gives_what_it_gives_on_them_as_rgb():
-    grey = build_model("torchvision:resnet18", (1, 32, 32), 5, mean=[0.3], std=[0.2], seed=0).eval()
+def test_a_torchvision_model_on_gray_images_gives_what_it_gives_on_them_as_rgb():
+    gray = build_model("torchvision:resnet18", (1, 32, 32), 5, mean=[0.3], std=[0.2], seed=0).eval()
     rgb = build_model("torchvision:resnet18", (3, 32, 32), 5, mean=[0.3] * 3, std=[0.2] * 3, seed=0).eval()
     images = batch((1, 32, 32))
-    torch.testing.assert_close(grey(images), rgb(images.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(gray(images), rgb(images.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4)
 
 
 def test_a_torchvision_model_takes_six_channels():

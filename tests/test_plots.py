@@ -80,7 +80,7 @@ def test_every_axis_with_ticks_has_a_label() -> None:
     for figure in every_figure():
         for axes in figure.axes:
             if axes.axison and axes.get_xticks().size and not axes.get_xlabel():
-                assert axes.get_ylabel(), figure  # a colour bar or a twin has one axis of its own
+                assert axes.get_ylabel(), figure  # a color bar or a twin has one axis of its own
 
 
 def test_inline_svgs_of_one_page_share_no_id_and_keep_every_reference() -> None:
@@ -95,7 +95,7 @@ def test_inline_svgs_of_one_page_share_no_id_and_keep_every_reference() -> None:
         seen |= set(ids)
 
 
-def test_inline_svg_is_one_element_that_takes_colour_and_font_from_the_page() -> None:
+def test_inline_svg_is_one_element_that_takes_color_and_font_from_the_page() -> None:
     for figure in every_figure():
         svg = plots.inline_svg(figure, 'says "a" & b')
         root = ET.fromstring(svg)
@@ -212,7 +212,7 @@ def test_picture_grid_of_no_pictures_is_a_figure() -> None:
     plots.inline_svg(grid([]))
 
 
-def test_confusion_matrix_writes_counts_and_colours_the_share_of_the_row() -> None:
+def test_confusion_matrix_writes_counts_and_colors_the_share_of_the_row() -> None:
     figure = plots.confusion_matrix(np.array([[30, 10], [0, 0]]), ["cat", "dog"], "Student")
     assert_close(figure.axes[0].get_images()[0].get_array(), [[0.75, 0.25], [0, 0]])
     assert {"30", "10"} <= set(words(figure).split("\n"))

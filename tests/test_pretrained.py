@@ -70,12 +70,12 @@ def test_a_whole_model_gives_the_features_that_torchvision_and_its_preprocessing
         torch.testing.assert_close(model.features(IMAGES), expected)
 
 
-def test_a_grey_image_is_one_of_three_equal_channels():
+def test_a_gray_image_is_one_of_three_equal_channels():
     model = build_model(NAME, (1, 32, 32), 5, mean=IMAGENET[0], std=IMAGENET[1], seed=1).eval()
-    colour = fresh().eval()
-    grey = IMAGES[:, :1]
+    color = fresh().eval()
+    gray = IMAGES[:, :1]
     with torch.inference_mode():
-        assert torch.equal(model(grey), colour(grey.expand(-1, 3, -1, -1).contiguous()))
+        assert torch.equal(model(gray), color(gray.expand(-1, 3, -1, -1).contiguous()))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11", "densenet121", "vit_b_32", "convnext_tiny", "regnet_y_400mf"])
@@ -157,10 +157,10 @@ def test_a_fetch_that_fails_is_one_line(tmp_path, monkeypatch):
         find_weights("DEFAULT", NAME, download=True)
 
 
-def test_normalisation_is_what_torchvision_says_of_its_weights():
+def test_normalization_is_what_torchvision_says_of_its_weights():
     assert imagenet_normalization("torchvision:resnet18") == IMAGENET
     assert imagenet_normalization("torchvision:efficientnet_v2_l") == ((0.5,) * 3, (0.5,) * 3)
-    # torchvision's GoogLeNet turns ImageNet-normalised channels into ones from -1 to 1.
+    # torchvision's GoogLeNet turns ImageNet-normalized channels into ones from -1 to 1.
     from torchvision.models import GoogLeNet
 
     net = GoogLeNet(num_classes=3, transform_input=True, aux_logits=False, init_weights=False)

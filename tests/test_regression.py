@@ -179,7 +179,7 @@ def test_the_scaling_is_that_of_scikit_learns_standard_scaler():
     assert scaling.target_std == pytest.approx(rows.targets.std())
 
 
-def test_the_network_is_its_body_on_standardised_features_put_back_into_the_targets_units():
+def test_the_network_is_its_body_on_standardized_features_put_back_into_the_targets_units():
     rows = some_rows()
     model = build_regressor([7], Scaling.of(rows), seed=0)
     standardized = StandardScaler().fit_transform(rows.features)

@@ -553,7 +553,7 @@ def test_without_compound_images_nothing_is_said_of_them(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_colour_images_are_reported_as_such(tmp_path: Path) -> None:
+def test_color_images_are_reported_as_such(tmp_path: Path) -> None:
     page, _ = build(write_folders(tmp_path / "in", channels=3), tmp_path / "out")
     assert "3 classes, RGB, 6 × 8 pixels" in plain(parse(page).text)
 
@@ -659,7 +659,7 @@ def test_copies_that_have_a_role_are_said_to_be_used(tmp_path: Path) -> None:
 def test_answers_of_people_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     page, markdown = build(with_left_out(write_folders(tmp_path / "in")), tmp_path / "out")
     for text in (plain(parse(page).text), plain(markdown)):
-        assert "People have answered about 1,209 images (data.answers); 3 answers corrected a label." in text
+        assert "People have annotated 1,209 images (data.answers); 3 annotations corrected a label." in text
     assert "| Unlabeled images labeled | 1,200 |\n| Labels corrected | 3 |\n| Labels confirmed | 4 |" in markdown
     assert "left out of training" not in markdown  # there was none
 
@@ -667,7 +667,7 @@ def test_answers_of_people_are_counted_by_what_became_of_them(tmp_path: Path) ->
 @pytest.mark.usefixtures("undrawn")
 def test_where_nothing_was_left_out_or_answered_nothing_is_said_of_it(tmp_path: Path) -> None:
     page, _ = build(write_folders(tmp_path / "in"), tmp_path / "out")
-    assert not {"Copies", "Files that cannot be used", "Answers of people"} & set(parse(page).text.splitlines())
+    assert not {"Copies", "Files that cannot be used", "Annotations by people"} & set(parse(page).text.splitlines())
 
 
 # --- references, errors, neighbors, and what to do next ---------------------------------------------------------------

@@ -71,13 +71,13 @@ def size_options(name: str, side: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "test_convnext", "vit_base_patch16_clip_224.openai"])
-def test_normalisation_is_what_timm_resolves_for_the_network(name):
+def test_normalization_is_what_timm_resolves_for_the_network(name):
     with torch.device("meta"):
         wanted = timm.data.resolve_model_data_config(timm.create_model(name))
     assert imagenet_normalization(f"timm:{name}") == (wanted["mean"], wanted["std"])
 
 
-def test_a_tag_of_weights_decides_the_normalisation():
+def test_a_tag_of_weights_decides_the_normalization():
     halves, imagenet = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406)
     assert imagenet_normalization("timm:tf_efficientnet_b0.ap_in1k")[0] == halves
     assert imagenet_normalization("timm:tf_efficientnet_b0", "in1k")[0] == imagenet
@@ -204,7 +204,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
         find_weights("DEFAULT", "timm:test_vit", download=True)
 
 
-def test_what_the_hub_has_kept_here_is_used_with_its_own_normalisation(tmp_path, monkeypatch):
+def test_what_the_hub_has_kept_here_is_used_with_its_own_normalization(tmp_path, monkeypatch):
     import huggingface_hub
 
     torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "pytorch_model.bin")

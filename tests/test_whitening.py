@@ -17,7 +17,7 @@ from tests.variants import changed
 
 
 def smooth_images(count: int, channels: int, side: int = 9) -> torch.Tensor:
-    """uint8 images whose neighbours are alike, as in photographs."""
+    """uint8 images whose neighbors are alike, as in photographs."""
     noise = numpy_generator(0, "whitening").normal(size=(count, channels, side, side)).cumsum(axis=2).cumsum(axis=3)
     return torch.from_numpy(np.clip(128 + 20 * noise, 0, 255).astype(np.uint8))
 
@@ -87,10 +87,10 @@ def test_training_leaves_the_whitening_filters_as_the_data_set_makes_them(tiny_c
     first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
     assert torch.equal(first.weight, whitening_filters(torch.tensor(facts.patch_covariance)))
     assert first.bias is not None
-    assert first.bias.abs().max() > 0  # it is learnt
+    assert first.bias.abs().max() > 0  # it is learned
 
 
-def test_without_it_the_first_filters_are_learnt(tiny_config, stage_folders):
+def test_without_it_the_first_filters_are_learned(tiny_config, stage_folders):
     facts = DatasetFacts.read(stage_folders["split"])
     plain, whitened = (
         fresh_model(changed(tiny_config, model={"name": "pooled_cnn", "whiten": whiten}), facts, "baseline")

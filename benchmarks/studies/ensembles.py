@@ -28,7 +28,7 @@ from semisup.evaluation.ensembles import (
     samme_weight,
     weighted_error,
 )
-from semisup.pseudo_labels.ledger import Selection
+from semisup.pseudo_labels.table import Selection
 from semisup.stages.ensembles.member import wrong_shares
 from semisup.system.randomness import numpy_generator, torch_generator
 from semisup.training.loop import Examples

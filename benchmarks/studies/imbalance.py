@@ -1,4 +1,4 @@
-"""Studies of a long tail: labelled images of the first class 50 times as many as of the last."""
+"""Studies of a long tail: labeled images of the first class 50 times as many as of the last."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +20,7 @@ from benchmarks.studies.workbench import (
     selected,
     teacher,
 )
-from semisup.pseudo_labels.ledger import Selection
+from semisup.pseudo_labels.table import Selection
 
 TAIL = Bench(
     labeled=250,

@@ -81,4 +81,4 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-    torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()  # the first optimiser imports for a second or two
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()  # the first optimizer imports for a second or two

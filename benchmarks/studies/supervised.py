@@ -1,4 +1,4 @@
-"""Studies of supervised training: what regularisation is worth with few labels."""
+"""Studies of supervised training: what regularization is worth with few labels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -62,7 +62,7 @@ def studies() -> list[Study]:
         ),
         *_studies(
             "batch_norm",
-            "Does batch normalisation help?",
+            "Does batch normalization help?",
             {"on": {}, "off": {"net": {"batch_norm": False}}},
         ),
         *_studies(

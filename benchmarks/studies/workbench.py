@@ -41,7 +41,7 @@ class Bench:
     calibration: int = 0
     imbalance: float = 1.0
     held: int = 10_000
-    """Images set apart to measure with; the rest of the pool is unlabelled."""
+    """Images set apart to measure with; the rest of the pool is unlabeled."""
     model: Mapping[str, Any] = field(default_factory=lambda: {"name": "small_cnn", "width": 2.0})
     train: Mapping[str, Any] = field(default_factory=dict)
 
@@ -119,7 +119,7 @@ def fit(
     examples: Examples | None = None,
     purpose: str = "study",
 ) -> Trained:
-    """Supervised training on the labelled images (or on `examples`); `changes` are keys of the training config."""
+    """Supervised training on the labeled images (or on `examples`); `changes` are keys of the training config."""
     config = TrainConfig.model_validate({**setup.bench.train, **(changes or {})})
     labeled = examples or setup.examples("labeled")
     model, started = setup.model(purpose, **(net or {})), time.process_time()
@@ -150,7 +150,7 @@ def teacher(setup: Setup, changes: Mapping[str, Any] | None = None) -> Trained:
 def fit_student(
     setup: Setup, rows: Tensor, labels: Tensor, changes: Mapping[str, Any] | None = None, *, steps: int = 100
 ) -> Trained:
-    """A fresh student on the labelled images and on pseudo-labels (n,) of the pool's `rows` (n,).
+    """A fresh student on the labeled images and on pseudo-labels (n,) of the pool's `rows` (n,).
 
     An epoch has `steps` steps however many labels were accepted: all arms get the same time.
     """
@@ -208,7 +208,7 @@ def rare_recall(setup: Setup, trained: Trained, classes: int = 3) -> float:
 
 
 def pseudo_labels(setup: Setup, model: nn.Module, temperature: float = 1.0) -> tuple[Array, Array, Array]:
-    """(labels, confidence, right) of the unlabelled images, each (N,)."""
+    """(labels, confidence, right) of the unlabeled images, each (N,)."""
     probabilities = temper(log_probabilities(setup, model, "unlabeled"), temperature)
     labels = probabilities.argmax(axis=1)
     return labels, probabilities.max(axis=1), labels == truth(setup, "unlabeled")

@@ -1,4 +1,4 @@
-"""Command `review`: asks a person about the images that are most worth it, and takes the answers in."""
+"""Command `review`: asks a person about the images that are most worth it, and takes annotations in."""
 
 import json
 import shlex
@@ -138,7 +138,7 @@ def _tell_imported(imported: "Imported", name: str, overrides: list[str], as_jso
         )
         return
     new, changed, same = (imported.counts[what] for what in ("new", "changed", "same"))
-    typer.echo(f"{imported.file}: {new:,} new answers, {changed:,} replace older ones, {same:,} were there already")
-    typer.echo(f"{imported.total:,} answers in all; the next run learns from them:\n  {command}")
+    typer.echo(f"{imported.file}: {new:,} new annotations, {changed:,} replace older ones, {same:,} were there already")
+    typer.echo(f"{imported.total:,} annotations in all; the next run learns from them:\n  {command}")
     if not imported.named:
         typer.echo(f"or write `answers: {imported.file}` below `data:` in your config, and leave that --set out")

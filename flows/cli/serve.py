@@ -33,7 +33,7 @@ def serve(
     Pipeline, stages and reaper are offered until Ctrl-C. Uses the server that PREFECT_API_URL names, or else starts one
     with pages and scheduler on 127.0.0.1.
 
-    A run that would overlap with another one of the same pipeline is cancelled. One process serves a name on a Prefect
+    A run that would overlap with another one of the same pipeline is canceled. One process serves a name on a Prefect
     server; a second one is refused.
     """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")  # its log is what there is to see
@@ -65,7 +65,7 @@ def serve(
             ensure_prefect_api(port)
         served = deployments(resolved, name or resolved.name, schedule)
         check_unserved(served)
-        # A run that was killed would hold its pipeline's only slot, and all that come after it would be cancelled.
+        # A run that was killed would hold its pipeline's only slot, and all that come after it would be canceled.
         close_what_was_lost(Tracker.open(resolved.tracking.experiment, Path.cwd()), resolved, get_logger("semisup"))
         runner = register(served)
         for line in description(served, schedule):

@@ -49,7 +49,7 @@ def may_pass(_task: "Task[..., Any]", _run: TaskRun, state: "State[Any]") -> boo
 
 @flow(name="semisup-pipeline", flow_run_name="{config.name}-seed{config.seed}", validate_parameters=True)
 def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> dict[str, Any]:
-    """Split, baseline, pseudo-labels, joint training, evaluation, promotion; the result as plain JSON values.
+    """Split, baseline, pseudo-labels, semi-supervised training, evaluation, promotion; the result as plain JSON values.
 
     Steps whose result is in the store already are reused.
 

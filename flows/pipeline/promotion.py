@@ -135,7 +135,7 @@ def warn_of_other_splits(tracker: Tracker, step: Step, upstream: Mapping[str, Re
     if known != {upstream["split"].output_digest}:
         tell(
             logger,
-            "pseudo_label.teacher='champion' has learnt from other splits: it may know labels of validation images of "
+            "pseudo_label.teacher='champion' has learned from other splits: it may know labels of validation images of "
             "this one, so validation figures flatter; use the same seed and split",
             warning=True,
         )

@@ -8,7 +8,7 @@ from semisup.errors import UserError
 def overrides_for(seconds: float) -> tuple[str, ...]:
     """Changes that give the baseline all of the CPU time; the student then takes one step, and nobody looks at it.
 
-    Labels alone are learnt by heart when time is long: the epoch of least validation loss is kept.
+    Labels alone are learned by heart when time is long: the epoch of least validation loss is kept.
     """
     return (
         f"baseline.budget={round(seconds, 3)}s",

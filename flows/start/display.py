@@ -46,7 +46,7 @@ class Hidden:
 
 
 class Plain:
-    """Lines without colour or movement, for logs and pipes."""
+    """Lines without color or movement, for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

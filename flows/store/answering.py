@@ -1,4 +1,4 @@
-"""Takes the answers of a review into the data set of a config: all of them, or none."""
+"""Takes the annotations of a review into the data set of a config: all of them, or none."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,12 +33,12 @@ class Imported:
 
 
 def take_in(labels: Path, name: str, overrides: Sequence[str]) -> Imported:
-    """Check the answers of a file, and add them to those that the config has.
+    """Check the annotations of a file, and add them to those that the config has.
 
     The split that they lead to is drawn before anything is written.
 
     Raises:
-        UserError: a mistake in config, data or answers.
+        UserError: a mistake in config, data or annotations.
     """
     rows = read_labels(labels)
     config = load_config(find_config(name), overrides)
@@ -63,7 +63,7 @@ def take_in(labels: Path, name: str, overrides: Sequence[str]) -> Imported:
 
 
 def with_answers(config: PipelineConfig, file: Path | None) -> PipelineConfig:
-    """The config with these answers."""
+    """The config with these annotations."""
     return config.model_copy(update={"data": config.data.model_copy(update={"answers": file})})
 
 

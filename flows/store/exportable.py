@@ -1,4 +1,4 @@
-"""The pseudo-labels that a person means by a run: its ledger, its split, its config."""
+"""The pseudo-labels that a person means by a run: its pseudo-label table, its split, its config."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a review needs of a run that a person names: its split, the ledgers of all rounds, the model that was kept."""
+"""What a review needs of a run that a person names: its split, the tables of all rounds, the model that was kept."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class FoundReview:
     """Of the rounds, in their order."""
     model: ServedModel
     config: PipelineConfig
-    """Of the last ledger; where that was reused, another pipeline may have made it, under another name."""
+    """Of the last pseudo-label table; where that was reused, another pipeline may have made it, under another name."""
 
 
 def find_review(run_id: str, scratch: Path) -> FoundReview:

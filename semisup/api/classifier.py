@@ -1,4 +1,4 @@
-"""A classifier of scikit-learn's kind that learns from labelled and unlabelled images or feature vectors."""
+"""A classifier of scikit-learn's kind that learns from labeled and unlabeled images or feature vectors."""
 
 import warnings
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from semisup.api import html, saving
 from semisup.api.data import Dataset
-from semisup.api.inputs import Given, Learnt, Model, read_images, units_of
+from semisup.api.inputs import Given, Learned, Model, read_images, units_of
 from semisup.api.labels import Labels, read_labels
 from semisup.api.learning import training, vectors
 from semisup.api.learning.recipe import recipe
@@ -53,10 +53,10 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     'budget'
 
     Args:
-        policy: what unlabelled rows teach. None: `LabelGraph()` for vectors, for images
+        policy: what unlabeled rows teach. None: `LabelGraph()` for vectors, for images
             `SelfTraining(weights="confidence")`. Or `FixMatch`, `FlexMatch`, `FreeMatch`, `SoftMatch`, `OnlineArgmax`,
             `SoftLabels`, perhaps within a modifier such as `Sharpened`: then labels are made anew at every step, by a
-            student that starts with the weights of one that learnt from the labels alone.
+            student that starts with the weights of one that learned from the labels alone.
         network: of images a name as `model.name` of a config ("small_cnn", "resnet18_small", "torchvision:…"), of
             vectors "mlp" or "linear". None: "small_cnn", "mlp". `LabelGraph` trains none.
         width: factor on the network's hidden widths.
@@ -82,7 +82,7 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         labeled_iter_: int (N,): 0 for a row that came with its label, the round in which its pseudo-label was accepted
             first, or -1.
         termination_condition_: "no_unlabeled"; "all_labeled": every row has a label by now; "solved": the exact ways
-            have no further step; "no_change": a round labelled as the one before; "early_stopping"; "budget";
+            have no further step; "no_change": a round labeled as the one before; "early_stopping"; "budget";
             "max_iter": all epochs are done.
         pseudo_labels_: a DataFrame with a row for each row of X without a label: `row` (its position), `label`,
             `confidence`, `accepted`, `round` (as `labeled_iter_`).
@@ -128,8 +128,8 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Args:
             X: uint8 images (N, C, H, W), (N, H, W) or (N, H, W, C), numbers (N, D), or a `Dataset` with its labels.
             y: (N,), labels of any type. No label: -1 among whole numbers, otherwise NaN, None or "".
-            sample_weight: (N,), of labelled rows in the loss. A row of weight 0 is left out.
-            groups: (N,): rows of a group are all learnt from, or all held out. Without them, exact copies are a group.
+            sample_weight: (N,), of labeled rows in the loss. A row of weight 0 is left out.
+            groups: (N,): rows of a group are all learned from, or all held out. Without them, exact copies are a group.
 
         Raises:
             UserError: (a ValueError) the images, a label, a setting or a parameter is not as said above.
@@ -146,7 +146,7 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             codes = torch.from_numpy(labels.codes)
             if not (used & (codes != UNLABELED)).any():
                 raise UserError(
-                    "sample_weight is 0 for every row of every class; give some labelled rows a weight above 0"
+                    "sample_weight is 0 for every row of every class; give some labeled rows a weight above 0"
                 )
             if groups is not None:
                 check_consistent_length(rows, groups)
@@ -159,8 +159,8 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
                 units_of(rows[used], of_group),
                 int(check_random_state(self.random_state).randint(2**31 - 1)),
             )
-            learnt = self._learn(given)
-            self._tell(labels, codes, rows, used, given, learnt)
+            learned = self._learn(given)
+            self._tell(labels, codes, rows, used, given, learned)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
@@ -181,7 +181,7 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return probabilities
 
     def score(self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:  # noqa: N803
-        """Share of the labelled rows whose class is predicted; rows without a label are not asked about.
+        """Share of the labeled rows whose class is predicted; rows without a label are not asked about.
 
         So `GridSearchCV` may split rows of both kinds.
 
@@ -230,7 +230,7 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             raise UserError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         return y
 
-    def _learn(self, given: Given) -> Learnt:
+    def _learn(self, given: Given) -> Learned:
         images = given.rows.dim() == 4
         usual: AnyPolicy = SelfTraining(weights="confidence") if images else LabelGraph()
         policy = usual if self.policy is None else self.policy
@@ -284,22 +284,22 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
                 )
 
     def _tell(  # noqa: PLR0917 -- what fit knows
-        self, labels: Labels, codes: Tensor, rows: Tensor, used: Tensor, given: Given, learnt: Learnt
+        self, labels: Labels, codes: Tensor, rows: Tensor, used: Tensor, given: Given, learned: Learned
     ) -> None:
         """The attributes that end with an underscore."""
         self.classes_ = labels.classes
-        self._model: Model = learnt.model
-        self.history_ = learnt.history
-        self.termination_condition_ = learnt.termination
-        self.n_validation_ = learnt.validation
+        self._model: Model = learned.model
+        self.history_ = learned.history
+        self.termination_condition_ = learned.termination
+        self.n_validation_ = learned.validation
         unlabeled = (codes == UNLABELED).nonzero().flatten()
         shown, left_out = used[unlabeled], unlabeled[~used[unlabeled]]
         label, confidence = torch.zeros_like(unlabeled), torch.zeros(len(unlabeled))
         accepted, iteration = shown & False, torch.full_like(unlabeled, UNLABELED)
-        label[shown], confidence[shown] = learnt.labels, learnt.confidence.float()
-        accepted[shown], iteration[shown] = learnt.accepted, learnt.iteration
-        if len(left_out):  # not learnt from, but asked about as any new row
-            said = learnt.model.log_probabilities(rows[left_out]).exp().max(dim=1)
+        label[shown], confidence[shown] = learned.labels, learned.confidence.float()
+        accepted[shown], iteration[shown] = learned.accepted, learned.iteration
+        if len(left_out):  # not learned from, but asked about as any new row
+            said = learned.model.log_probabilities(rows[left_out]).exp().max(dim=1)
             label[~shown], confidence[~shown] = said.indices, said.values.float()
         self.labeled_iter_ = np.zeros(len(codes), dtype=np.int64)
         self.labeled_iter_[unlabeled.numpy()] = iteration.numpy()

@@ -33,7 +33,7 @@ class Dataset:
     Attributes:
         images: uint8 (N, C, H, W), read-only.
         labels: object (N,), read-only: a class, or None.
-        test: images with labels that nothing is learnt from, or None.
+        test: images with labels that nothing is learned from, or None.
         found: how the images lie on disk; None: they came as arrays.
     """
 
@@ -86,7 +86,7 @@ class Dataset:
         """Image files in a folder as `semisup init` reads it, decoded once into a cache.
 
         `labeled/<class>/` and `unlabeled/`, perhaps `test/<class>/`; or `<class>/`. Where nothing names test images, a
-        fifth of the labelled ones become such, drawn by their content.
+        fifth of the labeled ones become such, drawn by their content.
 
         Args:
             folder: where they are.
@@ -94,7 +94,7 @@ class Dataset:
             cache: folder for decoded images; None: the user's own.
 
         Raises:
-            UserError: there is no such folder, no image in it, or a class that nothing can be learnt of.
+            UserError: there is no such folder, no image in it, or a class that nothing can be learned of.
         """
         return cls._found(survey(Path(folder), None, _path(cache), _say_nothing), size)
 
@@ -155,7 +155,7 @@ class Dataset:
         write_csv(pd.DataFrame(rows, columns=["path", "label", "role"]), folder / TABLE)
         found = survey(folder, folder / TABLE, folder / "decoded", _say_nothing)
         height, breadth = self.images.shape[2:]
-        channels: Literal["grey", "rgb"] = "grey" if self.images.shape[1] == 1 else "rgb"
+        channels: Literal["gray", "rgb"] = "gray" if self.images.shape[1] == 1 else "rgb"
         kept = {"size": (height, breadth), "channels": channels}  # the very pixels, whatever a survey would propose
         data = found.data.model_copy(update=kept)
         return Survey(data, own_images(data), found.photographs)

@@ -1,4 +1,4 @@
-"""Results as they show themselves in a notebook, light and dark: they take the page's own colours."""
+"""Results as they show themselves in a notebook, light and dark: they take the page's own colors."""
 
 from collections.abc import Iterable
 from html import escape

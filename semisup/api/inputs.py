@@ -24,8 +24,8 @@ class Given:
     Attributes:
         rows: uint8 (N, C, H, W) or float64 (N, D).
         codes: int64 (N,), UNLABELED or in [0, num_classes).
-        weights: float64 (N,), all above 0; they count in the loss of labelled rows.
-        units: int64 (N,): rows of one unit are all learnt from, or all held out.
+        weights: float64 (N,), all above 0; they count in the loss of labeled rows.
+        units: int64 (N,): rows of one unit are all learned from, or all held out.
         seed: decides every random choice.
     """
 
@@ -48,7 +48,7 @@ class Given:
 
 
 class Model(Protocol):
-    """What was learnt, in a form that can be saved."""
+    """What was learned, in a form that can be saved."""
 
     def log_probabilities(self, rows: Tensor) -> Tensor:
         """(N, C) of rows as in `Given`, on the CPU."""
@@ -61,14 +61,14 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Learnt:
+class Learned:
     """A model, and how it came about.
 
     Attributes:
         history: one record for each epoch, or for each way that was tried.
         termination: why learning ended.
         labels, confidence, accepted: (m,) each, of the rows without a label: what they were taken for, how surely, and
-            whether that was learnt from.
+            whether that was learned from.
         iteration: int64 (m,): the round in which a label was accepted first, or -1.
         validation: how many labels were held out to choose the epoch.
     """
@@ -87,7 +87,7 @@ def read_images(images: Any, shape: tuple[int, int, int] | None = None) -> Tenso
     """uint8 (N, C, H, W), contiguous, of images (N, C, H, W), (N, H, W) or (N, H, W, C) with one channel or three.
 
     Raises:
-        UserError: they are of another type or shape, or not of the `shape` (C, H, W) that the model has learnt.
+        UserError: they are of another type or shape, or not of the `shape` (C, H, W) that the model has learned.
     """
     array = np.asarray(images)
     if array.dtype != np.uint8:
@@ -109,7 +109,7 @@ def read_images(images: Any, shape: tuple[int, int, int] | None = None) -> Tenso
         raise UserError(f"X has the shape {array.shape}: there is no image, or no pixel; give at least one")
     if shape is not None and array.shape[1:] != shape:
         raise UserError(
-            f"X holds images (C, H, W) of {array.shape[1:]}, but the model learnt from {shape}; resize them"
+            f"X holds images (C, H, W) of {array.shape[1:]}, but the model learned from {shape}; resize them"
         )
     return torch.from_numpy(np.array(array, order="C"))  # a copy: torch refuses what is read-only
 

@@ -26,7 +26,7 @@ OURS = "semisup.pseudo_labels."
 
 @dataclass(frozen=True)
 class SelfTraining:
-    """A teacher that learnt from the labels alone labels the other rows; a fresh student learns from both.
+    """A teacher that learned from the labels alone labels the other rows; a fresh student learns from both.
 
     In later rounds the student is the teacher of another one.
 
@@ -66,7 +66,7 @@ class SelfTraining:
 
 @dataclass(frozen=True)
 class LabelGraph:
-    """For feature vectors: labels spread over the graph of nearest neighbours, and whatever does best is kept.
+    """For feature vectors: labels spread over the graph of nearest neighbors, and whatever does best is kept.
 
     Every label is held out in turn. So judged, the best of three is kept: a logistic regression on the labels, the
     graph itself (on whichever view of the vectors suits it), and a logistic regression that learns from the graph's

@@ -61,9 +61,9 @@ class Metrics:
     """What a run came to, on test images that nothing was chosen by."""
 
     baseline: Estimate
-    """Accuracy of the model that learnt from the labels alone."""
+    """Accuracy of the model that learned from the labels alone."""
     student: Estimate
-    """Accuracy of the one that learnt from pseudo-labels as well."""
+    """Accuracy of the one that learned from pseudo-labels as well."""
     difference: Estimate
     """Student minus baseline."""
     p_value: float
@@ -72,7 +72,7 @@ class Metrics:
     kept: Literal["baseline", "student"]
     """Which one to keep, by validation images or labels that were held out."""
     coverage: float
-    """Share of the unlabelled images whose pseudo-label was accepted."""
+    """Share of the unlabeled images whose pseudo-label was accepted."""
     precision: Estimate | None
     """Share of those that are right; None: the truth is not known, or none was accepted."""
     details: Mapping[str, Any] = field(repr=False)
@@ -118,10 +118,10 @@ class PipelineModel:
         """Probabilities (N, C), in the order of `classes_`.
 
         Raises:
-            UserError: the images are not uint8, or not of the size that the model has learnt.
+            UserError: the images are not uint8, or not of the size that the model has learned.
         """
         target = self.predictor.target
-        shape = (1 if target.channels == "grey" else 3, target.height, target.width)
+        shape = (1 if target.channels == "gray" else 3, target.height, target.width)
         return self.predictor.probabilities(read_images(images, shape).numpy())
 
     def predict_files(self, paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -162,7 +162,7 @@ class Run:
 
     @cached_property
     def pseudo_labels(self) -> pd.DataFrame:
-        """A row for each unlabelled image: id, label (the class), confidence, margin, accepted, reason, round."""
+        """A row for each unlabeled image: id, label (the class), confidence, margin, accepted, reason, round."""
         names = np.array(DatasetFacts.read(self.folder / "split").class_names, dtype=object)
         table = pd.read_parquet(self._step("pseudo_label") / LEDGER)
         table["label"] = names[table["label"].to_numpy()]

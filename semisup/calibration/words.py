@@ -29,7 +29,7 @@ def calibration_sentence(values: Mapping[str, Any]) -> str:
         return f"{text}; no threshold is certified ({goal}), for {other_images(values)}"
     text += (
         f"; threshold {certificate['threshold']:.4g} is certified ({goal}): {_errors(certificate)}, "
-        f"{certificate['share']:.1%} of the unlabelled images accepted"
+        f"{certificate['share']:.1%} of the unlabeled images accepted"
     )
     return text + "".join(f"; not strictly so, for {caveat}" for caveat in values["caveats"][:1])
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from semisup.calibration import fewest_accepted
-from semisup.checks.unheeded import unheeded
+from semisup.checks.ineffective import ineffective_options
 from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.evaluation.keeping import judges_in_words
 
@@ -52,7 +52,7 @@ def config_warnings(
     wanted = config.pseudo_label.threshold
     if isinstance(wanted, CertifiedThreshold) and (shortage := too_few_to_certify(config)):
         warnings.append(f"{shortage}; the fallback threshold {wanted.fallback} will apply")
-    warnings += unheeded(config, ensemble=ensemble)
+    warnings += ineffective_options(config, ensemble=ensemble)
     if config.joint.alpha_final == 0:
         warnings.append("joint.alpha_final=0: the pseudo-labels have no weight; use for example 1.0")
     return warnings
@@ -112,7 +112,7 @@ def pseudo_label_warnings(summary: Mapping[str, Any]) -> list[str]:
         ]
     warnings = []
     if sum(count > 0 for count in per_class) == 1:
-        warnings.append("all accepted pseudo-labels are of one class; the student can only drift towards it")
+        warnings.append("all accepted pseudo-labels are of one class; the student can only drift toward it")
     return warnings + _drift(summary)
 
 

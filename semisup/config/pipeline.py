@@ -157,7 +157,7 @@ class PipelineConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _what_is_certified_is_what_is_labelled(self) -> "PipelineConfig":
+    def _what_is_certified_is_what_is_labeled(self) -> "PipelineConfig":
         label = self.pseudo_label
         if label.teacher == "ensemble" and label.test_time.views > 1:
             raise ValueError(

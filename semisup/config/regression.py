@@ -110,7 +110,7 @@ class RegressionConfig(Section):
     def _batch_norm_needs_two_rows(self) -> "RegressionConfig":
         if self.model.batch_norm and self.train.batch_size == 1:
             raise ValueError(
-                "model.batch_norm=true, but train.batch_size=1 has no variance to normalise by; "
-                "use at least 2, or no batch normalisation"
+                "model.batch_norm=true, but train.batch_size=1 has no variance to normalize by; "
+                "use at least 2, or no batch normalization"
             )
         return self

@@ -1,4 +1,4 @@
-"""The answers in a file that a person hands in, checked row by row against the data set that they are about."""
+"""The annotations in a file that a person hands in, checked row by row against the data set that they are about."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ def read_labels(file: Path) -> list[Row]:
     except (OSError, ValueError, RecursionError) as error:  # pandas', JSON's and Unicode's are ValueErrors
         raise UserError(f"--import {file} cannot be read: {' '.join(str(error).split())}; mend it") from None
     if not rows:
-        raise UserError(f"--import {file} holds no answers; label some images first")
+        raise UserError(f"--import {file} holds no annotations; label some images first")
     return rows
 
 
@@ -143,12 +143,12 @@ def _control(names: Sequence[str], file: Path) -> str:
 
 @dataclass(frozen=True)
 class Known:
-    """The images that answers can be about."""
+    """The images that annotations can be about."""
 
     images: Mapping[str, tuple[str, str]]
     """Id, content or path → (content, path)."""
     roles: Mapping[str, Role]
-    """Content → role without any answer."""
+    """Content → role without any annotation."""
 
     @classmethod
     def of(cls, ids: Sequence[str], test_ids: Sequence[str], split: Split, *, own: bool) -> "Known":
@@ -165,7 +165,7 @@ class Known:
 
 
 def check_rows(rows: Sequence[Row], known: Known, class_names: Sequence[str]) -> dict[str, Answer]:
-    """Content → answer.
+    """Content → annotation.
 
     Raises:
         UserError: a row is about no image of the data set, or one that is held out; it names no class; it has no label;
@@ -178,13 +178,13 @@ def check_rows(rows: Sequence[Row], known: Known, class_names: Sequence[str]) ->
         if (before.answer, before.label) != (answer.answer, answer.label):
             said = [f"{one.label!r}" if one.label else "discard" for one in (before, answer)]
             raise UserError(
-                f"{row.where}: image {row.key!r} is answered twice, {said[0]} and {said[1]}; keep one of them"
+                f"{row.where}: image {row.key!r} is annotated twice, {said[0]} and {said[1]}; keep one of them"
             )
     return answers
 
 
 def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Answer:
-    # An id ends with the hash of the file, so that an image keeps its answers when it gets another name.
+    # An id ends with the hash of the file, so that an image keeps its annotations when it gets another name.
     found = known.images.get(row.key) or known.images.get(content_of(row.key))
     if found is None:
         raise UserError(f"{row.where}: image {row.key!r} is not in the data set; import it with the config of its run")
@@ -192,7 +192,7 @@ def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Answer:
     role = known.roles.get(content)
     if role not in OPEN_ROLES:
         what = f"a {role} image" if role else "left out of the split"
-        raise UserError(f"{row.where}: image {row.key!r} is {what}, which nothing is learnt from; delete the row")
+        raise UserError(f"{row.where}: image {row.key!r} is {what}, which nothing is learned from; delete the row")
     match row.answer:
         case "discard":
             return Answer(content, path, "discard", "", role)
@@ -210,7 +210,7 @@ def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Answer:
 
 
 def merged(old: Mapping[str, Answer], new: Mapping[str, Answer]) -> tuple[dict[str, Answer], dict[str, int]]:
-    """All answers, the newer of two about an image; and how many of the new file are new, changed or the same."""
+    """All annotations, the newer of two about an image; and how many of the new file are new, changed or the same."""
     counts = {"new": 0, "changed": 0, "same": 0}
     for content, answer in new.items():
         before: Any = old.get(content)

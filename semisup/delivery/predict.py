@@ -24,7 +24,7 @@ FILES_PER_TASK = 32
 MOST_CLASS_COLUMNS = 50
 """With more classes, a table has the likeliest ones only."""
 USUAL_TOP = 5
-CHANNELS: dict[int, Literal["grey", "rgb"]] = {1: "grey", 3: "rgb"}
+CHANNELS: dict[int, Literal["gray", "rgb"]] = {1: "gray", 3: "rgb"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Predictor:
     def load(cls, folder: Path, temperature: float | None, device: torch.device) -> "Predictor":
         """The model that a training stage left in its folder.
 
-        Files are brought to the size, the channels and by the `data.resize` and `data.range` that the model learnt
+        Files are brought to the size, the channels and by the `data.resize` and `data.range` that the model learned
         from; a model of old does not say the latter two, and takes `crop` and none.
 
         Raises:

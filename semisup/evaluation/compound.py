@@ -20,7 +20,7 @@ def superpose(first: Tensor, second: Tensor) -> Tensor:
     """The pixelwise maximum of uint8 images (N, C, H, W), of the same shape.
 
     Right for bright strokes on a dark ground, where it shows both and hides nothing but crossings. Of dark strokes on
-    a bright ground it would keep the ground, and of two colour photographs it keeps the brighter pixel of each
+    a bright ground it would keep the ground, and of two color photographs it keeps the brighter pixel of each
     channel: a double exposure in which bright regions, such as a sky, cover the other image.
 
     Raises:

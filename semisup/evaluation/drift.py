@@ -1,4 +1,4 @@
-"""Are new images like those that were known before, in the eyes of a model that has learnt from neither's labels?"""
+"""Are new images like those that were known before, in the eyes of a model that has learned from neither's labels?"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -145,11 +145,11 @@ def paired_difference(truth: Labels, first: Labels, second: Labels, level: float
     _check_level(level)
     only_first, only_second, total = _discordant(truth, first, second)
     padded_total = total + 2
-    centre = (only_second - only_first) / padded_total
-    variance = ((only_first + only_second + 1) / padded_total - centre**2) / padded_total
+    center = (only_second - only_first) / padded_total
+    variance = ((only_first + only_second + 1) / padded_total - center**2) / padded_total
     half_width = float(ndtri((1 + level) / 2)) * sqrt(variance)
     estimate = (only_second - only_first) / total
-    return Interval(estimate, max(-1.0, centre - half_width), min(1.0, centre + half_width))
+    return Interval(estimate, max(-1.0, center - half_width), min(1.0, center + half_width))
 
 
 def compare_right(

@@ -26,7 +26,7 @@ class Table(Protocol):
 class Embedding:
     """Square roots of the features, scaled to length 1; their first principal components, scaled to length 1.
 
-    The root evens out the few large features that would decide every cosine (the "power normalisation" of Perronnin et
+    The root evens out the few large features that would decide every cosine (the "power normalization" of Perronnin et
     al. 2010, section 3.1); signed, for networks whose features can be negative.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Label propagation on the graph of nearest neighbours: a labelled image speaks for those that look like it.
+"""Label propagation on the graph of nearest neighbors: a labeled image speaks for those that look like it.
 
 Source: Zhou et al. 2004 (Learning with local and global consistency), section 2; the graph on features of a network
 after Iscen et al. 2019 (arXiv 1904.04717), section 4.2.
@@ -14,11 +14,11 @@ from torch import Tensor
 
 EXACT = 50_000
 """Images up to which every pair is compared: 50,000 take some ten CPU seconds, and the time grows with the square."""
-NEIGHBOURS = 7
+NEIGHBORS = 7
 SPREAD = 0.85
-"""α: the share of what an image is told by its neighbours, in each step."""
+"""α: the share of what an image is told by its neighbors, in each step."""
 POWER = 3
-"""On a cosine: near neighbours count for more."""
+"""On a cosine: near neighbors count for more."""
 QUERIES_AT_A_TIME = 1024
 TOLERANCE = 1e-6
 
@@ -76,7 +76,7 @@ def _indexed(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
     index.add(table)
     index.nprobe = 32
     cosines, rows = index.search(table, k + 1)
-    # An image is its own neighbour by its row: among exact copies it need not come first.
+    # An image is its own neighbor by its row: among exact copies it need not come first.
     own = rows == np.arange(len(points))[:, None]
     own[~own.any(axis=1), -1] = True
     shape = (len(points), k)
@@ -85,7 +85,7 @@ def _indexed(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(found), torch.from_numpy(np.where(missing, 0, rows[~own].reshape(shape)))
 
 
-def neighbour_graph(points: Tensor, k: int = NEIGHBOURS) -> Graph:
+def neighbor_graph(points: Tensor, k: int = NEIGHBORS) -> Graph:
     """The graph of N points (N, d) of length 1, each with its k nearest: weight max(0, cosine)³, made symmetric."""
     count = len(points)
     cosines, columns = nearest(points, k)
@@ -102,7 +102,7 @@ def neighbour_graph(points: Tensor, k: int = NEIGHBOURS) -> Graph:
 def propagate(graph: Graph, seeds: NDArray[np.float32], spread: float = SPREAD) -> NDArray[np.float32]:
     """Scores float32 (N, C), none negative: F = αWF + Y, at its fixed point.
 
-    `seeds` (N, C) is Y: the one-hot label of a labelled image, zeros for an unlabelled one. An image that no labelled
+    `seeds` (N, C) is Y: the one-hot label of a labeled image, zeros for an unlabeled one. An image that no labeled
     one is connected with has a row of zeros.
     """
     scores = seeds.astype(np.float32, copy=True)
@@ -112,7 +112,7 @@ def propagate(graph: Graph, seeds: NDArray[np.float32], spread: float = SPREAD) 
     return scores
 
 
-def extend(points: Tensor, scores: Tensor, queries: Tensor, k: int = NEIGHBOURS) -> Tensor:
+def extend(points: Tensor, scores: Tensor, queries: Tensor, k: int = NEIGHBORS) -> Tensor:
     """Scores (Q, C) of queries (Q, d) that the graph of N points (N, d) with scores (N, C) does not hold.
 
     The mean of those of its k nearest points, weighted as edges are: max(0, cosine)³. A query with no point in its

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semisup.calibration import fit_temperature
-from semisup.frozen.graph import Graph, neighbour_graph, propagate, shares
+from semisup.frozen.graph import Graph, neighbor_graph, propagate, shares
 from semisup.frozen.probe import Probe, fit_probe, one_thread
 from semisup.pseudo_labels.policies.confidence import confidence_weights
 
@@ -22,14 +22,14 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Embedded images: the labelled ones first, then the others.
+    """Embedded images: the labeled ones first, then the others.
 
     Attributes:
         labeled: float32 (n, d).
         labels: int64 (n,).
         unlabeled: float32 (m, d).
         num_classes: C.
-        weights: float (n,), of the labelled ones; None: all alike.
+        weights: float (n,), of the labeled ones; None: all alike.
     """
 
     labeled: Tensor
@@ -39,17 +39,17 @@ class Points:
     weights: Tensor | None = None
 
     def weights_among(self, among: Tensor | None) -> Tensor:
-        """float (n,): the weights of the labelled images; of those that are not `among` them, bool (n,), 0."""
+        """float (n,): the weights of the labeled images; of those that are not `among` them, bool (n,), 0."""
         weights = torch.ones(len(self.labels)) if self.weights is None else self.weights
         return weights if among is None else weights * among
 
     def graph(self) -> Graph:
-        """Of all images, labelled ones first."""
-        return neighbour_graph(torch.cat([self.labeled, self.unlabeled]))
+        """Of all images, labeled ones first."""
+        return neighbor_graph(torch.cat([self.labeled, self.unlabeled]))
 
 
 def supervised_probe(points: Points, strength: float, among: Tensor | None = None) -> Probe:
-    """The probe of the labelled images, or of those `among` them, bool (n,)."""
+    """The probe of the labeled images, or of those `among` them, bool (n,)."""
     return fit_probe(points.labeled, _one_hot(points.labels, points.num_classes), points.weights_among(among), strength)
 
 
@@ -82,7 +82,7 @@ def student_probe(
     strength: float,
     among: Tensor | None = None,
 ) -> Probe:
-    """The probe of labelled images and of unlabelled ones with their pseudo-labels (m,) and weights (m,)."""
+    """The probe of labeled images and of unlabeled ones with their pseudo-labels (m,) and weights (m,)."""
     known = points.weights_among(among)
     return fit_probe(
         torch.cat([points.labeled, points.unlabeled]),
@@ -112,7 +112,7 @@ def deal_folds(
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """What was said of each labelled image by models that had not seen its label, in every repetition of the folds.
+    """What was said of each labeled image by models that had not seen its label, in every repetition of the folds.
 
     Attributes:
         baseline: log-probabilities float32 (repetitions, n, C) of the supervised probe.
@@ -160,7 +160,7 @@ def hold_out(
 ) -> HeldOut:
     """Both ways to learn, without the labels of one fold after the other.
 
-    An image whose label is held out is one of the unlabelled ones in the graph, and no row of the student.
+    An image whose label is held out is one of the unlabeled ones in the graph, and no row of the student.
     """
     partitions = list(deal_partitions(points.labels.numpy(), folds, repetitions, rng))
     strength, supervised = hold_out_supervised(points, partitions, strengths)

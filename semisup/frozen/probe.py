@@ -49,9 +49,9 @@ def one_thread() -> Iterator[None]:
 
 
 def fit_probe(points: Tensor, targets: Tensor, weights: Tensor, inverse_regularization: float) -> Probe:
-    """The probe that minimises C · Σ_i w_i · H(targets_i, softmax(logits_i)) + ½ ‖weight‖², which is convex.
+    """The probe that minimizes C · Σ_i w_i · H(targets_i, softmax(logits_i)) + ½ ‖weight‖², which is convex.
 
-    The bias is not regularised. `scikit-learn`'s `LogisticRegression(C=…)` minimises the same, but stops early where
+    The bias is not regularized. `scikit-learn`'s `LogisticRegression(C=…)` minimizes the same, but stops early where
     there are few rows of many features.
 
     Args:

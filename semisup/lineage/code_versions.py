@@ -19,7 +19,7 @@ from semisup.system.user_cache import user_cache
 PACKAGE = Path(__file__).parents[1]
 KEPT = "code_versions.json"
 VIEWS = ("semisup.plots", "semisup.report", "semisup.checks")
-"""Rooms that only draw and describe: a new colour shall not retrain a model. Stages whose pages are their result are
+"""Rooms that only draw and describe: a new color shall not retrain a model. Stages whose pages are their result are
 the exception."""
 UNCOUNTED = ("semisup.config", "semisup.pipeline")
 """Rooms that decide nothing on their own: configs, whose values are counted themselves, and the list of stages."""

@@ -123,6 +123,8 @@ def effective_config(config: AnyConfig, spec: StageSpec) -> dict[str, Any]:
     How fast a machine is decides what a budget of time comes to, and the size of a batch what is drawn for its views.
     """
     read = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in spec.sections}
+    if read.get("data.channels") == "gray":
+        read["data.channels"] = "grey"  # as it was spelled when there were results already
     budgets = [value for key, value in read.items() if key.endswith(".budget") and value is not None]
     counted: set[str] = set()
     if not all(Budget.parse(budget).reproducible for budget in budgets):

@@ -24,11 +24,11 @@ def divisors(std: Sequence[float]) -> list[float]:
 
 
 class Preprocess(nn.Module):
-    """Pixels on the 0..255 scale, uint8 or float32 (B, C, H, W), to normalised float32 of that shape.
+    """Pixels on the 0..255 scale, uint8 or float32 (B, C, H, W), to normalized float32 of that shape.
 
     Every split goes through this one path, and it travels with the weights and with the exported model.
-    `mean` and `std` are per channel, on the 0..1 scale (see `divisors`); three of them make a grey image (B, 1, H, W)
-    one of three equal channels. With `deskew`, images are first sheared upright and centred.
+    `mean` and `std` are per channel, on the 0..1 scale (see `divisors`); three of them make a gray image (B, 1, H, W)
+    one of three equal channels. With `deskew`, images are first sheared upright and centered.
     What learns from augmented views, or looks at them, must get views of images that were deskewed once, and leave it
     out here: deskewing a view would undo its shear and shift. See `deskewed_once`.
     """

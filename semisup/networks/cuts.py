@@ -34,7 +34,7 @@ def cut(backbone: nn.Module, last: int) -> tuple[nn.Module, nn.Module]:
 
     A block is a stage of an EfficientNet, a MobileNetV3, a ResNet or a ConvNeXt, or one of a vision transformer. What
     follows the blocks, up to the logits, belongs to the tail. Both parts hold the network's own layers under its own
-    names: what one of them learns, the network has learnt.
+    names: what one of them learns, the network has learned.
 
     Raises:
         UserError: the network is of another kind, or has fewer blocks.

@@ -36,7 +36,7 @@ def build_model(
         name: one of this project's, such as "small_cnn", "torchvision:<name>" for any classifier of torchvision,
             "timm:<name>" for any network of timm, or FAMILY:NAME of an installed package's family.
         image_shape: (C, H, W).
-        mean, std: one per channel, on the 0..1 scale; or three for grey images, which the network then gets to see as
+        mean, std: one per channel, on the 0..1 scale; or three for gray images, which the network then gets to see as
             three equal channels.
         width: factor on the hidden widths (only of the family `own`).
         dropout: probability (as `width`); None for the model's own. Never on the output layer.

@@ -76,7 +76,7 @@ def compare(
 
 
 def _classifier_tests(calibration: Floats, pool: Floats, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """(p-value, area under the curve) of each half of the images, by a classifier that learnt on the other half."""
+    """(p-value, area under the curve) of each half of the images, by a classifier that learned on the other half."""
     from scipy.stats import mannwhitneyu
     from sklearn.linear_model import LogisticRegression
 
@@ -87,10 +87,10 @@ def _classifier_tests(calibration: Floats, pool: Floats, rng: np.random.Generato
     for rows in (np.flatnonzero(~is_pool), np.flatnonzero(is_pool)):
         half[rng.permutation(rows)[: len(rows) // 2]] = True
     found = []
-    for learnt in (half, ~half):
+    for learned in (half, ~half):
         model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000)
-        said = model.fit(points[learnt], is_pool[learnt]).decision_function(points[~learnt])
-        ones, others = said[~is_pool[~learnt]], said[is_pool[~learnt]]
+        said = model.fit(points[learned], is_pool[learned]).decision_function(points[~learned])
+        ones, others = said[~is_pool[~learned]], said[is_pool[~learned]]
         test = mannwhitneyu(others, ones, alternative="greater")
         found.append((float(test.pvalue), float(test.statistic) / (len(ones) * len(others))))
     return found

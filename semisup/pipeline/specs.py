@@ -106,7 +106,7 @@ class StageSpec:
 
 
 TOGETHER = "semisup.stages.support.together"
-_LEARNT = ("baseline", "pseudo_label", "joint")
+_LEARNED = ("baseline", "pseudo_label", "joint")
 _ALL = (
     StageSpec(
         "split",
@@ -173,7 +173,7 @@ _ALL = (
         "evaluate",
         "semisup.stages.evaluate",
         sections=tuple(PipelineConfig.model_fields),  # its report shows the whole config
-        inputs=("split", *_LEARNT, "calibrate", "choose"),
+        inputs=("split", *_LEARNED, "calibrate", "choose"),
         sees=("test",),
         pages=True,
     ),

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from semisup.evaluation.comparison import Spread
-from semisup.plots.style import BLUE, GREY, PAGE_WIDTH, FloatArray, house_style, short
+from semisup.plots.style import BLUE, GRAY, PAGE_WIDTH, FloatArray, house_style, short
 
 LONGEST_NAME = 28
 SMALLEST_RANGE = 0.01
@@ -25,14 +25,14 @@ MOST = 100.6
 def accuracy_by_seed(rows: Sequence[tuple[str, str, Sequence[float], Spread]]) -> Figure:
     """One row for each (config, model, accuracies over seeds, what they say): points, the mean, its interval.
 
-    `model` is "student", drawn in blue, or another word, in grey. Accuracies are fractions.
+    `model` is "student", drawn in blue, or another word, in gray. Accuracies are fractions.
     """
     figure = Figure(figsize=(PAGE_WIDTH, 0.85 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     axes.grid(visible=False)
     axes.grid(visible=True, axis="x")
     for row, (_, model, values, said) in enumerate(rows):
-        color = BLUE if model == "student" else GREY
+        color = BLUE if model == "student" else GRAY
         if said.low is not None and said.high is not None:
             ends = [100 * max(0.0, said.low), 100 * min(1.0, said.high)]
             axes.plot(ends, [row, row], color=color, linewidth=4, alpha=0.25, solid_capstyle="round")
@@ -67,7 +67,7 @@ def label_efficiency(labels: Sequence[int], accuracies: Mapping[str, FloatArray]
     """
     figure = Figure(figsize=(PAGE_WIDTH * 0.72, 4.2), layout="constrained")
     axes = figure.subplots()
-    styles = {"supervised": (GREY, "--", "s"), "semi-supervised": (BLUE, "-", "o")}
+    styles = {"supervised": (GRAY, "--", "s"), "semi-supervised": (BLUE, "-", "o")}
     for name, values in accuracies.items():
         color, line, marker = styles[name]
         percent = 100 * np.asarray(values)

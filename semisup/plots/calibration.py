@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from semisup.plots.style import BLUE, GREY, MANY_POINTS, ORANGE, PAGE_WIDTH, RED, TEAL, house_style
+from semisup.plots.style import BLUE, GRAY, MANY_POINTS, ORANGE, PAGE_WIDTH, RED, TEAL, house_style
 
 GAPS: dict[str, dict[str, Any]] = {
     "over-confident": {"facecolor": "none", "edgecolor": ORANGE, "hatch": "////"},
@@ -41,7 +41,7 @@ def reliability_diagram(models: Mapping[str, pd.DataFrame]) -> Figure:
     handles = [
         Patch(facecolor=to_rgba(BLUE, 0.35), edgecolor=BLUE, label="accuracy"),
         *(Patch(label=name, **look) for name, look in GAPS.items()),
-        Line2D([], [], color=GREY, linestyle="--", linewidth=1.3, label="confidence = accuracy"),
+        Line2D([], [], color=GRAY, linestyle="--", linewidth=1.3, label="confidence = accuracy"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4 if len(models) > 1 else 2)
     return figure
@@ -63,9 +63,9 @@ def _bins(axes: Axes, filled: pd.DataFrame) -> None:
             **GAPS[name],
         )
     axes.vlines(
-        left + width / 2, 100 * filled["accuracy_low"], 100 * filled["accuracy_high"], color=GREY, linewidth=1.1
+        left + width / 2, 100 * filled["accuracy_low"], 100 * filled["accuracy_high"], color=GRAY, linewidth=1.1
     )
-    axes.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1.3)
+    axes.plot([0, 100], [0, 100], color=GRAY, linestyle="--", linewidth=1.3)
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 100)
 
@@ -99,7 +99,7 @@ def certificate_walk(certificate: Mapping[str, Any]) -> Figure:
     level = f"{100 * certificate['level']:g} %"
     axes.plot(share, bound, color=BLUE, marker=marker, markersize=4, label=f"upper bound ({level} sure)")
     axes.plot(share, seen, color=ORANGE, linestyle="--", marker=marker, markersize=4, label="errors seen")
-    axes.axhline(allowed, color=GREY, linestyle=":", linewidth=1.5, label=f"allowed: {allowed:.3g} %")
+    axes.axhline(allowed, color=GRAY, linestyle=":", linewidth=1.5, label=f"allowed: {allowed:.3g} %")
     if passed:
         chosen = f"certified: {certificate['threshold']:.4g} accepts {100 * certificate['share']:.0f} %"
         _mark(axes, share[passed - 1], bound[passed - 1], color=BLUE, marker="D", label=chosen)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from semisup.plots.style import BLUE, GREY, MOST_NAMED_CLASSES, PAGE_WIDTH, house_style, name_classes
+from semisup.plots.style import BLUE, GRAY, MOST_NAMED_CLASSES, PAGE_WIDTH, house_style, name_classes
 
 ROLES = {
     "labeled": "Labeled",
@@ -31,7 +31,7 @@ def class_counts(counts: Mapping[str, Sequence[int] | None], class_names: Sequen
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         if values is None or not any(values):
-            axes.text(0.5, 0.5, "classes unknown", ha="center", va="center", color=GREY, transform=axes.transAxes)
+            axes.text(0.5, 0.5, "classes unknown", ha="center", va="center", color=GRAY, transform=axes.transAxes)
             axes.set_xticks([])
             continue
         bars = axes.barh(np.arange(len(values)), values, color=BLUE, height=0.72 if named else 1.0)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from semisup.plots.style import BLUE, GREY, MANY_POINTS, ORANGE, PAGE_WIDTH, house_style
+from semisup.plots.style import BLUE, GRAY, MANY_POINTS, ORANGE, PAGE_WIDTH, house_style
 
 Accuracy = tuple[float, float, float]
 """(estimate, low, high), fractions."""
@@ -40,7 +40,7 @@ def ensemble_comparison(baseline: Accuracy, members: Sequence[float], ensemble: 
     axes = figure.subplots()
     axes.grid(visible=False)
     axes.grid(visible=True, axis="x")
-    for row, (color, (estimate, low, high)) in {0: (GREY, baseline), 2: (BLUE, ensemble)}.items():
+    for row, (color, (estimate, low, high)) in {0: (GRAY, baseline), 2: (BLUE, ensemble)}.items():
         axes.plot([100 * low, 100 * high], [row, row], color=color, linewidth=2.2)
         axes.plot(100 * estimate, row, "o", color=color, markersize=7)
         axes.annotate(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from semisup.plots.style import (
     BLUE,
-    GREY,
+    GRAY,
     INK,
     MOST_NAMED_CLASSES,
     PAGE_WIDTH,
@@ -72,7 +72,7 @@ def accuracy_comparison(models: Mapping[str, tuple[float, float, float]]) -> Fig
     axes.grid(visible=False)
     axes.grid(visible=True, axis="x")
     for row, (estimate, low, high) in enumerate(models.values()):
-        color = BLUE if row else GREY
+        color = BLUE if row else GRAY
         axes.plot([100 * low, 100 * high], [row, row], color=color, linewidth=4, alpha=0.4, solid_capstyle="round")
         axes.plot(100 * estimate, row, color=color, marker="o", markersize=8)
         digits = 2 if high - low < 0.01 else 1  # no more than the interval justifies
@@ -91,7 +91,7 @@ def accuracy_comparison(models: Mapping[str, tuple[float, float, float]]) -> Fig
 def compound_grid(
     images: NDArray[np.uint8], truths: IntArray, predicted: Mapping[str, IntArray], class_names: Sequence[str]
 ) -> Figure:
-    """Compound images (M, C, H, W), grey or RGB, with their two true classes (M, 2).
+    """Compound images (M, C, H, W), gray or RGB, with their two true classes (M, 2).
 
     Beside each the two likeliest classes (M, 2) of every model, with a tick where they are the true ones.
     """

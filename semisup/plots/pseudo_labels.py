@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from semisup.plots.style import (
     BLUE,
-    GREY,
+    GRAY,
     MANY_POINTS,
     ORANGE,
     PAGE_WIDTH,
@@ -57,7 +57,7 @@ def confidence_histogram(
             linewidth=1.3,
             label=f"{name} ({int(members.sum()):,})",
         )
-    axes.axvline(100 * threshold, color=GREY, linewidth=1.3, linestyle="--", label=f"threshold {threshold:g}")
+    axes.axvline(100 * threshold, color=GRAY, linewidth=1.3, linestyle="--", label=f"threshold {threshold:g}")
     axes.set_xlim(100 * max(bins[0], 0.0), 100)
     if confidence.size:
         axes.set_yscale("log", nonpositive="clip")
@@ -124,7 +124,7 @@ def picture_grid(  # noqa: PLR0917 -- five columns of one table, and what their 
     groups: Sequence[str],
     class_names: Sequence[str],
 ) -> Figure:
-    """Pseudo-labeled images (M, C, H, W), grey or RGB, in blocks of accepted, borderline and rejected; or test images.
+    """Pseudo-labeled images (M, C, H, W), gray or RGB, in blocks of accepted, borderline and rejected; or test images.
 
     Under each image its pseudo-label and the teacher's confidence; a wrong one has a frame and says what it really
     is. A truth of -1 is unknown and marked neither way.
@@ -158,7 +158,7 @@ def neighbor_grid(  # noqa: PLR0917 -- columns of one table, and what their numb
 ) -> Figure:
     """Pseudo-labeled images, each followed by the labeled ones that are nearest to it.
 
-    `images` (Q, 1 + K, C, H, W), grey or RGB: under the first of each row its pseudo-label (Q,) and confidence (Q,),
+    `images` (Q, 1 + K, C, H, W), gray or RGB: under the first of each row its pseudo-label (Q,) and confidence (Q,),
     under the others their label (Q, K) and how near they are, a cosine (Q, K); a red frame marks another class.
     """
     width = images.shape[1] + 1  # one place is left free

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from semisup.plots.style import BLUE, GREY, MANY_POINTS, ORANGE, PAGE_WIDTH, FloatArray, house_style
+from semisup.plots.style import BLUE, GRAY, MANY_POINTS, ORANGE, PAGE_WIDTH, FloatArray, house_style
 
 POINTS: Any = {"linestyle": "none", "marker": "o", "markersize": 5, "alpha": 0.6, "markeredgewidth": 0, "color": BLUE}
-DASHED: Any = {"color": GREY, "linestyle": "--", "linewidth": 1.3}
+DASHED: Any = {"color": GRAY, "linestyle": "--", "linewidth": 1.3}
 
 
 @house_style
@@ -28,7 +28,7 @@ def loss_curves(history: pd.DataFrame, best_epoch: int, stopped_early: bool) -> 
     mark: Any = {"color": BLUE, "marker": "o", "markersize": 7, "linestyle": "none"}
     axes.plot(kept["epoch"], kept["validation_loss"], label=f"weights kept (epoch {best_epoch})", **mark)
     end = f"stopped early (epoch {last})" if stopped_early else f"last epoch ({last})"
-    axes.axvline(last, color=GREY, linewidth=1.3, linestyle=":", label=end)
+    axes.axvline(last, color=GRAY, linewidth=1.3, linestyle=":", label=end)
     axes.set_ylim(bottom=0)
     axes.set_title("Loss: mean squared error, 1 = predicting the training mean")
     axes.set_ylabel("Loss (variances of the target)")

@@ -26,7 +26,7 @@ IntArray: TypeAlias = NDArray[np.integer[Any]]
 
 INK = "#1f2328"  # text and axes; becomes currentColor in inline SVG, so no data may be drawn in it
 # Mid-tones: legible on white and on near-black.
-BLUE, ORANGE, TEAL, PURPLE, RED, GREY = "#3a7fc1", "#e0812b", "#259a8b", "#9270c4", "#d6404f", "#8b929c"
+BLUE, ORANGE, TEAL, PURPLE, RED, GRAY = "#3a7fc1", "#e0812b", "#259a8b", "#9270c4", "#d6404f", "#8b929c"
 
 PAGE_WIDTH = 10.0  # inches
 MOST_NAMED_CLASSES = 20  # beyond it, names and counts would be too small to read

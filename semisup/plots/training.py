@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from semisup.plots.style import BLUE, GREY, MANY_POINTS, ORANGE, PAGE_WIDTH, PURPLE, TEAL, house_style
+from semisup.plots.style import BLUE, GRAY, MANY_POINTS, ORANGE, PAGE_WIDTH, PURPLE, TEAL, house_style
 
 
 @house_style
@@ -27,7 +27,7 @@ def learning_curves(
         _alpha_and_mask_rate(panels[2], history)
     end = f"stopped early (epoch {stopped_epoch})" if stopped_early else f"last epoch ({stopped_epoch})"
     for axes in panels:
-        axes.axvline(stopped_epoch, color=GREY, linewidth=1.3, linestyle=":", label=end)
+        axes.axvline(stopped_epoch, color=GRAY, linewidth=1.3, linestyle=":", label=end)
         axes.set_xlabel("Epoch")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     # On the left, for a phone shows the left part first.

@@ -14,7 +14,7 @@ LEDGER = "pseudo_labels.parquet"
 
 
 class Policy(Protocol):
-    """What the joint step needs to know about a pseudo-labeling method."""
+    """What the semi-supervised step needs to know about a pseudo-labeling method."""
 
     @property
     def uses_predictions(self) -> bool:
@@ -32,7 +32,7 @@ class Policy(Protocol):
     def extra_loss(self, state: State, logits: Tensor, weights: Tensor, indices: Tensor) -> Tensor | None:
         """A further term of the unlabeled loss, a scalar in nats, from the student's own logits (U, C); None: none.
 
-        It is asked after `update`, with the state and the weights that it returned. The joint loss takes
+        It is asked after `update`, with the state and the weights that it returned. The semi-supervised loss takes
         α · (unlabeled loss + this).
         """
         return None

@@ -1,4 +1,4 @@
-"""Curriculum labelling: every round accepts a larger share of the images, the most confident first."""
+"""Curriculum labeling: every round accepts a larger share of the images, the most confident first."""
 
 import numpy as np
 from numpy.typing import NDArray

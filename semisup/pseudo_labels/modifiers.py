@@ -79,7 +79,7 @@ class Aligned(Modifier):
     """
 
     class_shares: Tensor
-    """π, the labelled images' or else known class shares, (C,), sum 1."""
+    """π, the labeled images' or else known class shares, (C,), sum 1."""
     momentum: float = 0.999
     """m, in [0, 1)."""
 

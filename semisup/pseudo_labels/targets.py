@@ -17,7 +17,7 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     """
     if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
         outside = int(labels.min() if labels.min() < 0 else labels.max())
-        raise ValueError(f"label {outside} is outside [0, {num_classes}); unlabelled images have no target")
+        raise ValueError(f"label {outside} is outside [0, {num_classes}); unlabeled images have no target")
     return F.one_hot(labels, num_classes).to(torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""How unsure a network is of its own predictions, by dropout, and what is sure enough to be learnt from (UPS)."""
+"""How unsure a network is of its own predictions, by dropout, and what is sure enough to be learned from (UPS)."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
 """Regression on a table: rows and their split, a small network, DisturbValue, training, and what the test rows say.
 
-A target's own units are used throughout; standardisation, by statistics of the training rows only, is a part of the
+A target's own units are used throughout; standardization, by statistics of the training rows only, is a part of the
 network. Losses are mean squared errors in variances of the training targets: 1 is what their mean would reach.
 """
 

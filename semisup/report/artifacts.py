@@ -66,7 +66,7 @@ class Artifacts:
     """Role → number of images."""
     left_out: LeftOut
     answers: Mapping[str, int]
-    """What answers of people came to, in images; empty where there are none."""
+    """What annotations came to, in images; empty where there are none."""
     training: Mapping[str, Mapping[str, Any]]
     """Stage → its `training.json`, and the `seconds` of its `timings.json`."""
     history: Mapping[str, pd.DataFrame]
@@ -76,7 +76,7 @@ class Artifacts:
     calibration: Calibration | None
     """None where the pipeline has no stage `calibrate`."""
     confidence: NDArray[np.float32]
-    """(N,) of the pseudo-labels, in the ledger's order."""
+    """(N,) of the pseudo-labels, in the pseudo-label table's order."""
     accepted: NDArray[np.bool_]
     """(N,): is each sure enough?"""
     summary: Mapping[str, Any]

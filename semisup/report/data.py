@@ -88,13 +88,13 @@ def _copies(left_out: LeftOut) -> dict[str, Any] | None:
 
 
 def _answers(applied: Mapping[str, int]) -> dict[str, Any] | None:
-    """What became of the answers in `data.answers`; None where there are none."""
+    """What became of the annotations in `data.answers`; None where there are none."""
     if not applied:
         return None
     total = sum(applied.values())
+    corrections = _number(applied["corrected"], "annotation") if applied["corrected"] else "no annotation"
     return {
-        "sentence": f"People have answered about {_number(total, 'image')} (data.answers); "
-        f"{_number(applied['corrected'], 'answer') if applied['corrected'] else 'no answer'} corrected a label.",
+        "sentence": f"People have annotated {_number(total, 'image')} (data.answers); {corrections} corrected a label.",
         "table": [[words, f"{applied[key]:,}"] for key, words in ANSWERS.items() if applied[key]],
     }
 

@@ -1,4 +1,4 @@
-"""Which unlabelled images are most worth a label: doubtful ones, and not fifty copies of one doubtful case."""
+"""Which unlabeled images are most worth a label: doubtful ones, and not fifty copies of one doubtful case."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, assert_never
@@ -53,7 +53,7 @@ def choose_batch(
     """Rows of at most `budget` different images, of N with worth (N,), features (N, D) and probabilities (N, C).
 
     "clusters": weighted k-means of the features, weights the worth, and of each cluster the worthiest of those near its
-    centre; the largest sum of worth first. "spread": D² sampling times worth, greedily. "gradients": D² sampling among
+    center; the largest sum of worth first. "spread": D² sampling times worth, greedily. "gradients": D² sampling among
     the gradients of the last layer, (p - onehot(argmax p)) ⊗ features, whose length is the doubt; worth is not asked.
 
     Sources: Zhdanov 2019 (weighted k-means); Arthur & Vassilvitskii 2007 (D² sampling); Ash et al. 2020 (BADGE).

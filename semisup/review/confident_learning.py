@@ -1,4 +1,4 @@
-"""Labels that look wrong: confident learning on probabilities that a model gives images it has not learnt from."""
+"""Labels that look wrong: confident learning on probabilities that a model gives images it has not learned from."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ def out_of_sample_probabilities(
 ) -> NDArray[np.float64] | None:
     """Probabilities (N, C) of each image by a logistic regression that has not seen it; None: too few labels for that.
 
-    The network itself has learnt its labels by heart, wrong ones included, so that only its features (N, D) are used.
+    The network itself has learned its labels by heart, wrong ones included, so that only its features (N, D) are used.
     """
     counts = np.bincount(labels, minlength=num_classes)
     present = np.flatnonzero(counts)

@@ -13,7 +13,7 @@ from semisup.stages.support.probes import fit_baseline
 from semisup.stages.support.training import EpochReporter, open_checkpoints, save_training
 from semisup.system.randomness import derive_seed
 from semisup.training.loop import train
-from semisup.training.team import ALONE, Team
+from semisup.training.process_group import ALONE, ProcessGroup
 
 
 def run(
@@ -23,13 +23,13 @@ def run(
     log: StageLog,
     checkpoints: Path | None = None,
     *,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> None:
     """Leaves the best epoch's weights, the history and its curves; goes on from what lies in `checkpoints`.
 
     With `model.train: probe`, `choose` is among the inputs and nothing is trained step by step.
 
-    Every process of a `team` makes the same call, and the first one leaves the results.
+    Every process of a `group` makes the same call, and the first one leaves the results.
     """
     if config.model.train == "probe":
         fit_baseline(config, inputs, out_dir, log)
@@ -51,10 +51,10 @@ def run(
         on_epoch=reporter.on_epoch,
         checkpoints=open_checkpoints(checkpoints, device, log),
         on_resume=reporter.on_resume,
-        team=team,
+        group=group,
         compiles=config.runtime.compile,
     )
-    if team.rank:
+    if group.rank:
         return  # the first process has the same weights
     save_model(config, facts, learns.weights(result.weights), out_dir, stage="baseline")
     save_training(result, config.baseline, out_dir, log, "Baseline: labeled images alone")

@@ -32,13 +32,13 @@ from semisup.plots import certificate_walk, reliability_diagram, save_png
 from semisup.stages.open_world.elsewhere import compare_with_pool, from_elsewhere
 from semisup.stages.support.features import looked_at
 from semisup.stages.support.files import DatasetFacts, load_placed, pool_of, read_json, write_json
-from semisup.stages.support.probes import graph_opinions
+from semisup.stages.support.probes import graph_predictions
 from semisup.stages.support.teachers import name_teacher
 from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.predict import predict_views
 
 LARGEST_POOL = 10_000
-"""Unlabelled images whose confidences make the grid of thresholds; more would move it by less than a per cent."""
+"""Unlabeled images whose confidences make the grid of thresholds; more would move it by less than a per cent."""
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -59,7 +59,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     name_teacher(config, inputs["teacher"], facts)
     truth = split.labels("calibration").numpy()
     if "choose" in inputs:  # the graph teaches
-        pool, known = (table.numpy() for table in graph_opinions(config, inputs, split, facts, log))
+        pool, known = (table.numpy() for table in graph_predictions(config, inputs, split, facts, log))
     else:
         known, pool = _predict(config, inputs["teacher"], split, facts, log)
     fits = parts(config, len(truth))
@@ -130,7 +130,7 @@ def why_approximate(config: PipelineConfig, teacher_stage: str) -> list[str]:
 def _predict(
     config: PipelineConfig, teacher: Path, split: Split, facts: DatasetFacts, log: StageLog
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Log-probabilities of the calibration images and of a random part of the unlabelled ones, (n, C) and (N, C)."""
+    """Log-probabilities of the calibration images and of a random part of the unlabeled ones, (n, C) and (N, C)."""
     known, pool = split.indices("calibration"), split.indices("unlabeled")
     if len(pool) > LARGEST_POOL:
         rng = numpy_generator(config.seed, "calibration pool")

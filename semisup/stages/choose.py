@@ -1,4 +1,4 @@
-"""Stage `choose`: what each way to learn upon a frozen network is worth, by the labelled images themselves.
+"""Stage `choose`: what each way to learn upon a frozen network is worth, by the labeled images themselves.
 
 Every label both trains and judges: it is held out in turn, and models that have not seen it predict its image.
 """
@@ -27,7 +27,7 @@ from semisup.system.randomness import numpy_generator
 REPETITIONS = 3
 """Of the folds, where there are few images: each deals them anew."""
 FEW = 5_000
-"""Images, labelled and unlabelled, up to which the folds are repeated."""
+"""Images, labeled and unlabeled, up to which the folds are repeated."""
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -79,7 +79,7 @@ def _interval(right: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _table(split: Split, ways: Mapping[str, Tensor], truth: Tensor) -> pd.DataFrame:
-    """A row for each labelled image and repetition."""
+    """A row for each labeled image and repetition."""
     ids, repetitions = list(split.ids("labeled")), len(ways["student"])
     columns: dict[str, Any] = {
         "id": ids * repetitions,
@@ -99,4 +99,4 @@ def _report(choice: Mapping[str, Any], images: int, log: StageLog) -> None:
         figures |= {f"held_out_log_loss.{way['name']}": way["log_loss"]}
     log.metrics(figures | {"student_kept": float(choice["kept"]["model"] == "student")})
     said = ", ".join(f"{way['name']} {way['accuracy']:.1%}" for way in choice["ways"])
-    log.info(f"of {images:,} labelled images, each held out in turn: {said}; keep the {choice['kept']['model']}")
+    log.info(f"of {images:,} labeled images, each held out in turn: {said}; keep the {choice['kept']['model']}")

@@ -213,9 +213,9 @@ def _pretraining(student: Path) -> str:
     model = read_json(student / "model.json")
     if "weights" not in model:
         return ""
-    learnt = {"head": "its last layer alone", "all": "all of it", "probe": "a probe upon it"}.get(model["train"])
-    learnt = learnt or f"its {model['train'].replace('_', ' ')} blocks"
-    return f", pretrained (weights {model['weights'][:12]}), {learnt} trained"
+    learned = {"head": "its last layer alone", "all": "all of it", "probe": "a probe upon it"}.get(model["train"])
+    learned = learned or f"its {model['train'].replace('_', ' ')} blocks"
+    return f", pretrained (weights {model['weights'][:12]}), {learned} trained"
 
 
 def _budget(config: TrainConfig) -> str:

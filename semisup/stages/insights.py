@@ -23,7 +23,7 @@ from semisup.frozen.learning import Points, deal_partitions, hold_out_supervised
 from semisup.networks.classifier import Classifier
 from semisup.pipeline.log import StageLog
 from semisup.pseudo_labels import LEDGER
-from semisup.pseudo_labels.ledger import pick_examples
+from semisup.pseudo_labels.table import pick_examples
 from semisup.stages.support.features import features_of
 from semisup.stages.support.files import read_json
 from semisup.stages.support.frozen import read_choice, read_embedding

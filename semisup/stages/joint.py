@@ -35,10 +35,10 @@ from semisup.stages.support.training import EpochReporter, open_checkpoints, sav
 from semisup.system.memory import give_back
 from semisup.system.randomness import derive_seed
 from semisup.training.loop import UnlabeledTerm, train
-from semisup.training.team import ALONE, Team
+from semisup.training.process_group import ALONE, ProcessGroup
 
-LEARNT_FROM = ["index", "label", "confidence", "accepted", "round"]
-"""What of the ledger a student needs."""
+LEARNED_FROM = ["index", "label", "confidence", "accepted", "round"]
+"""What of the pseudo-label table a student needs."""
 
 
 def run(
@@ -48,16 +48,16 @@ def run(
     log: StageLog,
     checkpoints: Path | None = None,
     *,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> None:
     """Leaves the student's best weights, the history with α and mask rate, and its curves.
 
     `teacher` among the inputs is whose weights the student starts with; without one it starts anew. Training goes on
-    from what lies in `checkpoints`. Every process of a `team` makes the same call; the first one leaves the results.
+    from what lies in `checkpoints`. Every process of a `group` makes the same call; the first one leaves the results.
     """
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    columns = LEARNT_FROM + (["negative"] if joint.facts.learns_negatives else [])
+    columns = LEARNED_FROM + (["negative"] if joint.facts.learns_negatives else [])
     ledger = pd.read_parquet(inputs["pseudo_label"] / LEDGER, columns=columns)
     if config.model.train == "probe":
         weigh = method(joint.method).weigh
@@ -111,10 +111,10 @@ def run(
         on_epoch=reporter.on_epoch,
         checkpoints=open_checkpoints(checkpoints, device, log),
         on_resume=reporter.on_resume,
-        team=team,
+        group=group,
         compiles=config.runtime.compile,
     )
-    if team.rank:
+    if group.rank:
         return  # the first process has the same weights
     save_model(config, facts, learns.weights(result.weights), out_dir, stage="joint")
     summary = save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels")
@@ -150,12 +150,13 @@ def unlabeled_part(
 ) -> tuple[Tensor, Policy]:
     """Pool indices of the images in the unlabeled term, and the policy that gives them targets.
 
-    A student that starts with its teacher's weights knows what the ledger says, and gets no share of it in its targets.
+    A student that starts with its teacher's weights knows what the pseudo-label table says, and gets no share of it in
+    its targets.
     """
     unlabeled = split.indices("unlabeled").numpy()
     assert np.isin(ledger["index"].to_numpy(), unlabeled).all(), "an image with another role was pseudo-labeled"
     chosen = method(config.method)
-    rows = ledger[_learnt_from(ledger, config)]
+    rows = ledger[_learned_from(ledger, config)]
     indices, labels, confidence, accepted = (
         torch.from_numpy(rows[name].to_numpy().copy()) for name in ("index", "label", "confidence", "accepted")
     )
@@ -176,8 +177,8 @@ def unlabeled_part(
     return indices, policy
 
 
-def _learnt_from(ledger: pd.DataFrame, config: JointConfig) -> "pd.Series[bool]":
-    """Of which images something is learnt."""
+def _learned_from(ledger: pd.DataFrame, config: JointConfig) -> "pd.Series[bool]":
+    """Of which images something is learned."""
     if not config.learns_from_accepted:
         return ledger["accepted"] | True
     if config.facts.learns_negatives:

@@ -1,4 +1,4 @@
-"""Stage `pseudo_label`: the frozen teacher labels every unlabelled image, in every round anew, into the ledger."""
+"""Stage `pseudo_label`: a frozen teacher labels every unlabeled image, in every round anew: the pseudo-label table."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,19 +14,19 @@ from semisup.config import CertifiedThreshold, PipelineConfig, PseudoLabelConfig
 from semisup.data.roles.split import Split
 from semisup.pipeline.log import StageLog
 from semisup.pseudo_labels import LEDGER
-from semisup.pseudo_labels.ledger import Ids, Selection, build_ledger, in_order_of, write_ledger
+from semisup.pseudo_labels.table import Ids, Selection, build_ledger, in_order_of, write_ledger
 from semisup.pseudo_labels.uncertainty import select
 from semisup.stages.open_world.elsewhere import named_unlabeled
 from semisup.stages.support.files import DatasetFacts, load_placed, pool_of, read_json
-from semisup.stages.support.opinions import Opinions, Shards, ask
-from semisup.stages.support.probes import graph_digest, graph_opinions
+from semisup.stages.support.probes import graph_digest, graph_predictions
 from semisup.stages.support.pseudo_label_audit import audit_all, look_for_drift
+from semisup.stages.support.teacher_predictions import Shards, TeacherPredictions, ask
 from semisup.stages.support.teachers import name_teacher
 from semisup.system.memory import give_back
-from semisup.training.team import ALONE, Team
+from semisup.training.process_group import ALONE, ProcessGroup
 
 BEFORE = ["id", "label", "round", "accepted_round"]
-"""What a round needs of the ledger before."""
+"""What a round needs of the pseudo-label table before."""
 ThresholdKind: TypeAlias = Literal["fixed", "certified", "fallback"]
 
 
@@ -37,9 +37,9 @@ def run(
     log: StageLog,
     checkpoints: Path | None = None,
     *,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> None:
-    """Leaves the ledger `pseudo_labels.parquet`, `summary.json`, `audit.parquet`, a histogram and the picture grid.
+    """Leaves the table `pseudo_labels.parquet`, `summary.json`, `audit.parquet`, a histogram and the picture grid.
 
     `teacher` among the inputs is the folder of a training stage or an ensemble: the baseline, the student of the round
     before or, in the first round, an ensemble or a champion of old. With `choose` among them, the graph labels.
@@ -48,7 +48,7 @@ def run(
     in `drift.png`.
 
     The teacher's tables lie in `checkpoints`, shard by shard, and a pass that was interrupted goes on from them. Every
-    process of a `team` makes the same call and asks the teacher for its own shards; the first one does the rest.
+    process of a `group` makes the same call and asks the teacher for its own shards; the first one does the rest.
 
     Raises:
         UserError: the teacher knows other classes or other images.
@@ -67,21 +67,21 @@ def run(
     with TemporaryDirectory(dir=out_dir) as elsewhere:
         shards = Shards((checkpoints or Path(elsewhere)) / "shards", len(indices))
         if by_graph:
-            said, _ = graph_opinions(config, inputs, split, facts, log)
+            said, _ = graph_predictions(config, inputs, split, facts, log)
             shards.fill(lambda _, rows: {"log_probabilities": said[rows]})
             del said
         else:
             model = load_placed(inputs["teacher"], config)
-            ask(model, pool, indices, shards, config=config, log=log, team=team)
-            if team.rank:
+            ask(model, pool, indices, shards, config=config, log=log, group=group)
+            if group.rank:
                 return
             del model
         give_back()  # what the network needed on the way
-        opinions = Opinions.of(shards, calibration.get("temperature", 1.0), class_shares)
+        predictions = TeacherPredictions.of(shards, calibration.get("temperature", 1.0), class_shares)
         previous = inputs.get("previous")
         before = pd.read_parquet(previous / LEDGER, columns=BEFORE) if previous else None
         parts = ledger_parts(
-            opinions,
+            predictions,
             split.id_column("unlabeled"),
             indices.numpy(),
             selection=selection,
@@ -90,7 +90,7 @@ def run(
             config=config.pseudo_label,
         )
         write_ledger(out_dir / LEDGER, parts)
-        # Audits, after the ledger is written: nothing below can change a label.
+        # Audits, after the pseudo-label table is written: nothing below can change a label.
         threshold = selection.threshold
         named = named_unlabeled(config, indices)
         audit_all(
@@ -107,11 +107,11 @@ def run(
         )
         if "before" in inputs:
             ids = split.ids("unlabeled")
-            look_for_drift(config, inputs, out_dir, log, opinions=opinions, ids=ids, facts=facts)
+            look_for_drift(config, inputs, out_dir, log, predictions=predictions, ids=ids, facts=facts)
 
 
 def ledger_parts(
-    opinions: Opinions,
+    predictions: TeacherPredictions,
     ids: Ids,
     indices: NDArray[np.int64],
     *,
@@ -120,7 +120,7 @@ def ledger_parts(
     previous: pd.DataFrame | None,
     config: PseudoLabelConfig,
 ) -> Iterator[pd.DataFrame]:
-    """The ledger of N images with `ids` at `indices` (N,) of the pool, shard by shard.
+    """The pseudo-label table of N images with `ids` at `indices` (N,) of the pool, shard by shard.
 
     Where what is accepted depends on all of them (a share of each class, of each round), their labels, confidences and
     the like are collected first, a few bytes an image.
@@ -129,35 +129,35 @@ def ledger_parts(
         previous = in_order_of(previous, ids)
     reasons = None
     if selection.compares_images:
-        reasons = _reasons(opinions, selection, 1 if previous is None else int(previous["round"].iloc[0]) + 1)
-    for opinion in opinions:
-        rows = opinion.rows
+        reasons = _reasons(predictions, selection, 1 if previous is None else int(previous["round"].iloc[0]) + 1)
+    for predicted in predictions:
+        rows = predicted.rows
         part = build_ledger(
             ids[rows],
             indices[rows],
-            opinion.probabilities,
+            predicted.probabilities,
             selection=selection,
             teacher=teacher,
-            raw_confidence=opinion.raw_confidence,
-            disagreement=opinion.disagreement,
-            uncertainty=opinion.uncertainty,
+            raw_confidence=predicted.raw_confidence,
+            disagreement=predicted.disagreement,
+            uncertainty=predicted.uncertainty,
             previous=None if previous is None else previous.iloc[rows].reset_index(drop=True),
             reasons=None if reasons is None else reasons[rows],
         )
-        if opinion.deviations is not None:
-            negative = _negative_classes(opinion.probabilities, opinion.deviations, config)
+        if predicted.deviations is not None:
+            negative = _negative_classes(predicted.probabilities, predicted.deviations, config)
             negative[part["accepted"].to_numpy()] = False
             part["negative"] = [np.flatnonzero(row).tolist() for row in negative]
         yield part
 
 
-def _reasons(opinions: Opinions, selection: Selection, round_number: int) -> NDArray[np.object_]:
+def _reasons(predictions: TeacherPredictions, selection: Selection, round_number: int) -> NDArray[np.object_]:
     """Why each image is rejected, among all of them."""
     columns: dict[str, list[NDArray[Any]]] = {"label": [], "confidence": [], "disagreement": [], "uncertainty": []}
-    for opinion in opinions:
-        columns["label"].append(opinion.labels.astype(np.int32))
-        columns["confidence"].append(opinion.probabilities.max(axis=1))
-        for name, values in (("disagreement", opinion.disagreement), ("uncertainty", opinion.uncertainty)):
+    for predicted in predictions:
+        columns["label"].append(predicted.labels.astype(np.int32))
+        columns["confidence"].append(predicted.probabilities.max(axis=1))
+        for name, values in (("disagreement", predicted.disagreement), ("uncertainty", predicted.uncertainty)):
             if values is not None:
                 columns[name].append(values)
     label, confidence, disagreement, uncertainty = (

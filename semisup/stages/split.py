@@ -172,14 +172,14 @@ def _check_what_remains(
 
 def _tell_what_is_short(config: PipelineConfig, facts: DatasetFacts, log: StageLog) -> None:
     """Of one's own images a class may have fewer labels than are asked for."""
-    learnt, validating = (facts.class_counts.get(role, [0] * facts.num_classes) for role in ("labeled", "validation"))
+    learned, validating = (facts.class_counts.get(role, [0] * facts.num_classes) for role in ("labeled", "validation"))
     asked = config.split.labeled_per_class
     wanted = 1 if asked == "all" or config.split.imbalance_ratio > 1 else asked
     least = 0 if own_images(config.data).names_validation else config.split.validation_per_class
     short = [
-        f"{name!r} has {learnt[label]:,} to learn from and {validating[label]:,} to validate with"
+        f"{name!r} has {learned[label]:,} to learn from and {validating[label]:,} to validate with"
         for label, name in enumerate(facts.class_names)
-        if learnt[label] < wanted or validating[label] < least
+        if learned[label] < wanted or validating[label] < least
     ]
     if short:
         more = f" and {len(short) - MOST_NAMED:,} classes more" if len(short) > MOST_NAMED else ""
@@ -251,7 +251,7 @@ def duplicates_table(
 
 
 def describe(config: PipelineConfig, pool: ImageSet, split: Split) -> DatasetFacts:
-    """Facts about the data set; the normalisation looks at no validation and no test image."""
+    """Facts about the data set; the normalization looks at no validation and no test image."""
     looked_at = torch.cat([split.indices("labeled"), split.indices("unlabeled")])
     mean, std = channel_statistics(pool.images, looked_at)
     known: dict[Role, NDArray[np.int64]] = {  # of the split: people may have corrected those of the pool
@@ -280,7 +280,7 @@ def describe(config: PipelineConfig, pool: ImageSet, split: Split) -> DatasetFac
 
 
 def _warn_of_constant_channels(facts: DatasetFacts, log: StageLog) -> None:
-    names = ("red", "green", "blue") if len(facts.std) == 3 else ("grey",)
+    names = ("red", "green", "blue") if len(facts.std) == 3 else ("gray",)
     for name, mean, deviation in zip(names, facts.mean, facts.std, strict=True):
         if deviation < LEAST_DEVIATION:
             log.warning(
@@ -311,7 +311,7 @@ def channel_statistics(images: Tensor, indices: Tensor) -> tuple[list[float], li
 def patch_covariance(images: Tensor, indices: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[list[float]]:
     """(K, K), K = 4C: covariance of the 2×2 patches of images (N, C, H, W) at `indices`, of about MOST_PATCHES at most.
 
-    The images are spread evenly over `indices` (n,) and normalised as the network gets them; a patch is flattened
+    The images are spread evenly over `indices` (n,) and normalized as the network gets them; a patch is flattened
     channel by channel. Images that hold no patch give the identity.
     """
     size = images.shape[1] * PATCH**2

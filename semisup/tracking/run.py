@@ -165,11 +165,11 @@ def _key(name: str) -> str:
     follows the first dot may be a user's, such as the name of a class: different names have different keys.
     """
     ours, dot, theirs = name.partition(".")
-    key = _spelt(ours) + dot + _spelt(LIKE_A_NUMBER.sub("_5f_", theirs))
+    key = _spelled(ours) + dot + _spelled(LIKE_A_NUMBER.sub("_5f_", theirs))
     if len(key) <= LONGEST_KEY:
         return key
     return f"{key[: LONGEST_KEY - 17]}.{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
-def _spelt(text: str) -> str:
+def _spelled(text: str) -> str:
     return "".join(c if c.isalnum() or c in "_-. " else f"_{ord(c):x}_" for c in text)

@@ -147,7 +147,7 @@ def augmented(images: Tensor, config: AugmentConfig, generator: torch.Generator,
     """uint8 images (B, C, H, W) changed as configured, each in its own way; float32, on the 0..255 scale.
 
     Operations on bytes come first (reflected shift, RandAugment), then those that interpolate, cutout last
-    (with RandAugment, its grey hole comes first).
+    (with RandAugment, its gray hole comes first).
     """
     reflect = config.reflect and config.shift > 0  # drawing shifts of nothing would change all later draws
     if reflect:

@@ -14,7 +14,7 @@ from semisup.errors import UserError
 
 SECTIONS = {BaselineConfig: "baseline.", JointConfig: "joint."}
 LARGEST_ORDINARY_INPUT = 100.0
-"""Of normalised pixels, whose deviation is about 1, or of features."""
+"""Of normalized pixels, whose deviation is about 1, or of features."""
 LOOKED_AT = 256
 
 
@@ -54,7 +54,7 @@ def keys_of(config: TrainConfig) -> list[Key]:
 
 
 def optimizer_keys(optimizer: OptimizerConfig, section: str) -> list[Key]:
-    """The learning rate, and what else of an optimiser can make a training diverge."""
+    """The learning rate, and what else of an optimizer can make a training diverge."""
     return [
         Key(f"{section}optimizer.lr", optimizer.lr, 1 if optimizer.name == "sgd" else 0.1),
         Key(f"{section}optimizer.weight_decay", optimizer.weight_decay, 1),
@@ -69,7 +69,7 @@ def diverged(
     strange = sorted((key for key in keys if key.excess > 1), key=lambda key: key.excess, reverse=True)
     seen = ""
     if largest_input is not None:
-        seen = f" (largest normalised input: {largest_input:.4g})"
+        seen = f" (largest normalized input: {largest_input:.4g})"
         huge = not largest_input <= LARGEST_ORDINARY_INPUT
         if huge and (not strange or not math.isfinite(largest_input)):
             return UserError(

@@ -11,9 +11,9 @@ class EarlyStopping:
     The best epoch is the last one that improved on the best before it by more than `min_delta`. Of epochs with
     exactly the same accuracy the one with the least loss is kept: a few hundred validation images make many ties, and
     the first epoch among them is the least sure of itself. Training should stop once `patience` epochs have passed
-    without an improvement (a better tie is none). Epochs up to `wait_until` never count towards the patience:
-    the joint loss changes its meaning until its ramp is complete. `keep` "last" takes every epoch for the best so far,
-    and never stops: the validation figures are then looked at, and decide nothing.
+    without an improvement (a better tie is none). Epochs up to `wait_until` never count toward the patience:
+    the semi-supervised loss changes its meaning until its ramp is complete. `keep` "last" takes every epoch for the
+    best so far, and never stops: the validation figures are then looked at, and decide nothing.
     """
 
     monitor: Literal["loss", "accuracy"]

@@ -1,4 +1,4 @@
-"""The targets of labelled images: smoothed, disturbed anew for every batch, weighted by class and image."""
+"""The targets of labeled images: smoothed, disturbed anew for every batch, weighted by class and image."""
 
 from typing import Any
 

@@ -28,9 +28,9 @@ from semisup.training.optimization.optimizers import build_optimizer, set_learni
 from semisup.training.optimization.precision import computing_in
 from semisup.training.optimization.schedules import alpha_ramp, lr_factor
 from semisup.training.predict import validate
+from semisup.training.process_group import ALONE, ProcessGroup
 from semisup.training.state import Source, TrainingState
 from semisup.training.steps import FIGURES, StepFigures, joint_step, supervised_step
-from semisup.training.team import ALONE, Team
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -47,7 +47,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class UnlabeledTerm:
-    """The second term of the joint loss: which images, which policy, how much and from when on."""
+    """The second term of the semi-supervised loss: which images, which policy, how much and from when on."""
 
     images: Images
     """uint8 (U, C, H, W)."""
@@ -61,11 +61,11 @@ class UnlabeledTerm:
     smooth: bool
     """Does label smoothing act on this part as well?"""
     augment: AugmentConfig | None = None
-    """The student's view; None: that of the labelled images."""
+    """The student's view; None: that of the labeled images."""
     teacher: Literal["self", "ema"] = "self"
     """Whose predictions the policy gets: the student's own, or those of the average of its weights."""
     view: Literal["same", "weak", "clean"] = "same"
-    """What the teacher looks at: what the student sees, a view as of the labelled images, or the images as they are."""
+    """What the teacher looks at: what the student sees, a view as of the labeled images, or the images as they are."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     on_epoch: Callable[[dict[str, float]], None] = lambda record: None,
     checkpoints: Checkpoints | None = None,
     on_resume: Callable[[int], None] = lambda epoch: None,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
     compiles: bool = False,
 ) -> TrainingResult:
     """Train `model` in place on the device that holds it and the data; return the weights of its best epoch.
@@ -102,7 +102,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     The same arguments give the same bits on a CPU with the same number of threads, unless the budget is one of time. An
     epoch has `steps_per_epoch` steps; with a budget it is one of `config.epochs` equal parts of that. `on_epoch` gets
     each epoch's record: epoch (from 1), losses in nats, accuracies as fractions, learning rate, steps done so far,
-    seconds; with an unlabelled term also alpha, both parts of the loss, mask_rate (share of the unlabelled batch that
+    seconds; with an unlabeled term also alpha, both parts of the loss, mask_rate (share of the unlabeled batch that
     carries weight), unlabeled_share (its part in the gradient). Weighted images count by their weights in the training
     loss and accuracy.
 
@@ -110,9 +110,9 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     `on_resume` is then told the last epoch that need not be repeated, and `on_epoch` gets the records of all epochs
     up to it once more. An epoch's record comes before its checkpoint.
 
-    The processes of a `team` make the same calls with the same arguments, each with its own `model` of the same weights
-    on its own device, and get the same result; the first one reads and writes the `checkpoints`. Another number of
-    processes changes what floating point and dropout change, no more.
+    The processes of a `group` make the same calls with the same arguments, each with its own `model` of the same
+    weights on its own device, and get the same result; the first one reads and writes the `checkpoints`. Another number
+    of processes changes what floating point and dropout change, no more.
 
     `compiles` has torch compile the forward pass of training; that changes what floating point changes.
 
@@ -121,13 +121,13 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     """
     keep_for_reuse()
     device = labeled.images.device
-    model, forward = team.prepare(model)
+    model, forward = group.prepare(model)
     if compiles:
         forward = compiled(forward)
     optimizer = build_optimizer(model, config.optimizer, fused=device.type in {"cpu", "cuda"})
     clock: Clock = StepClock(config.epochs * steps_per_epoch)
     if config.budget:
-        clock = Budget.parse(config.budget).clock(team.summed, team.of_first)
+        clock = Budget.parse(config.budget).clock(group.summed, group.of_first)
     ema = _averaged(model, config.ema_decay) if config.ema_decay else None
     stopping = EarlyStopping(
         config.early_stopping.monitor,
@@ -154,11 +154,11 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _flushed_denormals():
         # Dropout knows no generator but the global ones; on a CPU, those of idle GPUs are left alone.
-        _seed_dropout(device, seed, team)
-        if saved := team.from_first(checkpoints.latest(device.type) if checkpoints and team.rank == 0 else None):
+        _seed_dropout(device, seed, group)
+        if saved := group.from_first(checkpoints.latest(device.type) if checkpoints and group.rank == 0 else None):
             so_far.restore(saved)
-            if team.rank:
-                _seed_dropout(device, seed, team, epoch=len(so_far.history))  # the first one's generator was restored
+            if group.rank:
+                _seed_dropout(device, seed, group, epoch=len(so_far.history))  # the first one's generator was restored
             on_resume(len(so_far.history))
             for earlier in so_far.history:
                 on_epoch(earlier)
@@ -186,7 +186,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 if mixes:
                     mixing = draw_mixing(len(indices), config.mixup.alpha, mixup_rng, device)
                     targets = mixing(targets)
-                _, images = seen(labeled_stream.view, indices, mixing, team)
+                _, images = seen(labeled_stream.view, indices, mixing, group)
 
                 figures: StepFigures
                 if unlabeled and alpha > 0:
@@ -194,10 +194,10 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                     extra_mixing = None
                     if mixes and unlabeled.mix:
                         extra_mixing = draw_mixing(len(chosen), config.mixup.alpha, mixup_rng, device)
-                    unmixed, extra_images = seen(unlabeled_stream.view, chosen, extra_mixing, team)
+                    unmixed, extra_images = seen(unlabeled_stream.view, chosen, extra_mixing, group)
                     teacher_images = unmixed if extra_mixing else None
                     if teacher_view and unlabeled.policy.uses_predictions:
-                        teacher_images, _ = seen(teacher_view, chosen, None, team)
+                        teacher_images, _ = seen(teacher_view, chosen, None, group)
                     with precision:
                         figures, so_far.policy_state = joint_step(
                             forward,
@@ -212,11 +212,11 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                             smoothing=smoothing if unlabeled.smooth else None,
                             teacher=ema.module if ema and unlabeled.teacher == "ema" else None,
                             teacher_images=teacher_images,
-                            team=team,
+                            group=group,
                         )
                 else:
                     with precision:
-                        figures = supervised_step(forward, images, targets, team)
+                        figures = supervised_step(forward, images, targets, group)
 
                 optimizer.zero_grad()
                 figures.loss.backward()
@@ -230,7 +230,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
 
             kept = ema.module if ema else model
             with precision:
-                validation_loss, validation_accuracy = validate(kept, validation.images, validation.labels, team=team)
+                validation_loss, validation_accuracy = validate(kept, validation.images, validation.labels, group=group)
             assert sums is not None
             means = dict(zip(FIGURES, (sums / steps).tolist(), strict=False))  # supervised steps have two figures
             loss = means["loss"]
@@ -259,22 +259,22 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
             on_epoch(record)
             if stopping.update(epoch, loss=validation_loss, accuracy=validation_accuracy):
                 so_far.best_weights = {name: value.detach().cpu().clone() for name, value in kept.state_dict().items()}
-            if checkpoints and team.rank == 0:
+            if checkpoints and group.rank == 0:
                 checkpoints.save_if_due(epoch, so_far.state)
 
     stopped_early = stopping.should_stop and len(so_far.history) < config.epochs
     return TrainingResult(so_far.best_weights, so_far.history, stopping.best_epoch, stopped_early, so_far.policy_state)
 
 
-def seen(view: View, indices: Tensor, mixing: Mixing | None, team: Team) -> tuple[Tensor, Tensor]:
+def seen(view: View, indices: Tensor, mixing: Mixing | None, group: ProcessGroup) -> tuple[Tensor, Tensor]:
     """(unmixed, as the student sees them) of this process's share of the images at indices (B,); float32.
 
     An image's partner may be another process's: it is viewed here as well, and looks the same.
     """
-    if team.size == 1:
+    if group.size == 1:
         images = view(indices)
         return images, (mixing(images) if mixing else images)
-    share = team.share(len(indices))
+    share = group.share(len(indices))
     rows = torch.arange(share.start, share.stop, device=indices.device)
     if mixing is None:
         images = view(indices, rows)
@@ -283,9 +283,9 @@ def seen(view: View, indices: Tensor, mixing: Mixing | None, team: Team) -> tupl
     return images, mixing.blend(images, partners)
 
 
-def _seed_dropout(device: torch.device, seed: int, team: Team, epoch: int = 0) -> None:
+def _seed_dropout(device: torch.device, seed: int, group: ProcessGroup, epoch: int = 0) -> None:
     """Every process has its own draws; the first one's are those of a training alone."""
-    purpose = f"dropout {team.rank} after epoch {epoch}" if team.rank else "dropout"
+    purpose = f"dropout {group.rank} after epoch {epoch}" if group.rank else "dropout"
     (torch if device.type == "cuda" else torch.default_generator).manual_seed(derive_seed(seed, purpose))
 
 

@@ -11,7 +11,7 @@ from semisup.data.rows import Images, images_at_once
 from semisup.networks.classifier import Classifier, deskewed_once
 from semisup.system.randomness import torch_generator
 from semisup.training.batches import augmented
-from semisup.training.team import ALONE, Team
+from semisup.training.process_group import ALONE, ProcessGroup
 
 
 def predict_probabilities(
@@ -117,16 +117,16 @@ def predict_views(
 
 @torch.inference_mode()
 def validate(
-    model: nn.Module, images: Images, labels: Tensor, batch_size: int | None = None, team: Team = ALONE
+    model: nn.Module, images: Images, labels: Tensor, batch_size: int | None = None, group: ProcessGroup = ALONE
 ) -> tuple[float, float]:
     """(mean cross-entropy in nats, accuracy as a fraction) on images (N, ...) with labels (N,), in eval mode."""
     model.eval()
     loss = torch.zeros((), device=labels.device)
     correct = torch.zeros((), device=labels.device, dtype=torch.int64)
-    share, size = team.share(len(images)), batch_size or images_at_once(images, labels.device)
+    share, size = group.share(len(images)), batch_size or images_at_once(images, labels.device)
     for start in range(share.start, share.stop, size):
         rows = slice(start, min(start + size, share.stop))
         logits = model(images[rows]).float()
         loss += F.cross_entropy(logits, labels[rows], reduction="sum")
         correct += (logits.argmax(dim=1) == labels[rows]).sum()
-    return float(team.total(loss)) / len(images), float(team.total(correct)) / len(images)
+    return float(group.total(loss)) / len(images), float(group.total(correct)) / len(images)

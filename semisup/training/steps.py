@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from semisup.pseudo_labels import Policy, State
 from semisup.pseudo_labels.targets import Mixing, soft_accuracy
 from semisup.training.losses import joint_loss, soft_cross_entropy
-from semisup.training.team import ALONE, Team
+from semisup.training.process_group import ALONE, ProcessGroup
 
 Smoothing = Callable[[Tensor], Tensor]
 
@@ -24,12 +24,12 @@ class StepFigures:
     loss: Tensor
     accuracy: Tensor
     supervised: Tensor | None = None
-    """This and what follows: of a joint step."""
+    """This and what follows: of a semi-supervised step."""
     unsupervised: Tensor | None = None
     mask_rate: Tensor | None = None
-    """Share of the unlabelled batch that carries weight."""
+    """Share of the unlabeled batch that carries weight."""
     unlabeled_share: Tensor | None = None
-    """Share of the unlabelled loss in the gradient, by its absolute sum at the logits."""
+    """Share of the unlabeled loss in the gradient, by its absolute sum at the logits."""
 
     def stacked(self) -> Tensor:
         """The figures as one detached vector, in the order of `FIGURES`; a supervised step has the first two."""
@@ -40,12 +40,12 @@ class StepFigures:
 FIGURES = tuple(field.name for field in fields(StepFigures))
 
 
-def supervised_step(model: nn.Module, images: Tensor, targets: Tensor, team: Team = ALONE) -> StepFigures:
+def supervised_step(model: nn.Module, images: Tensor, targets: Tensor, group: ProcessGroup = ALONE) -> StepFigures:
     """Cross-entropy of images (B, C, H, W) against soft targets (B, classes).
 
     `images` are this process's share of the batch, `targets` those of the whole one; so are the figures.
     """
-    logits = team.gather(model(images).float(), len(targets))
+    logits = group.gather(model(images).float(), len(targets))
     loss = soft_cross_entropy(logits, targets).mean()
     return StepFigures(loss, soft_accuracy(logits, targets))
 
@@ -64,12 +64,12 @@ def joint_step(
     smoothing: Smoothing | None,
     teacher: nn.Module | None = None,
     teacher_images: Tensor | None = None,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> tuple[StepFigures, State]:
-    """L_labelled + alpha · L_unlabelled in one forward pass over both batches, and the policy's next state.
+    """L_labeled + alpha · L_unlabeled in one forward pass over both batches, and the policy's next state.
 
     Images come as the model sees them, mixed ones as well. `mixing` and `smoothing` act on the targets of the
-    unlabelled part (those of the labelled part come ready). A policy that looks at predictions gets those of `teacher`
+    unlabeled part (those of the labeled part come ready). A policy that looks at predictions gets those of `teacher`
     (None: the model itself) for `teacher_images` (None: what the model sees, which must not be mixed then: a mixed
     image has no single label worth learning). They cost a forward pass of their own, in eval mode, unless they are what
     the model puts out anyway.
@@ -80,8 +80,8 @@ def joint_step(
     sizes = [len(targets), len(unlabeled_indices)]
     if policy.uses_predictions and not (teacher is None and teacher_images is None):
         looked_at = unlabeled_images if teacher_images is None else teacher_images
-        predictions = team.gather(_predict(model if teacher is None else teacher, looked_at), sizes[1])
-    together = team.gather(model(torch.cat([images, unlabeled_images])).float(), *sizes)
+        predictions = group.gather(_predict(model if teacher is None else teacher, looked_at), sizes[1])
+    together = group.gather(model(torch.cat([images, unlabeled_images])).float(), *sizes)
     logits, unlabeled_logits = together.split(sizes)
     if predictions is None:
         predictions = unlabeled_logits.detach()

@@ -33,7 +33,7 @@ def on_images(digits):
 
 @pytest.fixture(params=["on_vectors", "on_images"])
 def fitted(request, digits):
-    """(classifier, what it learnt from)."""
+    """(classifier, what it learned from)."""
     rows = digits.vectors if request.param == "on_vectors" else digits.images
     return request.getfixturevalue(request.param), rows
 
@@ -70,12 +70,12 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others(digits, on_ima
 
 
 def test_layouts_of_images_are_the_same_to_it(digits, on_images, one_thread):
-    grey = digits.images
-    assert (on_images.predict(grey[:, None]) == on_images.predict(grey[..., None])).all()
+    gray = digits.images
+    assert (on_images.predict(gray[:, None]) == on_images.predict(gray[..., None])).all()
     assert on_images.image_shape_ == (1, 8, 8)
     assert on_images.n_features_in_ == 64
-    with pytest.raises(ss.UserError, match="but the model learnt from"):
-        on_images.predict(grey[:, :7])
+    with pytest.raises(ss.UserError, match="but the model learned from"):
+        on_images.predict(gray[:, :7])
 
 
 def test_names_of_classes_change_names_alone(digits, on_vectors):
@@ -100,10 +100,10 @@ def test_it_works_in_a_pipeline_and_a_search(digits):
     grid = {"pseudolabelclassifier__policy": [ss.FixMatch(0.5), ss.SelfTraining()]}
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(digits.vectors, digits.partly)
     assert search.best_params_["pseudolabelclassifier__policy"] in grid["pseudolabelclassifier__policy"]
-    assert 0.5 < search.best_score_ <= 1  # of the labelled rows alone: they are an eighth of all
+    assert 0.5 < search.best_score_ <= 1  # of the labeled rows alone: they are an eighth of all
 
 
-def test_a_score_asks_about_labelled_rows_alone(on_vectors, digits):
+def test_a_score_asks_about_labeled_rows_alone(on_vectors, digits):
     known = digits.partly != -1
     expected = (on_vectors.predict(digits.vectors)[known] == digits.partly[known]).mean()
     assert on_vectors.score(digits.vectors, digits.partly) == expected
@@ -164,8 +164,8 @@ def test_accepted_are_those_that_the_policy_weighs(digits):
     assert np.allclose(classifier.predict_proba(unlabeled).max(axis=1), table["confidence"], atol=1e-6)
 
 
-def test_no_row_of_a_group_that_validates_is_learnt_from(digits):
-    """What a validation group says is turned upside down: if it were learnt from, the weights would change."""
+def test_no_row_of_a_group_that_validates_is_learned_from(digits):
+    """What a validation group says is turned upside down: if it were learned from, the weights would change."""
     groups = np.arange(len(digits.truth)) // 3
     first = quick(validation_fraction=0.3).fit(digits.images, digits.partly, groups=groups)
     assert first.n_validation_ > 0

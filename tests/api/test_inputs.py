@@ -12,26 +12,26 @@ from semisup.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def colours():
+def colors():
     return np.random.default_rng(0).integers(0, 256, (5, 3, 8, 6), dtype=np.uint8)
 
 
-def test_channels_first_and_last_are_the_same_images(colours):
-    assert torch.equal(read_images(colours), read_images(colours.transpose(0, 2, 3, 1)))
-    assert torch.equal(read_images(colours), torch.from_numpy(colours))
+def test_channels_first_and_last_are_the_same_images(colors):
+    assert torch.equal(read_images(colors), read_images(colors.transpose(0, 2, 3, 1)))
+    assert torch.equal(read_images(colors), torch.from_numpy(colors))
 
 
-def test_grey_images_need_no_channel(colours):
-    grey = colours[:, 0]
-    for images in (grey, grey[:, None], grey[..., None]):
-        assert torch.equal(read_images(images), torch.from_numpy(grey)[:, None])
+def test_gray_images_need_no_channel(colors):
+    gray = colors[:, 0]
+    for images in (gray, gray[:, None], gray[..., None]):
+        assert torch.equal(read_images(images), torch.from_numpy(gray)[:, None])
 
 
-def test_what_is_read_is_a_copy(colours):
-    frozen = colours.copy()
+def test_what_is_read_is_a_copy(colors):
+    frozen = colors.copy()
     frozen.flags.writeable = False
     read_images(frozen)[0] = 0
-    assert (frozen == colours).all()
+    assert (frozen == colors).all()
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_what_is_read_is_a_copy(colours):
         (np.zeros((2, 3, 8, 3), np.uint8), "channels could come first or last"),
         (np.zeros((2, 1, 1, 8, 8), np.uint8), "use images"),
         (np.zeros((0, 8, 8), np.uint8), "there is no image"),
-        (np.zeros((2, 9, 8), np.uint8), r"\(1, 9, 8\), but the model learnt from \(1, 8, 8\)"),
+        (np.zeros((2, 9, 8), np.uint8), r"\(1, 9, 8\), but the model learned from \(1, 8, 8\)"),
     ],
 )
 def test_images_of_another_kind_are_refused_with_a_way_out(images, said):
@@ -68,7 +68,7 @@ def test_groups_are_the_units_where_there_are_any():
     st.floats(0.05, 0.9),
     st.integers(0, 9),
 )
-def test_a_unit_is_held_out_as_a_whole_and_every_class_is_still_learnt(rows, fraction, seed):
+def test_a_unit_is_held_out_as_a_whole_and_every_class_is_still_learned(rows, fraction, seed):
     codes = np.array([0, 1, 2, *(code for code, _ in rows)])  # every class has a label
     units = np.array([100, 101, 102, *(unit for _, unit in rows)])
     count = len(codes)

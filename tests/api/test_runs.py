@@ -64,7 +64,7 @@ def test_the_model_is_the_one_to_keep(result):
     assert (run.model.predict(test.images.numpy()) == expected.to_numpy()).all()
     right = run.model.predict(test.images.numpy()[:, 0]) == test.labels.numpy().astype(str)
     assert right.mean() == pytest.approx(getattr(run.metrics, run.metrics.kept).value)
-    with pytest.raises(ss.UserError, match="but the model learnt from"):
+    with pytest.raises(ss.UserError, match="but the model learned from"):
         run.model.predict(np.zeros((1, 9, 9), np.uint8))
 
 

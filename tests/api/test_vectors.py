@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
 import semisup as ss
-from semisup.api.learning.vectors import View, standardised
+from semisup.api.learning.vectors import View, standardized
 from semisup.frozen.graph import POWER, extend
 
 
@@ -26,9 +26,9 @@ def test_lifted_points_lie_on_the_sphere_and_their_cosines_are_distances(some):
     assert torch.allclose(points @ points.T, expected)
 
 
-def test_standardised_columns_have_mean_zero_and_rows_mean_square_one(some):
+def test_standardized_columns_have_mean_zero_and_rows_mean_square_one(some):
     weights = torch.rand(30, generator=torch.Generator().manual_seed(0)).double() + 0.1
-    z = standardised(some * torch.tensor([1, 10, 100, 1000, 0]) + 7, weights)(
+    z = standardized(some * torch.tensor([1, 10, 100, 1000, 0]) + 7, weights)(
         some * torch.tensor([1, 10, 100, 1000, 0]) + 7
     )
     shares = weights / weights.sum()
@@ -39,14 +39,14 @@ def test_standardised_columns_have_mean_zero_and_rows_mean_square_one(some):
 def test_weights_of_a_view_are_repetitions(some):
     times = torch.arange(30) % 3 + 1
     weighted, repeated = (
-        standardised(some, times.double()),
-        standardised(some.repeat_interleave(times, 0), torch.ones(60)),
+        standardized(some, times.double()),
+        standardized(some.repeat_interleave(times, 0), torch.ones(60)),
     )
     assert torch.allclose(weighted.shift, repeated.shift)
     assert torch.allclose(weighted.scale, repeated.scale)
 
 
-def test_a_new_point_gets_the_weighted_mean_of_its_neighbours(some):
+def test_a_new_point_gets_the_weighted_mean_of_its_neighbors(some):
     points = torch.nn.functional.normalize(some)
     queries = torch.nn.functional.normalize(some[:7] + 0.3)
     scores = torch.rand(30, 3, generator=torch.Generator().manual_seed(0)).double()
@@ -79,8 +79,8 @@ def test_where_all_rows_have_a_label_the_regression_is_scikit_learns(digits):
 def test_the_way_with_the_most_held_out_labels_right_is_kept(digits):
     fitted = ss.PseudoLabelClassifier(random_state=0).fit(digits.vectors, digits.partly)
     ways = {(way["way"], way["view"]) for way in fitted.history_}
-    views = ("standardised", "distances", "directions")
-    assert ways >= {("baseline", "standardised"), *(("graph", view) for view in views)}
+    views = ("standardized", "distances", "directions")
+    assert ways >= {("baseline", "standardized"), *(("graph", view) for view in views)}
     best = max(way["held_out_accuracy"] for way in fitted.history_)
     (kept,) = [way for way in fitted.history_ if way["kept"]]
     assert kept["held_out_accuracy"] == best

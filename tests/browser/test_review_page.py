@@ -1,4 +1,4 @@
-"""The labelling page in a real browser: keys label, undo takes back, and the table holds what was pressed."""
+"""The labeling page in a real browser: keys label, undo takes back, and the table holds what was pressed."""
 
 import pandas as pd
 import pytest

@@ -38,23 +38,23 @@ def put_photos(folder: Path, seeds: range, kind: str = "PNG", side: int = 48) ->
         put(folder / f"{seed:04d}.{kind.lower()}", encoded(photo(seed, side, side), kind))
 
 
-def three_colours(
+def three_colors(
     folder: Path, per_class: int = 12, test_per_class: int = 0, unlabeled: int = 20, *, seed: int = 1
 ) -> Path:
-    """Noisy pictures of three colours: `labeled/<colour>`, perhaps `test/<colour>`, `unlabeled/` in nested folders."""
+    """Noisy pictures of three colors: `labeled/<color>`, perhaps `test/<color>`, `unlabeled/` in nested folders."""
     rng = np.random.default_rng(seed)
 
-    def noisy(colour: tuple[int, int, int]) -> bytes:
-        pixels = np.asarray(colour) + rng.normal(0, 40, (20, 24, 3))
+    def noisy(color: tuple[int, int, int]) -> bytes:
+        pixels = np.asarray(color) + rng.normal(0, 40, (20, 24, 3))
         return encoded(pixels.clip(0, 255).astype(np.uint8), "PNG")
 
-    for name, colour in {"red": RED, "green": GREEN, "blue": BLUE}.items():
+    for name, color in {"red": RED, "green": GREEN, "blue": BLUE}.items():
         for number in range(per_class):
-            put(folder / "labeled" / name / f"{number}.png", noisy(colour))
+            put(folder / "labeled" / name / f"{number}.png", noisy(color))
         for number in range(test_per_class):
-            put(folder / "test" / name / f"{number}.png", noisy(colour))
+            put(folder / "test" / name / f"{number}.png", noisy(color))
         for number in range(unlabeled):
-            put(folder / "unlabeled" / f"day {number % 3}" / f"{name} {number}.png", noisy(colour))
+            put(folder / "unlabeled" / f"day {number % 3}" / f"{name} {number}.png", noisy(color))
     return folder
 
 

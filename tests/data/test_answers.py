@@ -1,4 +1,4 @@
-"""Answers of people over the roles of a split: what they may change, and that they change nothing else."""
+"""Annotations over the roles of a split: what they may change, and that they change nothing else."""
 
 import numpy as np
 import pytest

@@ -87,7 +87,7 @@ def test_a_flip_mirrors_left_and_right():
     torch.testing.assert_close(affine_sample(images, matrices(2, flip=True)), images.flip(-1), atol=2e-3, rtol=0)
 
 
-def test_a_zoom_of_two_doubles_the_distance_of_a_pixel_from_the_centre():
+def test_a_zoom_of_two_doubles_the_distance_of_a_pixel_from_the_center():
     images = torch.zeros(1, 1, 9, 9)
     images[0, 0, 4 + 1, 4 - 2] = 100.0
     out = affine_sample(images, matrices(zoom=2.0))
@@ -118,12 +118,12 @@ def test_any_map_agrees_with_scipy_resampling_the_forward_map_turned_around(
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     forward = turn @ np.array([[1, shear], [0, 1]]) @ (math.exp(log_zoom) * np.diag([-1.0 if flip else 1.0, 1.0]))
     back = np.linalg.inv(forward)[::-1, ::-1]  # scipy counts rows before columns
-    centre, offset = np.array([(height - 1) / 2, (width - 1) / 2]), np.array([4 * down, 4 * right])
+    center, offset = np.array([(height - 1) / 2, (width - 1) / 2]), np.array([4 * down, 4 * right])
     expected = ndimage.affine_transform(
-        images[0, 0].numpy().astype(np.float64), back, centre - back @ (centre + offset), order=1, mode="grid-constant"
+        images[0, 0].numpy().astype(np.float64), back, center - back @ (center + offset), order=1, mode="grid-constant"
     )
     maps = matrices(angle=angle, shift_x=4 * right, shift_y=4 * down, zoom=math.exp(log_zoom), shear=shear, flip=flip)
-    # A slope of up to 255 grey levels per pixel, and coordinates that float32 keeps to a few 1e-6 pixels.
+    # A slope of up to 255 gray levels per pixel, and coordinates that float32 keeps to a few 1e-6 pixels.
     np.testing.assert_allclose(affine_sample(images, maps)[0, 0].numpy(), expected, atol=2e-2)
 
 
@@ -175,7 +175,7 @@ def test_drawn_shifts_fill_their_range_on_each_axis_and_do_not_leave_it():
     images = torch.zeros(2000, 1, 21, 41, dtype=torch.uint8)
     images[:, :, 10, 20] = 255
     out = augment(images, **{**NOTHING, "shift": 0.2}, generator=generator())[:, 0] / 255
-    # The centre of mass of a shifted point is the shift itself, since bilinear weights are linear in it.
+    # The center of mass of a shifted point is the shift itself, since bilinear weights are linear in it.
     right = (out.sum(dim=1) * (torch.arange(41) - 20)).sum(dim=1)
     down = (out.sum(dim=2) * (torch.arange(21) - 10)).sum(dim=1)
     for shifts, bound in ((right, 0.2 * 41), (down, 0.2 * 21)):

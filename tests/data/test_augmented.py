@@ -11,7 +11,7 @@ from semisup.data.augmentation.augment import augment
 from semisup.data.augmentation.randaugment import randaugment, weak
 from semisup.training.batches import View, augmented
 
-GREY = 127
+GRAY = 127
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -57,15 +57,15 @@ def test_a_reflected_shift_brings_in_no_zeros_and_another_one_does():
     assert (view(bright, shift=0.4) < 1).any()
 
 
-def test_randaugment_gets_its_operations_magnitude_and_a_grey_hole():
+def test_randaugment_gets_its_operations_magnitude_and_a_gray_hole():
     keys = {"magnitude": 0.6, "cutout": 0.4}
     expected = randaugment(IMAGES, operations=3, generator=generator(), **keys).float()
     assert torch.equal(view(randaugment=3, **keys), expected)
 
 
-@pytest.mark.parametrize(("keys", "hole"), [({"randaugment": 1, "magnitude": 0.0}, GREY), ({}, 0)])
-def test_there_is_one_hole_grey_behind_randaugment_and_black_without(keys, hole):
-    # Geometric operations of no magnitude, and every other one, leave an image of one colour of one colour.
+@pytest.mark.parametrize(("keys", "hole"), [({"randaugment": 1, "magnitude": 0.0}, GRAY), ({}, 0)])
+def test_there_is_one_hole_gray_behind_randaugment_and_black_without(keys, hole):
+    # Geometric operations of no magnitude, and every other one, leave an image of one color of one color.
     flat = torch.full((400, 1, 20, 20), 60, dtype=torch.uint8)
     out = view(flat, cutout=0.25, **keys)[:, 0].flatten(1)
     background = out.mode(dim=1).values

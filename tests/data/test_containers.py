@@ -224,7 +224,7 @@ def test_gray_arrays_stay_gray_and_a_label_of_minus_one_is_none(opened, tmp_path
     images = np.random.default_rng(0).integers(0, 256, (30, 32, 32), dtype=np.uint8)
     labels = np.where(np.arange(30) < 20, np.arange(30) % 2, -1)
     np.savez(tmp_path / "set.npz", images=images, labels=labels, class_names=np.array(["even", "odd"]))
-    own = opened("arrays", tmp_path / "set.npz", channels="grey")
+    own = opened("arrays", tmp_path / "set.npz", channels="gray")
     assert own.pool.class_names == ("even", "odd")
     assert int((own.given == "unlabeled").sum()) == 10
     known = {image.tobytes() for image in own.pool.images[:, 0].numpy()} | {

@@ -1,4 +1,4 @@
-"""Damage in the cache is recognised by checksums, said in one line and made good."""
+"""Damage in the cache is recognized by checksums, said in one line and made good."""
 
 import random
 import shutil

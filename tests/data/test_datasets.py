@@ -328,7 +328,7 @@ def test_a_damaged_cifar10_is_told_from_a_missing_one(tmp_path):
     assert f"{folder} is damaged" in the_error(load_pool, "cifar10", tmp_path)
 
 
-def test_svhn_comes_channel_first_with_zeros_labelled_zero(tmp_path, monkeypatch):
+def test_svhn_comes_channel_first_with_zeros_labeled_zero(tmp_path, monkeypatch):
     data = pixels(4, 3, 32, 32)
     savemat(tmp_path / "test_32x32.mat", {"X": data.transpose(2, 3, 1, 0), "y": np.array([[10], [1], [9], [10]])})
     svhn = torchvision.datasets.SVHN

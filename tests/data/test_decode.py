@@ -1,19 +1,26 @@
 """Files of every kind become upright uint8 of one size; whatever else comes is refused with a reason."""
 
+import hashlib
 import io
+import json
 import struct
+from dataclasses import asdict
 
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image, ImageOps
 
+from semisup.config import DataConfig, PipelineConfig
+from semisup.data.own_images.decoded import pack
 from semisup.data.own_images.reading import decode as decode_module
-from semisup.data.own_images.reading.decode import BrokenImageError, Target, decode
+from semisup.data.own_images.reading.decode import DECODERS, BrokenImageError, Target, decode
+from semisup.lineage.fingerprints import effective_config
+from semisup.pipeline.specs import SPECS
 from tests.data.corpus import broken_files, encoded, photo
 
 SAME = Target(48, 48, "crop", "rgb")
-GREY = Target(48, 48, "crop", "grey")
+GRAY = Target(48, 48, "crop", "gray")
 
 
 def pixels_of(content: bytes, target: Target = SAME) -> np.ndarray:
@@ -62,7 +69,7 @@ def test_a_jpeg_has_the_pixels_that_pillow_reads():
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("size", [(48, 48), (1, 1), (33, 70), (250, 9), (190, 190), (191, 400), (192, 192)])
-@pytest.mark.parametrize("target", [SAME, GREY, Target(16, 64, "pad", "rgb")])
+@pytest.mark.parametrize("target", [SAME, GRAY, Target(16, 64, "pad", "rgb")])
 def test_libjpeg_turbo_itself_and_pillow_make_the_same_of_a_jpeg(mode, size, target, monkeypatch):
     pytest.importorskip("simplejpeg")
     image = Image.fromarray(photo(7, *size)).convert(mode)
@@ -125,23 +132,23 @@ def test_a_large_jpeg_decoded_at_a_fraction_looks_like_the_whole_one_made_small(
     assert np.abs(pixels_of(content).astype(int) - np.asarray(whole)).mean() < 2
 
 
-def test_grey_is_one_channel_and_is_pillows_luma():
+def test_gray_is_one_channel_and_is_pillows_luma():
     image = Image.fromarray(photo(4))
     content = encoded(image, "PNG")
-    assert decode(content, GREY).pixels.shape == (1, 48, 48)
-    assert np.array_equal(pixels_of(content, GREY)[..., 0], np.asarray(image.convert("L")))
+    assert decode(content, GRAY).pixels.shape == (1, 48, 48)
+    assert np.array_equal(pixels_of(content, GRAY)[..., 0], np.asarray(image.convert("L")))
 
 
 def test_sixteen_bits_keep_their_upper_eight():
     values = np.random.default_rng(0).integers(0, 2**16, (48, 48), dtype=np.uint16)
     for kind in ("PNG", "TIFF"):
-        assert np.array_equal(pixels_of(encoded(Image.fromarray(values), kind), GREY)[..., 0], values >> 8)
+        assert np.array_equal(pixels_of(encoded(Image.fromarray(values), kind), GRAY)[..., 0], values >> 8)
 
 
 def test_floats_are_taken_for_zero_to_one():
     values = np.linspace(-0.5, 1.5, 48 * 48, dtype=np.float32).reshape(48, 48)
     expected = np.rint(values.clip(0, 1).astype(np.float64) * 255)
-    assert np.array_equal(pixels_of(encoded(Image.fromarray(values), "TIFF"), GREY)[..., 0], expected)
+    assert np.array_equal(pixels_of(encoded(Image.fromarray(values), "TIFF"), GRAY)[..., 0], expected)
 
 
 def test_transparency_lies_on_white():
@@ -176,7 +183,7 @@ def test_exif_turns_a_picture_as_pillow_turns_it(orientation):
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_of_an_animated_file_the_first_frame_counts_and_it_is_said(kind):
-    red, blue = (Image.new("RGB", (48, 48), colour) for colour in ((255, 0, 0), (0, 0, 255)))
+    red, blue = (Image.new("RGB", (48, 48), color) for color in ((255, 0, 0), (0, 0, 255)))
     decoded = decode(encoded(red, kind, save_all=True, append_images=[blue]), SAME)
     assert decoded.animated
     assert (decoded.pixels[0] > 200).all()
@@ -209,3 +216,12 @@ def test_what_is_broken_is_refused_with_a_reason(name):
     content, reason = broken_files()[name]
     with pytest.raises(BrokenImageError, match=reason):
         decode(content, SAME)
+
+
+def test_grey_is_gray_and_what_was_decoded_and_trained_before_stays_in_use():
+    data = DataConfig.model_validate({"channels": "grey"})  # as configs of before say it
+    assert data.channels == "gray"
+    assert effective_config(PipelineConfig(data=data), SPECS["split"])["data.channels"] == "grey"
+    settings = asdict(GRAY) | {"channels": "grey", "decoder": pack.DECODER, "by": DECODERS}
+    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    assert pack.settings_key(GRAY) == name

@@ -11,7 +11,7 @@ from PIL import Image
 from semisup.data.own_images.reading.decode import Target, decode
 from tests.data.corpus import encoded, photo
 
-GREY, COLOR = Target(48, 48, "crop", "grey"), Target(48, 48, "crop", "rgb")
+GRAY, COLOR = Target(48, 48, "crop", "gray"), Target(48, 48, "crop", "rgb")
 SMALL = photo(3)
 """uint8 (48, 48, 3)."""
 
@@ -21,7 +21,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(values: np.ndarray, bits: int, kind: int, clear: tuple[int, ...] = ()) -> bytes:
-    """A PNG by hand of (H, W, C): kind 0 is grey, 2 colour, 4 grey with alpha, 6 colour with alpha."""
+    """A PNG by hand of (H, W, C): kind 0 is gray, 2 color, 4 gray with alpha, 6 color with alpha."""
     if bits == 16:
         rows = [row.astype(">u2").tobytes() for row in values]
     else:
@@ -56,16 +56,16 @@ def tiff_by_pillow(values: np.ndarray) -> bytes:
 
 
 DEEP_FILES = {
-    "16-bit grey PNG": (lambda v: png(v[..., :1], 16, 0), GREY),
-    "16-bit grey PNG with alpha": (lambda v: png(np.dstack([v[..., 0], np.full_like(v[..., 0], 65535)]), 16, 4), GREY),
-    "16-bit colour PNG": (lambda v: png(v, 16, 2), COLOR),
-    "16-bit colour PNG with alpha": (lambda v: png(np.dstack([v, np.full_like(v[..., 0], 65535)]), 16, 6), COLOR),
-    "16-bit TIFF": (lambda v: tiff_by_pillow(v[..., 0]), GREY),
-    "float TIFF": (lambda v: tiff_by_pillow(v[..., 0].astype(np.float32)), GREY),
-    "32-bit TIFF": (lambda v: tiff_by_pillow(v[..., 0].astype(np.int32)), GREY),
-    "16-bit colour TIFF": (lambda v: color_tiff(v, "<"), COLOR),
-    "16-bit colour TIFF of a big-endian machine": (lambda v: color_tiff(v, ">"), COLOR),
-    "16-bit colour TIFF with alpha": (lambda v: color_tiff(np.dstack([v, np.full_like(v[..., 0], 65535)]), "<"), COLOR),
+    "16-bit gray PNG": (lambda v: png(v[..., :1], 16, 0), GRAY),
+    "16-bit gray PNG with alpha": (lambda v: png(np.dstack([v[..., 0], np.full_like(v[..., 0], 65535)]), 16, 4), GRAY),
+    "16-bit color PNG": (lambda v: png(v, 16, 2), COLOR),
+    "16-bit color PNG with alpha": (lambda v: png(np.dstack([v, np.full_like(v[..., 0], 65535)]), 16, 6), COLOR),
+    "16-bit TIFF": (lambda v: tiff_by_pillow(v[..., 0]), GRAY),
+    "float TIFF": (lambda v: tiff_by_pillow(v[..., 0].astype(np.float32)), GRAY),
+    "32-bit TIFF": (lambda v: tiff_by_pillow(v[..., 0].astype(np.int32)), GRAY),
+    "16-bit color TIFF": (lambda v: color_tiff(v, "<"), COLOR),
+    "16-bit color TIFF of a big-endian machine": (lambda v: color_tiff(v, ">"), COLOR),
+    "16-bit color TIFF with alpha": (lambda v: color_tiff(np.dstack([v, np.full_like(v[..., 0], 65535)]), "<"), COLOR),
 }
 
 
@@ -92,10 +92,10 @@ def test_values_beyond_the_range_are_black_or_white_and_none_wraps_round(write, 
 def test_floats_that_are_no_numbers_are_black_and_no_part_of_the_extent():
     values = SMALL[..., 0].astype(np.float32)
     values[:2] = [[np.nan], [-np.inf]]
-    decoded = decode(tiff_by_pillow(values), within(GREY, 0, 255))
+    decoded = decode(tiff_by_pillow(values), within(GRAY, 0, 255))
     assert (decoded.pixels[0, :2] == 0).all()
     assert decoded.extent == (values[2:].min(), values[2:].max())
-    assert decode(tiff_by_pillow(np.full((48, 48), np.nan, dtype=np.float32)), GREY).extent is None
+    assert decode(tiff_by_pillow(np.full((48, 48), np.nan, dtype=np.float32)), GRAY).extent is None
 
 
 def test_a_hot_pixel_is_no_brightness_but_a_few_stars_on_black_are():
@@ -103,11 +103,11 @@ def test_a_hot_pixel_is_no_brightness_but_a_few_stars_on_black_are():
     hot = twelve_bits.copy()
     hot[7, 7] = 65535
     ordered = np.sort(hot, axis=None)
-    extent = decode(tiff_by_pillow(hot), GREY).extent
+    extent = decode(tiff_by_pillow(hot), GRAY).extent
     assert extent == (ordered[2], ordered[-3])  # 0.1 % of 2,304 pixels are 2
     stars = np.zeros((48, 48), dtype=np.uint16)
     stars[3, 4] = 900
-    assert decode(tiff_by_pillow(stars), GREY).extent == (0, 900)
+    assert decode(tiff_by_pillow(stars), GRAY).extent == (0, 900)
 
 
 def test_files_of_8_bits_have_no_extent_and_no_range_changes_them():
@@ -118,18 +118,18 @@ def test_files_of_8_bits_have_no_extent_and_no_range_changes_them():
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
-def test_the_transparent_value_of_a_grey_png_lies_on_white_and_no_other_does(bits):
+def test_the_transparent_value_of_a_gray_png_lies_on_white_and_no_other_does(bits):
     most = 2**bits - 1
     values = np.random.default_rng(0).integers(0, most + 1, (48, 48, 1)).astype(np.uint16)
     values[0, :2, 0] = 0, most
     for clear in {0, 1, most // 2, most}:
         shades = values >> 8 if bits == 16 else values * 255 // most
         expected = np.where(values == clear, 255, shades)
-        pixels = decode(png(values, bits, 0, (clear,)), GREY).pixels
+        pixels = decode(png(values, bits, 0, (clear,)), GRAY).pixels
         assert np.array_equal(pixels.transpose(1, 2, 0), expected), clear
 
 
-def test_the_transparent_colour_of_a_16_bit_png_is_told_by_all_of_its_bits():
+def test_the_transparent_color_of_a_16_bit_png_is_told_by_all_of_its_bits():
     values = np.random.default_rng(0).integers(0, 65536, (48, 48, 3)).astype(np.uint16)
     clear = (0x1234, 0x5678, 0x9ABC)
     values[0, 0], values[0, 1] = clear, (0x1234, 0x5678, 0x9ABD)
@@ -149,7 +149,7 @@ def test_alpha_of_16_bits_lies_on_white():
 
 
 @pytest.mark.parametrize("size", [(48, 48), (1, 48), (5, 7)])
-def test_flat_is_what_has_one_colour(size):
+def test_flat_is_what_has_one_color(size):
     target = Target(*size, "crop", "rgb")
     assert decode(encoded(np.full((9, 9, 3), (1, 2, 3), dtype=np.uint8), "PNG"), target).flat
     for at in [(0, 1), (1, 0), (47, 47)]:

@@ -19,7 +19,7 @@ def open_folder(tmp_path):
     def opened(**keys):
         forget()
         values = {"name": "folder", "root": tmp_path / "photos", "size": 24, "cache": tmp_path / "cache"} | keys
-        return own_images(DataConfig.model_validate({"channels": "grey"} | values))
+        return own_images(DataConfig.model_validate({"channels": "gray"} | values))
 
     yield opened
     forget()
@@ -76,7 +76,7 @@ def test_without_a_range_a_run_says_what_it_took_and_what_would_suit(tmp_path, o
     warnings = open_folder().warnings
     (chosen,) = [line for line in warnings if line.startswith("data.range is not set")]
     assert f"their values are [0, {top}]; set data.range=[0, {top}]" in chosen
-    assert any(f"flat images, of a single colour: {flat} of 20" in line for line in warnings) == (flat > 0)
+    assert any(f"flat images, of a single color: {flat} of 20" in line for line in warnings) == (flat > 0)
     lost = "fewer than 16 of 256 shades" if kind is np.uint16 else "values that are cut off"
     if top < 4095:
         assert any(f"leaves 20 of 20 files of more than 8 bits with {lost}" in line for line in warnings)
@@ -111,5 +111,5 @@ def test_a_blank_or_saturated_image_widens_no_range_and_is_counted():
         }
     )
     assert Depth.of(files) == Depth(3, (2, 100))
-    assert depth_warnings(files, (2, 100)) == ["flat images, of a single colour: 1 of 4, such as white.tif"]
+    assert depth_warnings(files, (2, 100)) == ["flat images, of a single color: 1 of 4, such as white.tif"]
     assert Depth.of(files[2:]) == Depth(1, None)

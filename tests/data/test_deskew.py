@@ -1,4 +1,4 @@
-"""Deskewing: what it leaves has no slant and its centre of mass in the middle; what has neither is left alone."""
+"""Deskewing: what it leaves has no slant and its center of mass in the middle; what has neither is left alone."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from semisup.training.predict import predict_views
 
 
 def moments(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(mean x, mean y, μ11/μ02) of each image, from the image's centre, by summing over its pixels."""
+    """(mean x, mean y, μ11/μ02) of each image, from the image's center, by summing over its pixels."""
     height, width = images.shape[-2:]
     mass = images.sum(dim=1).double()
     y, x = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")

@@ -188,7 +188,7 @@ def test_new_images_change_no_known_role_and_take_only_the_seats_that_nobody_has
     assert (draw(more, contents, labeled=4, validation=3, calibration=5, fixed=fixed)[:40] != first).any()
 
 
-def test_with_all_labels_new_labelled_images_and_newly_labelled_ones_are_learnt_from():
+def test_with_all_labels_new_labeled_images_and_newly_labeled_ones_are_learned_from():
     labels = np.r_[np.tile([0, 1], 10), [UNLABELED] * 10]
     contents = [f"{number:012x}" for number in range(40)]
     fixed = np.array([""] * 20 + ["unlabeled"] * 10, dtype=object)
@@ -224,7 +224,7 @@ def test_what_validated_goes_on_to_do_so_where_fewer_are_asked_for():
 
 
 @pytest.mark.parametrize("role", ["test", "validation", "calibration"])
-def test_a_held_out_image_that_lies_among_the_unlabelled_is_used_for_nothing(role):
+def test_a_held_out_image_that_lies_among_the_unlabeled_is_used_for_nothing(role):
     labels = np.r_[np.tile([0, 1], 10), [UNLABELED] * 3]
     fixed = np.array([""] * 20 + ["unlabeled"] * 3, dtype=object)
     roles = draw(labels, fixed=fixed, before={f"{21:012x}": role})

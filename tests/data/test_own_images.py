@@ -22,7 +22,7 @@ from semisup.data.own_images.images import share_in_test
 from semisup.data.own_images.reading.decode import Target, decode
 from semisup.data.own_images.reading.threads import worked_ahead
 from semisup.errors import UserError
-from tests.data.corpus import broken_files, encoded, photo, put, put_photos, three_colours
+from tests.data.corpus import broken_files, encoded, photo, put, put_photos, three_colors
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_a_file_that_a_manifest_names_and_that_is_not_there_is_broken(tmp_path, 
 
 
 def test_the_images_are_the_decoded_files_in_the_order_of_their_ids(tmp_path, open_folder):
-    root = three_colours(tmp_path / "photos", test_per_class=2)
+    root = three_colors(tmp_path / "photos", test_per_class=2)
     own = open_folder()
     for images in (own.pool, own.test):
         for name, pixels in zip(names(images), images.images, strict=True):
@@ -276,7 +276,7 @@ def test_one_thread_decodes_small_jpegs_and_as_many_as_there_are_cores_all_else(
 
 
 def test_what_other_decoders_made_is_made_anew(tmp_path, open_folder, decoded, monkeypatch):
-    files = len(list(three_colours(tmp_path / "photos").rglob("*.png")))
+    files = len(list(three_colors(tmp_path / "photos").rglob("*.png")))
     for decoders, count in (("one", files), ("another", 2 * files), ("one", 2 * files)):
         monkeypatch.setattr("semisup.data.own_images.decoded.pack.DECODERS", decoders)
         open_folder()
@@ -284,7 +284,7 @@ def test_what_other_decoders_made_is_made_anew(tmp_path, open_folder, decoded, m
 
 
 def test_a_second_start_decodes_and_reads_nothing(tmp_path, open_folder, decoded, monkeypatch):
-    root = three_colours(tmp_path / "photos")
+    root = three_colors(tmp_path / "photos")
     age(root)
     first = digest(open_folder().pool)
     assert len(decoded) == len(list(root.rglob("*.png")))
@@ -294,7 +294,7 @@ def test_a_second_start_decodes_and_reads_nothing(tmp_path, open_folder, decoded
 
 
 def test_a_file_that_is_added_is_the_only_one_decoded_and_moves_no_other(tmp_path, open_folder, decoded):
-    root = three_colours(tmp_path / "photos")
+    root = three_colors(tmp_path / "photos")
     age(root)
     before = open_folder()
     decoded.clear()
@@ -307,7 +307,7 @@ def test_a_file_that_is_added_is_the_only_one_decoded_and_moves_no_other(tmp_pat
 
 
 def test_the_same_files_elsewhere_under_other_names_are_not_decoded_again(tmp_path, open_folder, decoded):
-    root = three_colours(tmp_path / "photos")
+    root = three_colors(tmp_path / "photos")
     open_folder()
     decoded.clear()
     shutil.copytree(root, tmp_path / "copy")
@@ -317,7 +317,7 @@ def test_the_same_files_elsewhere_under_other_names_are_not_decoded_again(tmp_pa
 
 
 def test_a_file_with_another_content_is_another_image(tmp_path, open_folder):
-    root = three_colours(tmp_path / "photos")
+    root = three_colors(tmp_path / "photos")
     age(root)
     before = open_folder()
     changed = root / "unlabeled" / "day 0" / "red 0.png"
@@ -333,7 +333,7 @@ class KilledError(Exception):
 
 
 def test_a_building_that_was_killed_goes_on_where_it_was(tmp_path, open_folder, decoded, monkeypatch):
-    root = three_colours(tmp_path / "photos")
+    root = three_colors(tmp_path / "photos")
     total = len(list(root.rglob("*.png")))
     monkeypatch.setattr(building, "FILES_PER_TASK", 4)
     monkeypatch.setattr(building, "FILES_PER_PART", 8)
@@ -358,7 +358,7 @@ def test_a_building_that_was_killed_goes_on_where_it_was(tmp_path, open_folder, 
 
 
 def test_what_a_killed_building_left_makes_room_for_others_of_other_settings(tmp_path, open_folder, monkeypatch):
-    root = three_colours(tmp_path / "photos")
+    root = three_colors(tmp_path / "photos")
     monkeypatch.setattr(building, "FILES_PER_TASK", 4)
     monkeypatch.setattr(building, "FILES_PER_PART", 8)
 
@@ -379,13 +379,13 @@ def test_what_a_killed_building_left_makes_room_for_others_of_other_settings(tmp
 
 
 def test_images_lie_in_a_mapping_of_a_file(tmp_path, open_folder):
-    three_colours(tmp_path / "photos")
+    three_colors(tmp_path / "photos")
     own = open_folder()
     assert str(own.pack.folder / "pool.u8") in Path("/proc/self/maps").read_text()
 
 
 def test_a_cache_that_is_too_small_says_how_much_is_needed(tmp_path, open_folder):
-    three_colours(tmp_path / "photos")
+    three_colors(tmp_path / "photos")
     with pytest.raises(UserError, match="cache_limit=") as raised:
         open_folder(cache_limit="10 kB")
     assert "data.size" in str(raised.value)
@@ -397,7 +397,7 @@ def packs(cache: Path) -> set[Path]:
 
 
 def test_the_longest_unused_pack_goes_first_and_none_that_is_in_use(tmp_path, open_folder):
-    root = three_colours(tmp_path / "photos")
+    root = three_colors(tmp_path / "photos")
     each = len(list(root.rglob("*.png"))) * 16 * 16 * 3
     limit = f"{2.6 * each / 1000} kB"
     open_folder(channels="rgb", cache_limit=limit)
@@ -411,7 +411,7 @@ def test_the_longest_unused_pack_goes_first_and_none_that_is_in_use(tmp_path, op
 
 
 def test_a_cache_that_cannot_be_written_is_a_mistake_in_one_line(tmp_path, open_folder):
-    three_colours(tmp_path / "photos")
+    three_colors(tmp_path / "photos")
     put(tmp_path / "file", b"x")
     with pytest.raises(UserError, match="cache="):
         open_folder(cache=tmp_path / "file")
@@ -421,7 +421,7 @@ def test_a_cache_that_cannot_be_written_is_a_mistake_in_one_line(tmp_path, open_
 
 
 def test_broken_files_are_left_out_with_a_reason_and_the_others_go_on(tmp_path, open_folder):
-    root = three_colours(tmp_path / "photos")
+    root = three_colors(tmp_path / "photos")
     for name, (content, _) in broken_files().items():
         put(root / "unlabeled" / name, content)
     own = open_folder(max_broken=0.5)
@@ -434,7 +434,7 @@ def test_broken_files_are_left_out_with_a_reason_and_the_others_go_on(tmp_path, 
 
 
 def test_too_many_broken_files_stop_the_run_with_one_line(tmp_path, open_folder):
-    root = three_colours(tmp_path / "photos")
+    root = three_colors(tmp_path / "photos")
     put(root / "unlabeled" / "zero.png", b"")
     with pytest.raises(UserError, match=r"data.max_broken=0.01, but 1 of 97 files .*unlabeled/zero.png is empty"):
         open_folder()
@@ -442,7 +442,7 @@ def test_too_many_broken_files_stop_the_run_with_one_line(tmp_path, open_folder)
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_broken_until_it_may(tmp_path, open_folder):
-    file = put(three_colours(tmp_path / "photos") / "unlabeled" / "closed.png", encoded(photo(1), "PNG"))
+    file = put(three_colors(tmp_path / "photos") / "unlabeled" / "closed.png", encoded(photo(1), "PNG"))
     file.chmod(0)
     assert open_folder(max_broken=0.1).broken["path"].tolist() == ["unlabeled/closed.png"]
     file.chmod(0o600)
@@ -453,7 +453,7 @@ def test_a_file_that_may_not_be_read_is_broken_until_it_may(tmp_path, open_folde
 
 
 def test_named_test_images_are_all_there_are(tmp_path, open_folder):
-    three_colours(tmp_path / "photos", test_per_class=3)
+    three_colors(tmp_path / "photos", test_per_class=3)
     own = open_folder(test_share=0.5)
     assert all(name.startswith("test/") for name in names(own.test))
     assert len(own.test) == 9
@@ -469,8 +469,8 @@ def test_drawn_test_images_have_a_label_and_depend_on_nothing_but_their_content(
     assert all(drawn(content) for content in contents if fewer(content)), "a larger share only adds to a smaller one"
 
 
-def test_without_named_test_images_only_labelled_ones_are_drawn(tmp_path, open_folder):
-    three_colours(tmp_path / "photos")
+def test_without_named_test_images_only_labeled_ones_are_drawn(tmp_path, open_folder):
+    three_colors(tmp_path / "photos")
     own = open_folder(test_share=0.3)
     assert Counter(name.split("/")[0] for name in names(own.test)).keys() == {"labeled"}
     assert (own.test.labels != UNLABELED).all()

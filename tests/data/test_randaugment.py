@@ -26,11 +26,11 @@ def noise(*shape: int, seed: int = 7) -> Tensor:
 
 
 def all_sorts(channels: int, height: int, width: int) -> Tensor:
-    """Noise, faint noise, three even images, one of a single colour, black and white, few values, a ramp, a spike."""
+    """Noise, faint noise, three even images, one of a single color, black and white, few values, a ramp, a spike."""
     random = noise(7, channels, height, width)
     even = torch.tensor([0, 93, 255], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, channels, height, width)
-    one_colour = random[1:2].clone()
-    one_colour[:, 1:] = 0
+    one_color = random[1:2].clone()
+    one_color[:, 1:] = 0
     ramp = torch.linspace(20, 235, height * width).to(torch.uint8).view(1, 1, height, width).expand(1, channels, -1, -1)
     spike = torch.full((1, channels, height, width), 200, dtype=torch.uint8)
     spike[..., height // 2, width // 2] = 7
@@ -39,7 +39,7 @@ def all_sorts(channels: int, height: int, width: int) -> Tensor:
             random[:1],
             100 + random[2:3] // 32,
             even,
-            one_colour,
+            one_color,
             (random[3:4] > 127).to(torch.uint8) * 255,
             random[4:5] // 64 * 80,
             ramp,
@@ -134,13 +134,13 @@ def test_the_amount_that_means_no_change_changes_nothing(name):
     assert torch.equal(getattr(pixels, name)(images, torch.full((len(images),), NO_CHANGE[name])), images)
 
 
-def test_images_that_are_neither_grey_nor_rgb_have_no_greys():
+def test_images_that_are_neither_gray_nor_rgb_have_no_grays():
     with pytest.raises(ValueError, match="images of 2 channels"):
         pixels.color(noise(1, 2, 4, 4), torch.ones(1))
 
 
 @pytest.mark.parametrize("side", [1, 4, 5])
-def test_a_hole_inside_the_image_is_grey_and_side_by_side_pixels_in_every_channel(side):
+def test_a_hole_inside_the_image_is_gray_and_side_by_side_pixels_in_every_channel(side):
     out = pixels.cut_out(torch.zeros(1, 3, 12, 15, dtype=torch.uint8), torch.tensor([[7, 6]]), side)
     assert (out == 127).sum(dim=(2, 3)).tolist() == [[side * side] * 3]
     assert (out == 0).sum().item() == 3 * (12 * 15 - side * side)
@@ -187,10 +187,10 @@ def test_the_strong_view_of_a_batch_is_what_pil_makes_of_each_image_with_the_sam
         for operation, level, sign in zip(*(d[i].tolist() for d in draws[:3]), strict=True):
             expected = strong_by_pil(expected, OPERATIONS[operation], level, sign)
         side = min(height, width) // 2
-        x, y = int(draws.centres[i, 0] * width), int(draws.centres[i, 1] * height)
+        x, y = int(draws.centers[i, 0] * width), int(draws.centers[i, 1] * height)
         left, top = x - side // 2, y - side // 2
-        grey = 127 if size[0] == 1 else (127, 127, 127)
-        expected.paste(grey, (left, top, left + side, top + side))
+        gray = 127 if size[0] == 1 else (127, 127, 127)
+        expected.paste(gray, (left, top, left + side, top + side))
         assert torch.equal(out[i], from_pil(expected)), [OPERATIONS[operation] for operation in draws.operations[i]]
 
 
@@ -211,7 +211,7 @@ def test_operations_levels_signs_and_centres_are_uniform():
         assert stats.chisquare(torch.bincount(which, minlength=14).numpy()).pvalue > 1e-3
     pairs = torch.bincount(14 * draws.operations[:, 0] + draws.operations[:, 1], minlength=14 * 14)
     assert stats.chisquare(pairs.numpy()).pvalue > 1e-3
-    for uniform in (*draws.levels.div(0.7).T, *draws.centres.T):
+    for uniform in (*draws.levels.div(0.7).T, *draws.centers.T):
         assert stats.kstest(uniform.numpy(), "uniform").pvalue > 1e-3
     assert draws.signs.abs().eq(1).all()
     assert abs(int((draws.signs == 1).sum()) - 20_000) < 5 * math.sqrt(40_000 / 4)

@@ -41,7 +41,7 @@ def test_other_words_are_no_roles(name):
 
 @pytest.mark.parametrize("test", NAMES_OF_ROLES["test"])
 @pytest.mark.parametrize("train", NAMES_OF_ROLES[""])
-def test_what_lies_in_a_folder_for_tests_is_never_learnt_from(tmp_path, train, test):
+def test_what_lies_in_a_folder_for_tests_is_never_learned_from(tmp_path, train, test):
     for place in (train, test):
         for name in ("cat", "dog"):
             put(tmp_path / place / name / "1.png", b"x")

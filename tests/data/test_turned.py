@@ -91,10 +91,10 @@ def test_a_picture_is_turned_upright_exactly_once_in_every_format(way, orientati
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 @pytest.mark.parametrize("kind", [np.uint16, np.float32])
 def test_a_deep_tiff_is_turned_once_as_well(orientation, compression, kind):
-    grey = (UPRIGHT[..., :1].astype(kind) * 3).astype(kind)
-    stored = np.ascontiguousarray(STORED[orientation](grey)[..., 0])
+    gray = (UPRIGHT[..., :1].astype(kind) * 3).astype(kind)
+    stored = np.ascontiguousarray(STORED[orientation](gray)[..., 0])
     content = tiff(stored, orientation, **({"compression": compression} if compression else {}))
-    pixels = decode(content, Target(40, 56, "crop", "grey", (0, 765))).pixels
+    pixels = decode(content, Target(40, 56, "crop", "gray", (0, 765))).pixels
     assert np.array_equal(pixels[0], UPRIGHT[..., 0])
 
 

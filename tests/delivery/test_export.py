@@ -29,7 +29,7 @@ from semisup.delivery.names import MOST_BYTES, safe_name
 from semisup.errors import UserError
 from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage
-from semisup.pseudo_labels.ledger import Selection, build_ledger
+from semisup.pseudo_labels.table import Selection, build_ledger
 from semisup.stages.support.files import DatasetFacts
 from tests.data.corpus import encoded, photo, put
 
@@ -39,7 +39,7 @@ ODD = ["../b: c?", "test", "..", "=Ça va#/", "con", "__background__"]
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """(config, folder of split, folder of a ledger) of a manifest with odd classes and files of the same name."""
+    """(config, folder of split, folder of pseudo-labels) of a manifest with odd classes and files of the same name."""
     folder = tmp_path_factory.mktemp("export")
     rows, seed = ["path,label,role"], 0
     for number, name in enumerate(ODD):
@@ -93,7 +93,7 @@ def digest_of(file: Path) -> str:
 
 
 def expected_contents(config, split: Path, ledger: Path, least: float) -> dict[str, str]:
-    """Content's hash → class, worked out from ledger and split themselves."""
+    """Content's hash → class, worked out from pseudo-label table and split themselves."""
     names = DatasetFacts.read(split).class_names
     table, labels = Split.read(split / "split.parquet").table, pd.read_parquet(ledger / "pseudo_labels.parquet")
     rows = [*labels[labels["accepted"] & (labels["confidence"] >= least)].itertuples()]
@@ -130,7 +130,7 @@ def test_an_exported_folder_read_back_gives_the_same_labels_for_the_same_content
         )
 
 
-def test_only_accepted_and_labelled_images_go_out_and_never_validation_or_test(found):
+def test_only_accepted_and_labeled_images_go_out_and_never_validation_or_test(found):
     _, split, ledger = found
     table, labels = Split.read(split / "split.parquet").table, pd.read_parquet(ledger / "pseudo_labels.parquet")
     chosen = choose(split, ledger, with_labeled=True)
@@ -171,7 +171,7 @@ def test_images_in_no_files_are_written_as_their_pixels(stage_folders, tiny_conf
     sources = Sources(tiny_config, DatasetFacts.read(stage_folders["split"]))
     export_imagefolder(chosen, sources, tmp_path / "out", link=True, force=False, about={})
     forget()
-    data = DataConfig(name="folder", root=tmp_path / "out", size=(8, 8), channels="grey", cache=tmp_path / "cache")
+    data = DataConfig(name="folder", root=tmp_path / "out", size=(8, 8), channels="gray", cache=tmp_path / "cache")
     own = own_images(data.model_copy(update={"duplicates": "ignore"}))
     pool, seen = load_pool("digits", None, False), 0
     place = {name.replace("/", "-"): row for row, name in enumerate(pool.ids)}

@@ -47,11 +47,11 @@ def test_the_role_without_answers_and_what_is_discarded_are_kept(tmp_path):
         ("id,label\nc.png@3c,", "row 1: image 'c.png@3c' has no label"),
         ("id,label\nb.png@2b,dog", "is a validation image"),
         ("id,label\nt.png@5e,dog", "is a test image"),
-        ("id,label\nc.png@3c,dog\nc.png@3c,cat", "row 2: image 'c.png@3c' is answered twice, 'dog' and 'cat'"),
+        ("id,label\nc.png@3c,dog\nc.png@3c,cat", "row 2: image 'c.png@3c' is annotated twice, 'dog' and 'cat'"),
         ("id,answer,label\nc.png@3c,perhaps,dog", "answer 'perhaps'"),
         ("id,other\nc.png@3c,dog", "no column 'label'"),
         ("label\ndog", "no column 'id' or 'path'"),
-        ("id,label\n", "holds no answers"),
+        ("id,label\n", "holds no annotations"),
         ("", "is empty"),
         ("id;label\nc.png@3c;dog", "save it with commas"),
         ("id,label\nc.png@3c,dog,", "line 2 has 3 fields, but the header 2"),
@@ -104,7 +104,7 @@ def test_annotators_who_agree_count_once_and_those_who_disagree_are_refused_with
     found = answers_in(tmp_path, text, name)
     assert {content: answer.label for content, answer in found.items()} == {"3c": "dog", "4d": "cat"}
     text, name = export(*agreed, ("c.png@3c", "cat", 3))
-    with pytest.raises(UserError, match=r"'c\.png@3c' is answered twice, 'dog' and 'cat'") as raised:
+    with pytest.raises(UserError, match=r"'c\.png@3c' is annotated twice, 'dog' and 'cat'") as raised:
         answers_in(tmp_path, text, name)
     assert "\n" not in str(raised.value)
 
@@ -181,7 +181,7 @@ def test_a_cell_of_label_studios_csv_with_several_choices_is_not_a_class_of_that
     ("text", "why"),
     [
         (json.dumps([task("c.png@3c", "cat", "dog")]), "task 1: image 'c.png@3c' has 2 classes"),
-        (json.dumps([task("c.png@3c")]), "holds no answers"),
+        (json.dumps([task("c.png@3c")]), "holds no annotations"),
         (json.dumps([{"image": "x"}]), "task 1: it is no task of ours"),
         ("{", "cannot be read"),
         ("[" * 100_000, "cannot be read"),

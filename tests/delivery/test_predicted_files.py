@@ -136,7 +136,7 @@ def test_folders_files_and_tables_name_the_same_files(tmp_path):
     assert dict(files.passed_over) == {"files with other extensions": 1}
 
 
-def test_a_model_of_old_takes_the_middle_and_a_new_one_what_it_learnt_from(stage_folders, tmp_path):
+def test_a_model_of_old_takes_the_middle_and_a_new_one_what_it_learned_from(stage_folders, tmp_path):
     description = read_json(stage_folders["joint"] / "model.json")
     assert description["resize"] == "crop"
     for change, resize in (({"resize": "pad"}, "pad"), ({}, "crop")):
@@ -149,7 +149,7 @@ def test_a_model_of_old_takes_the_middle_and_a_new_one_what_it_learnt_from(stage
         assert (target.resize, target.shape) == (resize, (1, 8, 8))
 
 
-def test_a_model_reads_deep_files_by_the_range_that_it_learnt_from(stage_folders, tmp_path):
+def test_a_model_reads_deep_files_by_the_range_that_it_learned_from(stage_folders, tmp_path):
     description = read_json(stage_folders["joint"] / "model.json")
     assert description["range"] is None
     write_json(tmp_path / "model.json", description | {"range": [0.0, 199.0]})

@@ -42,7 +42,7 @@ def material(tiny_config, stage_folders):
     return material_of(tiny_config, stage_folders)
 
 
-def test_only_unlabelled_images_are_asked_about_each_once(material):
+def test_only_unlabeled_images_are_asked_about_each_once(material):
     table = to_label(material, 40)
     assert len(table) == table["id"].nunique() == 40
     assert set(table["id"]) <= set(material.split.ids("unlabeled"))

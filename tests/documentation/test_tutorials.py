@@ -41,8 +41,8 @@ def photo(kind: str, rng: np.random.Generator) -> Image.Image:
     elif kind == "checks":
         ink = (x // rng.integers(8, 14) + y // rng.integers(8, 14)) % 2 == 0
     else:
-        centres = rng.uniform(10, side - 10, (6, 2))
-        ink = np.any([(x - a) ** 2 + (y - b) ** 2 < rng.uniform(5, 14) ** 2 for a, b in centres], axis=0)
+        centers = rng.uniform(10, side - 10, (6, 2))
+        ink = np.any([(x - a) ** 2 + (y - b) ** 2 < rng.uniform(5, 14) ** 2 for a, b in centers], axis=0)
     pixels = np.where(ink[..., None], rng.integers(0, 255, 3), rng.integers(60, 200, 3)) + rng.normal(
         0, 12, (side, side, 3)
     )

@@ -24,7 +24,7 @@ from flows import cli
 from flows.cli import app
 from flows.cli.init import config_of
 from flows.start.preparation import modules_of
-from semisup.checks.unheeded import unheeded
+from semisup.checks.ineffective import ineffective_options
 from semisup.config import PipelineConfig, keys
 from semisup.config.files import load_config, load_kind
 from semisup.config.regression import RegressionConfig
@@ -226,7 +226,7 @@ def test_a_folder_in_place_of_a_config_is_answered_with_what_to_type(folder, tmp
 
 
 def photographs(folder: Path) -> Path:
-    """Two classes of noise, in colour, and some without a label."""
+    """Two classes of noise, in color, and some without a label."""
     rng = np.random.default_rng(0)
     for place in ("labeled/bright", "labeled/dark", "unlabeled"):
         (folder / place).mkdir(parents=True)
@@ -243,7 +243,7 @@ def test_a_folder_of_images_gets_the_config_that_init_writes_and_keeps_it(folder
     assert config_of(photos) == Path("my photos.yaml")
     written = load_config(folder / "my photos.yaml")
     assert (written.recipe, written.model.name, written.data.root) == ("graph", "efficientnet_lite0", photos)
-    assert unheeded(written) == []
+    assert ineffective_options(written) == []
     text = (folder / "my photos.yaml").read_text()
     assert invoke("init", str(photos), "--out", "other.yaml").exit_code == 0
     assert (folder / "other.yaml").read_text() == text

@@ -28,7 +28,7 @@ def plain() -> tuple[Plain, io.StringIO]:
 
 
 class Screen:
-    """A live display on a terminal that is a string; what stands on it, without colours and movements."""
+    """A live display on a terminal that is a string; what stands on it, without colors and movements."""
 
     def __init__(self) -> None:
         self.file = io.StringIO()
@@ -51,7 +51,7 @@ def test_a_plain_line_keeps_every_character(text, warning):
     assert file.getvalue() == f"split: {'warning: ' if warning else ''}{text}\n"
 
 
-def test_a_plain_line_is_one_line_however_long_and_has_no_colour():
+def test_a_plain_line_is_one_line_however_long_and_has_no_color():
     shown, file = plain()
     shown.line("word " * 100, warning=True)
     assert file.getvalue().count("\n") == 1

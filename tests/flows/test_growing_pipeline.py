@@ -47,7 +47,7 @@ def config_of(root: Path):
     return validate(
         {
             "name": "growing",
-            "data": {"name": "folder", "root": root, "size": 8, "channels": "grey", "cache": root.parent / "cache"},
+            "data": {"name": "folder", "root": root, "size": 8, "channels": "gray", "cache": root.parent / "cache"},
             "split": {"labeled_per_class": "all", "validation_per_class": 4, "calibration_images": 20},
             "model": {"name": "small_cnn", "width": 1.0},
             "baseline": {"epochs": 25, "batch_size": 25},
@@ -67,7 +67,7 @@ def files_of(client: MlflowClient, result: dict, stage: str) -> Path:
 
 
 def roles_of(folder: Path) -> dict[str, str]:
-    """Content → role; a labelled image may lie among the unlabelled ones as well, under another name."""
+    """Content → role; a labeled image may lie among the unlabeled ones as well, under another name."""
     table = pd.read_parquet(folder / "split.parquet").sort_values("role", ascending=False)  # "unlabeled" first
     return dict(zip(table["id"].str.rpartition("@")[2], table["role"], strict=True))
 

@@ -40,7 +40,7 @@ class Folder:
     test: list[int] = field(default_factory=list)
     broken: int = 0
     copies: int = 0
-    """Of labelled images, among the test images."""
+    """Of labeled images, among the test images."""
     side: int = 4
 
     def make(self, folder: Path) -> list[str]:
@@ -148,7 +148,7 @@ def test_init_makes_a_config_for_every_folder_with_two_labels_of_each_class_and_
 
 
 def drawn(images, unlabeled, proposal):
-    """(labelled, validation, unlabelled) of every class, as a run draws them."""
+    """(labeled, validation, unlabeled) of every class, as a run draws them."""
     labels = np.r_[np.repeat(np.arange(len(images)), images), np.full(unlabeled, UNLABELED)]
     labeled = proposal.labeled_per_class
     roles = draw_by_content(

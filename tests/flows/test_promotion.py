@@ -145,7 +145,7 @@ def test_a_champion_of_another_split_is_told_to_flatter_the_validation_figures(r
     pipeline(champions)
     assert "other splits" not in caplog.text
     pipeline(changed(champions, seed=11, promote={"enabled": False, "model": "tiny"}))
-    assert "pseudo_label.teacher='champion' has learnt from other splits" in caplog.text
+    assert "pseudo_label.teacher='champion' has learned from other splits" in caplog.text
 
 
 def test_rounds_chain_teacher_labels_student(rerunnable, tiny_config):

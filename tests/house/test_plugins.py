@@ -164,7 +164,7 @@ def test_a_method_of_an_installed_package_trains_a_student(tmp_path):
     assert len({run["prints"]["baseline"] for run in (first, other_option, other_code)}) == 1
 
 
-def test_a_source_of_an_installed_package_is_split_and_learnt_from(tmp_path):
+def test_a_source_of_an_installed_package_is_split_and_learned_from(tmp_path):
     install(tmp_path, "SOURCE", SOURCE)
     assert outcome(tmp_path, {"data": {"name": "theirs", "options": {"side": 6}}})["accuracy"] > 0.6
 

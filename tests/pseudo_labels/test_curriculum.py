@@ -1,4 +1,4 @@
-"""Curriculum labelling: each round's threshold accepts its share of the images."""
+"""Curriculum labeling: each round's threshold accepts its share of the images."""
 
 import math
 

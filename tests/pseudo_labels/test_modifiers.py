@@ -27,7 +27,7 @@ def targets_of(policy: Modifier, probabilities: torch.Tensor, num_unlabeled: int
 
 def test_alignment_over_two_steps_worked_by_hand():
     policy = Aligned(SoftLabels(), SHARES, momentum=0.5)
-    # p̃ = (0.6, 0.4), π/p̃ = (0.5, 1.75): rows (0.4, 0.35) and (0.3, 0.7) before they are normalised
+    # p̃ = (0.6, 0.4), π/p̃ = (0.5, 1.75): rows (0.4, 0.35) and (0.3, 0.7) before they are normalized
     state, targets, _ = policy.update(policy.init(2, 2), BATCH, torch.arange(2))
     expected = torch.tensor([[8 / 15, 7 / 15], [0.3, 0.7]])
     torch.testing.assert_close(targets, expected, atol=1e-5, rtol=0)
@@ -69,7 +69,7 @@ def test_class_shares_of_another_number_of_classes_are_refused():
 # --- sharpening ---------------------------------------------------------------------------------------------------
 
 
-def test_sharpening_with_half_a_degree_squares_and_normalises():
+def test_sharpening_with_half_a_degree_squares_and_normalizes():
     rows = torch.tensor([[0.6, 0.3, 0.1], [0.0, 0.0, 1.0]])
     expected = torch.tensor([[36 / 46, 9 / 46, 1 / 46], [0, 0, 1]])
     torch.testing.assert_close(targets_of(Sharpened(SoftLabels(), 0.5), rows), expected)

@@ -38,7 +38,7 @@ def test_two_steps_worked_by_hand():
 
 
 def test_uniform_alignment_worked_by_hand_changes_weights_but_neither_labels_nor_the_running_figures():
-    # p̃ = (0.625, 0.375); the second image's p·0.5/p̃ is (0.44, 0.6), normalised (0.4231, 0.5769): another argmax.
+    # p̃ = (0.625, 0.375); the second image's p·0.5/p̃ is (0.44, 0.6), normalized (0.4231, 0.5769): another argmax.
     batch = two_classes(0.95, 0.55)
     state, targets, weights = SoftMatch(momentum=0.5).update(SoftMatch().init(2, 2), batch, torch.arange(2))
     torch.testing.assert_close(state, state_of(0.625, 0.54, [0.625, 0.375]))

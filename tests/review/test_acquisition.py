@@ -81,7 +81,7 @@ def test_images_without_any_doubt_are_left_alone_while_there_are_doubtful_ones(m
     features, of = groups(4, 50, rng)
     worth = np.where(of < 2, 0.8, 0.0).astype(np.float32)
     chosen = choose(worth, features, np.full((len(of), 2), 0.5, np.float32), 10, method)
-    assert (of[chosen] < 2).mean() >= 0.8  # a cluster's centre may be claimed by others, but rarely
+    assert (of[chosen] < 2).mean() >= 0.8  # a cluster's center may be claimed by others, but rarely
 
 
 def test_products_of_factors_are_those_of_the_outer_products():

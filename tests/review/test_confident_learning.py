@@ -12,12 +12,12 @@ from semisup.review.confident_learning import (
 
 PROBABILITIES = np.array(
     [
-        [0.9, 0.1, 0.0],  # labelled 0
-        [0.7, 0.3, 0.0],  # labelled 0
-        [0.2, 0.8, 0.0],  # labelled 0: looks like 1
-        [0.1, 0.9, 0.0],  # labelled 1
-        [0.4, 0.5, 0.1],  # labelled 1: reaches no threshold
-        [0.3, 0.1, 0.6],  # labelled 2
+        [0.9, 0.1, 0.0],  # labeled 0
+        [0.7, 0.3, 0.0],  # labeled 0
+        [0.2, 0.8, 0.0],  # labeled 0: looks like 1
+        [0.1, 0.9, 0.0],  # labeled 1
+        [0.4, 0.5, 0.1],  # labeled 1: reaches no threshold
+        [0.3, 0.1, 0.6],  # labeled 2
     ]
 )
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -61,7 +61,7 @@ def test_half_of_the_planted_mistakes_are_found_and_hardly_anything_else():
 
 
 def test_probabilities_are_of_a_model_that_has_not_seen_the_image():
-    """With random labels a model that has learnt them by heart is right always, one that has not as a guess is."""
+    """With random labels a model that has learned them by heart is right always, one that has not as a guess is."""
     rng = np.random.default_rng(1)
     labels = np.repeat([0, 1], 100)
     probabilities = out_of_sample_probabilities(rng.normal(size=(200, 300)).astype(np.float32), labels, 2, seed=0)

@@ -1,4 +1,4 @@
-"""Answers of people in the split stage: the same roles but for the answered images, now and in a folder that grows."""
+"""Annotations in the split stage: the same roles but for the answered images, now and in a folder that grows."""
 
 import numpy as np
 import pandas as pd
@@ -93,7 +93,7 @@ def test_an_answers_file_that_is_missing_is_told_before_anything_runs(tiny_confi
         check(tiny_config.model_copy(update={"data": data}))
 
 
-def test_what_people_label_is_counted_as_labelled_by_their_word(tiny_config, ids, tmp_path):
+def test_what_people_label_is_counted_as_labeled_by_their_word(tiny_config, ids, tmp_path):
     from semisup.stages.support.files import DatasetFacts
 
     truth = load_pool("digits").labels.numpy()

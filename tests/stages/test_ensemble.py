@@ -164,7 +164,7 @@ def test_members_differ_in_weights_and_in_their_samples(bagged):
     assert len(left_out) > 1
 
 
-def test_out_of_bag_accuracy_is_that_on_the_labelled_images_that_the_sample_left_out(bagged, bagging_config):
+def test_out_of_bag_accuracy_is_that_on_the_labeled_images_that_the_sample_left_out(bagged, bagging_config):
     split, pool = Split.read(bagged["split"] / "split.parquet"), load_pool("digits", None, False)
     images, labels = pool.images[split.indices("labeled")], pool.labels[split.indices("labeled")]
     rng = np.random.default_rng(derive_seed(bagging_config.seed, "member 2 bootstrap"))

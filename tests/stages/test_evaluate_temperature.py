@@ -1,4 +1,4 @@
-"""The temperature that goes out with a model: fitted in `evaluate`, on images that the model has not learnt from."""
+"""The temperature that goes out with a model: fitted in `evaluate`, on images that the model has not learned from."""
 
 import numpy as np
 import torch

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from semisup.checks.unheeded import unheeded
+from semisup.checks.ineffective import ineffective_options
 from semisup.config import PipelineConfig
 from semisup.data.roles.split import Split
 from semisup.data.sources import source
@@ -58,14 +58,14 @@ def labels_of(table: pd.DataFrame) -> Mapping[str, int]:
 
 def test_the_recipe_is_the_config_that_it_stands_for():
     given = {key: value for key, value in CONFIG.items() if key != "recipe"}
-    spelt = given | {
+    spelled = given | {
         "split": {"labeled_per_class": 10, "validation_per_class": 0},
         "model": CONFIG["model"] | {"train": "probe"},
         "pseudo_label": {"teacher": "graph", "threshold": 0.8},
         "joint": {"method": "confidence"},
     }
     asked = config_of().model_dump()
-    assert asked | {"recipe": "steps"} == PipelineConfig.model_validate(spelt).model_dump()
+    assert asked | {"recipe": "steps"} == PipelineConfig.model_validate(spelled).model_dump()
 
 
 def test_what_a_config_says_itself_goes_before_the_recipe():
@@ -85,7 +85,7 @@ def test_the_stages_are_in_order_and_every_one_that_learns_knows_what_was_chosen
         assert steps[name].upstream["choose"] == "choose"
 
 
-def test_every_label_is_learnt_from_and_judges_once_in_each_repetition(folders):
+def test_every_label_is_learned_from_and_judges_once_in_each_repetition(folders):
     split = Split.read(folders["split"] / "split.parquet")
     assert not len(split.ids("validation"))
     held = pd.read_parquet(folders["choose"] / "held_out.parquet")
@@ -271,9 +271,9 @@ def test_a_calibration_is_of_the_graph_that_labels(stage_runner, tmp_path):
     ],
 )
 def test_what_a_probe_does_not_look_at_is_said_in_one_line(sections, key):
-    (line,) = [line for line in unheeded(config_of(**sections)) if line.startswith(key)]
+    (line,) = [line for line in ineffective_options(config_of(**sections)) if line.startswith(key)]
     assert "solves for the best probe, without steps" in line
-    assert unheeded(config_of()) == []
+    assert ineffective_options(config_of()) == []
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_what_a_probe_does_not_look_at_is_said_in_one_line(sections, key):
 )
 def test_what_only_a_probe_looks_at_is_said_in_one_line(model, key):
     config = PipelineConfig.model_validate({"data": {"name": "cifar10"}, "model": model})
-    assert [line for line in unheeded(config) if line.startswith(key) and "is no probe" in line]
+    assert [line for line in ineffective_options(config) if line.startswith(key) and "is no probe" in line]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from semisup.data.own_images import forget
 from semisup.pipeline.log import Silence
 from semisup.pipeline.plan import SPLIT_BEFORE, plan
 from semisup.pipeline.specs import load_stage
-from tests.data.corpus import encoded, photo, put, put_photos, three_colours
+from tests.data.corpus import encoded, photo, put, put_photos, three_colors
 from tests.stages.test_own_images_stages import config_for
 
 
@@ -61,7 +61,7 @@ def test_new_images_join_and_known_ones_keep_their_roles_under_any_name(grown, t
     config, root, first = grown
     put_photos(root / "unlabeled", range(220, 240))
     put_photos(root / "labeled" / "cat", range(20, 30))
-    (root / "unlabeled" / "0200.png").rename(root / "labeled" / "dog" / "was unlabelled.png")
+    (root / "unlabeled" / "0200.png").rename(root / "labeled" / "dog" / "was unlabeled.png")
     names = {"labeled/cat/0000.png": "labeled/cat/renamed.png", "labeled/dog/0101.png": "labeled/dog/ünd so.png"}
     for old, new in names.items():
         (root / old).rename(root / new)
@@ -69,7 +69,7 @@ def test_new_images_join_and_known_ones_keep_their_roles_under_any_name(grown, t
     for path, role in first.items():
         if path != "unlabeled/0200.png":
             assert now[names.get(path, path)] == role
-    assert now["labeled/dog/was unlabelled.png"] == "labeled"
+    assert now["labeled/dog/was unlabeled.png"] == "labeled"
     assert {now[f"labeled/cat/{seed:04d}.png"] for seed in range(20, 30)} == {"labeled"}
     assert {now[f"unlabeled/{seed:04d}.png"] for seed in range(220, 240)} == {"unlabeled"}
     assert log.warnings == []
@@ -99,7 +99,7 @@ def test_a_validation_image_never_comes_back_as_one_to_learn_from(grown, tmp_pat
     assert fifth[validation] == "validation"
 
 
-def test_a_test_image_that_is_moved_to_be_learnt_from_is_used_for_nothing(grown, tmp_path):
+def test_a_test_image_that_is_moved_to_be_learned_from_is_used_for_nothing(grown, tmp_path):
     config, root, _ = grown
     shutil.move(root / "test" / "cat" / "0050.png", root / "labeled" / "cat" / "0050.png")
     now, log = split(config, tmp_path / "second", tmp_path / "first")
@@ -144,14 +144,14 @@ def test_only_images_of_ones_own_have_a_split_before(grown, tiny_config):
     assert not any("before" in step.upstream for step in plan(tiny_config))
 
 
-@pytest.mark.parametrize("colours", [("red", "green", "blue"), ("red",)])
-def test_new_images_that_are_not_like_the_others_are_a_warning(tmp_path, colours):
-    root = three_colours(tmp_path / "photos", test_per_class=2, unlabeled=30)
+@pytest.mark.parametrize("colors", [("red", "green", "blue"), ("red",)])
+def test_new_images_that_are_not_like_the_others_are_a_warning(tmp_path, colors):
+    root = three_colors(tmp_path / "photos", test_per_class=2, unlabeled=30)
     config = config_for(root)
     split(config, tmp_path / "first")
-    for colour in colours:
-        others = three_colours(tmp_path / f"more {colour}", unlabeled=90 // len(colours), seed=7)
-        for file in (others / "unlabeled").rglob(f"{colour} *.png"):
+    for color in colors:
+        others = three_colors(tmp_path / f"more {color}", unlabeled=90 // len(colors), seed=7)
+        for file in (others / "unlabeled").rglob(f"{color} *.png"):
             put(root / "unlabeled" / "later" / file.name, file.read_bytes())
     split(config, tmp_path / "second", tmp_path / "first")
     folders, log = {"split": tmp_path / "second"}, Listener()
@@ -164,4 +164,4 @@ def test_new_images_that_are_not_like_the_others_are_a_warning(tmp_path, colours
     assert log.figures["drift.new"] == log.figures["drift.known"] == 90
     assert (folders["pseudo_label"] / "drift.png").exists()
     told = any("differ from the 90 known ones" in line for line in log.warnings)
-    assert told == (colours == ("red",))
+    assert told == (colors == ("red",))

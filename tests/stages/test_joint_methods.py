@@ -111,7 +111,7 @@ def test_the_methods_are_not_one_and_the_same(tiny_config, stage_folders, tmp_pa
     for method in ("threshold", *ONLINE):
         out = run(of(tiny_config, method, policy={"threshold": 0.3}), stage_folders, tmp_path / method)
         weights.add(digests(out)["weights.safetensors"])
-    # Of flexmatch little is left of fixmatch until some images were learnt, so one of these may be another's twin.
+    # Of flexmatch little is left of fixmatch until some images were learned, so one of these may be another's twin.
     assert len(weights) >= len(ONLINE)
 
 
@@ -141,7 +141,7 @@ def test_unless_asked_for_another_view_the_self_training_methods_look_at_the_stu
 
 
 def part(config: PipelineConfig, folders: dict[str, Path]) -> tuple[Tensor, Any, pd.DataFrame, Split]:
-    """Indices, policy, ledger and split."""
+    """Indices, policy, pseudo-label table and split."""
     ledger = pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")
     split = Split.read(folders["split"] / "split.parquet")
     indices, policy = unlabeled_part(config.joint, split, ledger, 10, torch.device("cpu"))
@@ -149,7 +149,7 @@ def part(config: PipelineConfig, folders: dict[str, Path]) -> tuple[Tensor, Any,
 
 
 @pytest.mark.parametrize("method", ONLINE)
-def test_the_online_methods_learn_from_every_unlabelled_image(method, tiny_config, stage_folders):
+def test_the_online_methods_learn_from_every_unlabeled_image(method, tiny_config, stage_folders):
     indices, _, _, split = part(of(tiny_config, method), stage_folders)
     assert sorted(indices.tolist()) == sorted(split.indices("unlabeled").tolist())
 
@@ -174,7 +174,7 @@ def test_targets_are_the_ledgers_word_and_the_teachers_in_their_shares_and_then_
     assert weights.tolist() == [1.0] * 7
 
 
-def test_distribution_alignment_scales_by_the_labelled_class_shares_over_the_running_mean(tiny_config, stage_folders):
+def test_distribution_alignment_scales_by_the_labeled_class_shares_over_the_running_mean(tiny_config, stage_folders):
     keys = {"distribution_alignment": True, "momentum": 0.9}
     _, policy, ledger, split = part(of(tiny_config, "soft", policy=keys), stage_folders)
     said = torch.rand(7, 10, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
@@ -212,7 +212,7 @@ def test_a_fresh_student_has_nothing_of_its_teacher(tiny_config, stage_folders, 
     assert not any(torch.equal(seen["weights"][name], teacher[name]) for name in matrices)
 
 
-def test_a_student_that_starts_with_its_teachers_weights_is_as_good_before_it_has_learnt(
+def test_a_student_that_starts_with_its_teachers_weights_is_as_good_before_it_has_learned(
     tiny_config, stage_folders, tmp_path
 ):
     keys = {"start": "teacher", "epochs": 1, "budget": "1 step", "optimizer": {"lr": 1e-9}}

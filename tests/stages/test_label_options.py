@@ -29,7 +29,7 @@ UPSIDE_DOWN = {"rotation": 180, "shift": 0.5}
 
 
 def label(config: PipelineConfig, folders: dict[str, Path], out: Path, **inputs: Path) -> pd.DataFrame:
-    """The ledger of the stage `pseudo_label` with the baseline as the teacher, unless it is told another one."""
+    """The table of the stage `pseudo_label` with the baseline as the teacher, unless it is told another one."""
     out.mkdir()
     usual = {"split": folders["split"], "teacher": folders["baseline"]}
     load_stage("pseudo_label")(config, usual | inputs, out, Silence())
@@ -123,7 +123,7 @@ def test_training_by_ups_weighs_the_accepted_images_alone(student, ups_folders):
     assert (history["unsupervised_loss"] > 0).all()
 
 
-def test_a_negative_class_changes_what_is_learnt(ups_config, ups_folders, tmp_path):
+def test_a_negative_class_changes_what_is_learned(ups_config, ups_folders, tmp_path):
     labels = tmp_path / "labels"
     labels.mkdir()
     ledger = ledger_of(ups_folders, "pseudo_label")
@@ -166,12 +166,12 @@ def test_the_uncertainty_is_that_of_the_label_also_where_alignment_chose_it(ups_
 # --- alignment --------------------------------------------------------------------------------------------------------
 
 
-def test_alignment_scales_each_class_by_its_labelled_share_over_its_mean_and_nears_these_shares(
+def test_alignment_scales_each_class_by_its_labeled_share_over_its_mean_and_nears_these_shares(
     tiny_config, stage_folders, tmp_path
 ):
     ledger = label(changed(tiny_config, pseudo_label={"distribution_alignment": True}), stage_folders, tmp_path / "out")
     raw = say(stage_folders["baseline"], load_pool("digits").images[ledger["index"].tolist()]).double()
-    shares = torch.full((10,), 0.1, dtype=torch.float64)  # five labelled images of every class
+    shares = torch.full((10,), 0.1, dtype=torch.float64)  # five labeled images of every class
     scaled = raw * shares / raw.mean(dim=0)
     aligned = scaled / scaled.sum(dim=1, keepdim=True)
     confidence, predicted = aligned.max(dim=1)

@@ -67,7 +67,7 @@ def test_what_is_left_is_the_whole_network_whose_body_is_the_given_one(config, w
         model = load_model(folders[step])
         for key, value in model.backbone.state_dict().items():
             assert torch.equal(value, given[key]) != key.startswith("11."), key
-    # What the ledger says comes from features; here the images go through the whole network.
+    # What the pseudo-label table says comes from features; here the images go through the whole network.
     import pandas as pd
 
     ledger = pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")
@@ -77,7 +77,7 @@ def test_what_is_left_is_the_whole_network_whose_body_is_the_given_one(config, w
         torch.from_numpy(ledger["confidence"].to_numpy().copy()), said.max(dim=1).values, rtol=1e-4, atol=1e-5
     )
     predictor = Predictor.load(folders["joint"], None, torch.device("cpu"))
-    assert predictor.target.channels == "grey"
+    assert predictor.target.channels == "gray"
     assert predictor.probabilities(images[:3].numpy()).shape == (3, 10)
 
 
@@ -151,7 +151,7 @@ def test_views_that_cannot_be_kept_are_a_warning(config):
     assert not [line for line in config_warnings(config, 10) if "model.train" in line]
 
 
-def test_weights_of_an_earlier_run_on_grey_images_serve_grey_images_with_its_own_figures(
+def test_weights_of_an_earlier_run_on_gray_images_serve_gray_images_with_its_own_figures(
     tiny_config, stage_folders, stage_runner, tmp_path
 ):
     values: dict[str, Any] = tiny_config.model_dump()

@@ -17,7 +17,7 @@ from semisup.pipeline.log import Silence
 from semisup.pipeline.plan import plan
 from semisup.pipeline.specs import load_stage
 from semisup.stages.preflight.check import check
-from tests.data.corpus import broken_files, encoded, put, three_colours
+from tests.data.corpus import broken_files, encoded, put, three_colors
 
 COPIED = "test/red/0.png"
 
@@ -67,7 +67,7 @@ def run_stages(config, folder: Path, log) -> dict[str, Path]:
 def done(tmp_path_factory):
     """(root, folders of the stages, warnings) of a run on a folder with a leak and broken files."""
     folder = tmp_path_factory.mktemp("own")
-    root = three_colours(folder / "photos", test_per_class=4)
+    root = three_colors(folder / "photos", test_per_class=4)
     shutil.copy(root / COPIED, root / "labeled" / "red" / "holiday.png")
     shutil.copy(root / COPIED, root / "unlabeled" / "img_1.png")
     for name, (content, _) in broken_files().items():
@@ -111,7 +111,7 @@ def test_audits_say_nothing_where_the_truth_is_not_known(done):
 
 
 def test_a_class_with_fewer_labels_than_are_asked_for_gives_what_it_has_and_is_named(tmp_path):
-    root = three_colours(tmp_path / "photos", test_per_class=2)
+    root = three_colors(tmp_path / "photos", test_per_class=2)
     for file in sorted((root / "labeled" / "red").iterdir())[1:]:
         file.unlink()
     forget()
@@ -148,7 +148,7 @@ def test_a_warning_about_copies_leaves_them_where_they_are(done, tmp_path):
     ],
 )
 def test_copies_of_test_images_that_leave_a_role_without_any_are_a_mistake(where, said, tmp_path):
-    root = three_colours(tmp_path / "photos", test_per_class=4)
+    root = three_colors(tmp_path / "photos", test_per_class=4)
     shutil.rmtree(root / where, ignore_errors=True)
     for test in sorted((root / "test").glob("*/*.png")):
         if where == "validation":
@@ -162,7 +162,7 @@ def test_copies_of_test_images_that_leave_a_role_without_any_are_a_mistake(where
 
 
 def test_a_folder_that_changes_after_the_split_ends_the_run_with_one_line(tmp_path):
-    root = three_colours(tmp_path / "photos", test_per_class=2)
+    root = three_colors(tmp_path / "photos", test_per_class=2)
     config = config_for(root)
     forget()
     (tmp_path / "split").mkdir()
@@ -183,7 +183,7 @@ def init(*arguments: object):
 
 
 def test_init_reports_what_is_there_and_writes_a_config_that_is_checked(tmp_path):
-    root = three_colours(tmp_path / "my photos ünd so", test_per_class=4)
+    root = three_colors(tmp_path / "my photos ünd so", test_per_class=4)
     for number in range(2):
         put(root / "unlabeled" / f"{number} zero.png", b"")
     result = init(root, "--out", tmp_path / "c.yaml", "--cache", tmp_path / "cache")
@@ -201,7 +201,7 @@ def test_init_reports_what_is_there_and_writes_a_config_that_is_checked(tmp_path
 
 
 def test_init_names_a_class_without_test_images(tmp_path):
-    root = three_colours(tmp_path / "photos", test_per_class=4)
+    root = three_colors(tmp_path / "photos", test_per_class=4)
     assert "no test image is of class" not in init(root, "--out", tmp_path / "c.yaml", "--cache", tmp_path / "c").output
     shutil.rmtree(root / "test" / "green")
     forget()
@@ -213,7 +213,7 @@ def test_init_names_a_class_without_test_images(tmp_path):
 
 @pytest.mark.parametrize("above", ["train", ""])
 def test_init_hides_labels_where_every_image_has_one(tmp_path, above):
-    root = three_colours(tmp_path / "photos", per_class=30, unlabeled=0)
+    root = three_colors(tmp_path / "photos", per_class=30, unlabeled=0)
     shutil.move(root / "labeled", tmp_path / "moved")
     shutil.rmtree(root)
     shutil.move(tmp_path / "moved", root / above if above else root)
@@ -224,23 +224,23 @@ def test_init_hides_labels_where_every_image_has_one(tmp_path, above):
     check(config)
 
 
-def test_init_proposes_grey_for_grey_files_and_the_usual_size_for_mixed_ones(tmp_path):
+def test_init_proposes_gray_for_gray_files_and_the_usual_size_for_mixed_ones(tmp_path):
     for number in range(12):
-        grey = three_grey(number)
-        put(tmp_path / "photos" / "train" / f"class {number % 2}" / f"{number}.png", grey)
+        gray = three_gray(number)
+        put(tmp_path / "photos" / "train" / f"class {number % 2}" / f"{number}.png", gray)
     assert init(tmp_path / "photos", "--out", tmp_path / "c.yaml", "--cache", tmp_path / "cache").exit_code == 0
     data = load_config(tmp_path / "c.yaml").data
-    assert (data.size, data.channels) == ((64, 64), "grey")
+    assert (data.size, data.channels) == ((64, 64), "gray")
 
 
-def three_grey(number: int) -> bytes:
+def three_gray(number: int) -> bytes:
     from PIL import Image
 
     return encoded(Image.effect_noise((100 + number, 90), 50), "PNG")
 
 
 def test_init_writes_over_nothing_unless_told_to(tmp_path):
-    root = three_colours(tmp_path / "photos")
+    root = three_colors(tmp_path / "photos")
     (tmp_path / "c.yaml").write_text("mine")
     result = init(root, "--out", tmp_path / "c.yaml", "--cache", tmp_path / "cache")
     assert result.exit_code == 2

@@ -79,7 +79,7 @@ def test_the_fit_opens_no_test_row(monkeypatch, tmp_path):
     regression_fit.run(CONFIG, {}, tmp_path / "fit", Silence())
 
 
-def test_the_standardisation_is_of_the_training_rows_alone(left):
+def test_the_standardization_is_of_the_training_rows_alone(left):
     rows, pool = pd.read_parquet(left[0] / "rows.parquet"), load_rows("pool")
     scaling, training = read_json(left[0] / "model.json")["scaling"], (rows["role"] == "train").to_numpy()
     assert rows["role"].value_counts().to_dict() == {"train": 284, "validation": 70}

@@ -1,4 +1,4 @@
-"""Self-training rounds as plain functions: who teaches, what a ledger remembers, that every student is a fresh one."""
+"""Self-training rounds as plain functions: who teaches, what a table remembers, that every student is a fresh one."""
 
 import hashlib
 import shutil
@@ -25,7 +25,7 @@ STUDENTS = ("joint", "joint-2", "joint-3")
 
 
 def ledgers_of(folders: dict[str, Path]) -> list[pd.DataFrame]:
-    """The ledgers of all rounds, by id."""
+    """The pseudo-label tables of all rounds, by id."""
     return [pd.read_parquet(folders[step] / "pseudo_labels.parquet").set_index("id") for step in LABELS]
 
 
@@ -48,7 +48,7 @@ def test_each_round_is_taught_by_the_student_of_the_round_before(round_folders):
 
 
 @pytest.mark.parametrize(("labels", "teacher"), [("pseudo_label-2", "joint"), ("pseudo_label-3", "joint-2")])
-def test_every_image_is_labelled_anew_by_the_teachers_own_forward_pass(labels, teacher, round_folders):
+def test_every_image_is_labeled_anew_by_the_teachers_own_forward_pass(labels, teacher, round_folders):
     ledger, pool = pd.read_parquet(round_folders[labels] / "pseudo_labels.parquet"), load_pool("digits")
     with torch.inference_mode():
         probabilities = load_model(round_folders[teacher])(pool.images[ledger["index"].tolist()]).softmax(dim=1)
@@ -99,7 +99,7 @@ def test_a_teacher_of_other_classes_or_images_is_a_mistake_with_a_way_out(
     assert list(out.iterdir()) == []
 
 
-# --- what a ledger remembers ------------------------------------------------------------------------------------------
+# --- what a pseudo-label table remembers ------------------------------------------------------------------------------
 
 
 def test_flipped_is_where_the_label_is_another_than_in_the_round_before(round_folders):
@@ -125,7 +125,7 @@ def test_the_first_acceptance_is_null_where_no_round_accepted_and_never_changes_
     assert len(accepted_so_far) < len(ledger)
 
 
-def test_every_round_labels_exactly_the_unlabelled_images_and_no_other(round_folders):
+def test_every_round_labels_exactly_the_unlabeled_images_and_no_other(round_folders):
     split = pd.read_parquet(round_folders["split"] / "split.parquet")
     roles = split.groupby("role")["id"].agg(set)
     for ledger in ledgers_of(round_folders):

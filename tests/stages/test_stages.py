@@ -250,7 +250,7 @@ def test_every_image_has_exactly_one_role(stage_folders):
     assert set(table["role"]) == {"labeled", "validation", "unlabeled", "test"}
 
 
-def test_labelled_and_validation_images_are_balanced_and_carry_their_true_labels(tiny_config, stage_folders):
+def test_labeled_and_validation_images_are_balanced_and_carry_their_true_labels(tiny_config, stage_folders):
     table = pd.read_parquet(stage_folders["split"] / "split.parquet").set_index("id")
     # From scikit-learn itself: an id "digits/0042" names position 42 of its arrays.
     truth = {f"digits/{i:04d}": label for i, label in enumerate(load_digits().target)}
@@ -260,19 +260,19 @@ def test_labelled_and_validation_images_are_balanced_and_carry_their_true_labels
         assert labels.to_dict() == {id_: truth[id_] for id_ in labels.index}
 
 
-def test_labels_of_unlabelled_and_test_images_are_not_in_the_split_table(stage_folders):
+def test_labels_of_unlabeled_and_test_images_are_not_in_the_split_table(stage_folders):
     table = pd.read_parquet(stage_folders["split"] / "split.parquet")
     assert (table.loc[table["role"].isin(["unlabeled", "test"]), "label"] == UNLABELED).all()
 
 
-def test_the_ledger_holds_exactly_the_unlabelled_images_once_each(stage_folders):
+def test_the_ledger_holds_exactly_the_unlabeled_images_once_each(stage_folders):
     ledger = ledger_of(stage_folders)
     assert ledger["id"].is_unique
     assert set(ledger["id"]) == ids_of(stage_folders, "unlabeled")
 
 
 @pytest.mark.parametrize("role", ["labeled", "validation", "test"])
-def test_no_labelled_validation_or_test_image_is_ever_pseudo_labelled(role, stage_folders):
+def test_no_labeled_validation_or_test_image_is_ever_pseudo_labeled(role, stage_folders):
     assert ids_of(stage_folders, role).isdisjoint(ledger_of(stage_folders)["id"])
 
 
@@ -292,7 +292,7 @@ def test_a_ledger_with_a_validation_image_is_refused_by_the_joint_stage(tiny_con
         load_stage("joint")(tiny_config, inputs, tmp_path, Silence())
 
 
-def test_scrambling_the_truth_of_unlabelled_images_changes_no_bit_but_the_audits(
+def test_scrambling_the_truth_of_unlabeled_images_changes_no_bit_but_the_audits(
     tiny_config, stage_folders, stage_runner, tmp_path, monkeypatch
 ):
     unlabeled = ids_of(stage_folders, "unlabeled")
@@ -516,7 +516,7 @@ def test_the_teacher_in_the_ledger_is_named_by_its_weights(stage_folders):
     assert set(ledger_of(stage_folders)["teacher"]) == {f"baseline:{hashlib.sha256(weights).hexdigest()[:12]}"}
 
 
-def test_the_normalisation_is_numpys_over_labelled_and_unlabelled_images_alone(stage_folders):
+def test_the_normalization_is_numpys_over_labeled_and_unlabeled_images_alone(stage_folders):
     facts, pool = read_json(stage_folders["split"] / "dataset.json"), load_pool("digits")
     seen = ids_of(stage_folders, "labeled") | ids_of(stage_folders, "unlabeled")
     pixels = pool.images.numpy()[[id_ in seen for id_ in pool.ids]] / 255
@@ -565,7 +565,7 @@ def test_no_accepted_pseudo_label_is_a_warning_and_the_pipeline_still_ends(tiny_
 
 
 def unlabeled_term_of(config: PipelineConfig, folders: dict[str, Path], out_dir: Path, monkeypatch: Any) -> Any:
-    """What the joint stage hands to the training loop as its unlabelled term."""
+    """What the joint stage hands to the training loop as its unlabeled term."""
     from semisup.stages import joint
 
     seen, real_train = [], joint.train
@@ -582,7 +582,7 @@ def unlabeled_term_of(config: PipelineConfig, folders: dict[str, Path], out_dir:
 SHORT = {"epochs": 1, "ramp_start": 0, "ramp_end": 0}
 
 
-def test_the_online_method_uses_every_unlabelled_image(tiny_config, stage_folders, tmp_path, monkeypatch):
+def test_the_online_method_uses_every_unlabeled_image(tiny_config, stage_folders, tmp_path, monkeypatch):
     config = changed(tiny_config, joint={"method": "online", **SHORT})
     term, steps = unlabeled_term_of(config, stage_folders, tmp_path, monkeypatch)
     unlabeled, pool = ids_of(stage_folders, "unlabeled"), load_pool("digits")
@@ -601,7 +601,7 @@ def test_the_threshold_method_uses_exactly_the_accepted_images_of_the_ledger(
     assert steps == -(-len(accepted) // 96)
 
 
-def test_an_epoch_over_the_labelled_images_has_one_step_per_labelled_batch(
+def test_an_epoch_over_the_labeled_images_has_one_step_per_labeled_batch(
     tiny_config, stage_folders, tmp_path, monkeypatch
 ):
     config = changed(tiny_config, joint={"epoch_over": "labeled", **SHORT})
@@ -705,7 +705,7 @@ def test_a_mistake_is_found_before_anything_is_started(sections, said, tiny_conf
     assert said in the_error(check, changed(tiny_config, **sections))
 
 
-def test_a_split_that_leaves_nothing_unlabelled_is_refused(tiny_config, mnist_like):
+def test_a_split_that_leaves_nothing_unlabeled_is_refused(tiny_config, mnist_like):
     # Ten images of every class, and all of them asked for.
     target, images = load_digits().target, load_digits().images
     chosen = np.concatenate([np.flatnonzero(target == digit)[:10] for digit in range(10)])

@@ -133,7 +133,7 @@ def test_everything_that_the_first_process_says_is_heard_once(stage, together):
     assert sum("kept epoch" in line for line in log.infos) == 1
 
 
-def test_two_processes_share_the_pass_over_unlabelled_images(stage_folders, tmp_path):
+def test_two_processes_share_the_pass_over_unlabeled_images(stage_folders, tmp_path):
     inputs = {"split": stage_folders["split"], "teacher": stage_folders["baseline"]}
     load_stage("pseudo_label")(config_of(2), inputs, tmp_path, Silence())
     files = {path.name for path in stage_folders["pseudo_label"].iterdir()}

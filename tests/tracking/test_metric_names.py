@@ -43,9 +43,9 @@ def test_different_classes_have_figures_of_different_names(first, second):
 
 @given(names)
 def test_the_class_can_be_told_from_the_name_of_its_figure(name):
-    spelt = key(name).partition(".")[2]
+    spelled = key(name).partition(".")[2]
     if len(key(name)) < LONGEST_KEY:
-        assert re.sub("_([0-9a-f]+)_", lambda found: chr(int(found[1], 16)), spelt) == name
+        assert re.sub("_([0-9a-f]+)_", lambda found: chr(int(found[1], 16)), spelled) == name
 
 
 @pytest.mark.parametrize("name", ["train_loss", "top_2_accuracy", "drift.confidence", "rejected.below_threshold"])

@@ -89,7 +89,7 @@ def test_a_training_that_really_diverges_names_its_key(changes, named):
     assert str(error.value).startswith(named)
 
 
-def test_the_largest_input_is_that_of_the_normalised_pixels():
+def test_the_largest_input_is_that_of_the_normalized_pixels():
     images = torch.full((4, 1, 8, 8), 127, dtype=torch.uint8)
     images[2, 0, 3, 3] = 255
     model = build_model("seed_cnn", (1, 8, 8), 3, mean=[0.2], std=[0.1], seed=0)

@@ -1,4 +1,4 @@
-"""Targets of labelled batches: one table, or labels disturbed anew for every batch; weights as factors."""
+"""Targets of labeled batches: one table, or labels disturbed anew for every batch; weights as factors."""
 
 import pytest
 import torch

@@ -212,7 +212,7 @@ def test_joint_training_has_the_bits_of_supervised_training_until_the_ramp_start
 @pytest.mark.parametrize(
     "change", [{"alpha_final": 2.0}, {"ramp_end": 4}, {"mix": True}, {"smooth": True}, {"batch_size": 13}]
 )
-def test_each_field_of_the_unlabelled_term_matters(change):
+def test_each_field_of_the_unlabeled_term_matters(change):
     usual, changed = net(), net()
     fit(usual, config(**EVERYTHING), unlabeled=term())
     fit(changed, config(**EVERYTHING), unlabeled=term(**change))
@@ -377,7 +377,7 @@ def test_a_moving_average_changes_what_is_kept_and_not_how_the_model_learns():
     assert not same_bits(without.weights, with_average.weights)
 
 
-# --- the teacher of the unlabelled images -----------------------------------------------------------------------------
+# --- the teacher of the unlabeled images -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -529,7 +529,7 @@ TRAININGS = {
         None,
     ),
 }
-"""Name → (config, unlabelled term). Epochs end in the middle of permutations and of mixup's turns."""
+"""Name → (config, unlabeled term). Epochs end in the middle of permutations and of mixup's turns."""
 
 
 class CrashError(Exception):
@@ -754,7 +754,7 @@ def test_diverging_training_ends_with_one_line_that_names_the_learning_rate_and_
     assert "\n" not in str(error.value)
 
 
-def test_an_unlabelled_image_among_the_labelled_ones_never_reaches_a_loss():
+def test_an_unlabeled_image_among_the_labeled_ones_never_reaches_a_loss():
     labels = LABELED.labels.clone()
     labels[3] = -1
     with pytest.raises(ValueError, match="label -1"):

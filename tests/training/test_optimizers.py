@@ -1,4 +1,4 @@
-"""Optimisers by hand, against torch's own, and without torch's compiler."""
+"""Optimizers by hand, against torch's own, and without torch's compiler."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.waiting import LONG
 
 
 class Net(nn.Module):
-    """A matrix, a filter, and what must never be decayed: biases and a normalisation."""
+    """A matrix, a filter, and what must never be decayed: biases and a normalization."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ def test_weight_decay_acts_on_matrices_and_filters_only():
     assert {value for name, value in named.items() if name not in {"conv.weight", "linear.weight"}} == {0.0}
 
 
-def test_every_trainable_parameter_is_in_the_optimiser_once_and_no_frozen_one():
+def test_every_trainable_parameter_is_in_the_optimizer_once_and_no_frozen_one():
     net = Net()
     net.conv.weight.requires_grad_(False)
     optimizer = build_optimizer(net, OptimizerConfig(), fused=False)
@@ -41,7 +41,7 @@ def test_every_trainable_parameter_is_in_the_optimiser_once_and_no_frozen_one():
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", SGD), ("adam", Adam), ("adamw", AdamW)])
-def test_the_name_chooses_the_optimiser_and_its_constants_arrive(name, kind):
+def test_the_name_chooses_the_optimizer_and_its_constants_arrive(name, kind):
     config = OptimizerConfig(name=name, lr=0.25, betas=(0.8, 0.9), momentum=0.7)
     optimizer = build_optimizer(Net(), config, fused=False)
     assert type(optimizer).__base__ is kind
@@ -96,7 +96,7 @@ def trained(optimizer: Optimizer, net: nn.Module, steps: int) -> list[torch.Tens
 
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize(("name", "kind"), [("sgd", SGD), ("adam", Adam), ("adamw", AdamW)])
-def test_steps_have_the_bits_of_torchs_own_optimiser_also_after_its_state_was_read_back(name, kind, fused):
+def test_steps_have_the_bits_of_torchs_own_optimizer_also_after_its_state_was_read_back(name, kind, fused):
     torch.manual_seed(0)
     ours, theirs = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
     theirs.load_state_dict(ours.state_dict())

@@ -98,7 +98,7 @@ def test_the_first_loss_is_that_of_a_network_rounded_to_bfloat16():
     assert result.history[0]["train_loss"] == pytest.approx(rounded, abs=abs(rounded - exact) / 4)
 
 
-def test_digits_learnt_in_bfloat16_are_told_apart_as_well_and_all_that_is_kept_and_predicted_is_float32(
+def test_digits_learned_in_bfloat16_are_told_apart_as_well_and_all_that_is_kept_and_predicted_is_float32(
     tiny_config, stage_folders, tmp_path
 ):
     test = load_test("digits")

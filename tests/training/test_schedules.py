@@ -46,7 +46,7 @@ def test_ramp_never_falls_and_stays_between_zero_and_final(start, length, final)
 
 
 def rates(config: ScheduleConfig, *, epochs: int, steps_per_epoch: int, lr: float = 1.0) -> list[float]:
-    """The rate that each optimiser step of a whole training uses."""
+    """The rate that each optimizer step of a whole training uses."""
     total = epochs * steps_per_epoch
     return [lr * lr_factor(config, step, total, epochs) for step in range(total)]
 

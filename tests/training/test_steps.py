@@ -150,7 +150,7 @@ def test_all_weights_zero_leave_the_supervised_loss_and_its_gradient():
 
 
 @pytest.mark.parametrize("alpha", [0.001, 0.5, 3.0])
-def test_unlabelled_share_is_its_part_in_the_gradient_at_the_logits(alpha):
+def test_unlabeled_share_is_its_part_in_the_gradient_at_the_logits(alpha):
     weights = torch.tensor([1.0, 0.0, 1.0, 0.5, 1.0])
     policy = StatedWeights(one_hot(PSEUDO_LABELS_OF_BATCH, CLASSES), weights)
     figures, _ = step(linear_model(), policy, alpha=alpha)
@@ -161,13 +161,13 @@ def test_unlabelled_share_is_its_part_in_the_gradient_at_the_logits(alpha):
     torch.testing.assert_close(figures.unlabeled_share, expected)
 
 
-def test_accuracy_is_that_of_the_labelled_images_alone():
+def test_accuracy_is_that_of_the_labeled_images_alone():
     model = linear_model()
     figures, _ = step(model, FixedLabels(PSEUDO_LABELS))
     assert figures.accuracy.item() == pytest.approx((model(IMAGES).argmax(dim=1) == LABELS).float().mean().item())
 
 
-def test_mixing_acts_on_the_images_and_the_targets_of_the_unlabelled_part():
+def test_mixing_acts_on_the_images_and_the_targets_of_the_unlabeled_part():
     model, lam = linear_model(), 0.3
     figures, _ = step(model, FixedLabels(PSEUDO_LABELS), mixing=Mixing(lam, PARTNERS))
     logits = model(lam * EXTRA + (1 - lam) * EXTRA[PARTNERS])
@@ -197,7 +197,7 @@ def test_online_pseudo_labels_under_mixup_are_those_of_the_unmixed_images():
     torch.testing.assert_close(figures.unsupervised, expected)
 
 
-def test_smoothing_acts_on_the_pseudo_labels_and_leaves_the_labelled_targets_as_they_came():
+def test_smoothing_acts_on_the_pseudo_labels_and_leaves_the_labeled_targets_as_they_came():
     model, epsilon = linear_model(), 0.2
     figures, _ = step(model, FixedLabels(PSEUDO_LABELS), smoothing=lambda targets: smooth(targets, epsilon, "all"))
     expected = F.cross_entropy(model(EXTRA), PSEUDO_LABELS_OF_BATCH, label_smoothing=epsilon)
@@ -348,7 +348,7 @@ class Peaked(StatedWeights):
 
 @pytest.mark.parametrize("mixing", [None, MIXING])
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 3.0])
-def test_the_policys_own_term_counts_alpha_times_and_belongs_to_the_unlabelled_loss(alpha, mixing):
+def test_the_policys_own_term_counts_alpha_times_and_belongs_to_the_unlabeled_loss(alpha, mixing):
     model, weights = linear_model(), torch.tensor([1.0, 0.0, 0.5, 0.0, 2.0])
     targets = one_hot(PSEUDO_LABELS_OF_BATCH, CLASSES)
     figures, _ = step(model, Peaked(targets, weights), alpha=alpha, mixing=mixing)
@@ -366,15 +366,15 @@ def test_the_policys_own_term_counts_alpha_times_and_belongs_to_the_unlabelled_l
 
 @pytest.mark.parametrize("mixing", [None, MIXING])
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 3.0])
-def test_the_policys_own_term_counts_in_the_unlabelled_share(alpha, mixing):
+def test_the_policys_own_term_counts_in_the_unlabeled_share(alpha, mixing):
     weights, targets = torch.tensor([1.0, 0.0, 0.5, 0.0, 2.0]), one_hot(PSEUDO_LABELS_OF_BATCH, CLASSES)
     figures, _ = step(linear_model(), Peaked(targets, weights), alpha=alpha, mixing=mixing)
     mixed = mixing or (lambda values: values)
     logits = linear_model()(torch.cat([IMAGES, mixed(EXTRA)])).detach().requires_grad_()
-    unlabelled = (
+    unlabeled = (
         F.cross_entropy(logits[B:], mixed(weights[:, None] * targets)) + (weights[:, None] * logits[B:] ** 2).mean()
     )
-    (gradient,) = torch.autograd.grad(F.cross_entropy(logits[:B], LABELS) + alpha * unlabelled, logits)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(logits[:B], LABELS) + alpha * unlabeled, logits)
     torch.testing.assert_close(figures.unlabeled_share, gradient[B:].abs().sum() / gradient.abs().sum())
 
 

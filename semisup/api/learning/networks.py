@@ -23,7 +23,7 @@ CONFIG_KEY = re.compile(rf"\bmodel\.({'|'.join(NAMES)})(?==)")
 
 @dataclass(frozen=True, eq=False)
 class NetworkModel:
-    """A trained network; of vectors, behind the view that it learnt."""
+    """A trained network; of vectors, behind the view that it learned."""
 
     about: dict[str, Any]
     module: nn.Module

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semisup.api.inputs import Given, Learnt
+from semisup.api.inputs import Given, Learned
 from semisup.api.learning.networks import NetworkModel, build
 from semisup.api.learning.recipe import Recipe
-from semisup.api.learning.vectors import View, standardised
+from semisup.api.learning.vectors import View, standardized
 from semisup.api.policies import SelfTraining, facts_of
 from semisup.api.progress import Listener, sentence
 from semisup.config import TrainConfig
@@ -27,8 +27,8 @@ USUAL_FRACTION, FEW_LABELS = 0.2, 50
 """Of labels held out, and how many labels of a class there must be for that."""
 
 
-def learn(given: Given, policy: Policy | SelfTraining, how: Recipe, listener: Listener) -> Learnt:
-    """A network that has learnt from labelled and unlabelled rows.
+def learn(given: Given, policy: Policy | SelfTraining, how: Recipe, listener: Listener) -> Learned:
+    """A network that has learned from labeled and unlabeled rows.
 
     Raises:
         UserError: the loss is no longer finite, or the network cannot be built for such images.
@@ -49,10 +49,10 @@ def learn(given: Given, policy: Policy | SelfTraining, how: Recipe, listener: Li
         accepted[shown] = weights.cpu() > 0
     elif trainer.learns_unlabeled.any():
         accepted |= trainer.learns_unlabeled
-    return trainer.learnt(result, labels, confidence, accepted, torch.where(accepted, 1, -1))
+    return trainer.learned(result, labels, confidence, accepted, torch.where(accepted, 1, -1))
 
 
-def _self_training(trainer: "_Trainer", policy: SelfTraining) -> Learnt:
+def _self_training(trainer: "_Trainer", policy: SelfTraining) -> Learned:
     given = trainer.given
     result = trainer.teacher()
     iteration = torch.full((len(given.unlabeled),), -1)
@@ -64,13 +64,13 @@ def _self_training(trainer: "_Trainer", policy: SelfTraining) -> Learnt:
         iteration = torch.where(accepted & (iteration < 0), number, iteration)
         told = torch.where(accepted, labels, -1)
         if before is not None and torch.equal(told, before):
-            return trainer.learnt(result, labels, confidence, accepted, iteration, "no_change")
+            return trainer.learned(result, labels, confidence, accepted, iteration, "no_change")
         before = told
         used = trainer.learns_unlabeled if policy.weights == "confidence" else accepted
         shown = used.nonzero().flatten()
         fixed = policy.policy(labels[shown], confidence[shown], given.num_classes)
         result = trainer.student(fixed, given.unlabeled[shown], f"student {number}")
-    return trainer.learnt(result, labels, confidence, accepted, iteration)
+    return trainer.learned(result, labels, confidence, accepted, iteration)
 
 
 def _said(model: NetworkModel, given: Given) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,14 +96,14 @@ class _Trainer:
         self.learning = given.labeled[~self.held[given.labeled]]
         self.learns_unlabeled = ~self.held[given.unlabeled]
         self.learning_unlabeled = given.unlabeled[self.learns_unlabeled]
-        learnt_from = torch.cat([self.learning, self.learning_unlabeled])
+        learned_from = torch.cat([self.learning, self.learning_unlabeled])
         self.view: View | None = None
         if given.rows.dim() == 4:
-            mean, std = channel_statistics(given.rows, learnt_from)
+            mean, std = channel_statistics(given.rows, learned_from)
             shape = {"image_shape": list(given.rows.shape[1:]), "mean": mean, "std": std}
         else:
-            shown = given.rows[learnt_from]
-            self.view = standardised(shown, given.weights[learnt_from])
+            shown = given.rows[learned_from]
+            self.view = standardized(shown, given.weights[learned_from])
             # A network wants single columns of deviation 1, a graph whole rows of length 1.
             self.view = replace(self.view, scale=self.view.scale * max(int((self.view.scale > 0).sum()), 1) ** 0.5)
             shape = {"features": given.rows.shape[1]}
@@ -124,7 +124,7 @@ class _Trainer:
     def student(
         self, policy: Policy, rows: Tensor, stage: str, start: Mapping[str, Tensor] | None = None
     ) -> TrainingResult:
-        """From the labels, and from unlabelled rows (k,) by a policy; `start`: initial weights, None: new ones."""
+        """From the labels, and from unlabeled rows (k,) by a policy; `start`: initial weights, None: new ones."""
         joint = self.how.joint
         if not len(rows):
             return self._train(joint, None, stage, math.ceil(len(self.learning) / joint.batch_size))
@@ -166,7 +166,7 @@ class _Trainer:
         def on_epoch(record: dict[str, float]) -> None:
             epoch = int(record["epoch"])
             told = {"stage": stage, **record, "epoch": epoch}
-            if not len(self.validating):  # the loop looked at what it learnt from, which says nothing
+            if not len(self.validating):  # the loop looked at what it learned from, which says nothing
                 told = {name: value for name, value in told.items() if not name.startswith("validation_")}
             self.history.append(told)
             self.listener.tell(epoch, config.epochs, sentence(told), told)
@@ -192,7 +192,7 @@ class _Trainer:
         module.load_state_dict(result.weights)
         return NetworkModel(self.about, (module if self.view is None else module.double()).eval(), self.view)
 
-    def learnt(  # noqa: PLR0917 -- the columns of one table
+    def learned(  # noqa: PLR0917 -- the columns of one table
         self,
         result: TrainingResult,
         labels: Tensor,
@@ -200,12 +200,12 @@ class _Trainer:
         accepted: Tensor,
         iteration: Tensor,
         termination: str = "",
-    ) -> Learnt:
+    ) -> Learned:
         """All about the fit; `termination` where it is not the last training's end."""
         if not len(self.given.unlabeled):
             termination = "no_unlabeled"
         ending = "early_stopping" if result.stopped_early else "budget" if self.how.joint.budget else "max_iter"
-        return Learnt(
+        return Learned(
             model=self.model(result),
             history=self.history,
             termination=termination or ending,

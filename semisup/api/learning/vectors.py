@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisup.api.inputs import Given, Learnt, Model, arrays
+from semisup.api.inputs import Given, Learned, Model, arrays
 from semisup.api.policies import LabelGraph
-from semisup.frozen.graph import Graph, extend, neighbour_graph
+from semisup.frozen.graph import Graph, extend, neighbor_graph
 from semisup.frozen.learning import (
     STRENGTHS,
     TINY,
@@ -48,7 +48,7 @@ class View:
 
     Attributes:
         shift, scale: float64 (D,).
-        lifted: do distances between vectors decide which are neighbours, or, without it, their directions?
+        lifted: do distances between vectors decide which are neighbors, or, without it, their directions?
     """
 
     shift: Tensor
@@ -72,7 +72,7 @@ class View:
         return torch.cat([2 * seen, squared - 1], dim=1) / (squared + 1)
 
 
-def standardised(vectors: Tensor, weights: Tensor) -> View:
+def standardized(vectors: Tensor, weights: Tensor) -> View:
     """Every column of vectors (N, D) with weights (N,) gets the mean 0 and the same deviation; constant ones get 0."""
     shares = (weights / weights.sum())[:, None]
     mean = (shares * vectors).sum(dim=0)
@@ -84,7 +84,7 @@ def standardised(vectors: Tensor, weights: Tensor) -> View:
 
 def _views(vectors: Tensor, weights: Tensor) -> dict[str, View]:
     """Three ideas of what makes two vectors alike."""
-    columns = standardised(vectors, weights)
+    columns = standardized(vectors, weights)
 
     def alike(shift: Tensor, *, lifted: bool) -> View:
         """One scale for all columns: their own deviations mean something, as those of pixels do."""
@@ -93,7 +93,7 @@ def _views(vectors: Tensor, weights: Tensor) -> dict[str, View]:
         return View(shift, torch.full_like(shift, mean**-0.5 if mean > 0 else 0.0), lifted)
 
     return {
-        "standardised": columns,
+        "standardized": columns,
         "distances": alike(columns.shift, lifted=True),
         "directions": alike(torch.zeros_like(columns.shift), lifted=False),
     }
@@ -124,7 +124,7 @@ class ProbeModel:
 
 @dataclass(frozen=True, eq=False)
 class GraphModel:
-    """The graph itself: a new vector is what its nearest neighbours among those of the training are.
+    """The graph itself: a new vector is what its nearest neighbors among those of the training are.
 
     Attributes:
         known: float32 (N, d), points.
@@ -177,7 +177,7 @@ class _Way(NamedTuple):
         return {"way": self.name, "view": self.view, **(dict.fromkeys(held_out) if isnan(self.accuracy) else held_out)}
 
 
-def solve(given: Given, policy: LabelGraph) -> Learnt:
+def solve(given: Given, policy: LabelGraph) -> Learned:
     """The best of the ways upon vectors, as :class:`LabelGraph` says."""
     task = _Task.of(given)
     with one_thread():
@@ -186,9 +186,9 @@ def solve(given: Given, policy: LabelGraph) -> Learnt:
         best = max(ways, key=lambda way: (way.accuracy, -way.loss))
         model, said = _fitted(task, best)
     confidence, labels = said.max(dim=1)
-    learnt_from = best.name != "baseline"
-    accepted = (confidence >= policy.threshold) & learnt_from
-    return Learnt(
+    learned_from = best.name != "baseline"
+    accepted = (confidence >= policy.threshold) & learned_from
+    return Learned(
         model=model,
         history=[way.record() | {"kept": way is best} for way in ways],
         termination=_termination(task, accepted),
@@ -216,7 +216,7 @@ class _Task:
 
     def plain(self) -> Points:
         """For the regression on labels alone."""
-        return self._points(self.views["standardised"])
+        return self._points(self.views["standardized"])
 
     def on_sphere(self, name: str) -> Points:
         """For a graph, and what learns from it."""
@@ -238,7 +238,7 @@ def _tried(task: _Task, seed: int) -> Iterator[_Way]:
     repetitions = REPETITIONS if len(given.unlabeled) else 1
     partitions = list(deal_partitions(task.labels.numpy(), FOLDS, repetitions, rng, units))
     strength, table = hold_out_supervised(task.plain(), partitions, STRENGTHS)
-    yield _way("baseline", "standardised", table, task, strength=strength)
+    yield _way("baseline", "standardized", table, task, strength=strength)
     if not len(given.unlabeled):
         return
     graphs = [_graph_way(name, task, partitions) for name in task.views]
@@ -253,9 +253,9 @@ def _untried(task: _Task) -> Iterator[_Way]:
     """With next to no labels nothing can be held out: the graph, where there is something for it to say."""
     nothing: dict[str, Any] = {"accuracy": float("nan"), "loss": float("nan")}
     if len(task.given.unlabeled) and task.given.num_classes > 1:
-        yield _Way("graph", "standardised", **nothing)
+        yield _Way("graph", "standardized", **nothing)
     else:
-        yield _Way("baseline", "standardised", **nothing, strength=USUAL_STRENGTH)
+        yield _Way("baseline", "standardized", **nothing, strength=USUAL_STRENGTH)
 
 
 def _graph_way(name: str, task: _Task, partitions: Partitions) -> _Way:
@@ -272,7 +272,7 @@ def _way(name: str, view: str, table: Tensor, task: _Task, **chosen: float) -> _
 
 
 def _graph(points: Points) -> Graph:
-    return neighbour_graph(torch.cat([points.labeled, points.unlabeled]).float())
+    return neighbor_graph(torch.cat([points.labeled, points.unlabeled]).float())
 
 
 def _fitted(task: _Task, way: _Way) -> tuple[Model, Tensor]:
@@ -280,7 +280,7 @@ def _fitted(task: _Task, way: _Way) -> tuple[Model, Tensor]:
     given = task.given
     if given.num_classes == 1:
         still = Probe(torch.zeros(1, given.rows.shape[1]).double(), torch.zeros(1).double())
-        return ProbeModel(task.views["standardised"], still, on_points=False), torch.ones(len(given.unlabeled), 1)
+        return ProbeModel(task.views["standardized"], still, on_points=False), torch.ones(len(given.unlabeled), 1)
     if way.name == "baseline":
         plain = task.plain()
         model = ProbeModel(task.views[way.view], supervised_probe(plain, way.strength), on_points=False)

@@ -29,7 +29,7 @@ class AugmentConfig(Section):
     """Shift by whole pixels and fill the edge with its reflection instead of zeros."""
     randaugment: Annotated[int, Field(ge=0, le=14)] = 0
     """How many of RandAugment's 14 operations, drawn at random, an image gets (FixMatch's strong view: 2); the hole of
-    `cutout` is then grey."""
+    `cutout` is then gray."""
     magnitude: Fraction = 1.0
     """How strong those operations may be, 1 as in FixMatch."""
     cutout: Fraction = 0.0

@@ -16,6 +16,11 @@ BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 Shade: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
+def _in_either_spelling(channels: Any) -> Any:
+    """Configs of before say grey."""
+    return "gray" if channels == "grey" else channels
+
+
 def parse_bytes(text: str) -> int:
     """A number of bytes such as "20 GB", "500MB", "1.5 TB"; units are powers of 1,000.
 
@@ -64,8 +69,8 @@ class DataConfig(Section):
     """Height and width of all images, [H, W] or one number for both."""
     resize: Literal["crop", "pad"] = "crop"
     """`crop`: the shorter side fits and the middle is kept; `pad`: all of the image fits, on black."""
-    channels: Literal["rgb", "grey"] = "rgb"
-    """Color or grey; transparency lies on white."""
+    channels: Annotated[Literal["rgb", "gray"], BeforeValidator(_in_either_spelling)] = "rgb"
+    """Color or gray (`grey`, too); transparency lies on white."""
     range: tuple[Shade, Shade] | None = None
     """What is black and what white in files of more than 8 bits, [low, high], as `semisup init` finds it: one for all
     images, so that their brightness stays comparable. Unset: 0 and 65535, of floats 0 and 1."""

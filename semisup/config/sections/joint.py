@@ -125,7 +125,7 @@ class JointConfig(TrainConfig):
         if self.policy.ledger_share and self.start == "teacher":
             raise ValueError(
                 f"policy.ledger_share={self.policy.ledger_share}, but with start='teacher' a student knows what the "
-                "ledger says; use start: fresh or baseline, or ledger_share: 0"
+                "pseudo-label table says; use start: fresh or baseline, or ledger_share: 0"
             )
         return self
 

@@ -64,8 +64,8 @@ class ModelConfig(Section):
     normalize: Literal["data", "imagenet"] | None = None
     """Mean and deviation that images are normalized by: those of the data set, or those that the network's weights of
     ImageNet want. Unset: where there are pretrained weights, those that an earlier run trained them with, else
-    ImageNet's. Pretrained networks see a grey image as three equal channels, unless the weights are of an earlier run
-    on grey ones."""
+    ImageNet's. Pretrained networks see a gray image as three equal channels, unless the weights are of an earlier run
+    on gray ones."""
 
     @model_validator(mode="after")
     def _only_one_network_whitens(self) -> "ModelConfig":

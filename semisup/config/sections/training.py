@@ -1,4 +1,4 @@
-"""What supervised and joint training share: steps, schedules, stopping, softened targets."""
+"""What supervised and semi-supervised training share: steps, schedules, stopping, softened targets."""
 
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -26,7 +26,7 @@ Beta: TypeAlias = Annotated[float, Field(ge=0, le=0.99999)]
 
 
 class OptimizerConfig(Section):
-    """The optimiser and its constants."""
+    """The optimizer and its constants."""
 
     name: Literal["sgd", "adam", "adamw"] = "adamw"
     """`sgd` (Nesterov where it has momentum), `adam`, `adamw`."""
@@ -90,7 +90,7 @@ class LabelSmoothingConfig(Section):
 
 
 class TrainConfig(Section):
-    """What supervised and joint training share."""
+    """What supervised and semi-supervised training share."""
 
     epochs: Epochs = 100
     """Most epochs; early stopping may end sooner. With a `budget`: how many equal parts of it end with a validation."""

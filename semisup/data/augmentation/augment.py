@@ -41,7 +41,7 @@ def augment(
         scale: zoom by exp(u) with |u| <= scale, so that growing and shrinking are equally likely.
         shear: horizontal shear as a tangent: a pixel moves sideways by this much per pixel of height.
         horizontal_flip: mirror left and right with probability 1/2; never otherwise.
-        cutout: side of a square hole, as a fraction of the shorter side of the image. The hole's centre is uniform
+        cutout: side of a square hole, as a fraction of the shorter side of the image. The hole's center is uniform
             over the image's pixels, so part of the hole may lie outside.
         elastic: standard deviation, in pixels, of the displacements at 6 × 6 knots (Simard et al. 2003, section 2).
         paste: largest side, as a fraction of the shorter one, of the box that half of the images get from another image
@@ -81,8 +81,8 @@ def augment(
         augmented = paste_boxes(augmented, augmented[partner], corners, sides)
     if cutout:
         side = round(cutout * min(height, width))
-        centres = torch.stack([uniform[:, 6] * width, uniform[:, 7] * height], dim=1).long()
-        augmented = cut_holes(augmented, centres, side)
+        centers = torch.stack([uniform[:, 6] * width, uniform[:, 7] * height], dim=1).long()
+        augmented = cut_holes(augmented, centers, side)
     return augmented
 
 
@@ -128,19 +128,19 @@ def _interpolation(size: int, knots: int, device: torch.device) -> Tensor:
     return F.interpolate(impulses, (size, 1), mode="bicubic", align_corners=True)[0, :, :, 0].transpose(0, 1)
 
 
-def cut_holes(images: Tensor, centres: Tensor, side: int) -> Tensor:
+def cut_holes(images: Tensor, centers: Tensor, side: int) -> Tensor:
     """The images with a square of side × side pixels set to 0 in each, as far as it lies inside; float32, same shape.
 
     Args:
         images: float32 (B, C, H, W).
-        centres: int64 (B, 2), the (column, row) of each hole's centre; a hole of even side has one pixel more to the
+        centers: int64 (B, 2), the (column, row) of each hole's center; a hole of even side has one pixel more to the
             left and above.
         side: pixels.
     Source: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks with Cutout".
     """
     # A float product takes a third of masked_fill's time on a CPU; pixels are finite, so 0 times one is 0.
-    sides = torch.full_like(centres, side)
-    return images * (1 - inside_boxes(centres - side // 2, sides, *images.shape[-2:]))
+    sides = torch.full_like(centers, side)
+    return images * (1 - inside_boxes(centers - side // 2, sides, *images.shape[-2:]))
 
 
 def paste_boxes(images: Tensor, others: Tensor, corners: Tensor, sides: Tensor) -> Tensor:

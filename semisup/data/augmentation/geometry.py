@@ -16,14 +16,14 @@ def affine_sample(images: Tensor, matrices: Tensor, bend: Tensor | None = None) 
     Args:
         images: float32 (B, C, H, W).
         matrices: float32 (B, 2, 3). Output pixel (x, y, 1) takes its value from the input at `matrix @ (x, y, 1)`,
-            both in pixels from the image's centre, x to the right and y down. Pixels, not fractions of a side: in an
+            both in pixels from the image's center, x to the right and y down. Pixels, not fractions of a side: in an
             image that is not square, a rotation in fractions would also shear.
         bend: float32 (B, 2, H, W), added to where each output pixel looks, in pixels to the right and down.
     """
     height, width = images.shape[-2:]
     x = torch.arange(width, device=images.device, dtype=torch.float32) - (width - 1) / 2
     y = torch.arange(height, device=images.device, dtype=torch.float32) - (height - 1) / 2
-    # grid_sample without align_corners measures in half sides: pixels from the centre times 2 / side.
+    # grid_sample without align_corners measures in half sides: pixels from the center times 2 / side.
     to_half_sides = torch.tensor([2 / width, 2 / height], device=images.device).view(2, 1)
     matrices = matrices * to_half_sides
     bend = None if bend is None else bend * to_half_sides.view(2, 1, 1)
@@ -38,10 +38,10 @@ def affine_sample(images: Tensor, matrices: Tensor, bend: Tensor | None = None) 
 
 
 def deskew(images: Tensor) -> Tensor:
-    """Images sheared upright and centred by their intensity moments; float32 (B, C, H, W), on the scale of `images`.
+    """Images sheared upright and centered by their intensity moments; float32 (B, C, H, W), on the scale of `images`.
 
     With means and central moments μ of a brightness (channels summed), row y is moved by the μ11/μ02 that a slanted
-    stroke of that slope needs, at most by 1 pixel per row, and the centre of mass to the image's centre. An image that
+    stroke of that slope needs, at most by 1 pixel per row, and the center of mass to the image's center. An image that
     is dark all over, or whose brightness is all in one row, is not sheared. For bright strokes on a black ground.
 
     Source: LeCun et al. 1998, section III.A (moments, deslanting).

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from semisup.data.augmentation.geometry import inside_boxes
 
-GREY = 127
+GRAY = 127
 """What a hole is filled with, as in FixMatch's own code (libml/ctaugment.py)."""
 
 
@@ -69,15 +69,15 @@ def brightness(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def contrast(images: Tensor, factors: Tensor) -> Tensor:
-    """Blended with the mean of its greys: 1 changes nothing, 0 is one even grey, more than 1 has more contrast."""
+    """Blended with the mean of its grays: 1 changes nothing, 0 is one even gray, more than 1 has more contrast."""
     pixels = images.shape[2] * images.shape[3]
-    mean = (2 * _grey(images).sum(dim=(1, 2, 3), keepdim=True) + pixels) // (2 * pixels)  # rounded half up
+    mean = (2 * _gray(images).sum(dim=(1, 2, 3), keepdim=True) + pixels) // (2 * pixels)  # rounded half up
     return _blend(mean, images, factors)
 
 
 def color(images: Tensor, factors: Tensor) -> Tensor:
-    """Blended with its own greys: 1 changes nothing, 0 is black and white, more than 1 is more colourful."""
-    return _blend(_grey(images), images, factors)
+    """Blended with its own grays: 1 changes nothing, 0 is black and white, more than 1 is more colorful."""
+    return _blend(_gray(images), images, factors)
 
 
 def sharpness(images: Tensor, factors: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def sharpness(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Turned anticlockwise about the centre; nearest neighbour, black from outside."""
+    """Turned anticlockwise about the center; nearest neighbor, black from outside."""
     to_right, down = images.shape[3] / 2, images.shape[2] / 2
     angle = torch.deg2rad(-degrees.cpu().double())
     cos, sin = angle.cos(), angle.sin()
@@ -101,12 +101,12 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
 
 
 def shear_x(images: Tensor, tangents: Tensor) -> Tensor:
-    """Row y shows what was y × tangent pixels further right; nearest neighbour, black from outside."""
+    """Row y shows what was y × tangent pixels further right; nearest neighbor, black from outside."""
     return affine_nearest(images, b=tangents)
 
 
 def shear_y(images: Tensor, tangents: Tensor) -> Tensor:
-    """Column x shows what was x × tangent pixels further down; nearest neighbour, black from outside."""
+    """Column x shows what was x × tangent pixels further down; nearest neighbor, black from outside."""
     return affine_nearest(images, d=tangents)
 
 
@@ -120,20 +120,20 @@ def translate_y(images: Tensor, pixels: Tensor) -> Tensor:
     return affine_nearest(images, f=-pixels)
 
 
-def cut_out(images: Tensor, centres: Tensor, side: int) -> Tensor:
-    """A square of side × side pixels turned grey in each image, as far as it lies inside.
+def cut_out(images: Tensor, centers: Tensor, side: int) -> Tensor:
+    """A square of side × side pixels turned gray in each image, as far as it lies inside.
 
     Args:
         images: uint8 (B, C, H, W).
-        centres: int64 (B, 2), the (column, row) of each hole's centre; a hole of even side has one pixel more to the
+        centers: int64 (B, 2), the (column, row) of each hole's center; a hole of even side has one pixel more to the
             left and above.
         side: pixels.
     Source: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks with Cutout".
     """
-    centres = centres.to(images.device)
-    boxes = inside_boxes(centres - side // 2, torch.full_like(centres, side), *images.shape[2:])
+    centers = centers.to(images.device)
+    boxes = inside_boxes(centers - side // 2, torch.full_like(centers, side), *images.shape[2:])
     hole = boxes.to(torch.uint8)  # (B, 1, H, W)
-    return images * (1 - hole) + hole * GREY
+    return images * (1 - hole) + hole * GRAY
 
 
 def affine_nearest(
@@ -148,7 +148,7 @@ def affine_nearest(
 ) -> Tensor:
     """Every output pixel (x, y) takes the input's pixel at (a·x + b·y + c, d·x + e·y + f), or 0 where there is none.
 
-    Pixels are meant by their centres, coordinates count from the upper left corner, and sides are at most 16,384.
+    Pixels are meant by their centers, coordinates count from the upper left corner, and sides are at most 16,384.
 
     Args:
         images: uint8 (B, C, H, W).
@@ -197,7 +197,7 @@ def _blend(degenerate: Tensor, images: Tensor, factors: Tensor) -> Tensor:
     return (degenerate + _beside(factors, images).float() * (images - degenerate)).clamp_(0, 255).to(torch.uint8)
 
 
-def _grey(images: Tensor) -> Tensor:
+def _gray(images: Tensor) -> Tensor:
     """What PIL's convert("L") gives: ITU-R 601-2 luma in 16 bits; int32 (B, 1, H, W).
 
     Raises:
@@ -211,7 +211,7 @@ def _grey(images: Tensor) -> Tensor:
             luma: Tensor = (red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16
             return luma
         case channels:
-            raise ValueError(f"images of {channels} channels have no greys; use 1 (grey) or 3 (red, green, blue)")
+            raise ValueError(f"images of {channels} channels have no grays; use 1 (gray) or 3 (red, green, blue)")
 
 
 def _look_up(images: Tensor, tables: Tensor) -> Tensor:

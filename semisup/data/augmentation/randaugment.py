@@ -43,8 +43,8 @@ class Draws(NamedTuple):
     """float64 (B, K), from 0 (mildest) up to the magnitude."""
     signs: Tensor
     """float64 (B, K), 1 or -1, for what has a direction."""
-    centres: Tensor
-    """float64 (B, 2), each hole's centre as fractions of width and height, in [0, 1)."""
+    centers: Tensor
+    """float64 (B, 2), each hole's center as fractions of width and height, in [0, 1)."""
 
 
 def weak(
@@ -78,7 +78,7 @@ def randaugment(
     cutout: float,
     part: Part | None = None,
 ) -> Tensor:
-    """Every image changed by operations drawn for it, one after the other, and then holed by a grey square; uint8.
+    """Every image changed by operations drawn for it, one after the other, and then holed by a gray square; uint8.
 
     An operation may be drawn twice, and each drawn one is applied (as in TorchSSL; FixMatch's authors skip each with
     probability 1/2). FixMatch's strong view is this done to a weak view of the image.
@@ -89,7 +89,7 @@ def randaugment(
         magnitude: in [0, 1], the upper end of the levels, which are drawn uniformly for each image and operation: 1
             spans the paper's ranges.
         generator: where every random number comes from, see `draw`.
-        cutout: side of the hole, as a fraction of the image's shorter side; the hole's centre is uniform over the
+        cutout: side of the hole, as a fraction of the image's shorter side; the hole's center is uniform over the
             image's pixels, so part of the hole may lie outside. FixMatch: 0.5. 0 makes none.
         part: which images of a larger batch these are.
     """
@@ -99,19 +99,19 @@ def randaugment(
     height, width = images.shape[2:]
     side = round(cutout * min(height, width))
     if side:
-        images = pixels.cut_out(images, (draws.centres * torch.tensor([width, height])).long(), side)
+        images = pixels.cut_out(images, (draws.centers * torch.tensor([width, height])).long(), side)
     return images
 
 
 def draw(batch: int, operations: int, magnitude: float, generator: torch.Generator, part: Part | None = None) -> Draws:
     """Everything that chance decides in `randaugment`: one draw of (batch, 3 × operations + 2) uniform numbers."""
     uniform = drawn(torch.rand, (batch, 3 * operations + 2), generator, part).cpu().double()
-    which, level, sign, centres = uniform.split([operations, operations, operations, 2], dim=1)
+    which, level, sign, centers = uniform.split([operations, operations, operations, 2], dim=1)
     return Draws(
         operations=(which * len(OPERATIONS)).long(),
         levels=level * magnitude,
         signs=torch.where(sign < 0.5, -1.0, 1.0).double(),
-        centres=centres,
+        centers=centers,
     )
 
 

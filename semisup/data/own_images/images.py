@@ -214,10 +214,10 @@ def _check_broken(files: pd.DataFrame, most: float) -> None:
 
 
 def _check_classes(listing: Listing, pool: NDArray[np.int64], test: NDArray[np.int64]) -> None:
-    """Every class can be learnt, and something is left to test with."""
-    learnt = set(listing.labels[pool][listing.roles[pool] == ""].tolist())
+    """Every class can be learned, and something is left to test with."""
+    learned = set(listing.labels[pool][listing.roles[pool] == ""].tolist())
     for label, name in enumerate(listing.class_names):
-        if label in learnt:
+        if label in learned:
             continue
         members = listing.labels == label
         to_learn = int((members & (listing.roles == "")).sum())

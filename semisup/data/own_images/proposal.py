@@ -25,7 +25,7 @@ def propose_split(
     """What suits classes with so many images to learn from, each at least one.
 
     A quarter of the labels of the usual class validate; rare classes give fewer. Where some images are `unlabeled`,
-    all other labels are learnt from. Where none are, some labels have to be hidden: at most half of them. Without
+    all other labels are learned from. Where none are, some labels have to be hidden: at most half of them. Without
     `validates`, no image is held out of training at all.
 
     Raises:

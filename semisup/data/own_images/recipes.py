@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 LEAST_SIDE = 24
-"""Of colour images; what is smaller shows no more than a network trained from nothing can learn."""
+"""Of color images; what is smaller shows no more than a network trained from nothing can learn."""
 LARGE_SIDE, LARGE, SMALL = 96, 224, 128
 """Images whose shorter side is mostly at least this are looked at with 224 pixels a side, as the pretrained network was
 trained, smaller ones with 128: enlarged, they show it nothing more."""

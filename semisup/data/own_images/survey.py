@@ -17,7 +17,7 @@ from semisup.data.own_images.folders.class_names import look_alikes
 from semisup.data.own_images.images import OwnImages, listing_of, own_images
 from semisup.data.own_images.proposal import SplitProposal, propose_split
 from semisup.data.own_images.reading.decode import BrokenImageError, Target, decode
-from semisup.data.own_images.reading.deep import GREY_16
+from semisup.data.own_images.reading.deep import GRAY_16
 from semisup.data.own_images.reading.depth import written
 from semisup.data.own_images.recipes import are_signs, graph_lines, pretrained_size, steps_lines, suits_pretrained
 
@@ -26,7 +26,7 @@ LOOKED_AT = 200
 """Files, evenly spaced, that decide the proposed size and channels."""
 MOST_NAMED = 3
 USUAL_BROKEN: float = DataConfig.model_fields["max_broken"].default
-GREY_MODES = frozenset({"1", "L", "LA", "LA;16", "I", "F"}) | GREY_16
+GRAY_MODES = frozenset({"1", "L", "LA", "LA;16", "I", "F"}) | GRAY_16
 MOST_BROKEN = 0.1
 """Share of files that cannot be read, up to which a config is proposed that takes them as they are."""
 BUDGETS, MOST_MINUTES = ((2_000, 1), (20_000, 2)), 5
@@ -41,7 +41,7 @@ class Survey:
     """How it was read."""
     own: OwnImages
     photographs: bool
-    """Colour images that a network pretrained on photographs has something to say of."""
+    """Color images that a network pretrained on photographs has something to say of."""
 
     def classes(self) -> list[tuple[str, int, int, int]]:
         """(name, images to learn from, validation images, test images) of each class."""
@@ -215,7 +215,7 @@ def _split_lines(split: SplitProposal, *, validates: bool, why: str) -> list[str
     ]
 
 
-def _look(listing: Listing) -> tuple[tuple[int, int], Literal["rgb", "grey"], bool]:
+def _look(listing: Listing) -> tuple[tuple[int, int], Literal["rgb", "gray"], bool]:
     """(height, width) and channels that suit the files, and whether they are photographs.
 
     Of others their own size where it is one and small.
@@ -228,7 +228,7 @@ def _look(listing: Listing) -> tuple[tuple[int, int], Literal["rgb", "grey"], bo
             continue
         sizes.append((image.height, image.width))
         modes.add(image.mode)
-    channels: Literal["rgb", "grey"] = "grey" if modes and modes <= GREY_MODES else "rgb"
+    channels: Literal["rgb", "gray"] = "gray" if modes and modes <= GRAY_MODES else "rgb"
     sides = [min(size) for size in sizes]
     if suits_pretrained(channels, sides):
         side = pretrained_size(sides)

@@ -15,7 +15,7 @@ TEST_SEED = 20240
 
 
 def read_digits(split: Split) -> Arrays:
-    """scikit-learn's 1,797 grey images of 8×8, their values 0..16 stretched to 0..255."""
+    """scikit-learn's 1,797 gray images of 8×8, their values 0..16 stretched to 0..255."""
     table = np.loadtxt(_file(), delimiter=",")  # a row for each image: 64 values, label
     images = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     labels = table[:, 64].astype(np.int64)

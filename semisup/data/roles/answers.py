@@ -1,4 +1,4 @@
-"""Answers of people about single images, kept in a table beside the data set, and laid over the roles that it draws."""
+"""Annotations of single images, kept in a table beside the data set, and laid over the roles that it draws."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from semisup.system.own_files import aside
 Kind = Literal["label", "discard"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 OPEN_ROLES: tuple[Role, ...] = ("labeled", "unlabeled")
-"""An image in any other role is held out: whatever is answered about it, nothing is learnt from it."""
+"""An image in any other role is held out: whatever is said about it, nothing is learned from it."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Answer:
     path: str
     """What it was called by when it was looked at; for people."""
     answer: Kind
-    """`label`: it is of the class `label`; `discard`: nothing shall be learnt from it."""
+    """`label`: it is of the class `label`; `discard`: nothing shall be learned from it."""
     label: str
     """The class's name; "" where it is discarded."""
     role: Role

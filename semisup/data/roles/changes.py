@@ -22,9 +22,9 @@ class Changes:
     vanished: Counts
     """By their role before; those that cannot be read any more are among them."""
     newly_labeled: Counts
-    """Unlabelled before and with a label now, by their role now; a hidden label that is drawn now counts, too."""
+    """Unlabeled before and with a label now, by their role now; a hidden label that is drawn now counts, too."""
     held_back: Counts
-    """By their role before, which kept them out of training: they lie now where they would be learnt from."""
+    """By their role before, which kept them out of training: they lie now where they would be learned from."""
     new_classes: Sequence[str]
     vanished_classes: Sequence[str]
 
@@ -50,7 +50,7 @@ class Changes:
 
     def notes(self) -> list[str]:
         """What was to be expected of a folder that grows, one line each."""
-        told = {"new": self.added, "newly labelled": self.newly_labeled}
+        told = {"new": self.added, "newly labeled": self.newly_labeled}
         return [f"{what} since the split before: {_told(counts)}" for what, counts in told.items() if counts]
 
     def markdown(self) -> str:

@@ -60,20 +60,20 @@ def draw_by_content(
 ) -> Roles:
     """The role (N,) of every pool image with labels (N,), or UNLABELED, and contents (N,).
 
-    An image's lot is a hash of its content and `seed`. Of each class the first ones validate, the next are labelled
+    An image's lot is a hash of its content and `seed`. Of each class the first ones validate, the next are labeled
     (with `labeled_per_class` None: all that are left); a class that has too few for both gives fewer, see
     :func:`validation_seats`; of the rest with a label, `calibration_images` by another lot
     calibrate. `given` (N,) are roles that the data set says itself, "" where it says none; where it gives validation
     images, none are drawn.
 
     `before` are the roles in the split before. What validated or calibrated goes on to do so, even where fewer are
-    asked for by now; what was labelled is the first to be labelled; only seats that are empty are drawn for. An image
-    that was held out and now lies where it would be learnt from is REMOVED: so none ever passes from test, validation
+    asked for by now; what was labeled is the first to be labeled; only seats that are empty are drawn for. An image
+    that was held out and now lies where it would be learned from is REMOVED: so none ever passes from test, validation
     or calibration into training, whatever is added, moved or asked for.
 
     Raises:
         UserError: a class has no image left to learn from, none has one to validate with where such are asked for, or
-            nothing would be left unlabelled.
+            nothing would be left unlabeled.
     """
     was = before.roles_of(contents)
     roles = np.where(given == "", "unlabeled", given).astype(object)

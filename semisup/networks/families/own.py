@@ -89,7 +89,7 @@ def vgg_small(
     349,610 parameters for 1×28×28 and ten classes. One linear layer in place of the source's three, which held nine
     tenths of its parameters.
 
-    Source: Simonyan & Zisserman 2015, section 2.1, with batch normalisation.
+    Source: Simonyan & Zisserman 2015, section 2.1, with batch normalization.
     """
     channels, height, breadth = image_shape
     layers: list[nn.Module] = []
@@ -158,7 +158,7 @@ def whitening_filters(covariance: Tensor, floor: float = 1e-2) -> Tensor:
 
 
 def whiten_first_layer(network: nn.Module, covariance: Tensor) -> None:
-    """Set pooled_cnn's first filters, which are learnt no more, by the patches' covariance (K, K)."""
+    """Set pooled_cnn's first filters, which are learned no more, by the patches' covariance (K, K)."""
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     with torch.no_grad():
         first.weight.copy_(whitening_filters(covariance))

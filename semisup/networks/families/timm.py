@@ -194,7 +194,7 @@ def doubtful_normalization(name: str, weights: str) -> str | None:
         return None
     mean = ", ".join(f"{value:.3g}" for value in timm_normalization(name)[0])
     return (
-        f"model.weights={weights!r}: weights of {name} want pixels normalised in {len(wanted)} ways, and those of "
+        f"model.weights={weights!r}: weights of {name} want pixels normalized in {len(wanted)} ways, and those of "
         f"{described_weights(name).tag} (mean {mean}) are taken; if they are others, name their tag, {name}.TAG"
     )
 

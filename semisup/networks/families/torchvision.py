@@ -15,7 +15,7 @@ from semisup.networks.family import Family, Normalization, UnknownNetworkError, 
 HALVES = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 OF_TENSORFLOW = {"torchvision:inception_v3", "torchvision:googlenet"}
 """Their weights came from elsewhere and want pixels from -1 to 1; where torchvision loads them itself, it turns those
-normalised by ImageNet's figures into such ones inside the network."""
+normalized by ImageNet's figures into such ones inside the network."""
 
 
 def torchvision_classifier(bare_name: str, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -45,7 +45,7 @@ def torchvision_classifier(bare_name: str, image_shape: tuple[int, int, int], nu
 def _take_channels(backbone: nn.Module, channels: int) -> None:
     """Fit the first convolution to other than three channels, keeping the size of what it puts out.
 
-    One channel gets the sum of the three kernels: a grey image then gives exactly what it would give as RGB. More
+    One channel gets the sum of the three kernels: a gray image then gives exactly what it would give as RGB. More
     take the three in turn, times 3 / channels.
     """
     first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))

@@ -18,7 +18,7 @@ class SoftLabels(Policy):
     and the gradient 0. It is of use behind a modifier (`Sharpened`, `Aligned`, `Blended`), with an average of the
     weights as the teacher, or with another view.
 
-    Source: Arazo et al. 2020 (arXiv 1908.02983), section 3.1, without its mixup and its regularisers.
+    Source: Arazo et al. 2020 (arXiv 1908.02983), section 3.1, without its mixup and its regularizers.
     """
 
     uses_predictions: ClassVar[bool] = True

@@ -66,7 +66,7 @@ def _save_model(config: RegressionConfig, scaling: Scaling, fit: Fit, out_dir: P
     """The network can be built again from `model.json` alone: the next reader's config may be another."""
     description = config.model.model_dump(mode="json") | {"stage": "regression_fit", "scaling": asdict(scaling)}
     write_json(out_dir / "model.json", description)
-    # Written by Python: safetensors' own writer reports a full disk as an error of no kind that could be recognised.
+    # Written by Python: safetensors' own writer reports a full disk as an error of no kind that could be recognized.
     weights = {name: value.contiguous() for name, value in fit.weights.items()}
     (out_dir / WEIGHTS).write_bytes(safetensors.torch.save(weights))
 

@@ -45,14 +45,14 @@ class DatasetFacts:
     image_shape: tuple[int, int, int]
     """(C, H, W)."""
     mean: Sequence[float]
-    """Per channel, on the 0..1 scale, over the labelled and unlabelled images alone."""
+    """Per channel, on the 0..1 scale, over the labeled and unlabeled images alone."""
     std: Sequence[float]
     patch_covariance: Sequence[Sequence[float]]
-    """(K, K), of the K = 4C numbers of a normalised patch of 2×2 pixels, over such images."""
+    """(K, K), of the K = 4C numbers of a normalized patch of 2×2 pixels, over such images."""
     pool_size: int
     test_size: int
     class_counts: Mapping[str, Sequence[int]]
-    """Role → images per class; for unlabelled images an audit from the truth."""
+    """Role → images per class; for unlabeled images an audit from the truth."""
 
     @property
     def num_classes(self) -> int:
@@ -153,7 +153,7 @@ def weights_file(config: PipelineConfig) -> Path:
 def _normalization(
     config: PipelineConfig, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[Sequence[float], Sequence[float]]:
-    """By what images are normalised, given the figures of the data set; three channels where grey ones become three.
+    """By what images are normalized, given the figures of the data set; three channels where gray ones become three.
 
     Weights of an earlier run bring their own figures, and as many channels as they were trained on.
     """
@@ -218,7 +218,7 @@ def save_ensemble(members: Sequence[Path], combine: Combination, votes: Sequence
 
 def _save(description: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> None:
     write_json(folder / "model.json", description)
-    # Written by Python: safetensors' own writer reports a full disk as an error of no kind that could be recognised.
+    # Written by Python: safetensors' own writer reports a full disk as an error of no kind that could be recognized.
     (folder / WEIGHTS).write_bytes(
         safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})
     )

@@ -52,11 +52,11 @@ class FrozenPool:
     num_classes: int
 
     def fit_embedding(self) -> Embedding:
-        """That of the labelled and the unlabelled images."""
+        """That of the labeled and the unlabeled images."""
         return fit_embedding(Rows(self.features, torch.cat([self.labeled, self.unlabeled])))
 
     def points(self, embedding: Embedding, unlabeled_rows: Tensor | None = None) -> Points:
-        """The labelled and the unlabelled images, or in place of the latter others of the pool (k,), embedded."""
+        """The labeled and the unlabeled images, or in place of the latter others of the pool (k,), embedded."""
         without_label = self.unlabeled if unlabeled_rows is None else unlabeled_rows
         labeled, unlabeled = (embed(embedding, Rows(self.features, rows)) for rows in (self.labeled, without_label))
         return Points(labeled, self.labels, unlabeled, self.num_classes)

@@ -60,7 +60,7 @@ def fit_student(
     _tell(summary, began, out_dir, log)
 
 
-def graph_opinions(
+def graph_predictions(
     config: PipelineConfig, inputs: Mapping[str, Path], split: Split, facts: DatasetFacts, log: StageLog
 ) -> tuple[Tensor, Tensor]:
     """What the graph says: log-probabilities of the unlabeled images (m, C), and of the calibration images (k, C).
@@ -70,7 +70,7 @@ def graph_opinions(
     pool = frozen_pool(config, split, facts, log)
     without_label = torch.cat([pool.unlabeled, split.indices("calibration")])
     points = pool.points(read_embedding(inputs["choose"]), without_label)
-    log.info(f"labels spread from {len(pool.labels):,} images to {len(without_label):,} on the graph of neighbours")
+    log.info(f"labels spread from {len(pool.labels):,} images to {len(without_label):,} on the graph of neighbors")
     said = spread_labels(points.graph(), points, read_choice(inputs["choose"])["temperature"])
     logs = torch.from_numpy(said[len(pool.labels) :]).clamp(min=torch.finfo(torch.float32).tiny).log()
     return logs[: len(pool.unlabeled)], logs[len(pool.unlabeled) :]

@@ -1,4 +1,4 @@
-"""What became of a pass over unlabelled images: figures, pictures and warnings, made when no label can change."""
+"""What became of a pass over unlabeled images: figures, pictures and warnings, made when no label can change."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -23,9 +23,9 @@ from semisup.open_world.words import known_truths
 from semisup.pipeline.log import StageLog
 from semisup.plots import answer_drift, confidence_histogram, picture_grid, save_png
 from semisup.pseudo_labels import LEDGER
-from semisup.pseudo_labels.ledger import pick_examples
+from semisup.pseudo_labels.table import pick_examples
 from semisup.stages.support.files import DatasetFacts, read_json, write_json
-from semisup.stages.support.opinions import Opinions
+from semisup.stages.support.teacher_predictions import TeacherPredictions
 
 EXAMPLES_PER_GROUP = 12
 AUDITED = ["index", "label", "confidence", "accepted", "reason", "round", "accepted_round", "flipped"]
@@ -44,7 +44,7 @@ def audit_all(
     kind: str,
     named: NDArray[np.bool_],
 ) -> None:
-    """Hold a stage's ledger against the truth, where that is known: summary, audit table, pictures, warnings.
+    """Hold a stage's pseudo-labels against the truth, where that is known: summary, audit table, pictures, warnings.
 
     `threshold` is the least confidence, and `kind` how it was found: fixed, certified or fallback. `named` (N,) as in
     :func:`audit`.
@@ -68,13 +68,13 @@ def look_for_drift(
     out_dir: Path,
     log: StageLog,
     *,
-    opinions: Opinions,
+    predictions: TeacherPredictions,
     ids: Sequence[str],
     facts: DatasetFacts,
 ) -> None:
     """Are images that the split before did not know like the others? Figures, a picture, perhaps a warning."""
     new = ~read_memory(inputs["before"]).have(contents_of(ids))
-    found = measure_drift((opinion.probabilities for opinion in opinions), new)
+    found = measure_drift((predicted.probabilities for predicted in predictions), new)
     if found is not None:
         _tell_drift(found, config.pseudo_label.drift_limit, log)
         ledger = pd.read_parquet(out_dir / LEDGER, columns=["label", "confidence"])
@@ -135,7 +135,7 @@ def audit(
 
 
 def _tell_drift(found: Drift, limit: float, log: StageLog) -> None:
-    """Are the unlabelled images that have come since like the others? Figures, of which no stage reads."""
+    """Are the unlabeled images that have come since like the others? Figures, of which no stage reads."""
     log.metrics({f"drift.{name}": value for name, value in asdict(found).items()})
     if found.beyond(limit):
         log.warning(

@@ -9,7 +9,7 @@ from semisup.errors import UserError
 from semisup.stages.support.files import DatasetFacts, model_digest, read_json
 
 TEACHERS = {"baseline": "baseline", "joint": "student", "ensemble": "ensemble"}
-"""Stage → what its model is called in the ledger."""
+"""Stage → what its model is called in the pseudo-label table."""
 
 
 def name_teacher(config: PipelineConfig, folder: Path, facts: DatasetFacts) -> str:

@@ -232,7 +232,7 @@ def work(folder: Path) -> int:
 
     from semisup.networks.pretrained import promise_weights
     from semisup.stages.support.files import weights_file
-    from semisup.training.team import Processes
+    from semisup.training.process_group import Processes
 
     job = Job.read(folder)
     threading.Thread(target=_end_with, args=(job.asked_by,), daemon=True).start()
@@ -246,8 +246,8 @@ def work(folder: Path) -> int:
     # One process may wait for another as long as a stage may take.
     patience = timedelta(seconds=config.runtime.stage_timeout)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
-    team = Processes.of_the_group(device)
-    first = team.rank == 0
+    group = Processes.of_the_group(device)
+    first = group.rank == 0
     log = _Relay(folder / NEWS) if first else Silence()
     try:
         with temporary_folder() as elsewhere:
@@ -257,7 +257,7 @@ def work(folder: Path) -> int:
                 Path(job.out_dir) if first else elsewhere,
                 log,
                 Path(job.checkpoints or folder),
-                team=team,
+                group=group,
             )
     except UserError as error:
         _Relay(folder / NEWS).tell("mistake", str(error))  # it may be one of this machine alone

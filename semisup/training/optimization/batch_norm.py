@@ -35,7 +35,7 @@ class SharedBatchNorm(_BatchNorm):
         """Any."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalised, scaled and shifted values, in the type of the input."""
+        """Normalized, scaled and shifted values, in the type of the input."""
         if not self.training:
             usual: Tensor = super().forward(input)
             return usual
@@ -58,8 +58,8 @@ class SharedBatchNorm(_BatchNorm):
         scale, shift = torch.rsqrt(variance + self.eps), -mean * torch.rsqrt(variance + self.eps)
         if self.affine:
             scale, shift = scale * self.weight, shift * self.weight + self.bias
-        normalised: Tensor = values * scale.view(along) + shift.view(along)
-        return normalised.to(input.dtype)
+        normalized: Tensor = values * scale.view(along) + shift.view(along)
+        return normalized.to(input.dtype)
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""torch's optimisers, as they are configured, and without torch's compiler."""
+"""torch's optimizers, as they are configured, and without torch's compiler."""
 
 import inspect
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Kind = TypeVar("Kind", bound=Optimizer)
 
 
 def _apart_from_the_compiler(optimizer: type[Kind]) -> type[Kind]:
-    """The same optimiser, whose methods do not load torch's compiler.
+    """The same optimizer, whose methods do not load torch's compiler.
 
     They are wrapped so that `torch.compile` passes over them, and to say so the wrappers import all of `torch._dynamo`:
     seconds before the first step and 180 MB. Here only networks are ever compiled, and what is wrapped works alone.
@@ -37,9 +37,9 @@ PlainAdamW = _apart_from_the_compiler(AdamW)
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool) -> Optimizer:
-    """The configured optimiser; weight decay acts on weight matrices and filters only.
+    """The configured optimizer; weight decay acts on weight matrices and filters only.
 
-    Decaying a batch-norm scale or a bias regularises nothing that weight decay is meant for.
+    Decaying a batch-norm scale or a bias regularizes nothing that weight decay is meant for.
     """
     matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]

@@ -1,4 +1,4 @@
-"""What changes over training: the weight of the unlabelled loss and the learning rate."""
+"""What changes over training: the weight of the unlabeled loss and the learning rate."""
 
 import math
 from collections.abc import Callable

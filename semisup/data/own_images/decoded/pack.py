@@ -113,7 +113,9 @@ def mapped(file: Path, count: int, target: Target) -> Tensor:
 
 def settings_key(target: Target) -> str:
     """Name of the folder of all packs that were decoded alike."""
-    settings = json.dumps(asdict(target) | {"decoder": DECODER, "by": DECODERS}, sort_keys=True)
+    # What was decoded before gray was spelled so stays in use.
+    channels = {"channels": "grey" if target.channels == "gray" else target.channels}
+    settings = json.dumps(asdict(target) | channels | {"decoder": DECODER, "by": DECODERS}, sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 

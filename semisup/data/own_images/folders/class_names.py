@@ -60,7 +60,7 @@ def look_alikes(names: Sequence[str]) -> list[tuple[str, str]]:
     near: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     gaps: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
     for name in names:
-        for key in _neighbours(name):
+        for key in _neighbors(name):
             near[key].append(name)
         for gap in _gaps(name):
             gaps[gap].append(name)
@@ -86,7 +86,7 @@ def _words(name: str) -> tuple[str, ...]:
     return tuple("".join(letter if letter.isalnum() else " " for letter in plain).split())
 
 
-def _neighbours(name: str) -> set[tuple[str, ...]]:
+def _neighbors(name: str) -> set[tuple[str, ...]]:
     """What names that look alike have in common: the words, joined, or with a letter less in one of them."""
     words = _words(name)
     keys: set[tuple[str, ...]] = {("joined", "".join(words)), words}
@@ -119,7 +119,7 @@ def _singular(word: str) -> str:
 
 
 def _one_edit(one: str, other: str) -> bool:
-    """Is a letter put in, left out or replaced, or are two neighbours swapped?"""
+    """Is a letter put in, left out or replaced, or are two neighbors swapped?"""
     if len(one) > len(other):
         one, other = other, one
     same = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))

@@ -153,7 +153,7 @@ def _places(root: Path, walk: Walk) -> list[tuple[str, Given]]:
 
 
 def _check_no_roles_below(root: Path, paths: Sequence[str], depth: int) -> None:
-    """What lies in `cat/test/` shall not be learnt from; the folder of a class is the one at `depth`."""
+    """What lies in `cat/test/` shall not be learned from; the folder of a class is the one at `depth`."""
     for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
         for part in folder.split("/")[depth:]:
             if role_of(part):

@@ -71,7 +71,7 @@ BRANDS: dict[bytes, type[ImageFile] | None] = {b"avif": AvifImageFile, b"avis": 
 )
 """Of files that begin with a box `ftyp`: by what is in them, the reader, or None where it is not installed."""
 FEW_BITS = {"L;2": 85, "L;4": 17}
-"""By what Pillow multiplies the grey of 2 and 4 bits, but not the value that is said to be transparent."""
+"""By what Pillow multiplies the gray of 2 and 4 bits, but not the value that is said to be transparent."""
 WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
 EXIF_TEXTS = ("Raw profile type exif", "Raw profile type APP1")
 """Where ImageMagick has put the EXIF data of a PNG, since before the format had a place for it."""
@@ -89,7 +89,7 @@ class Target:
     width: int
     resize: Literal["crop", "pad"]
     """`crop`: the shorter side fits and the middle is kept; `pad`: all of it fits, on black."""
-    channels: Literal["rgb", "grey"]
+    channels: Literal["rgb", "gray"]
     range: Range | None = None
     """What becomes black and white in files of more than 8 bits; None: 0 and 65535, of floats 0 and 1."""
 
@@ -181,18 +181,18 @@ def _decoded(image: ImageFile, again: Callable[[], ImageFile], target: Target) -
 def _plain_jpeg(content: bytes, target: Target) -> Decoded | None:
     """A JPEG by libjpeg-turbo itself: a small one is done in a sixth of Pillow's time, to the same pixels.
 
-    None for what needs more: reduced decoding, turning by EXIF, other colours, data that the library refuses, another
+    None for what needs more: reduced decoding, turning by EXIF, other colors, data that the library refuses, another
     format. A file of which Pillow refuses the notes alone, and the library the data not, is an image here.
     """
     if simplejpeg is None or not content.startswith(JPEG_START):
         return None
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(content)
         if min(height, width) >= 4 * max(target.height, target.width) or height * width > MOST_PIXELS:
             return None
-        if colours not in {"YCbCr", "Gray"} or EXIF_NOTE in content:
+        if colors not in {"YCbCr", "Gray"} or EXIF_NOTE in content:
             return None
-        mode = "L" if colours == "Gray" else "RGB"
+        mode = "L" if colors == "Gray" else "RGB"
         pixels = simplejpeg.decode_jpeg(content, "GRAY" if mode == "L" else "RGB")
         wanted = "RGB" if target.channels == "rgb" else "L"
         if mode != wanted or (height, width) != (target.height, target.width):

@@ -14,9 +14,9 @@ Arguments = tuple[Any, ...] | str | None
 """Of one of Pillow's decoders."""
 Range = tuple[float, float]
 """(black, white)."""
-GREY_16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
+GRAY_16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 DEEP_COLOR = re.compile(r"(RGB|RGBX|RGBA|R|G|B|A);16([BLN])")
-GREY_WITH_ALPHA = "LA;16B"
+GRAY_WITH_ALPHA = "LA;16B"
 OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 WHOLE, FLOAT = 65535, 1
 """White of 16 bits, and of floats, where no range is given; black is 0."""
@@ -38,18 +38,18 @@ class Deep(NamedTuple):
 def open_deep(image: ImageFile, again: Callable[[], ImageFile]) -> Deep | None:
     """The pixels of an open file, upright where it is a TIFF; None, and nothing loaded, where they have at most 8 bits.
 
-    Pillow has no colours of 16 bits, and reads their upper bytes. Told the other order of bytes, it reads the lower
+    Pillow has no colors of 16 bits, and reads their upper bytes. Told the other order of bytes, it reads the lower
     ones: for that the file is opened again.
     """
-    if image.mode in GREY_16 or image.mode in {"I", "F"}:
+    if image.mode in GRAY_16 or image.mode in {"I", "F"}:
         image.load()
         values = np.asarray(image)
-        values = values.astype(np.uint16) if image.mode in GREY_16 else values
+        values = values.astype(np.uint16) if image.mode in GRAY_16 else values
         return Deep(image.mode, values, _opacity(image, values))
     raw = {raw_mode(tile.args) for tile in image.tile}
-    if raw == {GREY_WITH_ALPHA}:
-        grey = _loaded(image, {GREY_WITH_ALPHA: "RGBA"})
-        return Deep("LA;16", _joined(grey[..., 0], grey[..., 1]), grey[..., 2])
+    if raw == {GRAY_WITH_ALPHA}:
+        gray = _loaded(image, {GRAY_WITH_ALPHA: "RGBA"})
+        return Deep("LA;16", _joined(gray[..., 0], gray[..., 1]), gray[..., 2])
     if not raw or not all(DEEP_COLOR.fullmatch(mode) for mode in raw):
         return None
     with again() as other:

@@ -40,7 +40,7 @@ def depth_warnings(files: pd.DataFrame, range_: Range | None) -> list[str]:
     warnings = []
     if len(flat := files[files["flat"]]):
         warnings.append(
-            f"flat images, of a single colour: {len(flat):,} of {len(files):,}, such as {flat['path'].iloc[0]}"
+            f"flat images, of a single color: {len(flat):,} of {len(files):,}, such as {flat['path'].iloc[0]}"
         )
     depth = Depth.of(files)
     if depth.range is None:

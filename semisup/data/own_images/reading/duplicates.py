@@ -1,6 +1,6 @@
 """Which images show the same picture: found by a perceptual hash, confirmed by the pixels.
 
-The hash of an image is the signs of the 64 lowest frequencies but the mean of its 32×32 grey version (Zauner 2010, the
+The hash of an image is the signs of the 64 lowest frequencies but the mean of its 32×32 gray version (Zauner 2010, the
 "pHash"). Images whose hashes differ in at most MOST_BITS bits are candidates; they are copies where their pixels are as
 good as equal, too, and where this sets them apart: of ones in MNIST or of blank forms any two look so, and a likeness
 to many others that are no copies proves nothing.
@@ -65,15 +65,15 @@ def find_groups(parts: Sequence[Tensor], contents: Sequence[str]) -> NDArray[np.
 
 
 def perceptual_hashes(parts: Sequence[Tensor]) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
-    """The hash (N,) of each image, and the standard deviation (N,) of its 32×32 grey pixels on the 0..255 scale."""
+    """The hash (N,) of each image, and the standard deviation (N,) of its 32×32 gray pixels on the 0..255 scale."""
     from scipy.fft import dct
 
     hashes, deviations = [], []
     for images in parts:
         for rows in torch.arange(len(images)).split(CHUNK):
             chunk = gather(images, rows)
-            grey = chunk.float().mean(dim=1, keepdim=True)
-            small = F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True).squeeze(1).double().numpy()
+            gray = chunk.float().mean(dim=1, keepdim=True)
+            small = F.interpolate(gray, (SIDE, SIDE), mode="bilinear", antialias=True).squeeze(1).double().numpy()
             waves = dct(dct(small, axis=1, norm="ortho"), axis=2, norm="ortho")[:, :FREQUENCIES, :FREQUENCIES]
             flat = waves.reshape(len(chunk), -1)
             flat[:, 0] = 0  # the mean: brightness is no content
@@ -122,7 +122,7 @@ def _correlation(parts: Sequence[Tensor], first: NDArray[np.int64], second: NDAr
     found = np.zeros(len(first))
     for start in range(0, len(first), CHUNK):
         pair = slice(start, start + CHUNK)
-        one, other = (_centred(_gather(parts, rows[pair])) for rows in (first, second))
+        one, other = (_centered(_gather(parts, rows[pair])) for rows in (first, second))
         product = (one * other).sum(dim=1) / (one.norm(dim=1) * other.norm(dim=1)).clamp(min=1e-6)
         found[pair] = product.numpy()
     return found
@@ -140,6 +140,6 @@ def _gather(parts: Sequence[Tensor], rows: NDArray[np.int64]) -> Tensor:
     return F.interpolate(images.float(), (min(height, SIDE), min(width, SIDE)), mode="area")
 
 
-def _centred(images: Tensor) -> Tensor:
+def _centered(images: Tensor) -> Tensor:
     flat = images.flatten(1)
     return flat - flat.mean(dim=1, keepdim=True)

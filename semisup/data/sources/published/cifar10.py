@@ -1,4 +1,4 @@
-"""CIFAR-10: 60,000 colour photographs of 32×32, 10,000 of them for the test."""
+"""CIFAR-10: 60,000 color photographs of 32×32, 10,000 of them for the test."""
 
 from semisup.data.published.by_torchvision import read_cifar10
 from semisup.data.published.files import images_of

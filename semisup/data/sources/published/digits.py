@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 grey images of 8×8, which come with the library."""
+"""scikit-learn's digits: 1,797 gray images of 8×8, which come with the library."""
 
 from semisup.data.published.digits import read_digits
 from semisup.data.published.files import DIGIT_NAMES, image_set

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70,000 grey images of 28×28, 10,000 of them for the test."""
+"""Fashion-MNIST: 70,000 gray images of 28×28, 10,000 of them for the test."""
 
 from semisup.data.published.idx import idx_source
 

@@ -1,4 +1,4 @@
-"""SVHN: cropped house numbers, 99,289 colour images of 32×32, 26,032 of them for the test."""
+"""SVHN: cropped house numbers, 99,289 color images of 32×32, 26,032 of them for the test."""
 
 from semisup.data.published.by_torchvision import read_svhn
 from semisup.data.published.files import DIGIT_NAMES, images_of

@@ -1,6 +1,6 @@
-"""Trainings that a test runs alone and in several processes; as a script, one process of such a team.
+"""Trainings that a test runs alone and in several processes; as a script, one process of such a process group.
 
-python team_cases.py RANK SIZE FOLDER
+python process_group_cases.py RANK SIZE FOLDER
 """
 
 import sys
@@ -25,7 +25,7 @@ from semisup.pseudo_labels.policies.threshold import FixedLabels
 from semisup.pseudo_labels.policies.ups import UncertaintyLabels
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import Examples, TrainingResult, UnlabeledTerm, train
-from semisup.training.team import Processes, Team
+from semisup.training.process_group import Processes, ProcessGroup
 
 CLASSES, STEPS, EPOCHS, CUT_AFTER = 3, 50, 5, 2
 UNIFORM = torch.full((CLASSES,), 1 / CLASSES)
@@ -87,7 +87,7 @@ class Scaled(nn.Module):
 
 
 def cases() -> dict[str, tuple[dict, dict | None]]:
-    """Name → (training options, options of the unlabelled term). Batches of 13 and 17 leave no even shares."""
+    """Name → (training options, options of the unlabeled term). Batches of 13 and 17 leave no even shares."""
     named: dict[str, tuple[dict, dict | None]] = {"supervised": ({}, None)}
     for name, policy in POLICIES.items():
         named[name] = ({}, {"policy": policy})
@@ -111,7 +111,7 @@ class CutError(Exception):
 
 
 def fit(
-    name: str, team: Team, checkpoints: Checkpoints | None = None, cut_after: int = 99, **changes: Any
+    name: str, group: ProcessGroup, checkpoints: Checkpoints | None = None, cut_after: int = 99, **changes: Any
 ) -> tuple[TrainingResult, dict[str, Tensor]]:
     """(result, the weights at the end) of 50 steps; cut off in every process after an epoch, if asked for."""
     options, unlabeled = cases()[name]
@@ -139,7 +139,7 @@ def fit(
         unlabeled=term,
         on_epoch=on_epoch,
         checkpoints=checkpoints,
-        team=team,
+        group=group,
     )
     return result, {key: value.clone() for key, value in model.state_dict().items()}
 
@@ -156,22 +156,22 @@ def main(rank: int, size: int, folder: Path) -> None:
     warnings.simplefilter("error")
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
-    team = Processes.of_the_group(torch.device("cpu"))
+    group = Processes.of_the_group(torch.device("cpu"))
     results = {}
     for name in cases():
-        result, weights = fit(name, team)
+        result, weights = fit(name, group)
         results[name] = {"weights": weights, "best": result.weights, "history": result.history}
     with suppress(CutError):
-        fit("everything", team, Always(folder / "cut together") if rank == 0 else None, cut_after=3)
-    result, weights = fit("everything", team, Always(folder / "cut alone") if rank == 0 else None)
+        fit("everything", group, Always(folder / "cut together") if rank == 0 else None, cut_after=3)
+    result, weights = fit("everything", group, Always(folder / "cut alone") if rank == 0 else None)
     results["resumed"] = {"weights": weights, "best": result.weights, "history": result.history}
     for unit in ("s", "s wall"):
         kept = Always(folder / f"budget {unit}") if rank == 0 else None
         with suppress(CutError):
-            fit("everything", team, kept, cut_after=CUT_AFTER, budget=f"2{unit}")
-        result, weights = fit("everything", team, kept, budget=f"2{unit}")
+            fit("everything", group, kept, cut_after=CUT_AFTER, budget=f"2{unit}")
+        result, weights = fit("everything", group, kept, budget=f"2{unit}")
         results[unit] = {"weights": weights, "best": result.weights, "history": result.history}
-    result, weights = fit("supervised", team, precision="bfloat16")
+    result, weights = fit("supervised", group, precision="bfloat16")
     results["bfloat16"] = {"weights": weights, "best": result.weights, "history": result.history}
     torch.save(results, folder / f"{rank}.pt")
     distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""The ledger: accepted exactly where confidence reaches the threshold, and examples worth a look."""
+"""The pseudo-label table: accepted exactly where confidence reaches the threshold, and examples worth a look."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semisup.pseudo_labels.ledger import Selection, build_ledger, pick_examples
+from semisup.pseudo_labels.table import Selection, build_ledger, pick_examples
 
 PROBABILITIES = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0], [0.875, 0.125]], dtype=np.float32)
 
@@ -22,7 +22,7 @@ def ledger_of(probabilities, threshold: float = 0.75, **options) -> pd.DataFrame
 
 
 def with_confidences(values) -> pd.DataFrame:
-    """A ledger of two-class images with these confidences, each at least 0.5."""
+    """A pseudo-label table of two-class images with these confidences, each at least 0.5."""
     first = np.asarray(values, dtype=np.float32)
     return ledger_of(np.stack([first, 1 - first], axis=1))
 
@@ -87,11 +87,11 @@ def test_a_ledger_of_no_images_has_all_columns():
 # --- rounds -------------------------------------------------------------------------------------------------------
 
 YES_0, NO_0, YES_1, NO_1 = (0.875, 0.125), (0.625, 0.375), (0.125, 0.875), (0.375, 0.625)
-"""Probabilities of an image that is labelled 0 or 1, and reaches the threshold of 0.75 or does not."""
+"""Probabilities of an image that is labeled 0 or 1, and reaches the threshold of 0.75 or does not."""
 
 
 def ledgers_of(*rounds: Sequence[tuple[float, float]]) -> list[pd.DataFrame]:
-    """One ledger per round, each built on the one before."""
+    """One pseudo-label table per round, each built on the one before."""
     ledgers: list[pd.DataFrame] = []
     for rows in rounds:
         previous = ledgers[-1] if ledgers else None

@@ -1,4 +1,4 @@
-"""What a teacher thinks of every unlabelled image, shard by shard on disk: no table of all of it is ever in memory."""
+"""What a teacher thinks of every unlabeled image, shard by shard on disk: no table of all of it is ever in memory."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +27,7 @@ from semisup.stages.support.features import looked_at
 from semisup.system.memory import keep_for_reuse
 from semisup.system.randomness import derive_seed
 from semisup.training.predict import predict_views
-from semisup.training.team import ALONE, Team
+from semisup.training.process_group import ALONE, ProcessGroup
 
 SHARD = 16_384
 """Images whose tables are computed, written and read at a time: a kill costs one shard, and memory holds one. It never
@@ -36,11 +36,11 @@ Tables = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Opinion:
+class ShardPredictions:
     """What the teacher thinks of the n images of one shard."""
 
     rows: slice
-    """Which of the unlabelled images they are."""
+    """Which of the unlabeled images they are."""
     probabilities: NDArray[np.float32]
     """(n, C), calibrated and aligned as configured."""
     raw_confidence: NDArray[np.float32]
@@ -80,15 +80,15 @@ class Shards:
         self,
         compute: Callable[[int, slice], Tables],
         say: Callable[[int, int], None] = lambda done, total: None,
-        team: Team = ALONE,
+        group: ProcessGroup = ALONE,
     ) -> None:
-        """Compute what is missing, each process of a team every so many-th shard; then all of it is there.
+        """Compute what is missing, each process of a process group every so many-th shard; then all of it is there.
 
         `compute` gets a shard's number and its images; `say` is told how many of how many images are done.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for number, rows in enumerate(self.slices()):
-            if number % team.size == team.rank and not self._is_there(number):
+            if number % group.size == group.rank and not self._is_there(number):
                 file = self._file(number)
                 written = file.with_suffix(".tmp")
                 tables = {name: table.contiguous() for name, table in compute(number, rows).items()}
@@ -97,7 +97,7 @@ class Shards:
                     os.fsync(opened.fileno())
                 written.replace(file)
             say(rows.stop, self.count)
-        team.summed(0.0)  # whoever comes here has written all of its own
+        group.summed(0.0)  # whoever comes here has written all of its own
 
     def read(self, number: int) -> dict[str, NDArray[np.float32]]:
         """The tables of one shard."""
@@ -115,7 +115,7 @@ class Shards:
 
 
 @dataclass(frozen=True)
-class Opinions:
+class TeacherPredictions:
     """The shards of a pass, read as often as they are needed, tempered and aligned."""
 
     shards: Shards
@@ -126,15 +126,15 @@ class Opinions:
     """(C,), of all calibrated probabilities, where there are shares."""
 
     @classmethod
-    def of(cls, shards: Shards, temperature: float, class_shares: Tensor | None) -> "Opinions":
+    def of(cls, shards: Shards, temperature: float, class_shares: Tensor | None) -> "TeacherPredictions":
         """With the mean that alignment needs, which takes a look at everything."""
         if class_shares is None:
             return cls(shards, temperature)
         plain = cls(shards, temperature)
-        total = sum(opinion.probabilities.sum(axis=0, dtype=np.float64) for opinion in plain)
+        total = sum(predicted.probabilities.sum(axis=0, dtype=np.float64) for predicted in plain)
         return cls(shards, temperature, class_shares, torch.from_numpy(total / shards.count).float())
 
-    def __iter__(self) -> Iterator[Opinion]:
+    def __iter__(self) -> Iterator[ShardPredictions]:
         """Shard after shard."""
         for number, rows in enumerate(self.shards.slices()):
             tables = self.shards.read(number)
@@ -142,7 +142,9 @@ class Opinions:
             calibrated = raw if self.temperature == 1 else temper(tables["log_probabilities"], self.temperature)
             if self.class_shares is not None and self.mean is not None:
                 calibrated = align(torch.from_numpy(calibrated), self.class_shares, self.mean).numpy()
-            yield Opinion(rows, calibrated, raw.max(axis=1), tables.get("disagreement"), tables.get("deviations"))
+            yield ShardPredictions(
+                rows, calibrated, raw.max(axis=1), tables.get("disagreement"), tables.get("deviations")
+            )
 
 
 def ask(
@@ -153,7 +155,7 @@ def ask(
     *,
     config: PipelineConfig,
     log: StageLog,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> None:
     """Fill the shards with what a teacher on its device says of the pool's images at `indices` (N,).
 
@@ -191,4 +193,4 @@ def ask(
         table = predict_views(model, images, settings.test_time, seed=views_seed, batch_size=size, on_batch=on_batch)
         return {"log_probabilities": table}
 
-    shards.fill(compute, lambda done, total: log.progress(done, total, "images"), team)
+    shards.fill(compute, lambda done, total: log.progress(done, total, "images"), group)

@@ -1,4 +1,4 @@
-"""The pass over unlabelled images in shards, against one table in memory."""
+"""The pass over unlabeled images in shards, against one table in memory."""
 
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from semisup.config import PipelineConfig
 from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage
-from semisup.pseudo_labels.ledger import build_ledger
+from semisup.pseudo_labels.table import build_ledger
 from semisup.stages import pseudo_label
-from semisup.stages.support.opinions import Opinions, Shards
+from semisup.stages.support.teacher_predictions import Shards, TeacherPredictions
 from tests.conftest import TINY
 
 SIZE = 100
@@ -35,7 +35,7 @@ class CutError(Exception):
 
 
 def label(config: PipelineConfig, folders: dict[str, Path], out: Path, checkpoints: Path | None = None, **more: Path):
-    """Run the stage; its ledger."""
+    """Run the stage; its pseudo-label table."""
     out.mkdir(parents=True)
     inputs = {"split": folders["split"], "teacher": folders["baseline"]} | more
     load_stage("pseudo_label", checkpoints)(config, inputs, out, Silence())
@@ -53,8 +53,8 @@ def test_a_streamed_ledger_is_the_one_of_all_images_at_once(keys, stage_folders,
     config = PipelineConfig.model_validate(TINY | {"pseudo_label": TINY["pseudo_label"] | keys})
     tables: list[pd.DataFrame] = []
 
-    def at_once(opinions: Opinions, ids, indices, *, selection, teacher, previous, config):
-        shards = list(opinions)
+    def at_once(predictions: TeacherPredictions, ids, indices, *, selection, teacher, previous, config):
+        shards = list(predictions)
         assert len(shards) > 5
         whole = np.concatenate([shard.probabilities for shard in shards])
         raw = np.concatenate([shard.raw_confidence for shard in shards])
@@ -63,7 +63,7 @@ def test_a_streamed_ledger_is_the_one_of_all_images_at_once(keys, stage_folders,
                 ids, indices, whole, selection=selection, teacher=teacher, previous=previous, raw_confidence=raw
             )
         )
-        return parts(opinions, ids, indices, selection=selection, teacher=teacher, previous=previous, config=config)
+        return parts(predictions, ids, indices, selection=selection, teacher=teacher, previous=previous, config=config)
 
     parts = pseudo_label.ledger_parts
     monkeypatch.setattr(pseudo_label, "ledger_parts", at_once)
@@ -125,9 +125,9 @@ def test_processes_share_the_shards_and_another_number_of_them_finds_all_of_them
             return {"log_probabilities": torch.arange(rows.start, rows.stop).float()[:, None]}
 
         for rank in range(processes):
-            shards.fill(compute, team=Member(rank, processes))
+            shards.fill(compute, group=Member(rank, processes))
         assert sorted(asked) == list(range(-(-count // 3)))
-        shards.fill(compute, team=Member(0, 1))
+        shards.fill(compute, group=Member(0, 1))
         assert len(asked) == -(-count // 3)
         whole = np.concatenate([shards.read(number)["log_probabilities"] for number in range(len(asked))])
         assert whole[:, 0].tolist() == list(range(count))
@@ -165,6 +165,6 @@ def test_alignment_takes_its_mean_over_all_shards(tmp_path):
     shards = Shards(tmp_path, 10, 4)
     shards.fill(lambda number, rows: {"log_probabilities": table[rows]})
     shares = torch.tensor([0.5, 0.3, 0.2])
-    aligned = np.concatenate([shard.probabilities for shard in Opinions.of(shards, 1.0, shares)])
+    aligned = np.concatenate([shard.probabilities for shard in TeacherPredictions.of(shards, 1.0, shares)])
     scaled = table.exp() * (shares / table.exp().mean(dim=0))
     np.testing.assert_allclose(aligned, (scaled / scaled.sum(dim=1, keepdim=True)).numpy(), rtol=1e-4)

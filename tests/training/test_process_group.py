@@ -13,10 +13,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semisup.training.team import ALONE, Processes
+from semisup.training.process_group import ALONE, Processes
 from tests.conftest import process_as_it_was
-from tests.training import team_cases
-from tests.training.team_cases import Always, CutError, cases, fit
+from tests.training import process_group_cases
+from tests.training.process_group_cases import Always, CutError, cases, fit
 from tests.waiting import LONG
 
 CLOSE = 1e-5
@@ -41,7 +41,7 @@ def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             fit("everything", ALONE, Always(folder / "cut alone"), cut_after=3)
         processes = [
             subprocess.Popen(
-                [sys.executable, "-m", team_cases.__name__, str(rank), str(size), str(folder)], cwd=PROJECT
+                [sys.executable, "-m", process_group_cases.__name__, str(rank), str(size), str(folder)], cwd=PROJECT
             )
             for rank in range(size)
         ]
@@ -122,7 +122,9 @@ def test_training_goes_on_with_another_number_of_processes(together, alone):
 def test_a_budget_of_time_ends_in_all_processes_at_the_same_step_also_after_an_interruption(unit, together):
     steps = [[record["steps"] for record in result[unit]["history"]] for result in together.results]
     assert all(other == steps[0] for other in steps)
-    assert team_cases.CUT_AFTER < len(steps[0]) <= team_cases.EPOCHS  # a slow step may use up more than an epoch
+    assert (
+        process_group_cases.CUT_AFTER < len(steps[0]) <= process_group_cases.EPOCHS
+    )  # a slow step may use up more than an epoch
 
 
 @given(count=st.integers(0, 50), size=st.integers(1, 9))

@@ -6,13 +6,13 @@ from semisup.config.methods import METHODS
 
 CHOICES = ("top_share", "max_disagreement", "share_per_round")
 """Options of `pseudo_label` that decide which labels are accepted."""
-OPINIONS = ("distribution_alignment", "test_time", "uncertainty")
-"""Options of `pseudo_label` that change what the ledger says of an image."""
+OF_THE_TEACHER = ("distribution_alignment", "test_time", "uncertainty")
+"""Options of `pseudo_label` that change what the pseudo-label table says of an image."""
 OF_SOME_METHODS = ("threshold", "fairness_weight", "deviations", "momentum")
 """Options of `joint.policy` that only some methods look at; the momentum is also that of distribution alignment."""
 
 
-def unheeded(config: PipelineConfig, *, ensemble: bool = False) -> list[str]:
+def ineffective_options(config: PipelineConfig, *, ensemble: bool = False) -> list[str]:
     """What is asked for and changes nothing, one line each; `ensemble`: of an ensemble alone, which teaches nobody."""
     return [
         *idle_keys(config, ensemble=ensemble),
@@ -64,16 +64,16 @@ def _of_the_ledger(config: PipelineConfig) -> list[str]:
     method = f"joint.method={joint.method!r}"
     defaults = PseudoLabelConfig()
     warnings = [
-        f"pseudo_label.{name}={getattr(ledger, name)}, but {method} learns from every image, whatever the ledger "
-        "accepts; leave it out, or use joint.method: threshold"
+        f"pseudo_label.{name}={getattr(ledger, name)}, but {method} learns from every image, whatever the pseudo-label "
+        "table accepts; leave it out, or use joint.method: threshold"
         for name in CHOICES
         if getattr(ledger, name) != getattr(defaults, name)
     ]
     if joint.labels_every_step and not joint.policy.ledger_share:
         warnings += [
-            f"pseudo_label.{name} is set, but {method} does not ask the ledger; leave it out, or use "
+            f"pseudo_label.{name} is set, but {method} does not ask the pseudo-label table; leave it out, or use "
             "joint.policy.ledger_share: 0.5"
-            for name in OPINIONS
+            for name in OF_THE_TEACHER
             if getattr(ledger, name) != getattr(defaults, name)
         ]
     return warnings
@@ -84,7 +84,9 @@ def _of_the_policy(joint: JointConfig) -> list[str]:
     if not joint.labels_every_step:
         if policy == defaults:
             return []
-        return [f"joint.policy is set, but {method} takes the ledger's labels as they are; use another method"]
+        return [
+            f"joint.policy is set, but {method} takes the pseudo-label table's labels as they are; use another method"
+        ]
     if joint.facts.is_its_own_target and policy == defaults and not joint.mixup_pseudo_labels:
         return [
             f"{method} with joint.policy as it is by default makes each prediction its own target, which "

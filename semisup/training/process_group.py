@@ -20,7 +20,7 @@ Value = TypeVar("Value")
 Gradients = tuple[Tensor | None, ...]
 
 
-class Team(Protocol):
+class ProcessGroup(Protocol):
     """The processes of one training, as the loop sees them from one of them."""
 
     @property

@@ -1,4 +1,4 @@
-"""The ledger: one row per unlabelled image, saying which label it got and why it was or was not accepted."""
+"""The pseudo-label table: one row per unlabeled image, saying which label it got and why it was or was not accepted."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -110,7 +110,9 @@ def build_ledger(
     previous: pd.DataFrame | None = None,
     reasons: NDArray[np.object_] | None = None,
 ) -> pd.DataFrame:
-    """The ledger of N images with probabilities (N, C); `previous` is that of the round before, in any order of rows.
+    """The pseudo-label table of N images with probabilities (N, C).
+
+    `previous` is that of the round before, in any order of rows.
 
     `probabilities` are calibrated where there was a calibration, and `raw_confidence` (N,) is what the teacher said
     before it. `disagreement` (N,) is that of an ensemble, `uncertainty` (N,) that of Monte Carlo dropout. Where the
@@ -172,7 +174,10 @@ def in_order_of(previous: pd.DataFrame, ids: Ids) -> pd.DataFrame:
 
 
 def write_ledger(path: Path, parts: Iterable[pd.DataFrame]) -> None:
-    """Write parts of a ledger, one after another, as row groups of a Parquet file; its name means that it is whole."""
+    """Write parts of a pseudo-label table, one after another, as row groups of a Parquet file.
+
+    The file has its name once it is whole.
+    """
     aside = path.with_suffix(".tmp")
     writer: pq.ParquetWriter | None = None
     try:
@@ -194,7 +199,7 @@ def pick_examples(
 ) -> tuple[NDArray[np.int64], list[str]]:
     """(rows, groups) of images worth a look: random accepted ones, those nearest the threshold, random rejected ones.
 
-    Every row is picked at most once, so that a small ledger fills fewer places.
+    Every row is picked at most once, so that a small pseudo-label table fills fewer places.
     """
     rng = numpy_generator(seed, "ledger examples")
     confidence, accepted = ledger["confidence"].to_numpy(), ledger["accepted"].to_numpy()
