@@ -208,6 +208,7 @@ WHERE_AND_HOW = {
     "data.root": "where files are",
     "data.download": "how files come",
     "data.manifest": "where labels are",
+    "data.features": "where vectors are; what they say is data",
     "data.answers": "where answers are; what they say is data",
     "data.max_broken": "when to refuse",
     "data.cache": "where decoded images are",

@@ -291,7 +291,7 @@ def _moved(config: PipelineConfig, here: Path, there: Path) -> PipelineConfig:
     """The config once a folder has its last name: what lies in it is named by that."""
     inside = {
         name: there / path.relative_to(here)
-        for name in ("root", "manifest", "cache")
+        for name in ("root", "manifest", "features", "cache")
         if (path := getattr(config.data, name)) is not None and path.is_relative_to(here)
     }
     return config.model_copy(update={"data": config.data.model_copy(update=inside)})

@@ -113,6 +113,9 @@ def _of_frozen_networks(config: PipelineConfig) -> Iterator[str]:
             yield from _idle("model", config.model, "precision", why, "train: probe or last_2")
         yield from _idle("probe", config.probe, "*", f"{train} is no probe", "model.train: probe")
         return
+    if config.data.features is not None:
+        why = "data.features stands in place of a network"
+        yield from _idle("model", config.model, "precision deskew normalize", why, "another model.name")
     yield from _idle("runtime", config.runtime, "processes compile", f"{train} is solved in one process", "train: head")
     sections: dict[str, TrainConfig] = {"baseline": config.baseline, "joint": config.joint}
     for stage, section in sections.items():

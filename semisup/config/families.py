@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from semisup.config.plugins import Plugins
 
+READY_MADE = "features"
+"""The network of images that are known by a vector each (`data.features`): none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyFacts:
@@ -23,7 +26,7 @@ FAMILIES: Plugins[FamilyFacts] = Plugins(
     group="semisup.backbones",
     package="semisup.networks.families",
     attribute="FAMILY",
-    first=("own", "resnet18_small", "efficientnet_lite", "torchvision", "timm"),
+    first=("own", "resnet18_small", "efficientnet_lite", "features", "torchvision", "timm"),
 )
 """By the name before the colon in `model.name`."""
 

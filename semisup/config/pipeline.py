@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from semisup.config.families import READY_MADE
 from semisup.config.sections.base import Name, Section
 from semisup.config.sections.data import DataConfig
 from semisup.config.sections.evaluate import EvaluateConfig, PromoteConfig
@@ -59,6 +60,17 @@ class PipelineConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
+    def _ready_made_features_stand_for_a_network(cls, values: Any) -> Any:
+        """They name it, where nobody names another."""
+        sections = values if isinstance(values, Mapping) else {}
+        data, model = sections.get("data"), sections.get("model") or {}
+        there = data.get("features") if isinstance(data, Mapping) else getattr(data, "features", None)
+        if there is None or not isinstance(model, Mapping):
+            return values
+        return {**values, "model": {"name": READY_MADE} | dict(model)}
+
+    @model_validator(mode="before")
+    @classmethod
     def _a_recipe_fills_in(cls, values: Any) -> Any:
         named = values.get("recipe") if isinstance(values, Mapping) else None
         chosen = RECIPES.get(named) if isinstance(named, str) else None
@@ -96,6 +108,38 @@ class PipelineConfig(Section):
                         f"{key} asks a network several times, but pseudo_label.teacher='graph' is none; leave it out, "
                         "or use teacher: baseline"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _ready_made_features_are_all_there_is(self) -> "PipelineConfig":
+        named, there = self.model.name == READY_MADE, self.data.features is not None
+        if named and not there:
+            raise ValueError(
+                f"model.name={READY_MADE!r}, but data.features is unset; name a file with a vector for each image, or "
+                "another network"
+            )
+        if not there:
+            return self
+        said = f"data.features={str(self.data.features)!r}"
+        if not named:
+            raise ValueError(
+                f"{said} stands in place of a network, but model.name={self.model.name!r} is one; use model.name: "
+                "features, or leave one of them out"
+            )
+        if self.model.train != "probe":
+            raise ValueError(f"{said}, but model.train={self.model.train!r} trains a network; use recipe: graph")
+        asked = {
+            "evaluate.test_time.views": self.evaluate.test_time.views > 1,
+            "pseudo_label.test_time.views": self.pseudo_label.test_time.views > 1,
+            "evaluate.compound": self.evaluate.compound,
+            "model.weights": self.model.weights is not None,
+            "model.mirror": self.model.mirror,
+            "pseudo_label.teacher": self.pseudo_label.teacher == "champion",
+        }
+        if clashes := [key for key, is_so in asked.items() if is_so]:
+            raise ValueError(
+                f"{said}, but {clashes[0]} asks a network, and there is none that could look at images; leave it out"
+            )
         return self
 
     def _without_frozen_features(self) -> "PipelineConfig":

@@ -26,6 +26,7 @@ WITHOUT_EFFECT = (
     "data.root",
     "data.download",
     "data.manifest",
+    "data.features",
     "data.answers",
     "data.max_broken",
     "data.cache",

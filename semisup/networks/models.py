@@ -12,7 +12,7 @@ from semisup.networks.classifier import Classifier, Preprocess
 from semisup.networks.families import family, family_called
 from semisup.networks.family import UnknownNetworkError, Wanted
 
-BARE = ("own", "resnet18_small", "efficientnet_lite")
+BARE = ("own", "resnet18_small", "efficientnet_lite", "features")
 """Families whose networks are named without them."""
 
 

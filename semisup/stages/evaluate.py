@@ -16,6 +16,7 @@ from semisup.budget import Budget
 from semisup.calibration import calibration_warnings, fit_temperature, measure
 from semisup.checks.warnings import comparison_warnings, config_warnings, pseudo_label_warnings, training_warnings
 from semisup.config import PipelineConfig, TrainConfig
+from semisup.config.families import READY_MADE
 from semisup.data.datasets import ImageSet
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
@@ -213,6 +214,8 @@ def _pretraining(student: Path) -> str:
     model = read_json(student / "model.json")
     if "weights" not in model:
         return ""
+    if model["name"] == READY_MADE:
+        return f" (ready-made, {model['weights'][:12]}), a probe upon them trained"
     learned = {"head": "its last layer alone", "all": "all of it", "probe": "a probe upon it"}.get(model["train"])
     learned = learned or f"its {model['train'].replace('_', ' ')} blocks"
     return f", pretrained (weights {model['weights'][:12]}), {learned} trained"

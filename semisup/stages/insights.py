@@ -57,7 +57,8 @@ def look_closer(  # noqa: PLR0917 -- what the stage has at hand
     keep, which is called `kept`.
     """
     _leave_images(out_dir / "errors", *_errors(test, pd.read_parquet(out_dir / "predictions.parquet"), kept))
-    found: dict[str, Any] = {"input": _input(config)} if config.data.facts.own_images else {}
+    looks = config.data.facts.own_images and config.data.features is None
+    found: dict[str, Any] = {"input": _input(config)} if looks else {}
     if not (isinstance(model, Classifier) and model.frozen):
         return found
     features = features_of(config, model, pool, "pool", log)

@@ -53,7 +53,7 @@ class Champion:
 
 
 def log_model(tracker: Tracker, run_id: str, model: nn.Module, example: Tensor) -> str:
-    """The model as an MLflow model of a run, in the pt2 format; its id. uint8 (N, C, H, W) in, probabilities out.
+    """The model as an MLflow model of a run, in the pt2 format; its id. What `example` is like in, probabilities out.
 
     The exported graph holds preprocessing and softmax, needs none of this project's code, and is no pickle.
     """
@@ -61,7 +61,7 @@ def log_model(tracker: Tracker, run_id: str, model: nn.Module, example: Tensor) 
     with torch.inference_mode():
         outputs = exported(example)
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]))]),
+        inputs=Schema([TensorSpec(example.numpy().dtype, (-1, *example.shape[1:]))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, outputs.shape[1]))]),
     )
     # The first export of a process imports torch's compiler: 1,400 modules.
@@ -227,6 +227,6 @@ class _Probabilities(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C) probabilities of uint8 images (N, C, H, W)."""
+        """(N, C) probabilities of uint8 images (N, C, H, W), or of vectors (N, D)."""
         probabilities: Tensor = self.model(images).softmax(dim=1)
         return probabilities

@@ -13,6 +13,7 @@ from semisup.config.sources import SOURCES, SourceFacts
 
 SourceName: TypeAlias = Annotated[str, AfterValidator(NameOf(SOURCES)), NameOf(SOURCES)]
 BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+VECTOR_FILES = (".parquet", ".pq", ".npy")
 Shade: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
@@ -61,6 +62,11 @@ class DataConfig(Section):
     manifest: Path | None = None
     """A CSV or Parquet file with the columns `path` (relative to `root`, or to the file where `root` is unset), `label`
     (may be empty) and perhaps `role` (`labeled`, `unlabeled`, `validation`, `test`); unset: folders say it."""
+    features: Path | None = None
+    """Ready-made features of your own images in place of a network (`model.name: features`, which it stands for): a
+    Parquet file with the columns `path` (relative to `root`) and `vector` (lists of equally many numbers), or with one
+    column for each number; or, with a manifest, a .npy array whose rows are those of the manifest, in their order.
+    Needs `recipe: graph`, or `model.train: probe`."""
     answers: Path | None = None
     """Labels that people gave to single images, of any data set: a table that `semisup review --import` writes. They
     join the labeled images, correct them, or take images out of training; validation, calibration and test images
@@ -115,6 +121,22 @@ class DataConfig(Section):
         if value is not None and not value[0] < value[1]:
             raise ValueError("is wrong: black must be a smaller number than white, such as [0, 4095]")
         return value
+
+    @model_validator(mode="after")
+    def _features_are_of_own_images(self) -> "DataConfig":
+        if self.features is None:
+            return self
+        said = f"features={str(self.features)!r}"
+        if not self.facts.own_images:
+            raise ValueError(f"{said}, but name={self.name!r} has images of its own; use name: folder")
+        if self.features.suffix not in VECTOR_FILES:
+            raise ValueError(f"{said} has to end with {' or '.join(VECTOR_FILES)}")
+        if self.features.suffix == ".npy" and self.manifest is None:
+            raise ValueError(
+                f"{said}, but a folder has no order that the rows of an array could follow; name a manifest with the "
+                "same rows, or use Parquet with a column path"
+            )
+        return self
 
     @model_validator(mode="after")
     def _a_manifest_lists_own_images(self) -> "DataConfig":

@@ -30,7 +30,8 @@ class ModelConfig(Section):
     """`small_cnn` (fast, for digits), `paired_cnn` (its convolutions doubled), `pooled_cnn` (for photographs),
     `seed_cnn`, `vgg_small`, `resnet18_small`, `efficientnet_lite0` (pretrained on ImageNet, its weights are installed;
     `efficientnet_lite2`: larger, a package of its own), `torchvision:NAME` for any torchvision classifier, or
-    `timm:NAME` for any network of timm, such as `timm:vit_small_patch14_dinov2`, with or without the weights' tag."""
+    `timm:NAME` for any network of timm, such as `timm:vit_small_patch14_dinov2`, with or without the weights' tag.
+    `features`: none, see `data.features`."""
     width: Annotated[float, Field(ge=0.05, le=16)] = 1.0
     """Multiplies the number of channels, of this project's own networks."""
     dropout: Dropout | None = None

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from semisup.calibration import temper
 from semisup.config import PipelineConfig
+from semisup.data.datasets import ImageSet
+from semisup.data.own_images.vectors import read_vectors
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
 from semisup.errors import UserError
@@ -65,12 +68,13 @@ def to_label(
     split, names = material.split, material.facts.class_names
     pool = pool_of(material.config, material.facts)
     indices = split.indices("unlabeled")
-    logarithms = predict_log_probabilities(material.student, Rows(pool.images, indices), on_batch=on_batch)
+    model, seen = _seen(material, pool)
+    logarithms = predict_log_probabilities(model, Rows(seen, indices), on_batch=on_batch)
     probabilities = temper(logarithms.numpy(), material.temperature or 1.0)
     teacher, signals = _signals(material, probabilities)
     worth = signals.worth
     compared = np.sort(np.argsort(-worth, kind="stable")[:MOST_COMPARED])
-    features = predict_features(material.student, Rows(pool.images, indices[compared]))
+    features = _features(material, seen, indices[compared])
     rng = numpy_generator(material.config.seed, "review")
     picked = choose_batch(worth[compared], features.numpy(), probabilities[compared], budget, rng=rng, method=method)
     rows = compared[picked]
@@ -91,8 +95,8 @@ def to_check(material: Material, most: int) -> pd.DataFrame | None:
     """At most `most` labeled images whose label looks wrong, as :func:`to_label`; None: too few labels to tell."""
     split, names = material.split, material.facts.class_names
     indices, labels = split.indices("labeled"), split.labels("labeled").numpy()
-    images = Rows(pool_of(material.config, material.facts).images, indices)
-    features = predict_features(material.student, images)
+    _, seen = _seen(material, pool_of(material.config, material.facts))
+    features = _features(material, seen, indices)
     seed = derive_seed(material.config.seed, "review folds")
     probabilities = out_of_sample_probabilities(features.numpy(), labels, len(names), seed)
     if probabilities is None:
@@ -111,6 +115,20 @@ def to_check(material: Material, most: int) -> pd.DataFrame | None:
         section=CHECK, given=given, teacher_label="", doubt=empty, disagreement=empty, flips=empty, worth=gaps,
         reason=reasons,
     )  # fmt: skip
+
+
+def _seen(material: Material, pool: ImageSet) -> tuple[nn.Module, Tensor]:
+    """A model and the pool as it sees it: the student and images, or the probe alone and ready-made features (N, D)."""
+    if material.config.data.features is None:
+        return material.student, pool.images
+    return material.student.head, read_vectors(material.config.data, pool.ids)
+
+
+def _features(material: Material, seen: Tensor, rows: Tensor) -> Tensor:
+    """float32 (n, D), what the last layer of the student gets to see of some rows (n,) of the pool."""
+    if material.config.data.features is None:
+        return predict_features(material.student, Rows(seen, rows))
+    return seen[rows]
 
 
 def too_few_to_check() -> str:

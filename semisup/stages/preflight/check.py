@@ -12,6 +12,7 @@ from semisup.checks.warnings import config_warnings, too_few_to_certify
 from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.data.datasets import digest
 from semisup.data.own_images import Progress
+from semisup.data.own_images.vectors import read_vectors
 from semisup.data.roles.answers import answers_digest, read_answers
 from semisup.data.roles.split import ROLES, Role
 from semisup.data.sources import source
@@ -104,6 +105,9 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
         raise UserError(f"{shortage}, or a number as pseudo_label.threshold.fallback")
     if config.evaluate.compound:
         draw_pairs(test.labels.numpy(), np.random.default_rng(0))  # whether there are any
+    if config.data.features is not None:
+        for part in (pool, test):
+            read_vectors(config.data, part.ids)
     weights = expect_weights(weights_file(config)) if config.model.pretrained else ""
     check_batches(config, images["labeled"], images["unlabeled"])
     warnings = _doubts(config)
@@ -113,8 +117,9 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     check_network(config, pool.image_shape, pool.num_classes)
     channels = pool.image_shape[0]
     model = network(config, pool.image_shape, pool.num_classes, [0.5] * channels, [0.5] * channels, seed=0)
-    check_memory(config, model, pool.image_shape)
-    _check_probe(config, model, pool.image_shape)
+    if config.data.features is None:
+        check_memory(config, model, pool.image_shape)
+        _check_probe(config, model, pool.image_shape)
     passes = config.pseudo_label.uncertainty.passes
     if passes and not drops_out(model):
         raise UserError(

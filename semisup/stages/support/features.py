@@ -14,10 +14,14 @@ from semisup.config import AugmentConfig, PipelineConfig, parse_bytes
 from semisup.data.datasets import ImageSet
 from semisup.data.own_images.decoded.cache import FEATURES, Cache, cache_folder
 from semisup.data.own_images.decoded.feature_cache import BLOCK, LAYOUT, Kept, kept_features
+from semisup.data.own_images.vectors import read_vectors
 from semisup.data.rows import gather, images_at_once
+from semisup.errors import UserError
 from semisup.frozen.network import ProbedClassifier
 from semisup.networks.classifier import Classifier, deskewed_once
+from semisup.networks.pretrained import promised_weights, weights_digest
 from semisup.pipeline.log import StageLog
+from semisup.stages.support.files import weights_file
 from semisup.system.memory import keep_for_reuse
 from semisup.system.randomness import torch_generator
 from semisup.training.batches import augmented
@@ -48,14 +52,28 @@ def fit(config: PipelineConfig, model: Classifier, images: ImageSet) -> bool:
 def features_of(config: PipelineConfig, model: Classifier, images: ImageSet, part: Part, log: StageLog) -> Tensor:
     """Memory-mapped (N, D) or (N, C, H, W): what the trained part of a network gets to see of the pool or the test.
 
-    Computed if nobody has done so yet, in eval mode; float32, or of activations what the model computes them in.
+    Computed if nobody has done so yet, in eval mode; float32, or of activations what the model computes them in. Or
+    read from `data.features`, and in memory.
+
+    Raises:
+        UserError: as in :func:`semisup.data.own_images.vectors.read_vectors`, or these features have changed.
     """
+    if config.data.features is not None:
+        return _ready_made(config, images)
     kept = _table(model, images.image_shape, (len(images),))
 
     def compute(rows: slice) -> Tensor:
         return _seen(model, images, torch.arange(rows.start, rows.stop))
 
     return _kept(config, model, features_key(model, images, part), kept, compute, log)
+
+
+def _ready_made(config: PipelineConfig, images: ImageSet) -> Tensor:
+    file = weights_file(config)
+    promised = promised_weights(file)
+    if promised and weights_digest(file) != promised:
+        raise UserError(f"data.features={str(file)!r} changed while the pipeline ran; run it again")
+    return read_vectors(config.data, images.ids)
 
 
 def views_of(

@@ -135,7 +135,7 @@ def network(
         batch_norm=settings.batch_norm,
         seed=seed,
     )
-    if settings.pretrained:
+    if settings.pretrained and config.data.features is None:
         begin_with(model.backbone, weights_file(config), settings.name)
     if settings.train == "probe":
         return ProbedClassifier.upon(model, EmbeddedProbe(1, 1, num_classes), mirror=settings.mirror)  # fitted later
@@ -145,8 +145,13 @@ def network(
 
 
 def weights_file(config: PipelineConfig) -> Path:
-    """The file of pretrained weights: that of `model.weights`, or the one that is installed with the network."""
+    """The file of pretrained weights: that of `model.weights`, or the one that is installed with the network.
+
+    Ready-made features stand for both.
+    """
     assert config.model.pretrained
+    if config.data.features is not None:
+        return config.data.features.expanduser()
     return find_weights(config.model.weights, config.model.name, download=config.model.download)
 
 
@@ -157,6 +162,8 @@ def _normalization(
 
     Weights of an earlier run bring their own figures, and as many channels as they were trained on.
     """
+    if config.data.features is not None:
+        return mean, std
     own = own_normalization(weights_file(config)) if config.model.pretrained else None
     if own is not None and len(own[0]) >= len(mean):
         if config.model.normalize is None:

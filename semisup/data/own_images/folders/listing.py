@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,12 @@ def list_images(root: Path | None, manifest: Path | None = None) -> Listing:
         state = "is a file" if root.exists() else "does not exist"
         raise UserError(f"data.root={root} {state}; name the folder with your images")
     return _from_folders(root)
+
+
+def written_alike(paths: Iterable[str], base: Path) -> list[str]:
+    """Paths that a person wrote, relative to the real `base`, with slashes and without detours."""
+    inside = os.path.realpath(base)
+    return [os.path.relpath(os.path.join(inside, path), inside).replace(os.sep, "/") for path in paths]
 
 
 def base_folder(root: Path | None, manifest: Path | None) -> Path:
@@ -215,7 +221,7 @@ def _from_manifest(file: Path, root: Path | None) -> Listing:
         real = os.path.realpath(os.path.join(inside, path))
         if os.path.commonpath([real, inside]) != inside:
             raise UserError(f"{field}: {path!r} lies outside data.root={base}; name a root that holds all files")
-    paths = [os.path.relpath(os.path.join(inside, path), inside).replace(os.sep, "/") for path in table["path"]]
+    paths = written_alike(table["path"], base)
     check_files(table, paths, base, field)
     roles = given_roles(table, field)
     names = class_names({label for label in table["label"] if label}, field)
