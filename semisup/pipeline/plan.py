@@ -33,7 +33,7 @@ class Step:
 
 def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
     """The steps of a pipeline in the order in which they run; `champion`: is there one that can teach?"""
-    chosen = {"choose": "choose"} if config.model.train == "probe" else {}
+    chosen = {"choose": "choose"} if config.model.chooses else {}
     steps = [split_step(config)]
     if chosen:
         steps.append(Step("choose", "choose", {"split": "split"}))

@@ -99,7 +99,7 @@ class StageSpec:
         log: StageLog,
     ) -> None:
         """In this process or, if the config asks for it, in several."""
-        if config.runtime.processes == 1 or config.model.train == "probe":
+        if config.runtime.processes == 1 or config.model.chooses:
             alone(config, inputs, out_dir, log)
         else:
             import_module(TOGETHER).run_together(self.name, config, inputs, out_dir, log, checkpoints=checkpoints)
@@ -118,7 +118,7 @@ _ALL = (
     StageSpec(
         "choose",
         "semisup.stages.choose",
-        sections=("seed", "data", "model", "probe", "runtime"),
+        sections=("seed", "data", "model", "probe", "choose", "baseline", "runtime"),
         inputs=("split",),
     ),
     StageSpec(

@@ -113,6 +113,11 @@ class Artifacts:
         return counts | {"test": [row["support"] for row in self.metrics["student"]["per_class"]]}
 
 
+def _choice(folder: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = _json(folder / "choice.json")
+    return {**found, "cpu_seconds": _json(folder / "timings.json")["cpu_seconds"]}
+
+
 def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
     """All that the report tells of, from the folder of each stage.
 
@@ -134,7 +139,7 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
         answers=_if_there(folders["split"] / "answers_applied.json"),
         training={stage: _training(folders[stage]) for stage in ("baseline", "joint")},
         history=_histories(folders),
-        choice=_if_there(folders["choose"] / "choice.json") if "choose" in folders else {},
+        choice=_choice(folders["choose"]) if "choose" in folders else {},
         calibration=_calibration(folders.get("calibrate")),
         confidence=judged["confidence"].to_numpy(),
         accepted=judged["accepted"].to_numpy(),

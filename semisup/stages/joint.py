@@ -59,7 +59,7 @@ def run(
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     columns = LEARNED_FROM + (["negative"] if joint.facts.learns_negatives else [])
     ledger = pd.read_parquet(inputs["pseudo_label"] / LEDGER, columns=columns)
-    if config.model.train == "probe":
+    if config.model.chooses:
         weigh = method(joint.method).weigh
         assert weigh is not None, "a probe learns from labels that stand before it begins"
         fit_student(config, inputs, ledger, out_dir, log, weigh=weigh)

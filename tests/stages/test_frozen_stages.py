@@ -295,7 +295,7 @@ def test_what_only_a_probe_looks_at_is_said_in_one_line(model, key):
             "split.validation_per_class=0, but labels that are held out in turn judge only",
         ),
         ({"recipe": ["graph"]}, "recipe"),
-        ({"joint": {"method": "fixmatch"}}, "joint.method='fixmatch', but model.train='probe' trains nothing"),
+        ({"joint": {"method": "fixmatch"}}, "joint.method='fixmatch', but model.train='probe' trains no student"),
         (
             {"pseudo_label": {"test_time": {"views": 2, "augment": {"shift": 0.1}}}},
             "pseudo_label.test_time.views asks a network several times",
