@@ -31,7 +31,7 @@ def idle_keys(config: PipelineConfig, *, ensemble: bool = False) -> Iterator[str
     yield from _of_data(config)
     yield from _of_frozen_networks(config)
     for stage, train in (("baseline", config.baseline), ("joint", config.joint)):
-        if config.model.train == "probe" or (config.model.chooses and stage == "joint"):
+        if config.model.train == "probe":
             continue  # it has been said of all keys
         yield from _of_training(stage, train)
         resampled = ensemble and stage == "baseline"  # members learn from other numbers of each class
@@ -121,8 +121,8 @@ def _of_frozen_networks(config: PipelineConfig) -> Iterator[str]:
     yield from _idle("runtime", config.runtime, "processes compile", f"{train} is solved in one process", "train: head")
     sections: dict[str, TrainConfig] = {"baseline": config.baseline, "joint": config.joint}
     for stage, section in sections.items():
-        if config.model.train == "auto" and stage == "baseline":
-            continue  # it may come to be trained step by step
+        if config.model.train == "auto":
+            continue  # they may come to be trained step by step
         names = " ".join(name for name in type(section).model_fields if name not in OF_A_PROBE)
         yield from _idle(
             stage, section, names, f"{train} solves for the best probe, without steps", "model.train: head"

@@ -33,7 +33,12 @@ FINE_TUNING: dict[str, Any] = {
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "steps": {},
     "graph": GRAPH,
-    "auto": GRAPH | {"model": {"train": "auto"}, "baseline": FINE_TUNING},
+    "auto": GRAPH
+    | {
+        "model": {"train": "auto"},
+        "baseline": FINE_TUNING,
+        "joint": GRAPH["joint"] | FINE_TUNING | {"budget": "200 steps", "batch_size": 16, "unlabeled_batch_size": 16},
+    },
 }
 """What a recipe sets where nobody says otherwise."""
 FEWEST_CALIBRATION_IMAGES = 20  # fewer say nothing about any confidence
@@ -51,8 +56,8 @@ class PipelineConfig(Section):
     and a pretrained network. A short name for `model.train: probe`, `pseudo_label.teacher: graph`,
     `pseudo_label.threshold: 0.8`, `joint.method: confidence` and `split.validation_per_class: 0`; a config may set each
     of them otherwise. Every label both trains and, held out in turn, judges. `auto`: the same with `model.train: auto`,
-    so that the held-out labels also say whether more of the network should be trained, and `baseline` for a hundred
-    steps of that."""
+    so that the held-out labels also say whether more of the network should be trained, and `baseline` and
+    `joint` for a hundred and two hundred steps of that."""
     data: DataConfig = DataConfig()
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
@@ -168,9 +173,9 @@ class PipelineConfig(Section):
     @model_validator(mode="after")
     def _kept_views_are_not_mixed(self) -> "PipelineConfig":
         for key, section in (("baseline", self.baseline), ("joint", self.joint)):
-            if self.model.train == "auto" and section.mixup.alpha and key == "baseline":
+            if self.model.train == "auto" and section.mixup.alpha:
                 raise ValueError(
-                    f"baseline.mixup.alpha={section.mixup.alpha}, but model.train='auto' trains on kept views, and "
+                    f"{key}.mixup.alpha={section.mixup.alpha}, but model.train='auto' trains on kept views, and "
                     "mixes none; use 0"
                 )
             if self.model.kept_views and section.mixup.alpha:
@@ -198,12 +203,12 @@ class PipelineConfig(Section):
 
     @model_validator(mode="after")
     def _somebody_chooses_the_epoch(self) -> "PipelineConfig":
-        stopping = self.baseline.early_stopping
-        if self.model.train == "auto" and not self.split.validation_per_class and stopping.keep == "best":
-            raise ValueError(
-                "baseline.early_stopping.keep='best', but split.validation_per_class=0 leaves no image that could say "
-                "which epoch is the best; use keep: last, or for example validation_per_class: 5"
-            )
+        for key, section in (("baseline", self.baseline), ("joint", self.joint)):
+            if self.model.train == "auto" and section.early_stopping.keep == "best":
+                raise ValueError(
+                    f"{key}.early_stopping.keep='best', but model.train='auto' learns from every label, and none "
+                    "is left that could say which epoch is the best; use keep: last"
+                )
         return self
 
     @model_validator(mode="after")

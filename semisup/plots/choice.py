@@ -7,12 +7,13 @@ from matplotlib.figure import Figure
 
 from semisup.plots.style import BLUE, PAGE_WIDTH, house_style, short
 
-LONGEST_NAME = 34
+LONGEST_NAME = 40
 WAYS = {
     "baseline": "probe, from labels alone",
     "student": "probe, from labels and the graph's",
     "graph": "graph of neighbors",
-    "last_2": "last two blocks",
+    "last_2": "last two blocks, from labels alone",
+    "last_2_student": "last two blocks, and the graph's labels",
     "all": "whole network",
     "scratch": "small network from random weights",
 }

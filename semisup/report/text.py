@@ -62,8 +62,10 @@ def training_sentence(training: Mapping[str, Any]) -> str:
     if training.get("fit") == "probe":
         return _probe_sentence(training)
     if "fit" in training:
+        who = "Student" if training["fit"] == "last_2_student" else "Baseline"
+        pseudo = f" and {training['pseudo_labels']:,} pseudo-labels" if "pseudo_labels" in training else ""
         return (
-            f"Baseline: {WAYS[training['fit']]}, trained on all {training['labels']:,} labels; "
+            f"{who}: {WAYS[training['fit']]}, trained on all {training['labels']:,} labels{pseudo}; "
             f"{duration(training['seconds'])}."
         )
     end = (
@@ -97,11 +99,12 @@ def _probe_sentence(training: Mapping[str, Any]) -> str:
 
 def choice_sentence(choice: Mapping[str, Any]) -> str:
     """What the held-out labels are for."""
-    best = WAYS["baseline" if choice["baseline"] == "probe" else choice["baseline"]]
+    best, student = (WAYS[model if choice[model] == "probe" else choice[model]] for model in ("baseline", "student"))
     return (
         f"Each of {choice['kept']['images']:,} labels was held out in turn, and every way to learn was asked about "
-        f"those that it had not seen. The student is the {WAYS['student']}; the baseline is the best of those that "
-        f"learn from labels alone: {best}. In the end both learn from every label."
+        f"those that it had not seen. The best of those that learn from labels alone is the baseline ({best}); the "
+        f"best of those that learn from the graph's labels, too, is the student ({student}). In the end both learn "
+        "from every label."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,10 +18,10 @@ from semisup.config import PipelineConfig
 from semisup.data.roles.split import Split
 from semisup.evaluation.keeping import better_model
 from semisup.evaluation.scores import accuracy_interval
-from semisup.frozen.learning import STRENGTHS, deal_partitions, hold_out, log_loss, share_right
+from semisup.frozen.learning import STRENGTHS, deal_partitions, hold_out, log_loss, share_right, spread_labels
 from semisup.pipeline.log import StageLog
 from semisup.plots import save_png, worth_of_ways
-from semisup.stages.rungs import FOLDS, PROBE, Labeled, hold_out_on_rungs
+from semisup.stages.rungs import FOLDS, PROBE, RUNGS, STUDENT, Comparison, Labeled, PseudoLabeled
 from semisup.stages.support.files import DatasetFacts, write_json
 from semisup.stages.support.frozen import frozen_pool, write_choice
 from semisup.system.randomness import numpy_generator
@@ -34,7 +35,7 @@ FEW = 5_000
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `choice.json`, `embedding.safetensors`, `held_out.parquet`, `choice.png` and `timings.json`.
 
-    In `choice.json`: `baseline` (what it is: "probe", or with `model.train: auto` one of
+    In `choice.json`: `baseline` and `student` (what they are: "probe", or with `model.train: auto` one of
     :data:`semisup.stages.rungs.RUNGS`, whichever had most labels right), `strengths` (C of both probes), `temperature`
     of the graph, `ways` (name, accuracy with its interval and log-loss of the supervised probe, the student, the graph
     itself and the other rungs), `left_out` (name of a rung → why), `kept` (which of the two models, by
@@ -45,41 +46,56 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     pool = frozen_pool(config, split, facts, log)
     embedding = pool.fit_embedding()
     points = pool.points(embedding)
+    graph = points.graph()
     images = len(pool.labeled) + len(pool.unlabeled)
     given = config.probe.baseline_c
     rng = numpy_generator(config.seed, "folds")
     held = hold_out(
         points,
-        points.graph(),
+        graph,
         rng,
         strengths=STRENGTHS if given is None else (given,),
         student_strength=config.probe.student_c,
         repetitions=REPETITIONS if images <= FEW else 1,
     )
     truth, ways, seconds = pool.labels, held.ways(), dict(held.seconds)
-    supervised, left_out = {PROBE: held.baseline}, {}
+    baselines, students = {PROBE: held.baseline}, {PROBE: held.student}
+    left_out: dict[str, str] = {}
     if config.model.train == "auto":
         folds = [fold for _, fold in deal_partitions(truth.numpy(), FOLDS, 1, rng)]
-        for rung in hold_out_on_rungs(config, Labeled.of(config, split, facts), folds, log):
-            seconds[rung.name] = rung.seconds
+        compared = Comparison(config, Labeled.of(config, split, facts), folds, log)
+
+        def said_without(held_out: Tensor) -> PseudoLabeled:
+            told = torch.from_numpy(spread_labels(graph, points, held.temperature, among=~held_out))
+            confidence, labels = told[len(truth) :].max(dim=1)
+            return PseudoLabeled.of(config, pool.unlabeled, facts, labels, confidence)
+
+        for name in RUNGS:
+            rung = compared.hold_out(name, said_without if name == STUDENT else None)
+            seconds[name] = rung.seconds
             if rung.log_probabilities is None:
-                left_out[rung.name] = rung.why_not
+                left_out[name] = rung.why_not
             else:
-                supervised[rung.name] = rung.log_probabilities
-    # Of equals the first one, which is the cheapest.
-    best = max(supervised, key=lambda name: share_right(supervised[name], truth).mean())
+                (students if name == STUDENT else baselines)[name] = ways[name] = rung.log_probabilities
+
+    def best(tables: Mapping[str, Tensor]) -> str:  # of equals the first one, which is the cheapest
+        return max(tables, key=lambda name: share_right(tables[name], truth).mean())
+
     choice: dict[str, Any] = {
-        "baseline": best,
+        "baseline": best(baselines),
+        "student": best(students),
         "strengths": {"baseline": held.strength, "student": config.probe.student_c},
         "temperature": held.temperature,
-        "ways": [_way(name, table, truth) for name, table in (ways | supervised).items() if name != PROBE],
+        "ways": [_way(name, table, truth) for name, table in ways.items()],
         "left_out": left_out,
         "kept": better_model(
-            share_right(supervised[best], truth), share_right(held.student, truth), judges="held-out labels"
+            share_right(baselines[best(baselines)], truth),
+            share_right(students[best(students)], truth),
+            judges="held-out labels",
         ),
     }
     write_choice(out_dir, embedding, choice)
-    _table(split, ways, truth).to_parquet(out_dir / "held_out.parquet", index=False)
+    _table(split, held.ways(), truth).to_parquet(out_dir / "held_out.parquet", index=False)
     save_png(worth_of_ways(choice["ways"]), out_dir / "choice.png")
     write_json(out_dir / "timings.json", {"seconds": time.monotonic() - began, "cpu_seconds": seconds})
     _report(choice, seconds, len(truth), log)

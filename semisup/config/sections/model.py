@@ -39,7 +39,7 @@ class ProbeConfig(Section):
 class ChooseConfig(Section):
     """`model.train: auto`: how much may be spent on comparing."""
 
-    budget: Annotated[str, BeforeValidator(a_time)] = "3 min"
+    budget: Annotated[str, BeforeValidator(a_time)] = "5 min"
     """CPU time for training more of the network than a probe, in three folds of the labels: the last two blocks, all of
     it, and a small network from random weights. What does not fit, by the time of its first steps, is named and left
     out. A probe and the graph take seconds and are always compared."""
@@ -75,7 +75,7 @@ class ModelConfig(Section):
     pretrained weights, and without augmentation its features are computed once and kept in `data.cache`. `last_1` to
     `last_9`: the last blocks (stages; of a vision transformer single blocks) and what follows them. `probe`: a logistic
     regression on principal components of the features, solved to its optimum in seconds, without steps. `auto`: a
-    probe, or for the baseline more of the network where held-out labels say that this is better (`choose.budget`)."""
+    probe, or more of the network where held-out labels say that this is better (`choose.budget`)."""
     kept_views: Annotated[int, Field(ge=0, le=100)] = 0
     """With `train: head` or `last_N`, and augmentation: so many views of each image are drawn once, and what the frozen
     part of the network makes of them is kept in `data.cache`; training then takes seconds on a CPU. 0: a new view at
