@@ -18,7 +18,7 @@ from semisup.pseudo_labels import LEDGER
 from semisup.stages.preflight.check import check
 from semisup.stages.support.features import features_of
 from semisup.stages.support.files import DatasetFacts, images_for_test, load_model, load_placed, pool_of
-from tests.data.corpus import three_colours
+from tests.data.corpus import three_colors
 
 CONFIG: dict[str, Any] = {
     "recipe": "graph",
@@ -39,7 +39,7 @@ def config_of(folder: Path, **sections: Any) -> PipelineConfig:
 def runs(stage_runner: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """(config, folders of the stages) of a run on a network, and of one on what that network made of all images."""
     folder = tmp_path_factory.mktemp("ready")
-    three_colours(folder / "photos", test_per_class=4)
+    three_colors(folder / "photos", test_per_class=4)
     forget()
     network = config_of(folder)
     check(network)
