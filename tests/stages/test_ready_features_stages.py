@@ -17,7 +17,7 @@ from semisup.pipeline.log import Silence
 from semisup.pseudo_labels import LEDGER
 from semisup.stages.preflight.check import check
 from semisup.stages.support.features import features_of
-from semisup.stages.support.files import DatasetFacts, images_for_test, load_model, load_placed, pool_of
+from semisup.stages.support.files import DatasetFacts, exported, images_for_test, load_model, load_placed, pool_of
 from tests.data.corpus import three_colors
 
 CONFIG: dict[str, Any] = {
@@ -128,8 +128,6 @@ def test_vectors_that_change_while_a_run_goes_on_end_it(runs):
 
 
 def test_the_exported_model_takes_vectors(runs):
-    from flows.pipeline.steps import exported
-
     _, (config, folders) = runs
     model, examples = exported(config, folders["joint"])
     whole = load_model(folders["joint"])
