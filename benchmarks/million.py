@@ -41,7 +41,7 @@ TARGET = Target(64, 64, "crop", "rgb")
 CLASSES, LABELED, TESTED, FOLDERS = 10, 150, 1000, 100
 LATER = Path("photos", "unlabeled", "later")
 """What joins the others before the second run: as many images as are in another folder of unlabeled ones."""
-STAGES_RUN = ("split", "baseline", "pseudo_label", "joint", "evaluate")
+STAGES_RUN = ("split", "baseline", "pseudo_label", "joint", "keep", "labels", "evaluate")
 MOST_LINKS = 60_000  # of one file, on the usual file systems
 SETTINGS = {
     "data.name": "folder",

@@ -21,7 +21,7 @@ import torch
 from benchmarks.output import publish
 from semisup.config import PipelineConfig
 from semisup.pipeline.log import Silence
-from semisup.pipeline.plan import plan
+from semisup.pipeline.plan import inputs_of, plan
 from semisup.pipeline.specs import load_stage
 from semisup.stages.support.files import read_json
 
@@ -174,7 +174,7 @@ class Workbench:
         self,
         config: PipelineConfig,
         name: str,
-        names: tuple[str, ...] = ("split", "baseline", *ROUND, "evaluate"),
+        names: tuple[str, ...] = ("split", "baseline", *ROUND, "keep", "labels", "evaluate"),
         before: Mapping[str, Path] | None = None,
     ) -> tuple[dict[str, Path], dict[str, float]]:
         """Folders and CPU seconds of the steps with these names."""
@@ -183,7 +183,7 @@ class Workbench:
             if step.name in names:
                 folder = self.scratch / name / step.name
                 folder.mkdir(parents=True)
-                inputs = {role: folders[source] for role, source in step.upstream.items() if source in folders}
+                inputs = inputs_of(step, config, folders)
                 started = time.process_time()
                 load_stage(step.stage, number=step.number)(config, inputs, folder, Silence())
                 folders[step.name], seconds[step.name] = folder, time.process_time() - started

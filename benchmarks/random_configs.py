@@ -169,7 +169,7 @@ def attempt(overrides: Mapping[str, Any], root: Path) -> tuple[str, str]:
     from semisup.config.files import validate
     from semisup.errors import UserError
     from semisup.pipeline.log import Silence
-    from semisup.pipeline.plan import plan
+    from semisup.pipeline.plan import inputs_of, plan
     from semisup.pipeline.specs import load_stage
     from semisup.stages.preflight.check import check
 
@@ -189,7 +189,7 @@ def attempt(overrides: Mapping[str, Any], root: Path) -> tuple[str, str]:
             for step in plan(config):
                 folder = folders[step.name] = Path(scratch) / step.name
                 folder.mkdir()
-                inputs = {role: folders[source] for role, source in step.upstream.items() if source in folders}
+                inputs = inputs_of(step, config, folders)
                 load_stage(step.stage, number=step.number)(config, inputs, folder, Silence())
     except UserError as error:
         return at, str(error)

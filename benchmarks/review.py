@@ -33,7 +33,7 @@ from semisup.delivery.page.candidates import Material, to_label
 from semisup.evaluation.comparison import paired_over_seeds
 from semisup.networks.classifier import Classifier
 from semisup.pipeline.log import Silence
-from semisup.pipeline.plan import plan
+from semisup.pipeline.plan import inputs_of, plan
 from semisup.pipeline.specs import load_stage
 from semisup.pseudo_labels import LEDGER
 from semisup.stages.support.files import DatasetFacts, images_for_test, load_model, pool_of
@@ -139,7 +139,7 @@ def measure_seed(setting: str, seed: int, methods: list[str], root: Path | None)
             config,
             DatasetFacts.read(folders["split"]),
             split,
-            [pd.read_parquet(folders["pseudo_label"] / LEDGER)],
+            [pd.read_parquet(folders["pseudo_label"] / LEDGER)] if "pseudo_label" in folders else [],
             student,
             None,
         )
@@ -173,11 +173,11 @@ def run_all(config: PipelineConfig, root: Path) -> dict[str, Path]:
     """Step → its folder, of the plan up to the student."""
     folders: dict[str, Path] = {}
     for step in plan(config):
-        if step.stage == "evaluate":  # its report takes longer than the accuracy, which is all that is asked for
+        if step.stage == "keep":  # what follows takes longer than the accuracy, which is all that is asked for
             break
         folders[step.name] = root / step.name
         folders[step.name].mkdir(parents=True)
-        inputs = {role: folders[source] for role, source in step.upstream.items() if source in folders}
+        inputs = inputs_of(step, config, folders)
         load_stage(step.stage)(config, inputs, folders[step.name], Silence())
     return folders
 

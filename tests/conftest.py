@@ -108,7 +108,7 @@ def run_stages(
     `folders` are those of steps already run, and perhaps a champion's; `logs` hear what a step says.
     """
     from semisup.pipeline.log import Silence
-    from semisup.pipeline.plan import CHAMPION, plan
+    from semisup.pipeline.plan import CHAMPION, inputs_of, plan
     from semisup.pipeline.specs import load_stage
 
     folders = dict(folders or {})
@@ -116,7 +116,7 @@ def run_stages(
         if names is None or step.name in names:
             folders[step.name] = root / step.name
             folders[step.name].mkdir(parents=True)
-            inputs = {role: folders[source] for role, source in step.upstream.items() if source in folders}
+            inputs = inputs_of(step, config, folders)
             log = (logs or {}).get(step.name, Silence())
             load_stage(step.stage, number=step.number)(config, inputs, folders[step.name], log)
     return folders
@@ -141,7 +141,7 @@ def round_folders(
 ) -> dict[str, Path]:
     """The same of a pipeline of three rounds, the first of which is that of `stage_folders`; to be read only."""
     config = tiny_config.model_copy(update={"rounds": 3})
-    later = ("pseudo_label-2", "joint-2", "pseudo_label-3", "joint-3", "evaluate", "promote")
+    later = ("pseudo_label-2", "joint-2", "pseudo_label-3", "joint-3", "keep", "labels", "evaluate", "promote")
     with process_as_it_was():
         return run_stages(config, tmp_path_factory.mktemp("rounds"), later, stage_folders)
 

@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from semisup.checks.warnings import config_warnings, pseudo_label_warnings, training_warnings
+from semisup.checks.warnings import config_warnings, final_label_warnings, pseudo_label_warnings, training_warnings
 from semisup.config import PipelineConfig
 from semisup.config.files import validate
 
@@ -146,6 +146,24 @@ def test_predictions_as_their_own_targets_are_warned_of():
     assert warnings_of(joint={"method": "soft", "policy": {"temperature": 0.5}}) == []
 
 
+@pytest.mark.parametrize("teacher", ["ensemble", "champion"])
+def test_a_teacher_that_nobody_asks_is_warned_of(teacher):
+    (warning,) = warnings_of(joint={"method": "online"}, pseudo_label={"teacher": teacher})
+    assert f"pseudo_label.teacher='{teacher}', but joint.method='online' asks no teacher" in warning
+    assert warnings_of(joint={"method": "threshold"}, pseudo_label={"teacher": teacher}) == []
+
+
+def test_a_certificate_and_a_temperature_are_of_use_with_every_method():
+    certified = {"split": {"calibration_images": 500}, "pseudo_label": {"threshold": {"target_precision": 0.95}}}
+    assert warnings_of(joint={"method": "online"}, calibrate={"method": "temperature"}, **certified) == []
+
+
+def test_a_model_that_is_sure_of_nothing_is_warned_of_once_it_is_the_one_that_labels():
+    (warning,) = final_label_warnings(summary([0, 0, 0], threshold=0.99))
+    assert "`export` has nothing to write" in warning
+    assert final_label_warnings(summary([3, 2, 1])) == []
+
+
 @pytest.mark.parametrize("option", [{"top_share": 0.5}, {"share_per_round": 0.2}])
 def test_what_decides_acceptance_is_warned_of_where_every_image_counts(option):
     joint = {"method": "soft", "policy": {"temperature": 0.5}}
@@ -157,10 +175,8 @@ def test_what_decides_acceptance_is_warned_of_where_every_image_counts(option):
 @pytest.mark.parametrize(
     "option", [{"distribution_alignment": True}, {"test_time": {"views": 3, "augment": {"shift": 0.1}}}]
 )
-def test_what_changes_the_ledger_is_warned_of_where_nobody_asks_it(option):
-    (warning,) = warnings_of(joint={"method": "soft", "policy": {"temperature": 0.5}}, pseudo_label=option)
-    assert f"pseudo_label.{next(iter(option))} is set" in warning
-    assert warnings_of(joint={"method": "soft", "policy": {"ledger_share": 0.5}}, pseudo_label=option) == []
+def test_how_the_model_that_is_kept_is_asked_matters_whatever_the_method(option):
+    assert warnings_of(joint={"method": "soft", "policy": {"temperature": 0.5}}, pseudo_label=option) == []
 
 
 @pytest.mark.parametrize(

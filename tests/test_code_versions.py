@@ -41,10 +41,10 @@ TRAINING = {"baseline", "member", "joint"}
         ("training/losses.py", TRAINING),
         (
             "data/augmentation/augment.py",
-            TRAINING | {"calibrate", "pseudo_label", "evaluate", "evaluate_ensemble"},
+            TRAINING | {"calibrate", "pseudo_label", "keep", "labels", "evaluate", "evaluate_ensemble"},
         ),  # views
         ("data/roles/split.py", set(STAGES) - {"promote"}),
-        ("pseudo_labels/table.py", {"pseudo_label"}),
+        ("pseudo_labels/table.py", {"pseudo_label", "labels"}),
         ("pseudo_labels/policies/online.py", {"joint"}),
         ("stages/split.py", {"split"}),
         ("plots/style.py", {"evaluate"}),

@@ -11,7 +11,7 @@ from semisup.config import PipelineConfig, describe_keys
 from semisup.config.files import validate
 from semisup.lineage.fingerprints import WITHOUT_EFFECT, file_digest, lineage_of
 from semisup.pipeline.log import Silence
-from semisup.pipeline.plan import plan
+from semisup.pipeline.plan import inputs_of, plan
 from semisup.pipeline.specs import load_stage
 from tests.situations import ASLEEP_ELSEWHERE, BASE, OF_OWN_IMAGES, OF_WEIGHTS, PIPELINE, WHERE_AND_HOW, Key, Overrides
 
@@ -106,7 +106,7 @@ class Runs:
         """(step, file → digest of what counts), step by step."""
         folders: dict[str, Path] = {}
         for step in plan(config):
-            inputs = {role: folders[source] for role, source in step.upstream.items() if source in folders}
+            inputs = inputs_of(step, config, folders)
             upstream = {role: str(folder) for role, folder in inputs.items()}
             fingerprint = lineage_of(step.spec, config, upstream, "digits").fingerprint + str(step.number)
             if fingerprint not in self.folders:

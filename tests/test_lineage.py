@@ -95,8 +95,9 @@ def fingerprints(**sections: object) -> dict[str, str]:
         ({"baseline": {"epochs": 99}}, {"baseline", "member", "evaluate"}),
         ({"ensemble": {"method": "boosting"}}, {"member", "ensemble", "evaluate"}),
         ({"evaluate": {"compound": True}}, {"evaluate"}),
-        ({"evaluate": {"test_time": VIEWS}}, {"evaluate", "evaluate_ensemble"}),
-        ({"pseudo_label": {"threshold": 0.7}}, {"calibrate", "pseudo_label", "evaluate"}),
+        ({"evaluate": {"test_time": VIEWS}}, {"keep", "evaluate", "evaluate_ensemble"}),
+        ({"pseudo_label": {"threshold": 0.7}}, {"calibrate", "pseudo_label", "labels", "evaluate"}),
+        ({"pseudo_label": {"top_share": 0.5}}, {"calibrate", "pseudo_label", "evaluate"}),
         ({"joint": {"alpha_final": 0.5}}, {"joint", "evaluate"}),
         ({"data": {"name": "mnist"}}, set(STAGES) - {"promote"}),
         ({"data": {"root": "/elsewhere", "download": True}}, set()),
@@ -127,7 +128,7 @@ def test_what_makes_a_machine_fast_counts_where_the_budget_is_time(budget, count
 )
 def test_the_size_of_a_batch_counts_where_views_or_passes_are_drawn_by_the_batch(draws):
     before, after = fingerprints(pseudo_label=draws), fingerprints(pseudo_label=draws | {"batch_size": 7})
-    assert {s for s in before if before[s] != after[s]} == {"calibrate", "pseudo_label", "evaluate"}
+    assert {s for s in before if before[s] != after[s]} == {"calibrate", "pseudo_label", "labels", "evaluate"}
 
 
 def test_every_key_of_the_config_is_looked_at_by_some_stage_or_named_as_without_effect():

@@ -88,11 +88,11 @@ def _write(
         config = with_root(found.config, data_root)
         facts = DatasetFacts.read(found.split)
         check_folder(out, Sources(config, facts).root, force=force)
-        ledgers = [pd.read_parquet(folder / LEDGER) for folder in found.ledgers]
+        tables = [pd.read_parquet(folder / LEDGER) for folder in found.tables]
         split = Split.read(found.split / "split.parquet")
         student = load_placed(found.model.folder, config)
         assert isinstance(student, Classifier), "a pipeline keeps one network"
-        material = Material(config, facts, split, ledgers, student, found.model.temperature)
+        material = Material(config, facts, split, tables, student, found.model.temperature)
         screen.begin("review")
         written = write_review(
             material,

@@ -8,10 +8,10 @@ from flows.pipeline.steps import Logger, Reference, tell
 from flows.start import display
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.pipeline.plan import CHAMPION, SPLIT_BEFORE, Step
+from semisup.pipeline.plan import CHAMPION, KEPT, KEPT_FILE, SPLIT_BEFORE, Step, kept_step
 from semisup.pipeline.specs import AnyConfig
 from semisup.stages.preflight.check import DataDigests
-from semisup.stages.support.files import exported, read_json
+from semisup.stages.support.files import load_model, pool_of, read_json
 from semisup.system.own_files import temporary_folder
 from semisup.tracking.model import OTHER_MODEL, Champion, champion, crown, log_model, lost_files, lost_model
 from semisup.tracking.tracker import Tracker
@@ -69,7 +69,10 @@ def references(
     """
     found: dict[str, Reference] = {}
     for role, source in step.upstream.items():
-        if source == SPLIT_BEFORE:
+        if source == KEPT:
+            if "keep" in known:
+                found[role] = known[kept_among(tracker, config, known["keep"])]
+        elif source == SPLIT_BEFORE:
             if (before := split_before(tracker, config, digests)) is not None:
                 found[role] = before
         elif source != CHAMPION:
@@ -79,6 +82,14 @@ def references(
         ):
             found[role] = champions
     return found
+
+
+def kept_among(tracker: Tracker, config: AnyConfig, keep: Reference) -> str:
+    """The step that trained the model which a run of stage `keep` chose."""
+    assert isinstance(config, PipelineConfig), "a regression has one model"
+    with temporary_folder() as scratch:
+        kept = read_json(tracker.file(keep.run_id, KEPT_FILE, scratch))
+    return kept_step(config, kept["model"])
 
 
 def split_before(tracker: Tracker, config: AnyConfig, digests: DataDigests) -> Reference | None:
@@ -205,7 +216,8 @@ def _model_id(tracker: Tracker, config: PipelineConfig, run_id: str) -> str:
     if known and lost_model(tracker, known) is None:
         return known
     with temporary_folder() as scratch:
-        return log_model(tracker, run_id, *exported(config, tracker.artifacts(run_id, scratch)))
+        model = load_model(tracker.artifacts(run_id, scratch))
+        return log_model(tracker, run_id, model, pool_of(config).images[:8])
 
 
 def _reference(tracker: Tracker, run_id: str, config: AnyConfig) -> Reference:

@@ -12,8 +12,8 @@ COMPOUND = ("baseline_compound_accuracy", "student_compound_accuracy", "compound
 VALIDATION = ("student_kept", "baseline_validation_accuracy", "student_validation_accuracy")
 CPU_SECONDS = "cpu_seconds"
 """What the processors worked for a stage; of a reused one, what they once did."""
-TESTS = ("evaluate", "promote")
-"""Stages that make no model, but judge those that are there."""
+AFTERWARDS = ("keep", "calibrate-kept", "labels", "evaluate", "promote")
+"""Steps that make no model, but judge or ask those that are there."""
 
 
 @dataclass(frozen=True)
@@ -51,26 +51,23 @@ class PipelineResult:
     def figures(self) -> dict[str, float]:
         """The key figures: fractions, a p-value, and the CPU seconds of all stages that make the model.
 
-        Absent are the precision where the truth is unknown, a threshold that was not certified, accuracies on
-        compound images where none were asked for, and CPU seconds where a reused stage did not yet count them.
+        Those of pseudo-labels are of the final ones, which the kept model gave. Absent are the precision where the
+        truth is unknown, a threshold that was not certified, accuracies on compound images where none were asked for,
+        and CPU seconds where a reused stage did not yet count them.
         """
-        evaluate, pseudo = self.stages["evaluate"].figures, self._of_last_round("pseudo_label")
+        evaluate, labels = self.stages["evaluate"].figures, self.stages["labels"].figures
         figures = {name: evaluate[name] for name in [*_with_ends(*SINGLE), "mcnemar_p"]}
         figures |= {
-            f"pseudo_label_{name}": pseudo[name] for name in ["coverage", *_with_ends("precision")] if name in pseudo
+            f"pseudo_label_{name}": labels[name] for name in ["coverage", *_with_ends("precision")] if name in labels
         }
-        calibrate = self._of_last_round("calibrate")
-        if calibrate.get("certified"):
-            figures["certified_threshold"] = calibrate["threshold"]
-        making = [step.figures for name, step in self.stages.items() if name not in TESTS]
+        calibrate = self.stages.get("calibrate-kept")
+        if calibrate is not None and calibrate.figures.get("certified"):
+            figures["certified_threshold"] = calibrate.figures["threshold"]
+        making = [step.figures for name, step in self.stages.items() if name not in AFTERWARDS]
         if all(CPU_SECONDS in step for step in making):
             figures[CPU_SECONDS] = round(sum(step[CPU_SECONDS] for step in making), 3)
         figures |= {name: evaluate[name] for name in VALIDATION if name in evaluate}
         return figures | {name: evaluate[name] for name in _with_ends(*COMPOUND) if name in evaluate}
-
-    def _of_last_round(self, stage: str) -> Mapping[str, float]:
-        """Figures of a stage that runs once a round; none where it did not run."""
-        return ([step.figures for name, step in self.stages.items() if name.startswith(stage)] or [{}])[-1]
 
     def as_json(self) -> dict[str, Any]:
         """The one JSON object that `semisup run --json` prints."""

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.pipeline.flow import checked_config, open_store, run_alone
-from flows.pipeline.promotion import apply_decision, current_champion, references, warn_of_other_splits
+from flows.pipeline.promotion import apply_decision, current_champion, kept_among, references, warn_of_other_splits
 from flows.pipeline.reaper import reap_at_start
 from flows.pipeline.results import StageResult
 from flows.pipeline.steps import Reference, Wanted
@@ -17,7 +17,7 @@ from flows.start.launch import mark_flow_run
 from flows.start.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.pipeline.plan import CHAMPION, SPLIT_BEFORE, Step, ensemble_plan, plan
+from semisup.pipeline.plan import CHAMPION, KEPT, SPLIT_BEFORE, Step, ensemble_plan, plan
 from semisup.stages.preflight.check import DataDigests
 from semisup.system.own_files import temporary_folder
 from semisup.tracking.places.failures import store_failures
@@ -25,8 +25,8 @@ from semisup.tracking.tracker import Tracker
 
 TEACHERS = ("baseline", "joint", "ensemble")
 """Stages that leave a network, and so may teach."""
-EARLIER = (CHAMPION, SPLIT_BEFORE)
-"""What an earlier pipeline left."""
+NO_STEPS = (CHAMPION, SPLIT_BEFORE, KEPT)
+"""What an earlier pipeline left, and a step that is known once `keep` has run."""
 
 
 @flow(name="semisup-stage", flow_run_name="{name}-{config.name}-seed{config.seed}", validate_parameters=True)
@@ -102,8 +102,12 @@ def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[St
         if (run_id := named.get(source) or named.get(role))
     }
     read = {
-        source: chosen.get(role) or _matching(states[source], name) for role, source in inputs if source not in EARLIER
+        source: chosen.get(role) or _matching(states[source], name) for role, source in inputs if source not in NO_STEPS
     }
+    if KEPT in step.upstream.values() and KEPT not in named:
+        read["keep"] = _matching(states["keep"], name)
+        kept = kept_among(tracker, config, read["keep"])
+        read[kept] = _matching(states[kept], name)
     found = references(tracker, config, step, read, digests=surveyor.digests, reigning=reigning) | chosen
     _check_one_split(tracker, step, found)
     return step, found
@@ -112,7 +116,7 @@ def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[St
 def _named(surveyor: Surveyor, role: str, source: str, run_id: str) -> Reference:
     run = surveyor.tracker.find(run_id)
     at = f"--upstream {source}={run_id}"
-    wanted = {"teacher": TEACHERS, CHAMPION: ("promote",)}.get(role, (source.partition("-")[0],))
+    wanted = {"teacher": TEACHERS, KEPT: TEACHERS[:2], CHAMPION: ("promote",)}.get(role, (source.partition("-")[0],))
     if run.tags.get("stage") not in wanted:
         stage = run.tags.get("stage")
         raise UserError(f"{at}: that is a run of stage {stage!r}, not of {' or '.join(wanted)}; name another run")

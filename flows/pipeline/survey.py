@@ -10,7 +10,7 @@ from flows.pipeline.promotion import current_champion, references
 from flows.pipeline.steps import Reference, lineage_for, reusable
 from semisup.config import PipelineConfig
 from semisup.lineage.fingerprints import Lineage
-from semisup.pipeline.plan import Step, plan
+from semisup.pipeline.plan import KEPT, Step, plan
 from semisup.stages.preflight.check import DataDigests
 from semisup.system.own_files import temporary_folder
 from semisup.tracking.places.failures import store_failures
@@ -76,7 +76,8 @@ class Surveyor:
         states: dict[str, StepState] = {}
         known: dict[str, Reference] = {}
         for step in plan(self.config, champion=reigning is not None) if steps is None else steps:
-            behind = [source for source in step.upstream.values() if source in states and source not in known]
+            sources = ["keep" if source == KEPT else source for source in step.upstream.values()]
+            behind = [source for source in sources if source in states and source not in known]
             if behind:
                 states[step.name] = self._waiting(step, behind)
             else:

@@ -39,4 +39,4 @@ def training_seconds(config: PipelineConfig) -> float:
                 "time, such as 60s"
             )
         seconds.append(budget.amount)
-    return seconds[0] + config.rounds * seconds[1]
+    return seconds[0] + config.students * seconds[1]

@@ -1,4 +1,4 @@
-"""The pseudo-labels that a person means by a run: its pseudo-label table, its split, its config."""
+"""The labels that a person means by a run: the table of them, its split, its config."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,9 @@ from semisup.tracking.places.stored import StoredRun
 from semisup.tracking.run import CONFIG
 from semisup.tracking.tracker import Tracker
 
-STEP = "step.pseudo_label"
+LABELS = "step.labels"
+TABLE = "step.pseudo_label"
+"""Tag of a pipeline: which run made the table that the student of a round learned from."""
 
 
 @dataclass(frozen=True)
@@ -19,35 +21,57 @@ class FoundLabels:
     """Where the artifacts of the stages are, and what they were made with."""
 
     run_id: str
-    """Of the `pseudo_label` stage."""
+    """Of stage `labels`, or of stage `pseudo_label` where a person names such a run."""
     split: Path
     ledger: Path
     config: PipelineConfig
 
 
 def find_labels(run_id: str, scratch: Path) -> FoundLabels:
-    """Those of a pipeline's last round, or of a run of stage `pseudo_label`.
+    """The final labels of a pipeline, or those of a run of stage `labels` or `pseudo_label`.
 
     Raises:
-        UserError: there is no such run, it has no pseudo-labels, or its files are damaged.
+        UserError: there is no such run, it has no labels, or its files are damaged; or it is a pipeline of before final
+            labels were made, whose table holds those of a teacher.
     """
     tracker = Tracker.existing(Path.cwd())
     run = tracker.find(run_id)
-    if run.tags.get("stage") == "pipeline":
-        rounds = {round_of(key): value for key, value in run.tags.items() if key.startswith(STEP)}
-        run = tracker.get(rounds[max(rounds)]) if rounds else run
-    if run.tags.get("stage") != "pseudo_label" or not run.complete:
+    if run.tags.get("stage") == "pipeline" and run.complete:
+        run = tracker.get(final_labels(run))
+    if run.tags.get("stage") not in {"labels", "pseudo_label"} or not run.complete:
         raise UserError(
-            f"run {run.id[:8]} is of stage {run.tags.get('stage')!r} ({run.status}) and has no pseudo-labels; name a "
-            "pipeline (`semisup runs`), or a complete run of stage pseudo_label"
+            f"run {run.id[:8]} is of stage {run.tags.get('stage')!r} ({run.status}) and has no labels; name a complete "
+            "pipeline (`semisup runs`), or a complete run of stage labels"
         )
     split = whole(tracker, tracker.get(run.tags["upstream.split"]), scratch)
     return FoundLabels(run.id, split, whole(tracker, run, scratch), config_of(tracker, run, scratch))
 
 
-def round_of(step: str) -> int:
+def final_labels(pipeline: StoredRun) -> str:
+    """The id of the run that made the final labels of a complete pipeline.
+
+    Raises:
+        UserError: it has none.
+    """
+    if LABELS in pipeline.tags:
+        return pipeline.tags[LABELS]
+    tables = tables_of(pipeline)
+    instead = f", or name {tables[-1][:8]} for the table of its teacher" if tables else ""
+    raise UserError(
+        f"run {pipeline.id[:8]} is of an earlier version, in which the model that is kept labeled nothing; run its "
+        f"config again{instead}"
+    )
+
+
+def tables_of(pipeline: StoredRun) -> list[str]:
+    """The ids of the runs that made the tables of its rounds, in their order; none of a student that read none."""
+    steps = sorted((key for key in pipeline.tags if key.startswith(TABLE)), key=_round_of)
+    return [pipeline.tags[step] for step in steps]
+
+
+def _round_of(step: str) -> int:
     """1 of `step.pseudo_label`, 2 of `step.pseudo_label-2` …"""
-    return int(step.removeprefix(STEP).removeprefix("-") or 1)
+    return int(step.removeprefix(TABLE).removeprefix("-") or 1)
 
 
 def whole(tracker: Tracker, run: StoredRun, scratch: Path) -> Path:

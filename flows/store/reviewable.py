@@ -1,9 +1,9 @@
-"""What a review needs of a run that a person names: its split, the tables of all rounds, the model that was kept."""
+"""What a review needs of a run that a person names: its split, its labels, the tables of its rounds, its model."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.store.exportable import STEP, config_of, round_of, whole
+from flows.store.exportable import config_of, final_labels, tables_of, whole
 from flows.store.served import ServedModel, find_model
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
@@ -18,11 +18,13 @@ class FoundReview:
     run: StoredRun
     """The pipeline's."""
     split: Path
-    ledgers: tuple[Path, ...]
-    """Of the rounds, in their order."""
+    labels: Path
+    """The final ones."""
+    tables: tuple[Path, ...]
+    """Those that the students of its rounds learned from, in their order; none where they read none."""
     model: ServedModel
     config: PipelineConfig
-    """Of the last pseudo-label table; where that was reused, another pipeline may have made it, under another name."""
+    """Of the labels; where they were reused, another pipeline may have made them, under another name."""
 
 
 def find_review(run_id: str, scratch: Path) -> FoundReview:
@@ -33,14 +35,13 @@ def find_review(run_id: str, scratch: Path) -> FoundReview:
     """
     tracker = Tracker.existing(Path.cwd())
     run = tracker.find(run_id)
-    steps = sorted((key for key in run.tags if key.startswith(STEP)), key=round_of)
-    if run.tags.get("stage") != "pipeline" or not run.complete or not steps:
+    if run.tags.get("stage") != "pipeline" or not run.complete:
         raise UserError(
             f"run {run.id[:8]} is of stage {run.tags.get('stage')!r} ({run.status}); a review needs a complete "
             "pipeline (`semisup runs`)"
         )
-    rounds = [tracker.get(run.tags[step]) for step in steps]
+    labels = tracker.get(final_labels(run))
     split = whole(tracker, tracker.get(run.tags["step.split"]), scratch)
-    ledgers = tuple(whole(tracker, ledger, scratch) for ledger in rounds)
+    tables = tuple(whole(tracker, tracker.get(table), scratch) for table in tables_of(run))
     model = find_model(run.id, scratch)
-    return FoundReview(run, split, ledgers, model, config_of(tracker, rounds[-1], scratch))
+    return FoundReview(run, split, whole(tracker, labels, scratch), tables, model, config_of(tracker, labels, scratch))

@@ -27,14 +27,13 @@ from semisup.data.own_images import write_config
 from semisup.delivery.image_files import ImageFile
 from semisup.delivery.predict import Predictor, predict
 from semisup.errors import UserError
-from semisup.pipeline.plan import Step, plan
+from semisup.pipeline.plan import Step, inputs_of, kept_step, plan
 from semisup.pseudo_labels import LEDGER
 from semisup.ready_made import find_config
 from semisup.stages.preflight.check import check
 from semisup.stages.support.files import DatasetFacts, pick_device, read_json
 from semisup.system.own_files import aside, temporary_folder
 
-STUDENT: Literal["student"] = "student"
 ASKED = "overrides"
 """What a mistake in them is called."""
 
@@ -72,7 +71,7 @@ class Metrics:
     kept: Literal["baseline", "student"]
     """Which one to keep, by validation images or labels that were held out."""
     coverage: float
-    """Share of the unlabeled images whose pseudo-label was accepted."""
+    """Share of the unlabeled images whose label, by the model to keep, was accepted."""
     precision: Estimate | None
     """Share of those that are right; None: the truth is not known, or none was accepted."""
     details: Mapping[str, Any] = field(repr=False)
@@ -144,7 +143,7 @@ class Run:
     def metrics(self) -> Metrics:
         """Figures."""
         found = read_json(self.folder / "evaluate" / "metrics.json")
-        labels = read_json(self._step("pseudo_label") / "summary.json")
+        labels = read_json(self.folder / "labels" / "summary.json")
         precision = None
         if labels["precision"] is not None:
             precision = Estimate(labels["precision"], labels["precision_low"], labels["precision_high"])
@@ -162,9 +161,10 @@ class Run:
 
     @cached_property
     def pseudo_labels(self) -> pd.DataFrame:
-        """A row for each unlabeled image: id, label (the class), confidence, margin, accepted, reason, round."""
+        """A row for each unlabeled image, labeled by the model to keep: id, label (the class), confidence, margin,
+        accepted, reason …"""
         names = np.array(DatasetFacts.read(self.folder / "split").class_names, dtype=object)
-        table = pd.read_parquet(self._step("pseudo_label") / LEDGER)
+        table = pd.read_parquet(self.folder / "labels" / LEDGER)
         table["label"] = names[table["label"].to_numpy()]
         return table
 
@@ -172,7 +172,7 @@ class Run:
     def model(self) -> PipelineModel:
         """The one to keep."""
         kept, metrics = self.metrics.kept, self.metrics.details
-        folder = self._step("joint") if kept == STUDENT else self.folder / "baseline"
+        folder = self.folder / kept_step(self.config, kept)
         temperature = metrics.get("temperature", {}).get(kept)
         return PipelineModel(Predictor.load(folder, temperature, pick_device(self.config)))
 
@@ -180,10 +180,6 @@ class Run:
     def report(self) -> Report:
         """The page that people read."""
         return Report(self.folder / "evaluate" / "report.html", self)
-
-    def _step(self, stage: str) -> Path:
-        """The folder of a stage's last round."""
-        return self.folder / (f"{stage}-{self.config.rounds}" if self.config.rounds > 1 else stage)
 
     def __repr__(self) -> str:
         return f"Run({self.config.name!r}, student {self.metrics.student}, folder={str(self.folder)!r})"
@@ -256,9 +252,9 @@ def _steps(config: PipelineConfig) -> list[Step]:
 
 
 def _run_step(step: Step, config: PipelineConfig, folder: Path, log: "_Log") -> None:
+    inputs = inputs_of(step, config, {place.name: place for place in folder.iterdir() if place.is_dir()})
     place = folder / step.name
     place.mkdir()
-    inputs = {role: folder / source for role, source in step.upstream.items() if (folder / source).is_dir()}
     threads = torch.get_num_threads()
     try:
         step.spec.load(number=step.number)(config, inputs, place, log)

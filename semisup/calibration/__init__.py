@@ -21,7 +21,7 @@ from semisup.calibration.measures import (
     reliability,
     temper,
 )
-from semisup.calibration.words import calibration_sentence, calibration_warnings, uncertified
+from semisup.calibration.words import calibration_sentence, calibration_warnings, uncertified, who
 
 __all__ = [
     "HIGHEST_TEMPERATURE",
@@ -46,4 +46,5 @@ __all__ = [
     "reliability",
     "temper",
     "uncertified",
+    "who",
 ]

@@ -12,7 +12,7 @@ def calibration_sentence(values: Mapping[str, Any]) -> str:
     before, after = values["before"], values["after"]
     verdict = "not shown to be over- or under-confident" if before["verdict"] == "neither" else before["verdict"]
     shown = f"{before['confidence']:.1%} sure, {before['accuracy']:.1%} right on {values['images']:,} images"
-    text = f"the teacher is {verdict} ({shown}; ECE {before['ece']:.1%})"
+    text = f"the {who(values)} is {verdict} ({shown}; ECE {before['ece']:.1%})"
     if values["method"] == "temperature":
         text += (
             f"; temperature {values['temperature']:.3g} makes it {after['confidence']:.1%} sure, ECE {after['ece']:.1%}"
@@ -81,15 +81,15 @@ def uncertified(values: Mapping[str, Any]) -> str:
         why = f"{_errors(certificate)} leave up to {certificate['upper_bound']:.2%} errors possible"
     if needed is None and certificate["labels_needed"] is None:
         help_ = (
-            "by its own confidence the teacher errs too often for that even where it is most sure; use a lower "
+            f"by its own confidence the {who(values)} errs too often for that even where it is most sure; use a lower "
             "target_precision, or train it better"
         )
     elif needed is None:
         help_ = "more calibration images than the data set has would be needed; use a lower target_precision"
     elif needed <= total:
         help_ = (
-            "by its confidence the teacher should have passed, so it errs more often than that or had bad luck; use a "
-            "lower target_precision, or more split.calibration_images"
+            f"by its confidence the {who(values)} should have passed, so it errs more often than that or had bad luck; "
+            "use a lower target_precision, or more split.calibration_images"
         )
     else:
         help_ = f"use split.calibration_images of about {_about(needed):,}, or a lower target_precision"
@@ -103,6 +103,11 @@ def other_images(values: Mapping[str, Any]) -> str:
         f"the unlabeled images are not like the calibration images (p = {compared['p_value']:.1g} on "
         f"{compared['calibration_images']:,} and {compared['pool_images']:,} images)"
     )
+
+
+def who(values: Mapping[str, Any]) -> str:
+    """Whose calibration it is: the "teacher" of a round, or the "kept model"."""
+    return str(values.get("model", "teacher"))
 
 
 def _errors(certificate: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ def idle_keys(config: PipelineConfig, *, ensemble: bool = False) -> Iterator[str
 
     `ensemble`: of an ensemble that is trained without a pipeline, so that it needs no student to teach.
     """
-    ensemble |= config.pseudo_label.teacher == "ensemble"
+    ensemble |= config.pseudo_label.teacher == "ensemble" and config.labels_before_training
     yield from _of_data(config)
     yield from _of_frozen_networks(config)
     for stage, train in (("baseline", config.baseline), ("joint", config.joint)):
@@ -40,7 +40,7 @@ def idle_keys(config: PipelineConfig, *, ensemble: bool = False) -> Iterator[str
             yield from _idle(stage, train, "class_weights", why, "none")
     yield from _of_teachers(config, ensemble)
     yield from _of_pseudo_labels(config)
-    if not config.model.chooses:
+    if config.model.train != "probe":
         yield from _of_the_student(config.joint)
     yield from _of_views("evaluate.test_time", config.evaluate.test_time)
     if not config.promote.enabled and config.pseudo_label.teacher != "champion":
@@ -106,9 +106,7 @@ def _of_frozen_networks(config: PipelineConfig) -> Iterator[str]:
     elif config.baseline.sees_images_as_they_are and config.joint.sees_images_as_they_are:
         why = "neither baseline.augment nor joint.augment changes an image, so there is one view of each"
         yield from _idle("model", config.model, "kept_views", why, "for example baseline.augment.shift: 0.1")
-    if config.model.train != "auto":
-        yield from _idle("choose", config.choose, "*", f"{train} compares nothing", "model.train: auto")
-    if not config.model.chooses:
+    if config.model.train != "probe":
         yield from _idle("model", config.model, "mirror", f"{train} is no probe", "train: probe")
         if not config.model.last_blocks:
             why = f"{train} is no probe and has no last blocks"
@@ -121,8 +119,6 @@ def _of_frozen_networks(config: PipelineConfig) -> Iterator[str]:
     yield from _idle("runtime", config.runtime, "processes compile", f"{train} is solved in one process", "train: head")
     sections: dict[str, TrainConfig] = {"baseline": config.baseline, "joint": config.joint}
     for stage, section in sections.items():
-        if config.model.train == "auto":
-            continue  # they may come to be trained step by step
         names = " ".join(name for name in type(section).model_fields if name not in OF_A_PROBE)
         yield from _idle(
             stage, section, names, f"{train} solves for the best probe, without steps", "model.train: head"
@@ -189,8 +185,13 @@ def _of_views(at: str, test_time: ViewsConfig) -> Iterator[str]:
 
 def _of_teachers(config: PipelineConfig, ensemble: bool) -> Iterator[str]:
     if not ensemble:
-        why, way_out = f"pseudo_label.teacher={config.pseudo_label.teacher!r} is one model", "teacher: ensemble"
-        yield from _idle("ensemble", config.ensemble, "*", why, f"pseudo_label.{way_out}, or `semisup ensemble`")
+        why, way_out = (
+            f"pseudo_label.teacher={config.pseudo_label.teacher!r} is one model",
+            "pseudo_label.teacher: ensemble",
+        )
+        if not config.labels_before_training:
+            why, way_out = f"joint.method={config.joint.method!r} asks no teacher", "joint.method: threshold"
+        yield from _idle("ensemble", config.ensemble, "*", why, f"{way_out}, or `semisup ensemble`")
     in_bagging = ensemble and config.ensemble.method == "bagging"
     if ensemble and not in_bagging:
         why = "ensemble.method='boosting' weighs the votes of its members"

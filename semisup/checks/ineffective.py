@@ -5,9 +5,7 @@ from semisup.config import JointConfig, PipelineConfig, PolicyConfig, PseudoLabe
 from semisup.config.methods import METHODS
 
 CHOICES = ("top_share", "max_disagreement", "share_per_round")
-"""Options of `pseudo_label` that decide which labels are accepted."""
-OF_THE_TEACHER = ("distribution_alignment", "test_time", "uncertainty")
-"""Options of `pseudo_label` that change what the pseudo-label table says of an image."""
+"""Options of `pseudo_label` that choose, beyond its threshold, what a student learns from."""
 OF_SOME_METHODS = ("threshold", "fairness_weight", "deviations", "momentum")
 """Options of `joint.policy` that only some methods look at; the momentum is also that of distribution alignment."""
 
@@ -17,7 +15,7 @@ def ineffective_options(config: PipelineConfig, *, ensemble: bool = False) -> li
     return [
         *idle_keys(config, ensemble=ensemble),
         *_of_the_teacher(config),
-        *_of_the_ledger(config),
+        *_of_the_table(config),
         *_of_the_policy(config.joint),
         *_of_the_views(config),
         *_of_features(config),
@@ -25,58 +23,37 @@ def ineffective_options(config: PipelineConfig, *, ensemble: bool = False) -> li
 
 
 def _of_the_teacher(config: PipelineConfig) -> list[str]:
-    joint, warnings = config.joint, []
+    joint, label, warnings = config.joint, config.pseudo_label, []
     method = f"joint.method={joint.method!r}"
-    if joint.labels_every_step and not joint.policy.ledger_share and config.calibrates:
+    if not config.labels_before_training and label.teacher in {"ensemble", "champion"}:
+        useless = "no ensemble is trained" if label.teacher == "ensemble" else "the champion is not asked"
         warnings.append(
-            f"calibrate.method={config.calibrate.method!r}, but {method} asks for no confidence of the teacher's; use "
-            "calibrate.method: none"
-        )
-    if not joint.heeds_the_teacher and config.pseudo_label.teacher == "ensemble":
-        warnings.append(
-            f"pseudo_label.teacher='ensemble', but {method} asks no teacher: its members are of no use; use "
+            f"pseudo_label.teacher={label.teacher!r}, but {method} asks no teacher: {useless}; use "
             "pseudo_label.teacher: baseline, or joint.policy.ledger_share: 0.5"
         )
-    if not joint.heeds_the_teacher and config.rounds > 1:
+    if config.students < config.rounds:
         warnings.append(
-            f"rounds={config.rounds}, but {method} asks no teacher, so every round is alike; use rounds: 1, or "
-            "joint.policy.ledger_share: 0.5"
+            f"rounds={config.rounds}, but {method} takes nothing from the round before, so one round is run; use "
+            "rounds: 1, or joint.policy.ledger_share: 0.5"
         )
-    if joint.labels_every_step and joint.start == "baseline":
-        share = joint.policy.ledger_share
-        if config.rounds > 1 and not share:
-            warnings.append(
-                f"rounds={config.rounds} and joint.start='baseline', but {method} takes nothing from the round before; "
-                "use rounds: 1, or joint.policy.ledger_share: 0.5"
-            )
-        elif config.rounds == 1 and share:
-            warnings.append(
-                f"joint.policy.ledger_share={share} acts from the second round on where joint.start='baseline', but "
-                "rounds=1; use more rounds, or 0"
-            )
+    if joint.labels_every_step and joint.policy.ledger_share and not config.labels_before_training:
+        warnings.append(
+            f"joint.policy.ledger_share={joint.policy.ledger_share} acts from the second round on where "
+            "joint.start='baseline', but rounds=1; use more rounds, or 0"
+        )
     return warnings
 
 
-def _of_the_ledger(config: PipelineConfig) -> list[str]:
-    joint, ledger = config.joint, config.pseudo_label
+def _of_the_table(config: PipelineConfig) -> list[str]:
+    joint, label, defaults = config.joint, config.pseudo_label, PseudoLabelConfig()
     if joint.learns_from_accepted:
         return []
-    method = f"joint.method={joint.method!r}"
-    defaults = PseudoLabelConfig()
-    warnings = [
-        f"pseudo_label.{name}={getattr(ledger, name)}, but {method} learns from every image, whatever the pseudo-label "
-        "table accepts; leave it out, or use joint.method: threshold"
+    return [
+        f"pseudo_label.{name}={getattr(label, name)}, but joint.method={joint.method!r} learns from every image, "
+        "whatever the table accepts; leave it out, or use joint.method: threshold"
         for name in CHOICES
-        if getattr(ledger, name) != getattr(defaults, name)
+        if getattr(label, name) != getattr(defaults, name)
     ]
-    if joint.labels_every_step and not joint.policy.ledger_share:
-        warnings += [
-            f"pseudo_label.{name} is set, but {method} does not ask the pseudo-label table; leave it out, or use "
-            "joint.policy.ledger_share: 0.5"
-            for name in OF_THE_TEACHER
-            if getattr(ledger, name) != getattr(defaults, name)
-        ]
-    return warnings
 
 
 def _of_the_policy(joint: JointConfig) -> list[str]:

@@ -96,8 +96,8 @@ def too_few_to_certify(config: PipelineConfig) -> str:
     )
 
 
-def pseudo_label_warnings(summary: Mapping[str, Any]) -> list[str]:
-    """What a pseudo-label summary shows that cannot help a student, one line each."""
+def pseudo_label_warnings(summary: Mapping[str, Any], *, drift: bool = True) -> list[str]:
+    """What a pseudo-label summary shows that cannot help a student, one line each; `drift`: of class shares, too."""
     per_class = summary["accepted_per_class"]
     if summary["accepted"] == 0 and set(summary.get("reasons", ())) - {"below_threshold"}:
         return [
@@ -113,7 +113,17 @@ def pseudo_label_warnings(summary: Mapping[str, Any]) -> list[str]:
     warnings = []
     if sum(count > 0 for count in per_class) == 1:
         warnings.append("all accepted pseudo-labels are of one class; the student can only drift toward it")
-    return warnings + _drift(summary)
+    return warnings + (_drift(summary, "the teacher", ", and consider pseudo_label.top_share") if drift else [])
+
+
+def final_label_warnings(summary: Mapping[str, Any]) -> list[str]:
+    """What the summary of the final labels shows that nobody will want to take away, one line each."""
+    if summary["accepted"] == 0:
+        return [
+            f"the kept model is sure of no unlabeled image: none reached pseudo_label.threshold="
+            f"{summary['threshold']:g}, so `export` has nothing to write; lower it, or label more images"
+        ]
+    return _drift(summary, "the kept model")
 
 
 def training_warnings(training: Mapping[str, Any], alpha_final: float) -> list[str]:
@@ -139,8 +149,8 @@ def comparison_warnings(kept: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _drift(summary: Mapping[str, Any]) -> list[str]:
-    """Do the unlabeled images, as the teacher sees them, hold another mix of classes than the validation images?
+def _drift(summary: Mapping[str, Any], who: str, advice: str = "") -> list[str]:
+    """Do the unlabeled images, as somebody sees them, hold another mix of classes than the validation images?
 
     Those were picked per class, and so were the labeled ones, of which a tail may be asked for: their shares are no
     sample, and the predicted ones are tested against them.
@@ -157,7 +167,7 @@ def _drift(summary: Mapping[str, Any]) -> list[str]:
         return []
     worst = int(np.abs(shares - expected).argmax())
     return [
-        f"the teacher sees class {summary['class_names'][worst]!r} in {shares[worst]:.1%} of the unlabeled images, "
-        f"but {expected[worst]:.1%} of those with labels are of it: the pool is another mix, or the teacher drifts; "
-        "look at its errors, and consider pseudo_label.top_share"
+        f"{who} sees class {summary['class_names'][worst]!r} in {shares[worst]:.1%} of the unlabeled images, "
+        f"but {expected[worst]:.1%} of those with labels are of it: the pool is another mix, or {who} drifts; "
+        f"look at its errors{advice}"
     ]

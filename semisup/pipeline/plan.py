@@ -1,15 +1,21 @@
 """Which steps a pipeline consists of, in which order they run and what each reads."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from semisup.config import PipelineConfig
+from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.pipeline.specs import SPECS, StageName, StageSpec
 
 CHAMPION = "champion"
 """Stands where a step's name would: what an earlier pipeline left and the registry calls its champion."""
 SPLIT_BEFORE = "split before"
 """Stands there, too: the last split of this pipeline when its folder held other images. It may not be there."""
+KEPT = "kept"
+"""Stands there, too: the step whose model stage `keep` chose, `baseline` or that of the last student."""
+KEPT_FILE = "kept.json"
 
 
 @dataclass(frozen=True)
@@ -20,8 +26,8 @@ class Step:
     """`joint`, and in later rounds `joint-2`, `joint-3` …"""
     stage: StageName
     upstream: Mapping[str, str]
-    """What the stage calls an input → name of the step that leaves it, or CHAMPION or SPLIT_BEFORE, which may not be
-    there."""
+    """What the stage calls an input → name of the step that leaves it; KEPT; or CHAMPION or SPLIT_BEFORE, which may not
+    be there."""
     number: int | None = None
     """Of steps that have the same stage and may have the same inputs: which of them, from 1."""
 
@@ -32,45 +38,94 @@ class Step:
 
 
 def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
-    """The steps of a pipeline in the order in which they run; `champion`: is there one that can teach?"""
-    chosen = {"choose": "choose"} if config.model.chooses else {}
+    """The steps of a pipeline in the order in which they run; `champion`: is there one that can teach?
+
+    Nothing is made that nobody reads: no table before the training of a student that labels at every step, no ensemble
+    that would teach nobody, no round that takes nothing from the one before.
+    """
+    chosen = {"choose": "choose"} if config.model.train == "probe" else {}
     steps = [split_step(config)]
     if chosen:
         steps.append(Step("choose", "choose", {"split": "split"}))
     steps.append(Step("baseline", "baseline", {"split": "split"} | chosen))
-    match config.pseudo_label.teacher:
-        case "ensemble":
-            steps += ensemble_steps(config)
-            teacher = "ensemble"
-        case "champion" if champion:
-            teacher = CHAMPION
-        case _:
-            teacher = "baseline"
-    previous: dict[str, str] = {}
-    for number in range(1, config.rounds + 1):
+    teacher = "baseline"
+    if config.labels_before_training and config.pseudo_label.teacher == "ensemble":
+        steps += ensemble_steps(config)
+        teacher = "ensemble"
+    elif config.pseudo_label.teacher == "champion" and champion:
+        teacher = CHAMPION
+    certified = isinstance(config.pseudo_label.threshold, CertifiedThreshold)
+    compares = {"baseline": "baseline"} if certified else {}  # calibration images with the pool
+    last_table: dict[str, str] = {}
+    for number in range(1, config.students + 1):
         suffix = f"-{number}" if number > 1 else ""
-        labels, student, calibration = f"pseudo_label{suffix}", f"joint{suffix}", {}
-        hands_on = config.joint.start == "teacher" or (config.joint.start == "baseline" and number == 1)
-        starts = {"teacher": teacher} if hands_on else {}
-        graph = chosen if config.pseudo_label.teacher == "graph" and number == 1 else {}
-        if config.calibrates:
-            calibration = {"calibrate": f"calibrate{suffix}"}
-            asks = {"split": "split", "teacher": teacher, "baseline": "baseline"} | graph
-            steps.append(Step(f"calibrate{suffix}", "calibrate", asks))
-        steps += [
-            Step(
-                labels,
-                "pseudo_label",
-                {"split": "split", "teacher": teacher} | graph | calibration | previous | before_of(config),
-            ),
-            Step(student, "joint", {"split": "split", "pseudo_label": labels} | starts | chosen),
-        ]
-        teacher, previous = student, {"previous": labels}
-    models = {"baseline": "baseline", "pseudo_label": labels, "joint": student} | calibration | chosen
-    steps.append(Step("evaluate", "evaluate", {"split": "split"} | models))
+        student, table = f"joint{suffix}", f"pseudo_label{suffix}"
+        starts = {"teacher": teacher} if config.joint.starts_with_a_teacher(number) else {}
+        if config.labels_before_training:
+            graph = config.pseudo_label.teacher == "graph" and number == 1
+            asked = chosen if graph else {"teacher": teacher}
+            calibration = {"calibrate": f"calibrate{suffix}"} if config.calibrates else {}
+            if calibration:
+                steps.append(Step(f"calibrate{suffix}", "calibrate", {"split": "split"} | asked | compares))
+            previous = {"previous": last_table["pseudo_label"]} if last_table else {}
+            steps.append(Step(table, "pseudo_label", {"split": "split"} | asked | calibration | previous))
+            last_table = {"pseudo_label": table}
+        learns_from = last_table if config.joint.reads_the_table(number) else {}
+        steps.append(Step(student, "joint", {"split": "split"} | learns_from | starts | chosen))
+        teacher = student
+    models = {"baseline": "baseline", "joint": student_step(config)}
+    calibration = {"calibrate": "calibrate-kept"} if config.calibrates else {}
+    steps.append(Step("keep", "keep", _judges(config) if chosen else {"split": "split"} | models))
+    if calibration:
+        steps.append(Step("calibrate-kept", "calibrate", {"split": "split", "kept": KEPT} | compares))
+    steps += [
+        Step("labels", "labels", {"split": "split", "kept": KEPT} | calibration | before_of(config)),
+        Step(
+            "evaluate",
+            "evaluate",
+            {"split": "split"} | models | {"keep": "keep", "labels": "labels"} | last_table | calibration | chosen,
+        ),
+    ]
     if config.promote.enabled:
         steps.append(Step("promote", "promote", {"evaluate": "evaluate", CHAMPION: CHAMPION}))
     return tuple(steps)
+
+
+def student_step(config: PipelineConfig) -> str:
+    """The step that trains the last student."""
+    return "joint" if config.students == 1 else f"joint-{config.students}"
+
+
+def kept_step(config: PipelineConfig, model: str) -> str:
+    """The step that trained a model of `kept.json`: "baseline" or "student"."""
+    return "baseline" if model == "baseline" else student_step(config)
+
+
+def read_kept(folder: Path) -> Any:
+    """What stage `keep` left: `model`, and how it was judged."""
+    return json.loads((folder / KEPT_FILE).read_text(encoding="utf-8"))
+
+
+def inputs_of(step: Step, config: PipelineConfig, folders: Mapping[str, Path]) -> dict[str, Path]:
+    """What the stage calls an input → the folder that is read, given those of the steps before; others are left out."""
+    inputs = {}
+    for role, source in step.upstream.items():
+        if source == KEPT and "keep" in folders:
+            inputs[role] = folders[kept_step(config, read_kept(folders["keep"])["model"])]
+        elif source in folders:
+            inputs[role] = folders[source]
+    return inputs
+
+
+def _judges(config: PipelineConfig) -> dict[str, str]:
+    """What says which of two probes to keep: validation images or, without any, labels that `choose` held out.
+
+    A folder of one's own may hold validation images that no config speaks of.
+    """
+    models = {"split": "split", "baseline": "baseline", "joint": student_step(config)}
+    if config.split.validation_per_class:
+        return models
+    return {"choose": "choose"} | (models if config.data.facts.own_images else {})
 
 
 def split_step(config: PipelineConfig) -> Step:

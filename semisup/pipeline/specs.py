@@ -26,6 +26,8 @@ StageName = Literal[
     "calibrate",
     "pseudo_label",
     "joint",
+    "keep",
+    "labels",
     "evaluate",
     "evaluate_ensemble",
     "promote",
@@ -99,14 +101,13 @@ class StageSpec:
         log: StageLog,
     ) -> None:
         """In this process or, if the config asks for it, in several."""
-        if config.runtime.processes == 1 or config.model.chooses:
+        if config.runtime.processes == 1 or config.model.train == "probe":
             alone(config, inputs, out_dir, log)
         else:
             import_module(TOGETHER).run_together(self.name, config, inputs, out_dir, log, checkpoints=checkpoints)
 
 
 TOGETHER = "semisup.stages.support.together"
-_LEARNED = ("baseline", "pseudo_label", "joint")
 _ALL = (
     StageSpec(
         "split",
@@ -118,7 +119,7 @@ _ALL = (
     StageSpec(
         "choose",
         "semisup.stages.choose",
-        sections=("seed", "data", "model", "probe", "choose", "baseline", "runtime"),
+        sections=("seed", "data", "model", "probe", "runtime"),
         inputs=("split",),
     ),
     StageSpec(
@@ -150,13 +151,13 @@ _ALL = (
         "calibrate",
         "semisup.stages.calibrate",
         sections=("seed", "data", "calibrate", "pseudo_label", "runtime"),
-        inputs=("split", "teacher", "choose", "baseline"),
+        inputs=("split", "teacher", "choose", "kept", "baseline"),
     ),
     StageSpec(
         "pseudo_label",
         "semisup.stages.pseudo_label",
         sections=("seed", "data", "pseudo_label", "runtime"),
-        inputs=("split", "teacher", "choose", "calibrate", "previous", "before"),
+        inputs=("split", "teacher", "choose", "calibrate", "previous"),
         keeps_checkpoints=True,
         shared=True,
     ),
@@ -170,10 +171,26 @@ _ALL = (
         teaches=True,
     ),
     StageSpec(
+        "keep",
+        "semisup.stages.keep",
+        sections=("seed", "data", "evaluate", "runtime"),
+        inputs=("split", "baseline", "joint", "choose"),
+        unread=("evaluate.compound",),
+    ),
+    StageSpec(
+        "labels",
+        "semisup.stages.labels",
+        sections=("seed", "data", "pseudo_label", "runtime"),
+        inputs=("split", "kept", "calibrate", "before"),
+        unread=("pseudo_label.top_share", "pseudo_label.max_disagreement", "pseudo_label.share_per_round"),
+        keeps_checkpoints=True,
+        shared=True,
+    ),
+    StageSpec(
         "evaluate",
         "semisup.stages.evaluate",
         sections=tuple(PipelineConfig.model_fields),  # its report shows the whole config
-        inputs=("split", *_LEARNED, "calibrate", "choose"),
+        inputs=("split", "baseline", "pseudo_label", "joint", "keep", "labels", "calibrate", "choose"),
         sees=("test",),
         pages=True,
     ),

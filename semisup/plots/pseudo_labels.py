@@ -64,7 +64,7 @@ def confidence_histogram(
         axes.set_ylim(bottom=0.7)
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("Teacher's confidence (%)")
+    axes.set_xlabel("Confidence (%)")
     axes.set_ylabel("Unlabeled images (log scale)")
     figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2, handlelength=1.6)
     return figure
@@ -126,7 +126,7 @@ def picture_grid(  # noqa: PLR0917 -- five columns of one table, and what their 
 ) -> Figure:
     """Pseudo-labeled images (M, C, H, W), gray or RGB, in blocks of accepted, borderline and rejected; or test images.
 
-    Under each image its pseudo-label and the teacher's confidence; a wrong one has a frame and says what it really
+    Under each image its label and the confidence; a wrong one has a frame and says what it really
     is. A truth of -1 is unknown and marked neither way.
     """
     blocks = [(name, [i for i, group in enumerate(groups) if group == key]) for key, name in GROUPS.items()]

@@ -13,16 +13,19 @@ from semisup.pseudo_labels import Policy
 
 @dataclass(frozen=True)
 class Told:
-    """What a policy is made of: the config, and what a table of pseudo-labels says of the N unlabeled images."""
+    """What a policy is made of: the config, and what the table of pseudo-labels says of N unlabeled images.
+
+    A method that learns from `images` labels them itself and is told no table: all of it is None.
+    """
 
     config: PolicyConfig
     num_classes: int
     """C."""
-    labels: Tensor
+    labels: Tensor | None = None
     """int64 (N,), in [0, C)."""
-    confidence: Tensor
+    confidence: Tensor | None = None
     """float32 (N,), in [0, 1]."""
-    accepted: Tensor
+    accepted: Tensor | None = None
     """bool (N,)."""
     negative: Tensor | None = None
     """bool (N, C): classes that an image is not; only for methods that learn them."""

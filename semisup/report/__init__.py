@@ -18,7 +18,6 @@ from semisup.report import advice, calibration, data, evaluation, overview, pseu
 from semisup.report.artifacts import STAGES, Artifacts, read_artifacts
 from semisup.report.pictures import draw
 from semisup.report.text import (
-    choice_rows,
     choice_sentence,
     code_in_html,
     code_in_markdown,
@@ -42,10 +41,10 @@ def build_report(
 ) -> None:
     """Writes `report.html`, `report.md` and the latter's pictures `figures/*.png` into `out_dir`.
 
-    `folders` says where each stage (split, baseline, pseudo_label, joint, evaluate, and calibrate where there was one)
-    left its files; `config` is the resolved config as plain values; `warnings` are lines of text; `facts` (commit,
-    seed, versions …) end the page. Where the pseudo_label folder holds `audit.parquet` (id, truth; -1 unknown), the
-    histogram tells right from wrong and precision is drawn against coverage.
+    `folders` says where each stage (split, baseline, joint, labels, evaluate, and where there were such pseudo_label
+    and calibrate) left its files; `config` is the resolved config as plain values; `warnings` are lines of text;
+    `facts` (commit, seed, versions …) end the page. Where the folder of labels holds `audit.parquet` (id, truth; -1
+    unknown), the histogram tells right from wrong and precision is drawn against coverage.
 
     Raises:
         ValueError: a stage's folder is not given.
@@ -81,7 +80,6 @@ def _context(artifacts: Artifacts) -> dict[str, Any]:
     return {
         "training": {stage: training_sentence(values) for stage, values in artifacts.training.items()},
         "choice": choice_sentence(artifacts.choice) if artifacts.choice else "",
-        "choice_table": choice_rows(artifacts.choice) if artifacts.choice else [],
         **overview.context(artifacts),
         **pseudo_labels.context(artifacts),
         **calibration.context(artifacts),

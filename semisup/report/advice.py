@@ -39,7 +39,7 @@ def _more_labels(worth: Mapping[str, Any] | None, summary: Mapping[str, Any]) ->
     left = summary["unlabeled"] - summary["accepted"]
     if worth is None and summary["unlabeled"] and left >= MANY_LEFT * summary["unlabeled"]:
         return [
-            f"Label some of the {left:,} images whose pseudo-label was not accepted, "
+            f"Label some of the {left:,} images whose label was not accepted, "
             f"{percent(1 - summary['coverage'])} of the unlabeled ones. {review}"
         ]
     return []

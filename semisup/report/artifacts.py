@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from semisup import plots
 from semisup.data.tables import read_csv
 
-STAGES = ("split", "baseline", "pseudo_label", "joint", "evaluate")
+STAGES = ("split", "baseline", "joint", "labels", "evaluate")
 MODELS = {"baseline": "Baseline", "student": "Student"}
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What stage `calibrate` found out about the teacher."""
+    """What stage `calibrate` found out about the kept model."""
 
     figures: Mapping[str, Any]
     """Its `calibration.json`."""
@@ -75,13 +75,16 @@ class Artifacts:
     """What stage `choose` left; empty where the pipeline has none."""
     calibration: Calibration | None
     """None where the pipeline has no stage `calibrate`."""
+    learned_from: Mapping[str, Any]
+    """`summary.json` of the table that the last student learned from; empty where it labeled at every step."""
     confidence: NDArray[np.float32]
-    """(N,) of the pseudo-labels, in the pseudo-label table's order."""
+    """(N,) of the final labels, in the ledger's order."""
     accepted: NDArray[np.bool_]
     """(N,): is each sure enough?"""
     summary: Mapping[str, Any]
+    """`summary.json` of the final labels."""
     correct: NDArray[np.bool_] | None
-    """(N,): is each pseudo-label right? None where the truth is not known of all."""
+    """(N,): is each final label right? None where the truth is not known of all."""
     images: NDArray[np.uint8]
     examples: pd.DataFrame
     metrics: Mapping[str, Any]
@@ -93,6 +96,11 @@ class Artifacts:
     """Test images that the kept model is sure of and wrong about; None where there are none."""
     neighbors: Shown | None
     """Borderline pseudo-labels and their nearest labeled images; None of runs without features."""
+
+    @property
+    def round(self) -> int:
+        """Of the last student, from 1."""
+        return int(self.learned_from.get("round") or self.training["joint"].get("round", 1))
 
     @property
     def class_names(self) -> list[str]:
@@ -113,21 +121,16 @@ class Artifacts:
         return counts | {"test": [row["support"] for row in self.metrics["student"]["per_class"]]}
 
 
-def _choice(folder: Path) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = _json(folder / "choice.json")
-    return {**found, "cpu_seconds": _json(folder / "timings.json")["cpu_seconds"]}
-
-
 def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
     """All that the report tells of, from the folder of each stage.
 
     Raises:
         FileNotFoundError: a folder lacks one of its files.
     """
-    pseudo_label, evaluate = folders["pseudo_label"], folders["evaluate"]
-    ledger = pseudo_label / "pseudo_labels.parquet"
+    labels, evaluate = folders["labels"], folders["evaluate"]
+    ledger = labels / "pseudo_labels.parquet"
     judged = pq.read_table(ledger, columns=["confidence", "accepted"])
-    with np.load(pseudo_label / "examples.npz", allow_pickle=False) as arrays:
+    with np.load(labels / "examples.npz", allow_pickle=False) as arrays:
         images = arrays["images"]
     split = folders["split"] / "split.parquet"
     counted = pq.read_table(split, columns=["role"], read_dictionary=["role"])["role"].value_counts()
@@ -139,14 +142,15 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
         answers=_if_there(folders["split"] / "answers_applied.json"),
         training={stage: _training(folders[stage]) for stage in ("baseline", "joint")},
         history=_histories(folders),
-        choice=_choice(folders["choose"]) if "choose" in folders else {},
+        choice=_if_there(folders["choose"] / "choice.json") if "choose" in folders else {},
         calibration=_calibration(folders.get("calibrate")),
+        learned_from=_json(folders["pseudo_label"] / "summary.json") if "pseudo_label" in folders else {},
         confidence=judged["confidence"].to_numpy(),
         accepted=judged["accepted"].to_numpy(),
-        summary=_json(pseudo_label / "summary.json"),
-        correct=_audit(pseudo_label / "audit.parquet", ledger),
+        summary=_json(labels / "summary.json"),
+        correct=_audit(labels / "audit.parquet", ledger),
         images=images,
-        examples=pd.read_parquet(pseudo_label / "examples.parquet"),
+        examples=pd.read_parquet(labels / "examples.parquet"),
         metrics=_json(evaluate / "metrics.json"),
         predictions=pd.read_parquet(evaluate / "predictions.parquet"),
         compound=_compound(evaluate),

@@ -1,9 +1,9 @@
-"""The section about the teacher's confidence: before and after the temperature, and what could be certified."""
+"""The section about the kept model's confidence: before and after the temperature, and what could be certified."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from semisup.calibration import uncertified
+from semisup.calibration import uncertified, who
 from semisup.report.artifacts import Artifacts
 from semisup.report.evaluation import confidence_row, confidence_sentence
 from semisup.report.text import percent
@@ -29,9 +29,9 @@ def context(artifacts: Artifacts) -> dict[str, Any]:
 
 
 def _sentence(figures: Mapping[str, Any], tempered: bool) -> str:
-    """What calibration images say of the teacher, and what the temperature makes of it."""
+    """What calibration images say of it, and what the temperature makes of it."""
     before, after, temperature = figures["before"], figures["after"], figures["temperature"]
-    sentence = confidence_sentence(f"On {figures['images']:,} calibration images the teacher", before)
+    sentence = confidence_sentence(f"On {figures['images']:,} calibration images the {who(figures)}", before)
     if not tempered:
         return sentence
     verdict = "" if after["verdict"] == "neither" else f"; it is {after['verdict']} then"
@@ -56,6 +56,6 @@ def _certificate(figures: Mapping[str, Any]) -> str:
         f"Of {accepted:,} calibration images with a confidence of at least {certificate['threshold']:g}, {wrong:,} "
         f"{'was' if wrong == 1 else 'were'} labeled wrongly, which leaves up to "
         f"{percent(certificate['upper_bound'])} plausible. So, at a confidence level of {level}, at least {target} "
-        "of the labels are right that the teacher gives to such images from this threshold up. This holds for all of "
+        "of the labels are right that it gives to such images from this threshold up. This holds for all of "
         f"them together, not for each class.{caveats}"
     )

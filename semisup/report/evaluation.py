@@ -76,12 +76,9 @@ def confidence_row(measured: Mapping[str, Any]) -> list[str]:
 
 
 def _references_sentence(references: Mapping[str, Any]) -> str:
-    known = f"{references['unlabeled']:,}"
-    if references["unlabeled"] < references["unlabeled_there"]:
-        known += f" of our {references['unlabeled_there']:,}"
     return (
         f"What scikit-learn makes of the same features: it knows the same {references['labeled']:,} labels and "
-        f"{known} images without one, and is judged on the same {references['test']:,} test "
+        f"{references['unlabeled']:,} images without one, and is judged on the same {references['test']:,} test "
         "images. Its constants are fixed, ours are chosen by the labels at hand."
     )
 
@@ -96,9 +93,9 @@ def _compound_sentence(compound: Mapping[str, Any]) -> str:
     right = {key: estimate(compound[key])[0] for key in MODELS}
     match compound["verdict"]:
         case "student better":
-            opening = f"The student sees both classes more often: {right['student']} against {right['baseline']}"
+            opening = f"This student sees both classes more often: {right['student']} against {right['baseline']}"
         case "baseline better":
-            opening = f"The baseline sees both classes more often: {right['baseline']} against {right['student']}"
+            opening = f"This baseline sees both classes more often: {right['baseline']} against {right['student']}"
         case _:
             opening = f"No difference shown: the student sees both in {right['student']}, the baseline in "
             opening += right["baseline"]

@@ -25,13 +25,13 @@ def _verdict(metrics: Mapping[str, Any]) -> str:
     student_text, baseline_text = percent(student["estimate"]), percent(baseline["estimate"])
     match metrics["verdict"]:
         case "student better":
-            opening = f"The student is better: {student_text} against {baseline_text} of the test images right"
+            opening = f"This student is better: {student_text} against {baseline_text} of the test images right"
         case "baseline better":
-            opening = f"The baseline is better: {baseline_text} against {student_text} of the test images right"
+            opening = f"This baseline is better: {baseline_text} against {student_text} of the test images right"
         case _:
             opening = (
-                f"No difference shown: the student gets {student_text} of the test images right, "
-                f"the baseline {baseline_text}"
+                f"No difference shown: this student gets {student_text} of the test images right, "
+                f"this baseline {baseline_text}"
             )
     return f"{opening} ({shift(metrics)})."
 

@@ -45,7 +45,7 @@ def draw(artifacts: Artifacts) -> list[Picture]:
 
 
 def _training(artifacts: Artifacts) -> list[Picture]:
-    round_number = artifacts.summary["round"]
+    round_number = artifacts.round
     student = f"Student round {round_number}" if round_number > 1 else "Student"
     titles = {"baseline": "Baseline: labels alone", "joint": f"{student}: labels and pseudo-labels"}
     curves = [_curves(artifacts, stage, title) for stage, title in titles.items() if stage in artifacts.history]
@@ -70,7 +70,7 @@ def _pseudo_labels(artifacts: Artifacts) -> list[Picture]:
         Picture(
             "confidence",
             plots.confidence_histogram(confidence, accepted, threshold, correct),
-            f"Histogram of the teacher's confidence on {len(confidence):,} unlabeled images, threshold {threshold:g}",
+            f"Histogram of the kept model's confidence, {len(confidence):,} unlabeled images, threshold {threshold:g}",
         ),
         Picture(
             "examples",
@@ -82,7 +82,7 @@ def _pseudo_labels(artifacts: Artifacts) -> list[Picture]:
                 examples["group"].tolist(),
                 artifacts.class_names,
             ),
-            f"{len(examples)} unlabeled images with their pseudo-labels: accepted, borderline and rejected",
+            f"{len(examples)} unlabeled images with their labels: accepted, borderline and rejected",
         ),
     ]
     if correct is not None:
@@ -122,8 +122,8 @@ def _calibration(calibration: Calibration) -> list[Picture]:
     panels = {"As it is": table[table["when"] == "before"]}
     if figures["method"] == "temperature":
         panels[f"Temperature {figures['temperature']:.3g}"] = table[table["when"] == "after"]
-    label = "Reliability of the teacher on calibration images; the table below has its errors"
-    pictures = [Picture("reliability_teacher", plots.reliability_diagram(panels), label)]
+    label = "Reliability of the kept model on calibration images; the table below has its errors"
+    pictures = [Picture("reliability_kept", plots.reliability_diagram(panels), label)]
     if figures["certificate"] and len(figures["certificate"]["path"]) > 1:  # of a single test there is nothing to draw
         walk = plots.certificate_walk(figures["certificate"])
         pictures.append(Picture("certificate", walk, "Errors among the accepted calibration images by threshold"))

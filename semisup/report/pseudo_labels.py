@@ -1,4 +1,4 @@
-"""The section about the pseudo-labels: what was accepted, what was not and why, round by round, class by class."""
+"""The sections about labels: what the student learned from, and what the model that is kept says in the end."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,29 +20,50 @@ def context(artifacts: Artifacts) -> dict[str, Any]:
     return {
         "audited": artifacts.correct is not None,
         "truth_known": artifacts.summary["precision"] is not None,
-        "rounds": _rounds_sentence(artifacts.summary),
-        "rounds_table": _rounds_table(artifacts.summary),
+        "final": _final_sentence(artifacts),
+        "learned_from": _learned_from(artifacts),
+        "rounds_table": _rounds_table(artifacts.learned_from) if artifacts.learned_from else [],
         "reasons_table": _reasons_table(artifacts.summary),
         "accepted_table": _accepted_table(artifacts),
     }
 
 
-def _rounds_sentence(summary: Mapping[str, Any]) -> str:
-    """What the last of several rounds changed; "" where there was only one."""
-    number, total = summary["round"], summary["unlabeled"]
-    if number == 1:
-        return ""
+def _final_sentence(artifacts: Artifacts) -> str:
+    """Whose labels these are."""
+    model = artifacts.metrics.get("kept", {}).get("model", "student")
     return (
-        f"This is round {number} of self-training: the student of round {number - 1} labeled every unlabeled image "
-        f"anew, and a fresh student learned from its labels. {summary['flipped']:,} of {total:,} labels "
+        f"The {model}, which is the model to keep, labeled every unlabeled image at the end. These are the labels "
+        "that an export of this run holds."
+    )
+
+
+def _learned_from(artifacts: Artifacts) -> str:
+    """Where the labels came from that the student learned from, and what became of them."""
+    summary, number = artifacts.learned_from, artifacts.round
+    if not summary:
+        words = "The student labeled the unlabeled images itself, anew at every step, and learned from no table."
+        return words if number == 1 else f"{words} It began with the weights of the student of round {number - 1}."
+    total, precision = summary["unlabeled"], summary["precision"]
+    right = "" if precision is None else f", {percent(precision)} of them right"
+    words = (
+        f"It learned from a table that its teacher had made: {summary['accepted']:,} of {total:,} labels were accepted"
+        f"{right}."
+    )
+    if number == 1:
+        return words
+    return (
+        f"{words} This is round {number} of self-training: the student of round {number - 1} labeled every unlabeled "
+        f"image anew, and the next student learned from its labels. {summary['flipped']:,} of {total:,} labels "
         f"({percent(summary['flipped'] / total)}) are others than in round {number - 1}; "
-        f"{summary['newly_accepted']:,} images were accepted for the first time. The pseudo-labels below and the "
-        "student are those of this round."
+        f"{summary['newly_accepted']:,} images were accepted for the first time."
     )
 
 
 def _rounds_table(summary: Mapping[str, Any]) -> list[list[str]]:
-    """Round, pseudo-labels accepted, of these for the first time, labels changed since the round before, precision."""
+    """Of each of several rounds: its number, labels accepted, of these for the first time, labels changed since the
+    round before, precision."""
+    if summary["round"] == 1:
+        return []
     return [
         [
             str(line["round"]),

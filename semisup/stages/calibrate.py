@@ -44,37 +44,41 @@ LARGEST_POOL = 10_000
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `calibration.json`, `calibration.parquet`, `reliability.parquet`, `reliability.png`, `certificate.png`.
 
-    `teacher` among the inputs is the folder of a training stage or an ensemble. A part of the calibration images fits
-    the temperature, if there is one; all figures and the certificate are of the other part, which neither training nor
-    early stopping nor the temperature has seen. What is certified holds for all accepted images together, not for each
-    class, and is `strict` in `calibration.json` only where nothing in `caveats` says why it is approximate. Where the
-    unlabeled images are shown to be drawn otherwise than the calibration images, as the `baseline` among the inputs
-    sees both, nothing is certified.
+    `teacher` among the inputs is the folder of a training stage or an ensemble, whose labels a student is to learn;
+    with `choose` in its place, the graph is. `kept` is the folder of the model that labels in the end. A part of the
+    calibration images fits the temperature, if there is one; all figures and the certificate are of the other part,
+    which neither training nor early stopping nor the temperature has seen. What is certified holds for all accepted
+    images together, not for each class, and is `strict` in `calibration.json` only where nothing in `caveats` says why
+    it is approximate. Where the unlabeled images are shown to be drawn otherwise than the calibration images, as the
+    `baseline` among the inputs sees both, nothing is certified.
 
     Raises:
         UserError: the teacher knows other classes or other images, or nothing can be certified and
             `pseudo_label.threshold.fallback` is "stop".
     """
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    name_teacher(config, inputs["teacher"], facts)
+    place = inputs.get("kept") or inputs.get("teacher")
+    if place:
+        name_teacher(config, place, facts)
     truth = split.labels("calibration").numpy()
-    if "choose" in inputs:  # the graph teaches
+    if place is None:  # the graph teaches
         pool, known = (table.numpy() for table in graph_predictions(config, inputs, split, facts, log))
     else:
-        known, pool = _predict(config, inputs["teacher"], split, facts, log)
+        known, pool = _predict(config, place, split, facts, log)
     fits = parts(config, len(truth))
     temperature, temperature_errors = _temperature(known[fits], truth[fits])
     raw, calibrated = temper(known, 1.0), temper(known, temperature)
     correct = calibrated.argmax(axis=1) == truth
     certificate = _certificate(config, calibrated.max(axis=1)[~fits], correct[~fits], temper(pool, temperature))
     compared = compare_with_pool(config, inputs, split, facts, log) if certificate else None
-    caveats = why_approximate(config, read_json(inputs["teacher"] / "model.json")["stage"]) if certificate else []
+    caveats = why_approximate(config, place, final="kept" in inputs) if certificate else []
     if certificate and (foreign := from_elsewhere(config, split)):
         caveats.append(foreign)
     if certificate and compared is None:
         caveats.append("there are too few images to tell whether the unlabeled ones are like the calibration images")
     certified = bool(certificate and certificate.certified and not (compared and compared.differ))
     values = {
+        "model": "kept model" if "kept" in inputs else "teacher",
         "method": config.calibrate.method,
         "temperature": temperature,
         **_threshold(config, certificate, certified=certified),
@@ -114,17 +118,28 @@ def parts(config: PipelineConfig, images: int) -> Bools:
     return fits
 
 
-def why_approximate(config: PipelineConfig, teacher_stage: str) -> list[str]:
-    """What keeps a certificate from being strict; `teacher_stage` is what trained the teacher."""
+def why_approximate(config: PipelineConfig, model: Path | None, *, final: bool) -> list[str]:
+    """What keeps the certificate of the model in a folder (None: of the graph) from being strict.
+
+    `final`: it is the one that is kept, all of whose labels at or above the threshold are accepted.
+    """
+    learned = model is not None and _learned_from_a_table(model)
     caveats = []
-    if config.pseudo_label.teacher == "champion":
+    if config.pseudo_label.teacher == "champion" and (learned or not final):
         caveats.append("a champion of an earlier pipeline may have been trained on these calibration images")
-    elif teacher_stage == "joint":
-        caveats.append("the teacher was trained on pseudo-labels that the same calibration images chose")
+    elif learned:
+        caveats.append("the model was trained on pseudo-labels that the same calibration images chose")
     for key in ("top_share", "max_disagreement", "share_per_round"):
-        if getattr(config.pseudo_label, key) is not None:
+        if not final and getattr(config.pseudo_label, key) is not None:
             caveats.append(f"pseudo_label.{key} accepts only a part of the images certified")
     return caveats
+
+
+def _learned_from_a_table(model: Path) -> bool:
+    if read_json(model / "model.json")["stage"] != "joint":
+        return False
+    training = model / "training.json"
+    return not training.exists() or bool(read_json(training).get("learned_from_table", True))
 
 
 def _predict(

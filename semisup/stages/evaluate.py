@@ -9,27 +9,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from semisup import __version__
 from semisup.budget import Budget
 from semisup.calibration import calibration_warnings, fit_temperature, measure
-from semisup.checks.warnings import comparison_warnings, config_warnings, pseudo_label_warnings, training_warnings
+from semisup.checks.warnings import (
+    comparison_warnings,
+    config_warnings,
+    final_label_warnings,
+    pseudo_label_warnings,
+    training_warnings,
+)
 from semisup.config import PipelineConfig, TrainConfig
 from semisup.config.families import READY_MADE
 from semisup.data.datasets import ImageSet
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
 from semisup.evaluation.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
-from semisup.evaluation.keeping import better_model
 from semisup.evaluation.scores import accuracy_interval, compare_right, evaluate_models
 from semisup.pipeline.log import StageLog
+from semisup.pipeline.plan import read_kept
 from semisup.report import build_report
 from semisup.stages.insights import look_closer
-from semisup.stages.support.features import Part, looked_at
+from semisup.stages.support.features import looked_at
 from semisup.stages.support.files import DatasetFacts, images_for_test, load_placed, pool_of, read_json, write_json
-from semisup.stages.support.frozen import read_choice
-from semisup.stages.support.tested import predict_tested
+from semisup.stages.support.tested import predict_tested, shown_in_tests
 from semisup.system.randomness import numpy_generator
 from semisup.training.predict import predict_log_probabilities
 
@@ -42,9 +47,10 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     """Leaves `predictions.parquet`, `metrics.json` and the report (HTML and Markdown, with its `figures/`).
 
     Also images to look at: `errors.*`, and of runs with features `neighbors.*` (:mod:`semisup.stages.insights`). With
-    `evaluate.compound` also `compound.parquet`, one row per compound image, and `compound_examples.npz`.
-    `calibrate` among the inputs, where the pipeline has that stage, is told of in the report. `choose` has chosen the
-    model to keep where there are no validation images.
+    `evaluate.compound` also `compound.parquet`, one row per compound image, and `compound_examples.npz`. `keep` has
+    said which model to keep, and `labels` has its labels of the unlabeled images. `pseudo_label` is the table that the
+    student learned from, where it learned from one. That and `calibrate`, where the kept model was calibrated, are told
+    of in the report.
 
     Raises:
         UserError: compound images are asked for, but all test images are of one class.
@@ -56,11 +62,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     if config.evaluate.compound:
         metrics["compound"] = _score_compound_images(models, test, config, out_dir)
     pool = pool_of(config, facts)
-    metrics["kept"] = (
-        read_choice(inputs["choose"])["kept"]
-        if "choose" in inputs and not len(split.ids("validation"))
-        else _compare_on_validation(models, split, pool, config, log)
-    )
+    metrics["kept"] = read_kept(inputs["keep"])
     metrics["temperature"] = _temperatures(models, split, pool, config, log)
     lost = comparison_warnings(metrics["kept"])
     kept = metrics["kept"]["model"]
@@ -81,24 +83,13 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         _log_compound(metrics["compound"], log)
 
 
-def _compare_on_validation(
-    models: Mapping[str, nn.Module], split: Split, pool: ImageSet, config: PipelineConfig, log: StageLog
-) -> dict[str, Any]:
-    indices, truth = split.indices("validation"), split.labels("validation")
-    right = {}
-    for name, model in models.items():
-        asked, shown = _looked_at(model, pool, "pool", config, log)
-        right[name] = (predict_tested(asked, Rows(shown, indices), config).argmax(dim=1) == truth).numpy()
-    return better_model(right["baseline"], right["student"])
-
-
 def _temperatures(
     models: Mapping[str, nn.Module], split: Split, pool: ImageSet, config: PipelineConfig, log: StageLog
 ) -> dict[str, float]:
     """Each model's own, for whoever uses it later: fitted on all calibration images.
 
     None where nobody asks for any, or where all images are right, for then any lower one fits better. Nothing here is
-    tempered. `calibrate` fits the teacher's, and leaves images over to certify with.
+    tempered. `calibrate` fits one on a part of them, and leaves the others to certify with.
     """
     if config.calibrate.method == "none" or not split.ids("calibration"):
         return {}
@@ -114,15 +105,6 @@ def _temperatures(
     }
 
 
-def _looked_at(
-    model: nn.Module, images: ImageSet, part: Part, config: PipelineConfig, log: StageLog
-) -> tuple[nn.Module, Tensor]:
-    """As :func:`semisup.stages.support.features.looked_at`; but of several views there are no features."""
-    if config.evaluate.test_time.views > 1:
-        return model, images.images
-    return looked_at(config, model, images, part, log)
-
-
 def _score_single_images(
     models: Mapping[str, nn.Module], test: ImageSet, config: PipelineConfig, out_dir: Path, log: StageLog
 ) -> dict[str, Any]:
@@ -135,7 +117,7 @@ def _score_single_images(
     columns: dict[str, Any] = {"id": test.ids, "truth": truth}
     calibration = {}
     for name, model in models.items():
-        probabilities = predict_tested(*_looked_at(model, test, "test", config, log), config)
+        probabilities = predict_tested(*shown_in_tests(model, test, "test", config, log), config)
         confidence, label = (values.numpy() for values in probabilities.max(dim=1))
         columns |= {f"{name}_label": label, f"{name}_confidence": confidence}
         calibration[name] = measure(probabilities.numpy(), truth)
@@ -189,11 +171,15 @@ def _warnings(config: PipelineConfig, inputs: Mapping[str, Path], facts: Dataset
     calibration = (
         calibration_warnings(read_json(inputs["calibrate"] / "calibration.json")) if "calibrate" in inputs else []
     )
+    table = []
+    if "pseudo_label" in inputs:  # of a drift the final labels tell
+        table = pseudo_label_warnings(read_json(inputs["pseudo_label"] / "summary.json"), drift=False)
     return [
         *config_warnings(config, facts.num_classes, sum(facts.class_counts["validation"])),
         *calibration,
-        *pseudo_label_warnings(read_json(inputs["pseudo_label"] / "summary.json")),
+        *table,
         *training_warnings(read_json(inputs["joint"] / "training.json"), config.joint.alpha_final),
+        *final_label_warnings(read_json(inputs["labels"] / "summary.json")),
     ]
 
 

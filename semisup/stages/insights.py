@@ -32,9 +32,9 @@ from semisup.system.randomness import numpy_generator
 
 MOST_ERRORS = 12
 MOST_ASKED, NEIGHBORS = 6, 4
-"""Borderline pseudo-labels whose neighbors are shown, and how many of them each."""
-MOST_LEARNED = 5_000
-"""Images, labeled ones first, that references learn from: a pass over more would take minutes, not seconds."""
+"""Borderline labels whose neighbors are shown, and how many of them each."""
+MOST_UNLABELED = 5_000
+"""That references learn from: what they cost grows with the number, some of them with its square."""
 HALVES, REPETITIONS = 2, 3
 NORMAL_95 = 1.96
 
@@ -62,15 +62,13 @@ def look_closer(  # noqa: PLR0917 -- what the stage has at hand
     if not (isinstance(model, Classifier) and model.frozen):
         return found
     features = features_of(config, model, pool, "pool", log)
-    if len(split.ids("labeled")) <= MOST_LEARNED:
-        of_test = features_of(config, model, test, "test", log)
-        found["references"] = _references(features, of_test, split, test, config)
+    found["references"] = _references(features, features_of(config, model, test, "test", log), split, test, config)
     embedding = None
     if "choose" in inputs:
         found["labels_worth"] = _worth_of_labels(features, split, len(pool.class_names), config, inputs["choose"])
         embedding = read_embedding(inputs["choose"])
-    ledger = pd.read_parquet(inputs["pseudo_label"] / LEDGER, columns=["index", "label", "confidence", "accepted"])
-    asked = _borderline(ledger, read_json(inputs["pseudo_label"] / "summary.json")["threshold"], config.seed)
+    ledger = pd.read_parquet(inputs["labels"] / LEDGER, columns=["index", "label", "confidence", "accepted"])
+    asked = _borderline(ledger, read_json(inputs["labels"] / "summary.json")["threshold"], config.seed)
     rows, table = _neighbors(features, embedding, asked, split)
     _leave_images(out_dir / "neighbors", gather(pool.images, rows.flatten()).numpy(), table)
     return found
@@ -139,10 +137,9 @@ def _input(config: PipelineConfig) -> dict[str, Any]:
 def _references(
     features: Tensor, of_test: Tensor, split: Split, test: ImageSet, config: PipelineConfig
 ) -> dict[str, Any]:
-    unlabeled, there = split.indices("unlabeled"), len(split.ids("unlabeled"))
-    most = MOST_LEARNED - len(split.ids("labeled"))
-    if there > most:
-        drawn = numpy_generator(config.seed, "references").choice(there, most, replace=False)
+    unlabeled = split.indices("unlabeled")
+    if len(unlabeled) > MOST_UNLABELED:
+        drawn = numpy_generator(config.seed, "references").choice(len(unlabeled), MOST_UNLABELED, replace=False)
         unlabeled = unlabeled[torch.from_numpy(np.sort(drawn))]
     seen = Seen(
         gather(features, split.indices("labeled")).numpy(),
@@ -153,7 +150,6 @@ def _references(
     return {
         "labeled": len(seen.labels),
         "unlabeled": len(unlabeled),
-        "unlabeled_there": there,
         "test": len(seen.test),
         "rows": score_references(seen, test.labels.numpy()),
     }
@@ -183,7 +179,7 @@ def _worth_of_labels(
 
 
 def _borderline(ledger: pd.DataFrame, threshold: float, seed: int) -> pd.DataFrame:
-    """The pseudo-labels nearest to the threshold, of those that the picture grid shows as borderline."""
+    """The labels nearest to the threshold, of those that the picture grid shows as borderline."""
     rows, groups = pick_examples(ledger, threshold, EXAMPLES_PER_GROUP, seed=seed)
     chosen: pd.DataFrame = ledger.iloc[rows[np.array(groups) == "borderline"][:MOST_ASKED]]
     return chosen

@@ -19,7 +19,6 @@ from semisup.pseudo_labels import LEDGER, Policy
 from semisup.pseudo_labels.method import Told
 from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
 from semisup.pseudo_labels.policies import method
-from semisup.stages.rungs import PROBE, climb
 from semisup.stages.support.files import (
     DatasetFacts,
     describe_network,
@@ -30,7 +29,6 @@ from semisup.stages.support.files import (
     read_json,
     save_model,
 )
-from semisup.stages.support.frozen import read_choice
 from semisup.stages.support.learner import learner
 from semisup.stages.support.probes import fit_student
 from semisup.stages.support.training import EpochReporter, open_checkpoints, save_training
@@ -54,28 +52,24 @@ def run(
 ) -> None:
     """Leaves the student's best weights, the history with α and mask rate, and its curves.
 
+    `pseudo_label` among the inputs is the table that it learns from; a method that labels at every step reads none.
     `teacher` among the inputs is whose weights the student starts with; without one it starts anew. Training goes on
     from what lies in `checkpoints`. Every process of a `group` makes the same call; the first one leaves the results.
     """
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    columns = LEARNED_FROM + (["negative"] if joint.facts.learns_negatives else [])
-    ledger = pd.read_parquet(inputs["pseudo_label"] / LEDGER, columns=columns)
-    if config.model.chooses:
+    table = _read_table(joint, inputs["pseudo_label"]) if "pseudo_label" in inputs else None
+    if config.model.train == "probe":
         weigh = method(joint.method).weigh
         assert weigh is not None, "a probe learns from labels that stand before it begins"
-        rung = read_choice(inputs["choose"])["student"]
-        if rung == PROBE:
-            fit_student(config, inputs, ledger, out_dir, log, weigh=weigh)
-        else:
-            climb(config, rung, inputs, out_dir, log, ledger=ledger[_learned_from(ledger, joint)])
+        assert table is not None
+        fit_student(config, inputs, table, out_dir, log, weigh=weigh)
         return
-    round_number = int(ledger["round"].iloc[0])
+    round_number = int(table["round"].iloc[0]) if table is not None else _round_after(inputs.get("teacher"))
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
-    indices, policy = unlabeled_part(
-        joint, split, ledger, facts.num_classes, device, starts_as_teacher="teacher" in inputs
-    )
-    del ledger  # of a million images it is large, and training needs none of it
+    indices, policy = unlabeled_part(joint, split, table, facts.num_classes, device)
+    reads_a_table = table is not None
+    del table  # of a million images it is large, and training needs none of it
     give_back()
     student = fresh_model(config, facts, f"student{of_round}")
     if "teacher" in inputs:
@@ -123,7 +117,8 @@ def run(
     if group.rank:
         return  # the first process has the same weights
     save_model(config, facts, learns.weights(result.weights), out_dir, stage="joint")
-    summary = save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels")
+    told: dict[str, Any] = {} if reads_a_table else {"learned_from_table": False, "round": round_number}
+    summary = save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels", **told)
     for warning in training_warnings(summary, joint.alpha_final):
         log.warning(warning)
 
@@ -145,42 +140,49 @@ def _check_alike(config: PipelineConfig, teacher: Path) -> None:
             )
 
 
+def _read_table(joint: JointConfig, folder: Path) -> pd.DataFrame:
+    columns = LEARNED_FROM + (["negative"] if joint.facts.learns_negatives else [])
+    return pd.read_parquet(folder / LEDGER, columns=columns)
+
+
+def _round_after(teacher: Path | None) -> int:
+    """Of a student without a table, which may start with the weights of the round before."""
+    return 1 if teacher is None else int(read_json(teacher / "training.json").get("round", 0)) + 1
+
+
 def unlabeled_part(
-    config: JointConfig,
-    split: Split,
-    ledger: pd.DataFrame,
-    num_classes: int,
-    device: torch.device,
-    *,
-    starts_as_teacher: bool = False,
+    config: JointConfig, split: Split, table: pd.DataFrame | None, num_classes: int, device: torch.device
 ) -> tuple[Tensor, Policy]:
     """Pool indices of the images in the unlabeled term, and the policy that gives them targets.
 
-    A student that starts with its teacher's weights knows what the pseudo-label table says, and gets no share of it in
-    its targets.
+    `table` is that of pseudo-labels, or None where the student reads none.
     """
-    unlabeled = split.indices("unlabeled").numpy()
-    assert np.isin(ledger["index"].to_numpy(), unlabeled).all(), "an image with another role was pseudo-labeled"
-    chosen = method(config.method)
-    rows = ledger[_learned_from(ledger, config)]
-    indices, labels, confidence, accepted = (
-        torch.from_numpy(rows[name].to_numpy().copy()) for name in ("index", "label", "confidence", "accepted")
-    )
-    negative = _flags(rows["negative"], num_classes).to(device) if chosen.learns_negatives else None
-    labels, confidence = labels.to(device), confidence.to(device)
-    policy = chosen.policy(
-        Told(config.policy, num_classes, labels, confidence, accepted.to(device), negative, config.own_options())
-    )
+    unlabeled = split.indices("unlabeled")
+    if table is not None:
+        placed = np.isin(table["index"].to_numpy(), unlabeled.numpy())
+        assert placed.all(), "an image with another role was pseudo-labeled"
+    chosen, options = method(config.method), config.own_options()
     if not config.labels_every_step:
-        return indices, policy
+        assert table is not None, "the plan has a table for whoever learns from it"
+        rows = table[_learned_from(table, config)]
+        indices, labels, confidence, accepted = _tensors(rows, "index", "label", "confidence", "accepted")
+        negative = _flags(rows["negative"], num_classes).to(device) if chosen.learns_negatives else None
+        said = (labels.to(device), confidence.to(device), accepted.to(device), negative)
+        return indices, chosen.policy(Told(config.policy, num_classes, *said, options))
+    policy = chosen.policy(Told(config.policy, num_classes, options=options))
     if config.policy.temperature != 1:
         policy = Sharpened(policy, config.policy.temperature)
     if config.policy.distribution_alignment:
         shares = torch.bincount(split.labels("labeled"), minlength=num_classes) / len(split.labels("labeled"))
         policy = Aligned(policy, shares.to(device), config.policy.momentum)
-    if config.policy.ledger_share and not starts_as_teacher:
-        policy = Blended(policy, labels, confidence, config.policy.ledger_share)
-    return indices, policy
+    if table is None or not config.policy.ledger_share:
+        return unlabeled, policy
+    indices, labels, confidence = _tensors(table, "index", "label", "confidence")
+    return indices, Blended(policy, labels.to(device), confidence.to(device), config.policy.ledger_share)
+
+
+def _tensors(table: pd.DataFrame, *columns: str) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(table[name].to_numpy().copy()) for name in columns)
 
 
 def _learned_from(ledger: pd.DataFrame, config: JointConfig) -> "pd.Series[bool]":

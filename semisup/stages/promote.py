@@ -123,6 +123,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         best.write(out_dir)
     log.metrics(_figures(decision))
     log.info(decision.reason)
+    log.info("this is about these trained networks; `semisup benchmark` asks what a method is worth over seeds")
 
 
 def decide(
@@ -231,15 +232,20 @@ def _compare(
     """The decision with the figures of the challenger's labels against the opponent's, and what they say."""
     challenger, p_value = decision.challenger, mcnemar(truth, opponent, labels).p_value
     if (opponent == labels).all():
-        reason = f"the {challenger} and the {against} give every test image the same label"
+        reason = f"this {challenger} and {_named(against)} give every test image the same label"
     elif _is_better(truth, labels, opponent):
-        reason = f"the {challenger} is better than the {against}, p = {p_value:.2g}"
+        reason = f"this {challenger} is better than {_named(against)}, p = {p_value:.2g}"
     elif _is_better(truth, opponent, labels):
-        reason = f"the {against} is better than the {challenger}, p = {p_value:.2g}"
+        reason = f"{_named(against)} is better than this {challenger}, p = {p_value:.2g}"
     else:
-        reason = f"no difference shown between the {challenger} and the {against}, p = {p_value:.2g}"
+        reason = f"no difference shown between this {challenger} and {_named(against)}, p = {p_value:.2g}"
     difference = paired_difference(truth, opponent, labels)
     return replace(decision, reason=reason, against=against, mcnemar_p=p_value, difference=difference)
+
+
+def _named(model: Literal["champion"] | Model) -> str:
+    """There is one champion, but another seed would train another student."""
+    return "the champion" if model == "champion" else f"this {model}"
 
 
 def _figures(decision: Decision) -> dict[str, float]:

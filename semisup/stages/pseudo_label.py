@@ -1,4 +1,4 @@
-"""Stage `pseudo_label`: a frozen teacher labels every unlabeled image, in every round anew: the pseudo-label table."""
+"""Stage `pseudo_label`: the frozen teacher labels every unlabeled image, in every round anew, for its student."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,10 +42,9 @@ def run(
     """Leaves the table `pseudo_labels.parquet`, `summary.json`, `audit.parquet`, a histogram and the picture grid.
 
     `teacher` among the inputs is the folder of a training stage or an ensemble: the baseline, the student of the round
-    before or, in the first round, an ensemble or a champion of old. With `choose` among them, the graph labels.
-    `calibrate` has its temperature and perhaps a certified threshold. `previous` is this stage's folder of the round
-    before. `before` is that of the split before of images of one's own: new ones are held against those that it knew,
-    in `drift.png`.
+    before or, in the first round, an ensemble or a champion of old. With `choose` in its place, the graph labels.
+    `calibrate` has the teacher's temperature and perhaps a certified threshold. `previous` is this stage's folder of
+    the round before.
 
     The teacher's tables lie in `checkpoints`, shard by shard, and a pass that was interrupted goes on from them. Every
     process of a `group` makes the same call and asks the teacher for its own shards; the first one does the rest.
@@ -53,11 +52,30 @@ def run(
     Raises:
         UserError: the teacher knows other classes or other images.
     """
+    label_all(config, inputs, out_dir, log, checkpoints, group=group)
+
+
+def label_all(
+    config: PipelineConfig,
+    inputs: Mapping[str, Path],
+    out_dir: Path,
+    log: StageLog,
+    checkpoints: Path | None,
+    *,
+    group: ProcessGroup,
+) -> None:
+    """What :func:`run` says, or with `kept` among the inputs stage `labels`: the model in that folder is asked.
+
+    Whoever is kept labels once, and a label of it has to pass `threshold` and `uncertainty`; the other limits choose
+    what a student learns from. `before` among the inputs is the split before of images of one's own: new ones are held
+    against those that it knew, in `drift.png`.
+    """
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
-    by_graph = "choose" in inputs
-    teacher = f"graph:{graph_digest(inputs['choose'])}" if by_graph else name_teacher(config, inputs["teacher"], facts)
+    by_graph, final = "choose" in inputs, "kept" in inputs
+    place = inputs.get("kept") or inputs.get("teacher")
+    teacher = name_teacher(config, place, facts) if place else f"graph:{graph_digest(inputs['choose'])}"
     calibration = read_json(inputs["calibrate"] / "calibration.json") if "calibrate" in inputs else {}
-    selection, kind = selection_of(config.pseudo_label, calibration)
+    selection, kind = selection_of(config.pseudo_label, calibration, final=final)
     pool = pool_of(config, facts)
     indices = split.indices("unlabeled")
     class_shares = None
@@ -71,7 +89,8 @@ def run(
             shards.fill(lambda _, rows: {"log_probabilities": said[rows]})
             del said
         else:
-            model = load_placed(inputs["teacher"], config)
+            assert place is not None, "a network labels where no graph does"
+            model = load_placed(place, config)
             ask(model, pool, indices, shards, config=config, log=log, group=group)
             if group.rank:
                 return
@@ -168,14 +187,21 @@ def _reasons(predictions: TeacherPredictions, selection: Selection, round_number
     return selection.reasons(label, confidence, disagreement, uncertainty=uncertainty, round_number=round_number)
 
 
-def selection_of(config: PseudoLabelConfig, calibration: Mapping[str, Any]) -> tuple[Selection, ThresholdKind]:
-    """The tests that a pseudo-label must pass, and whether the threshold is fixed, certified or a fallback."""
+def selection_of(
+    config: PseudoLabelConfig, calibration: Mapping[str, Any], *, final: bool = False
+) -> tuple[Selection, ThresholdKind]:
+    """The tests that a pseudo-label must pass, and whether the threshold is fixed, certified or a fallback.
+
+    `final`: of the model that is kept, from which nobody learns.
+    """
     kind: ThresholdKind = "fixed"
     threshold = config.threshold
     if isinstance(threshold, CertifiedThreshold):
         threshold = float(calibration["threshold"])
         kind = "certified" if calibration["certified"] else "fallback"
     uncertainty = config.uncertainty.positive if config.uncertainty.passes else None
+    if final:
+        return Selection(threshold, max_uncertainty=uncertainty), kind
     return Selection(threshold, config.top_share, config.max_disagreement, uncertainty, config.share_per_round), kind
 
 

@@ -57,7 +57,7 @@ def test_the_example_of_a_stage_leaves_what_it_says(accepted, evenness, tmp_path
     stage: dict = {}
     exec(compile(example("semisup/stages/evenness.py"), "evenness.py", "exec"), stage)
     heard = Heard()
-    stage["run"](None, {"pseudo_label": tmp_path}, tmp_path, heard)
+    stage["run"](None, {"labels": tmp_path}, tmp_path, heard)
     assert json.loads((tmp_path / "evenness.json").read_text())["evenness"] == pytest.approx(evenness, abs=1e-12)
     assert heard.values["evenness"] == pytest.approx(evenness, abs=1e-12)
 

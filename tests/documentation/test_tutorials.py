@@ -73,6 +73,8 @@ def test_the_digits_tutorial(tmp_path):
         "baseline": "fresh",
         "pseudo_label": "stale",
         "joint": "stale",
+        "keep": "stale",
+        "labels": "stale",
         "evaluate": "stale",
         "promote": "stale",
     }

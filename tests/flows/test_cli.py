@@ -555,7 +555,7 @@ def test_a_whole_run_prints_plain_lines_on_stderr_and_json_on_stdout(finished_ru
     result = finished_run.result
     assert 0 <= result["baseline_test_accuracy"] <= 1
     lines = finished_run.stderr.splitlines()
-    for stage in ("split", "baseline", "pseudo_label", "joint", "evaluate"):
+    for stage in ("split", "baseline", "pseudo_label", "joint", "keep", "labels", "evaluate"):
         assert any(re.fullmatch(rf"{stage}: done in [\d.]+ s", line) for line in lines), stage
     assert "\x1b" not in finished_run.stderr
 
@@ -567,6 +567,8 @@ def test_neither_prefect_nor_mlflow_speak_on_the_screen_of_a_run(finished_run):
         "baseline",
         "pseudo_label",
         "joint",
+        "keep",
+        "labels",
         "evaluate",
         "promote",
         "semisup ",

@@ -23,7 +23,7 @@ def pair() -> Iterator[tuple[faults.Bench, faults.Outcome, Mapping[str, str], fl
 def test_of_two_commands_started_together_one_trains_and_both_end_with_the_same_result(pair):
     _, outcome, digests, _ = pair
     assert outcome.problems == []
-    assert set(digests) == {"split", "baseline", "pseudo_label", "joint", "evaluate", "promote"}
+    assert set(digests) == {"split", "baseline", "pseudo_label", "joint", "keep", "labels", "evaluate", "promote"}
 
 
 def test_a_pipeline_killed_five_times_ends_with_the_bits_of_an_undisturbed_one(pair):

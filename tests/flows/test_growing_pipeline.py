@@ -114,7 +114,7 @@ def test_roles_stay_nothing_leaks_and_the_champion_moves_only_when_better(
                 assert (role, roles[content]) == ("unlabeled", "labeled"), content
         held |= {content: role for content, role in roles.items() if role in HELD}
         assert all(roles.get(content, role) == role for content, role in held.items())
-        ledger = pd.read_parquet(files_of(client, result, "pseudo_label") / "pseudo_labels.parquet")
+        ledger = pd.read_parquet(files_of(client, result, "labels") / "pseudo_labels.parquet")
         assert not set(ledger["id"].str.rpartition("@")[2]) & held.keys()
 
         tested = pd.read_parquet(files_of(client, result, "evaluate") / "predictions.parquet")

@@ -16,7 +16,7 @@ from flows.pipeline.flow import pipeline
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
 from semisup.errors import UserError
-from semisup.pipeline.plan import CHAMPION, plan
+from semisup.pipeline.plan import CHAMPION, KEPT, kept_step, plan
 from semisup.pipeline.specs import StageSpec
 from semisup.tracking.places.store import FOR_TRAINING
 from tests.variants import STEPS
@@ -75,8 +75,9 @@ def test_a_stages_run_is_tagged_with_what_it_is_and_where_it_came_from(name, fin
     for role, source in step.upstream.items():
         if source == CHAMPION:
             continue  # there was none
-        expected |= {f"upstream.{role}": stored[source].info.run_id}
-        expected |= {f"digest.{role}": stored[source].data.tags["output_digest"]}
+        kept = kept_step(finished_run.config, "student" if finished_run.result["student_kept"] else "baseline")
+        read = stored[kept if source == KEPT else source]
+        expected |= {f"upstream.{role}": read.info.run_id, f"digest.{role}": read.data.tags["output_digest"]}
     assert expected.items() <= stored[name].data.tags.items()
     assert {"fingerprint", "output_digest", "dataset"} <= stored[name].data.tags.keys()
 
@@ -115,6 +116,8 @@ def test_every_epoch_has_its_metrics_in_mlflow_and_they_are_those_of_the_history
         ("baseline", ["weights.safetensors", "history.parquet", "learning_curves.png"]),
         ("pseudo_label", ["pseudo_labels.parquet", "confidence_histogram.png", "picture_grid.png"]),
         ("joint", ["weights.safetensors", "history.parquet", "learning_curves.png"]),
+        ("keep", ["kept.json"]),
+        ("labels", ["pseudo_labels.parquet", "confidence_histogram.png", "picture_grid.png"]),
         ("evaluate", ["report.html", "report.md", "predictions.parquet", "metrics.json"]),
         ("promote", ["decision.json", "predictions.parquet"]),
     ],
@@ -175,6 +178,7 @@ def test_the_flow_leaves_the_same_bits_as_the_plain_stages(finished_run, stored,
         ("baseline", "weights.safetensors"),
         ("pseudo_label", "pseudo_labels.parquet"),
         ("joint", "weights.safetensors"),
+        ("labels", "pseudo_labels.parquet"),
         ("evaluate", "metrics.json"),
     ):
         ours = files_of(finished_run.folder, stored[name]) / file

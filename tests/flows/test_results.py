@@ -27,7 +27,7 @@ PRECISION = {"precision": 0.984, "precision_low": 0.97, "precision_high": 0.993}
 def a_result(pseudo: dict[str, float]) -> PipelineResult:
     stages = {
         "split": StageResult("run-1", "d1", 0.12345, {}),
-        "pseudo_label": StageResult("run-2", "d2", 1.5, pseudo, reused=True),
+        "labels": StageResult("run-2", "d2", 1.5, pseudo, reused=True),
         "evaluate": StageResult("run-3", "d3", 2.0, EVALUATE),
     }
     page = "http://127.0.0.1:5000/#/experiments/1/runs/run-0"
@@ -39,7 +39,7 @@ def test_the_json_result_names_every_stage_with_its_run_its_seconds_and_whether_
     assert (result["run_id"], result["seconds"]) == ("run-0", 3.988)
     assert result["stages"] == {
         "split": {"run_id": "run-1", "seconds": 0.123, "reused": False},
-        "pseudo_label": {"run_id": "run-2", "seconds": 1.5, "reused": True},
+        "labels": {"run_id": "run-2", "seconds": 1.5, "reused": True},
         "evaluate": {"run_id": "run-3", "seconds": 2.0, "reused": False},
     }
 
@@ -107,22 +107,26 @@ def timed(**cpu_seconds: float) -> PipelineResult:
 
 
 def test_cpu_seconds_are_those_of_the_stages_that_make_the_model_reused_ones_included():
-    assert timed(split=0.5, pseudo_label=2.25, evaluate=100.0).as_json()["cpu_seconds"] == 2.75
+    trained = timed(split=0.5, labels=2.25, evaluate=100.0)
+    trained = replace(
+        trained, stages={**trained.stages, "joint": StageResult("run-4", "d4", 1.0, {"cpu_seconds": 2.25})}
+    )
+    assert trained.as_json()["cpu_seconds"] == 2.75
 
 
 def test_cpu_seconds_are_not_told_where_a_stage_has_not_counted_them():
-    assert "cpu_seconds" not in timed(split=0.5, evaluate=100.0).as_json()
+    assert "cpu_seconds" not in timed(evaluate=100.0).as_json()
 
 
 def calibrated(*certificates: dict[str, float]) -> PipelineResult:
-    """A result with a step `calibrate` per round."""
-    names = ["calibrate", "calibrate-2"]
+    """A result with a step `calibrate` of a teacher and one of the kept model."""
+    names = ["calibrate", "calibrate-kept"]
     steps = {name: StageResult("run-c", "dc", 0.1, values) for name, values in zip(names, certificates, strict=False)}
     plain = a_result(PSEUDO)
     return replace(plain, stages=steps | dict(plain.stages))
 
 
-def test_the_threshold_certified_in_the_last_round_is_told():
+def test_the_threshold_certified_for_the_kept_model_is_told():
     result = calibrated({"certified": 1.0, "threshold": 0.9}, {"certified": 1.0, "threshold": 0.8725})
     assert result.as_json()["certified_threshold"] == 0.8725
     assert ("Certified threshold", "0.8725", "") in rows(result.as_json())
@@ -132,8 +136,8 @@ def test_the_threshold_certified_in_the_last_round_is_told():
     "figures", [{"temperature": 1.5}, {"certified": 0.0, "threshold": 0.99}], ids=["no certificate", "fallback"]
 )
 def test_a_threshold_that_was_not_certified_is_not_called_so(figures):
-    assert calibrated(figures).figures() == a_result(PSEUDO).figures()
-    assert "ertified" not in calibrated(figures).markdown()
+    assert calibrated(figures, figures).figures() == a_result(PSEUDO).figures()
+    assert "ertified" not in calibrated(figures, figures).markdown()
 
 
 def test_where_the_truth_is_unknown_no_precision_is_claimed():

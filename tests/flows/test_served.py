@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.store.exportable import find_labels
-from flows.store.served import find_model
+from flows.store.served import MODELS, find_model
 from semisup.data.sources import load_test
 from semisup.errors import UserError
+from semisup.stages.support.files import model_digest
 from semisup.tracking.tracker import Tracker
 
 pytestmark = [
@@ -78,18 +79,36 @@ def test_the_command_says_what_evaluate_said(rerunnable, ids, tmp_path):
     np.testing.assert_allclose(table["confidence"], evaluated["student_confidence"], rtol=1e-4)
 
 
-def test_the_labels_of_a_pipeline_are_those_of_its_last_round(rerunnable, ids, finished_run, tmp_path):
+def test_the_labels_of_a_pipeline_are_those_of_the_model_that_it_kept(rerunnable, ids, finished_run, tmp_path):
     tracker = Tracker.existing(rerunnable)
-    for name in (ids["pipeline"], ids["pseudo_label"][:10]):
+    for name in (ids["pipeline"], ids["labels"][:10]):
         found = find_labels(name, tmp_path)
-        assert found.run_id == ids["pseudo_label"]
+        assert found.run_id == ids["labels"]
         assert found.split == tracker.artifacts(ids["split"], tmp_path)
         assert found.config == finished_run.config
-    for later, run in (("step.pseudo_label-2", ids["baseline"]), ("step.pseudo_label-10", ids["pseudo_label"])):
-        tracker.client.set_tag(ids["pipeline"], later, run)
-    assert find_labels(ids["pipeline"], tmp_path).run_id == ids["pseudo_label"]
-    with pytest.raises(UserError, match="has no pseudo-labels"):
+    kept = "joint" if finished_run.result["student_kept"] else "baseline"
+    assert tracker.get(ids["labels"]).tags["upstream.kept"] == ids[kept]
+    teachers = pd.read_parquet(find_labels(ids["pipeline"], tmp_path).ledger / "pseudo_labels.parquet")["teacher"]
+    assert set(teachers) == {f"{MODELS[kept]}:{model_digest(tracker.artifacts(ids[kept], tmp_path))}"}
+
+
+def test_the_table_that_a_student_learned_from_is_had_by_naming_its_run(rerunnable, ids, tmp_path):
+    assert find_labels(ids["pseudo_label"], tmp_path).run_id == ids["pseudo_label"]
+    with pytest.raises(UserError, match="has no labels"):
         find_labels(ids["joint"], tmp_path)
+
+
+def test_a_pipeline_of_before_final_labels_is_not_taken_for_one_that_has_them(rerunnable, ids, tmp_path):
+    client = Tracker.existing(rerunnable).client
+    client.delete_tag(ids["pipeline"], "step.labels")
+    for step, run in (("step.pseudo_label-10", ids["pseudo_label"]), ("step.pseudo_label-2", ids["baseline"])):
+        client.set_tag(ids["pipeline"], step, run)
+    for command in (["export", "--format", "csv"], ["review"]):
+        said = CliRunner().invoke(app, [command[0], ids["pipeline"], *command[1:]], catch_exceptions=False)
+        assert said.exit_code == 2
+        (line,) = said.stderr.splitlines()
+        assert "of an earlier version" in line
+        assert f"run its config again, or name {ids['pseudo_label'][:8]} for the table of its teacher" in line
 
 
 def test_the_export_command_writes_as_many_rows_as_were_accepted(rerunnable, ids, tmp_path):

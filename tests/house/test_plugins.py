@@ -97,7 +97,7 @@ from semisup.config.files import validate
 from semisup.errors import UserError
 from semisup.lineage.fingerprints import lineage_of
 from semisup.pipeline.log import Silence
-from semisup.pipeline.plan import plan
+from semisup.pipeline.plan import inputs_of, plan
 from semisup.pipeline.specs import SPECS
 from semisup.stages.preflight.check import check
 
@@ -107,7 +107,7 @@ try:
     folders = {}
     for step in plan(config):
         folders[step.name] = Path(tempfile.mkdtemp(dir="."))
-        inputs = {role: folders[source] for role, source in step.upstream.items() if source in folders}
+        inputs = inputs_of(step, config, folders)
         step.spec.load(number=step.number)(config, inputs, folders[step.name], Silence())
     metrics = json.loads((folders["evaluate"] / "metrics.json").read_text())
     prints = {name: lineage_of(SPECS[name], config, {}, "").fingerprint for name in ("split", "baseline", "joint")}

@@ -194,6 +194,13 @@ def test_a_student_as_teacher_makes_the_certificate_approximate(config, folders,
     assert "not strictly so" in ear.lines[0]
 
 
+def model_of(stage: str, folder: Path, **training: Any) -> Path:
+    """As a stage would leave a model, without its weights."""
+    (folder / "model.json").write_text(json.dumps({"stage": stage}))
+    (folder / "training.json").write_text(json.dumps(training))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("keys", "stage", "said"),
     [
@@ -207,10 +214,28 @@ def test_a_student_as_teacher_makes_the_certificate_approximate(config, folders,
         ({"share_per_round": 0.2}, "joint", ["pseudo-labels", "share_per_round"]),
     ],
 )
-def test_every_reason_why_a_certificate_is_approximate_is_named(keys, stage, said, config):
-    caveats = why_approximate(changed(config, pseudo_label=keys), stage)
+def test_every_reason_why_a_certificate_is_approximate_is_named(keys, stage, said, config, tmp_path):
+    caveats = why_approximate(changed(config, pseudo_label=keys), model_of(stage, tmp_path), final=False)
     assert len(caveats) == len(said)
     assert all(word in caveat for word, caveat in zip(said, caveats, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("keys", "stage", "training", "said"),
+    [
+        ({}, "baseline", {}, []),
+        ({}, "joint", {}, ["pseudo-labels"]),
+        ({}, "joint", {"learned_from_table": False}, []),
+        ({"top_share": 0.5, "share_per_round": 0.2}, "baseline", {}, []),
+        ({"teacher": "champion"}, "joint", {}, ["champion"]),
+        ({"teacher": "champion"}, "joint", {"learned_from_table": False}, []),
+    ],
+)
+def test_the_certificate_of_the_kept_model_is_strict_unless_calibration_images_chose_what_it_learned(
+    *, keys, stage, training, said, config, tmp_path
+):
+    caveats = why_approximate(changed(config, pseudo_label=keys), model_of(stage, tmp_path, **training), final=True)
+    assert [word in caveat for word, caveat in zip(said, caveats, strict=True)] == [True] * len(said)
 
 
 def test_the_temperature_leaves_at_least_one_image_on_either_side(config):

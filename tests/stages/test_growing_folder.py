@@ -140,7 +140,7 @@ def test_a_split_of_other_data_is_no_split_before(grown, tmp_path, stage_folders
 def test_only_images_of_ones_own_have_a_split_before(grown, tiny_config):
     config, _, _ = grown
     readers = {step.name for step in plan(config) if step.upstream.get("before") == SPLIT_BEFORE}
-    assert readers == {"split", "pseudo_label"}
+    assert readers == {"split", "labels"}
     assert not any("before" in step.upstream for step in plan(tiny_config))
 
 
@@ -155,13 +155,13 @@ def test_new_images_that_are_not_like_the_others_are_a_warning(tmp_path, colors)
             put(root / "unlabeled" / "later" / file.name, file.read_bytes())
     split(config, tmp_path / "second", tmp_path / "first")
     folders, log = {"split": tmp_path / "second"}, Listener()
-    for name, inputs in (("baseline", {}), ("pseudo_label", {"before": tmp_path / "first"})):
+    for name, inputs in (("baseline", {}), ("labels", {"before": tmp_path / "first"})):
         folders[name] = tmp_path / name
         folders[name].mkdir()
-        teacher = {"teacher": folders["baseline"]} if inputs else {}
-        load_stage(name)(config, {"split": folders["split"], **teacher, **inputs}, folders[name], log)
+        kept = {"kept": folders["baseline"]} if inputs else {}
+        load_stage(name)(config, {"split": folders["split"], **kept, **inputs}, folders[name], log)
     forget()
     assert log.figures["drift.new"] == log.figures["drift.known"] == 90
-    assert (folders["pseudo_label"] / "drift.png").exists()
+    assert (folders["labels"] / "drift.png").exists()
     told = any("differ from the 90 known ones" in line for line in log.warnings)
     assert told == (colors == ("red",))

@@ -243,8 +243,11 @@ def test_a_view_in_two_is_the_image_itself(tiny_config, stage_folders, tmp_path)
 def evaluated(config: PipelineConfig, folders: dict[str, Path], out: Path, **keys: Any) -> tuple[pd.DataFrame, Any]:
     """(predictions, metrics) of the stage `evaluate`."""
     out.mkdir()
-    inputs = {name: folders[name] for name in ("split", "baseline", "pseudo_label", "joint")}
-    load_stage("evaluate")(changed(config, evaluate=keys), inputs, out, Silence())
+    asked = changed(config, evaluate=keys)
+    (out / "keep").mkdir()
+    inputs = {name: folders[name] for name in ("split", "baseline", "pseudo_label", "joint", "labels")}
+    load_stage("keep")(asked, inputs, out / "keep", Silence())
+    load_stage("evaluate")(asked, inputs | {"keep": out / "keep"}, out, Silence())
     return pd.read_parquet(out / "predictions.parquet"), read_json(out / "metrics.json")
 
 

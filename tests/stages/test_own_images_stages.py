@@ -14,7 +14,7 @@ from semisup.data.datasets import UNLABELED
 from semisup.data.own_images import forget
 from semisup.errors import UserError
 from semisup.pipeline.log import Silence
-from semisup.pipeline.plan import plan
+from semisup.pipeline.plan import inputs_of, plan
 from semisup.pipeline.specs import load_stage
 from semisup.stages.preflight.check import check
 from tests.data.corpus import broken_files, encoded, put, three_colors
@@ -57,7 +57,7 @@ def run_stages(config, folder: Path, log) -> dict[str, Path]:
     for step in plan(config):
         out = folder / step.name
         out.mkdir(parents=True)
-        inputs = {role: folders[source] for role, source in step.upstream.items() if source in folders}
+        inputs = inputs_of(step, config, folders)
         load_stage(step.stage, number=step.number)(config, inputs, out, log)
         folders[step.name] = out
     return folders

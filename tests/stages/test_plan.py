@@ -5,8 +5,9 @@ from itertools import product
 import pytest
 
 from semisup.config import PipelineConfig
+from semisup.config.methods import METHODS
 from semisup.config.regression import RegressionConfig
-from semisup.pipeline.plan import CHAMPION, Step, plan
+from semisup.pipeline.plan import CHAMPION, KEPT, Step, inputs_of, kept_step, plan
 from semisup.pipeline.specs import SPECS, STAGES
 
 VARIANTS = [
@@ -28,6 +29,7 @@ def upstream_of(steps: list[Step]) -> dict[str, dict[str, str]]:
 def test_every_step_has_a_name_of_its_own_and_reads_only_earlier_ones(rounds, teacher, enabled, champion):
     known = {CHAMPION}  # left by an earlier pipeline, or by none
     for step in plan_of(rounds, teacher, enabled, champion):
+        known |= {KEPT} if "keep" in known else set()
         assert step.name not in known
         assert step.stage in STAGES
         assert step.name.partition("-")[0] == step.stage
@@ -39,20 +41,27 @@ def test_every_step_has_a_name_of_its_own_and_reads_only_earlier_ones(rounds, te
 def test_every_stage_is_there_once_or_once_a_round(rounds, teacher, enabled, champion):
     stages = [step.stage for step in plan_of(rounds, teacher, enabled, champion)]
     once_a_round = dict.fromkeys(("pseudo_label", "joint"), rounds)
-    expected = dict.fromkeys(("split", "baseline", "evaluate"), 1) | once_a_round | ({"promote": 1} if enabled else {})
+    expected = (
+        dict.fromkeys(("split", "baseline", "keep", "labels", "evaluate"), 1)
+        | once_a_round
+        | ({"promote": 1} if enabled else {})
+    )
     assert {stage: stages.count(stage) for stage in set(stages)} == expected
 
 
 def test_one_round_is_the_stages_in_their_order():
     steps = plan_of()
     assert all(step.name == step.stage for step in steps)
-    assert [step.name for step in steps] == ["split", "baseline", "pseudo_label", "joint", "evaluate", "promote"]
+    names = ["split", "baseline", "pseudo_label", "joint", "keep", "labels", "evaluate", "promote"]
+    assert [step.name for step in steps] == names
     assert upstream_of(steps) == {
         "split": {},
         "baseline": {"split": "split"},
         "pseudo_label": {"split": "split", "teacher": "baseline"},
         "joint": {"split": "split", "pseudo_label": "pseudo_label"},
-        "evaluate": {"split": "split", "baseline": "baseline", "pseudo_label": "pseudo_label", "joint": "joint"},
+        "keep": {"split": "split", "baseline": "baseline", "joint": "joint"},
+        "labels": {"split": "split", "kept": KEPT},
+        "evaluate": {name: name for name in names[:-2]},
         "promote": {"evaluate": "evaluate", CHAMPION: CHAMPION},
     }
 
@@ -62,8 +71,9 @@ def test_each_student_is_the_teacher_of_the_next_round_and_the_last_one_is_evalu
     assert upstream["pseudo_label-2"] == {"split": "split", "teacher": "joint", "previous": "pseudo_label"}
     assert upstream["pseudo_label-3"] == {"split": "split", "teacher": "joint-2", "previous": "pseudo_label-2"}
     assert upstream["joint-3"] == {"split": "split", "pseudo_label": "pseudo_label-3"}
-    last = {"pseudo_label": "pseudo_label-3", "joint": "joint-3"}
-    assert upstream["evaluate"] == {"split": "split", "baseline": "baseline"} | last
+    last = {"split": "split", "baseline": "baseline", "joint": "joint-3"}
+    assert upstream["keep"] == last
+    assert upstream["evaluate"] == last | {"pseudo_label": "pseudo_label-3", "keep": "keep", "labels": "labels"}
 
 
 @pytest.mark.parametrize(
@@ -91,8 +101,8 @@ def test_a_new_model_is_judged_against_the_champion_that_there_is(teacher):
 def test_the_first_steps_are_the_same_for_any_number_of_rounds():
     # So that a pipeline given one more round finds all earlier ones in the store.
     two, three = plan_of(rounds=2), plan_of(rounds=3)
-    before_evaluate = [step.name for step in two].index("evaluate")
-    assert two[:before_evaluate] == three[:before_evaluate]
+    before_keeping = [step.name for step in two].index("keep")
+    assert two[:before_keeping] == three[:before_keeping]
     for stage in ("split", "baseline", "pseudo_label", "joint"):
         assert "rounds" not in SPECS[stage].sections
 
@@ -119,6 +129,71 @@ def test_a_student_that_starts_with_its_teachers_weights_has_that_teacher_among_
     }
 
 
+# --- students that label at every step -------------------------------------------------------------------------------
+
+
+def plan_of_method(method: str, **values: object) -> list[Step]:
+    joint = {"method": method, **values.pop("joint", {})}  # type: ignore[dict-item]
+    return list(plan(PipelineConfig.model_validate({"joint": joint, **values})))
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS.own if METHODS[name].learns_from == "images"])
+def test_for_a_method_that_labels_at_every_step_the_only_pass_is_that_of_the_model_that_is_kept(method):
+    steps = plan_of_method(method)
+    assert [step.name for step in steps] == ["split", "baseline", "joint", "keep", "labels", "evaluate", "promote"]
+    assert upstream_of(steps)["joint"] == {"split": "split"}
+    assert "pseudo_label" not in upstream_of(steps)["evaluate"]
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS.own if METHODS[name].learns_from != "images"])
+def test_a_method_that_learns_from_the_table_has_one_before_its_training(method):
+    passes = {"pseudo_label": {"uncertainty": {"passes": 2}}} if METHODS[method].learns_negatives else {}
+    names = [step.name for step in plan_of_method(method, **passes)]
+    assert names.index("pseudo_label") < names.index("joint") < names.index("labels")
+
+
+def test_a_share_of_the_table_in_the_targets_needs_the_table():
+    steps = plan_of_method("fixmatch", joint={"policy": {"ledger_share": 0.5}}, rounds=2)
+    assert upstream_of(steps)["joint-2"] == {"split": "split", "pseudo_label": "pseudo_label-2"}
+
+
+def test_a_student_that_starts_with_its_teachers_weights_reads_no_share_of_a_table():
+    shared = {"start": "baseline", "policy": {"ledger_share": 0.5}}
+    upstream = upstream_of(plan_of_method("fixmatch", joint=shared, rounds=2))
+    assert upstream["joint"] == {"split": "split", "teacher": "baseline"}
+    assert upstream["joint-2"] == {"split": "split", "pseudo_label": "pseudo_label-2"}
+    assert "pseudo_label" not in upstream_of(plan_of_method("fixmatch", joint=shared))
+
+
+def test_rounds_that_would_take_nothing_from_the_one_before_are_not_run():
+    assert plan_of_method("fixmatch", rounds=3) == plan_of_method("fixmatch")
+    started = plan_of_method("fixmatch", rounds=3, joint={"start": "teacher"})
+    assert [step.name for step in started if step.stage == "joint"] == ["joint", "joint-2", "joint-3"]
+    assert upstream_of(started)["joint-3"] == {"split": "split", "teacher": "joint-2"}
+
+
+def test_no_ensemble_is_trained_that_would_teach_nobody():
+    teacher = {"pseudo_label": {"teacher": "ensemble"}}
+    assert plan_of_method("online", **teacher) == plan_of_method("online")
+
+
+def test_a_model_that_is_kept_is_calibrated_before_it_labels_whatever_the_method():
+    calibrated = {"calibrate": {"method": "temperature"}, "split": {"calibration_images": 50}}
+    names = [step.name for step in plan_of_method("freematch", **calibrated)]
+    assert names[2:6] == ["joint", "keep", "calibrate-kept", "labels"]
+
+
+@pytest.mark.parametrize(("model", "step"), [("baseline", "baseline"), ("student", "joint-2")])
+def test_the_model_that_labels_in_the_end_is_the_one_that_keep_names(tmp_path, model, step):
+    config = PipelineConfig.model_validate({"rounds": 2})
+    folders = {name: tmp_path / name for name in ("split", "baseline", "joint", "joint-2", "keep")}
+    folders["keep"].mkdir()
+    (folders["keep"] / "kept.json").write_text(f'{{"model": "{model}"}}')
+    labels = next(step for step in plan(config) if step.name == "labels")
+    assert inputs_of(labels, config, folders) == {"split": folders["split"], "kept": folders[step]}
+    assert kept_step(config, model) == step
+
+
 # --- calibration and ensembles ----------------------------------------------------------------------------------------
 
 
@@ -131,12 +206,14 @@ def test_every_teacher_is_calibrated_before_it_labels_where_that_is_asked_for(as
     config = PipelineConfig.model_validate({"rounds": 2, "split": {"calibration_images": 50}, **asked})
     steps = list(plan(config))
     names, upstream = [step.name for step in steps], upstream_of(steps)
-    assert upstream["calibrate"] == {"split": "split", "teacher": "baseline", "baseline": "baseline"}
-    assert upstream["calibrate-2"] == {"split": "split", "teacher": "joint", "baseline": "baseline"}
+    compares = {"baseline": "baseline"} if "pseudo_label" in asked else {}  # only a certificate is about the pool
+    assert upstream["calibrate"] == {"split": "split", "teacher": "baseline"} | compares
+    assert upstream["calibrate-2"] == {"split": "split", "teacher": "joint"} | compares
     for suffix in ("", "-2"):
         assert upstream[f"pseudo_label{suffix}"]["calibrate"] == f"calibrate{suffix}"
         assert names.index(f"calibrate{suffix}") < names.index(f"pseudo_label{suffix}")
-    assert upstream["evaluate"]["calibrate"] == "calibrate-2"
+    assert upstream["calibrate-kept"] == {"split": "split", "kept": KEPT} | compares
+    assert upstream["labels"]["calibrate"] == upstream["evaluate"]["calibrate"] == "calibrate-kept"
 
 
 def test_an_ensemble_that_teaches_is_trained_in_the_first_round_and_calibrated_like_any_teacher():

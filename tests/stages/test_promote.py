@@ -72,7 +72,7 @@ def test_without_a_champion_a_better_student_is_promoted():
     assert decision.difference is not None
     assert decision.difference.estimate == pytest.approx(9 / 40)
     assert decision.difference.low > 0
-    assert "no champion yet; the student is better than the baseline, p = 0.012" in decision.reason
+    assert "no champion yet; this student is better than this baseline, p = 0.012" in decision.reason
 
 
 @pytest.mark.parametrize(("student", "baseline"), [(FAIR, GOOD), (GOOD, FAIR)])
@@ -80,7 +80,7 @@ def test_without_a_champion_and_a_difference_the_student_is_promoted(student, ba
     decision = decided(evaluated(student=student, baseline=baseline))
     assert (decision.promoted, decision.model) == (True, "student")
     assert decision.mcnemar_p == p_of(4, 1) == pytest.approx(0.375)
-    assert "no difference shown between the student and the baseline, p = 0.38" in decision.reason
+    assert "no difference shown between this student and this baseline, p = 0.38" in decision.reason
 
 
 def test_without_a_champion_a_kept_baseline_is_promoted():
@@ -91,7 +91,7 @@ def test_without_a_champion_a_kept_baseline_is_promoted():
     assert decision.difference is not None
     assert decision.difference.estimate == pytest.approx(9 / 40)  # the challenger's minus the other's
     assert decision.challenger_accuracy.estimate == pytest.approx(39 / 40)
-    assert "the baseline is better than the student" in decision.reason
+    assert "this baseline is better than this student" in decision.reason
 
 
 # --- nobody who loses is crowned --------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_the_first_champion_is_never_one_that_the_test_shows_to_be_worse(kept, l
 
 def test_what_validation_chose_and_the_test_refused_is_said():
     reason = decided(evaluated(student=BAD, baseline=GOOD), validation_lead=0.1).reason
-    assert "validation images chose the student, but on the test images the baseline is better" in reason
+    assert "validation images chose the student, but on the test images this baseline is better" in reason
     assert "use more to validate with" in reason
 
 
@@ -171,7 +171,7 @@ def test_a_student_shown_to_be_better_than_the_champion_is_promoted():
     assert (decision.promoted, decision.model, decision.against) == (True, "student", "champion")
     assert decision.mcnemar_p == p_of(10, 1)
     assert (decision.only_champion_right, decision.only_challenger_right) == (1, 10)
-    assert decision.reason == "the student is better than the champion, p = 0.012"
+    assert decision.reason == "this student is better than the champion, p = 0.012"
 
 
 def test_a_better_looking_student_is_not_promoted_while_no_difference_is_shown():
@@ -181,7 +181,7 @@ def test_a_better_looking_student_is_not_promoted_while_no_difference_is_shown()
     assert (decision.only_champion_right, decision.only_challenger_right) == (1, 4)
     assert decision.difference is not None
     assert decision.difference.estimate == pytest.approx(3 / 40)
-    assert decision.reason == "no difference shown between the student and the champion, p = 0.38; the champion stays"
+    assert decision.reason == "no difference shown between this student and the champion, p = 0.38; the champion stays"
 
 
 def test_a_better_champion_stays():
@@ -190,7 +190,7 @@ def test_a_better_champion_stays():
     assert decision.mcnemar_p == p_of(1, 10)
     assert decision.difference is not None
     assert decision.difference.high < 0
-    assert decision.reason == "the champion is better than the student, p = 0.012; the champion stays"
+    assert decision.reason == "the champion is better than this student, p = 0.012; the champion stays"
 
 
 def test_the_kept_baseline_is_the_challenger():

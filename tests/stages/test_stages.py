@@ -109,13 +109,13 @@ import sys
 from pathlib import Path
 from semisup.config.files import load_config
 from semisup.pipeline.log import Silence
-from semisup.pipeline.plan import CHAMPION, plan
+from semisup.pipeline.plan import inputs_of, plan
 from semisup.pipeline.specs import load_stage
 
 config, root = load_config(Path(sys.argv[1])), Path(sys.argv[2])
 for step in plan(config):
+    inputs = inputs_of(step, config, {place.name: place for place in root.iterdir()})
     (root / step.name).mkdir()
-    inputs = {role: root / source for role, source in step.upstream.items() if source != CHAMPION}
     load_stage(step.stage)(config, inputs, root / step.name, Silence())
 """
 
@@ -476,7 +476,7 @@ def test_evaluate_leaves_the_same_compound_images_twice_and_says_how_they_went(
 
 def test_the_report_of_a_calibrated_run_tells_of_the_calibration(compound_folders):
     report = (compound_folders["evaluate"] / "report.md").read_text(encoding="utf-8")
-    figures = read_json(compound_folders["calibrate"] / "calibration.json")
+    figures = read_json(compound_folders["calibrate-kept"] / "calibration.json")
     assert f"The temperature {figures['temperature']:.3g}, fitted on 50 others" in report
     assert "50 labeled + 50 validation + 200 calibration" in report.replace("\u00a0", " ")
     assert "Compound images" in report
@@ -653,6 +653,11 @@ def test_early_stopping_of_the_student_never_comes_before_the_ramp_is_complete(
                 "timings.json",
                 "learning_curves.png",
             },
+        ),
+        ("keep", {"kept.json"}),
+        (
+            "labels",
+            {"pseudo_labels.parquet", "summary.json", "audit.parquet", "confidence_histogram.png", "picture_grid.png"},
         ),
         ("evaluate", {"predictions.parquet", "metrics.json", "report.html", "report.md"}),
         ("promote", {"decision.json", "predictions.parquet", "classes.json"}),

@@ -136,16 +136,16 @@ import sys
 from pathlib import Path
 from semisup.config.files import load_config
 from semisup.pipeline.log import Silence
-from semisup.pipeline.plan import plan
+from semisup.pipeline.plan import inputs_of, plan
 from semisup.pipeline.specs import load_stage
 settings = ["baseline.epochs=1", "joint.epochs=1", "joint.ramp_end=1", "joint.ema_decay=0.9"]
 config = load_config(Path("configs/digits.yaml"), settings)
 folders = {{}}
 for step in plan(config):
+    inputs = inputs_of(step, config, folders)
     folders[step.name] = folder = Path({str(tmp_path)!r}) / step.name
     folder.mkdir()
     if step.stage != "promote":
-        inputs = {{role: folders[source] for role, source in step.upstream.items() if source in folders}}
         load_stage(step.stage, number=step.number)(config, inputs, folder, Silence())
 sys.exit("torch._dynamo" in sys.modules)
 """

@@ -92,10 +92,18 @@ class JointConfig(TrainConfig):
         strong = self.strong_augment
         return super().sees_images_as_they_are and (strong is None or strong.changes_nothing)
 
-    @property
-    def heeds_the_teacher(self) -> bool:
-        """Does the student learn anything from the teacher that labeled the round?"""
-        return not self.labels_every_step or self.policy.ledger_share > 0 or self.start != "fresh"
+    def starts_with_a_teacher(self, round_number: int) -> bool:
+        """Does the student of this round (from 1) start with the weights of its teacher?"""
+        return self.start == "teacher" or (self.start == "baseline" and round_number == 1)
+
+    def reads_the_table(self, round_number: int) -> bool:
+        """Does the student of this round (from 1) learn anything from the pseudo-label table?
+
+        One that labels at every step does so by `ledger_share` alone, and not if it starts with its teacher's weights.
+        """
+        if not self.labels_every_step:
+            return True
+        return self.policy.ledger_share > 0 and not self.starts_with_a_teacher(round_number)
 
     @model_validator(mode="after")
     def _fairness_is_asked_of_images_as_they_are(self) -> "JointConfig":

@@ -37,8 +37,8 @@ class Material:
     """What a finished run left behind.
 
     Attributes:
-        ledgers: of its rounds, the last one last.
-        student: the model that is asked, on its device.
+        ledgers: the tables that the students of its rounds learned from, the last one last; none where they read none.
+        student: the model that was kept, on its device. It is asked.
         temperature: divides its logits; None: it was never calibrated.
     """
 
@@ -82,7 +82,7 @@ def to_label(
     table = table.assign(
         section=LABEL,
         given="",
-        teacher_label=[names[label] for label in teacher[rows]],
+        teacher_label="" if teacher is None else [names[label] for label in teacher[rows]],
         doubt=signals.doubt[rows],
         disagreement=signals.disagreement[rows],
         flips=signals.flips[rows],
@@ -136,21 +136,25 @@ def too_few_to_check() -> str:
     return f"some class has fewer than {FEWEST_PER_CLASS} labeled images: wrong labels cannot be told"
 
 
-def _signals(material: Material, probabilities: Floats) -> tuple[NDArray[np.int64], Signals]:
-    """The teacher's labels (N,) and all that speaks for each of the unlabeled images, in the split's order."""
+def _signals(material: Material, probabilities: Floats) -> tuple[NDArray[np.int64] | None, Signals]:
+    """The last teacher's labels (N,), if there was one, and all that speaks for each of the unlabeled images."""
     ids = material.split.ids("unlabeled")
-    ledgers = [ledger.set_index("id") for ledger in material.ledgers]
-    if any(len(ledger) != len(ids) or not ledger.index.isin(ids).all() for ledger in ledgers):
+    nothing = np.zeros(len(ids), np.float32)
+    tables = [table.set_index("id") for table in material.ledgers]
+    if any(len(table) != len(ids) or not table.index.isin(ids).all() for table in tables):
         raise UserError("the run's pseudo-labels are of other images than its split; run its config again")
-    ledgers = [ledger.loc[ids] for ledger in ledgers]
-    teacher = ledgers[-1]["label"].to_numpy(np.int64)
-    apart = ledgers[-1]["disagreement"].astype("Float32").fillna(0.0).to_numpy(np.float32)
-    later = [ledger["flipped"].to_numpy(bool) for ledger in ledgers[1:]]
+    if not tables:
+        agrees = np.zeros(len(ids), dtype=bool)
+        return None, Signals(doubt(probabilities), teacher_differs=agrees, disagreement=nothing, flips=nothing)
+    tables = [table.loc[ids] for table in tables]
+    teacher = tables[-1]["label"].to_numpy(np.int64)
+    apart = tables[-1]["disagreement"].astype("Float32").fillna(0.0).to_numpy(np.float32)
+    later = [table["flipped"].to_numpy(bool) for table in tables[1:]]
     return teacher, Signals(
         doubt=doubt(probabilities),
         teacher_differs=teacher != probabilities.argmax(axis=1),
         disagreement=np.clip(apart / LARGEST_DEVIATION, 0, 1),
-        flips=np.mean(later, axis=0, dtype=np.float32) if later else np.zeros(len(ids), np.float32),
+        flips=np.mean(later, axis=0, dtype=np.float32) if later else nothing,
     )
 
 
@@ -179,7 +183,7 @@ def _why(row: "pd.Series[Any]", rounds: int) -> str:
         words = [f"rather {first}, perhaps {second}"]
     else:
         words = [f"thinks {first}; one of a group about which little is known"]
-    if row["teacher_label"] != row["label_1"]:
+    if row["teacher_label"] not in {"", row["label_1"]}:
         words.append(f"its teacher said {row['teacher_label']}")
     if row["disagreement"] >= 0.2:
         words.append("the ensemble's members disagree")

@@ -12,6 +12,8 @@ def confidence_weights(confidence: Tensor, num_classes: int) -> Tensor:
 
 
 def _policy(told: Told) -> FixedLabels:
+    assert told.labels is not None, "a method that learns from the table is told it"
+    assert told.confidence is not None
     return FixedLabels(told.labels, confidence_weights(told.confidence, told.num_classes))
 
 

@@ -17,7 +17,8 @@ class FreeMatch(Policy):
 
     Running means, x ← m·x + (1 - m)·(mean over the batch), all from 1/C on: τ of c, p̃ (C,) of p, h̃ (C,) of the
     one-hot ŷ. A batch enters them before its own weights are taken, as in the authors' code (TorchSSL/TorchSSL,
-    models/freematch/freematch.py; the later microsoft/Semi-supervised-learning starts from 1 instead of 1/C).
+    models/freematch/freematch.py; microsoft/Semi-supervised-learning has started from 1/C as well since April 2023, and
+    from 1 before).
 
     Source: Wang et al. 2023 (arXiv 2205.07246), sections 4.1 (thresholds) and 4.2 (fairness).
     """

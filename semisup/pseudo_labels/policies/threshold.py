@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from semisup.pseudo_labels import Policy, State
-from semisup.pseudo_labels.method import Method
+from semisup.pseudo_labels.method import Method, Told
 from semisup.pseudo_labels.targets import one_hot
 
 
@@ -35,10 +35,15 @@ class FixedLabels(Policy):
         return state, state["targets"][indices], state["weights"][indices]
 
 
+def _policy(told: Told) -> FixedLabels:
+    assert told.labels is not None, "a method that learns from the table is told it"
+    return FixedLabels(told.labels)
+
+
 METHOD = Method(
     learns_from="accepted",
     view="weak",
-    policy=lambda told: FixedLabels(told.labels),
+    policy=_policy,
     weigh=lambda confidence, _: torch.ones_like(confidence),
 )
 """The accepted labels, all with the same weight."""

@@ -74,7 +74,9 @@ def log_complement(logits: Tensor) -> Tensor:
 
 
 def _policy(told: Told) -> UncertaintyLabels:
-    assert told.negative is not None, "a method that learns negatives is told them"
+    assert told.labels is not None, "a method that learns from the table is told it"
+    assert told.accepted is not None
+    assert told.negative is not None
     return UncertaintyLabels(told.labels, told.accepted, told.negative)
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from semisup.checks.warnings import pseudo_label_warnings
+from semisup.checks.warnings import final_label_warnings, pseudo_label_warnings
 from semisup.config import PipelineConfig
 from semisup.data.datasets import UNLABELED, ImageSet
 from semisup.data.roles.growing import read_memory
@@ -60,6 +60,8 @@ def audit_all(
     pq.write_table(table, out_dir / "audit.parquet")
     _save_pictures(pool, ledger, truth, out_dir, threshold=threshold, seed=config.seed)
     _report(summary, facts, log)
+    for warning in (final_label_warnings if "kept" in inputs else pseudo_label_warnings)(summary):
+        log.warning(warning)
 
 
 def look_for_drift(
@@ -197,5 +199,3 @@ def _report(summary: Mapping[str, Any], facts: DatasetFacts, log: StageLog) -> N
         text += f", {summary['flipped']:,} labels changed"
     log.metrics(figures)
     log.info(text)
-    for warning in pseudo_label_warnings(summary):
-        log.warning(warning)

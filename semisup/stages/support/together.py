@@ -27,7 +27,7 @@ from semisup.pipeline.specs import SPECS
 from semisup.system.own_files import temporary_folder
 from semisup.system.processes import machine, runs_here, started
 
-SharedStage = Literal["baseline", "pseudo_label", "joint"]
+SharedStage = Literal["baseline", "pseudo_label", "joint", "labels"]
 MODULE, WORK = "semisup.stages.support.together", "--work"
 JOB, NEWS, OUTPUT = "job.json", "news.jsonl", "output.txt"
 KILLS = (signal.SIGKILL, signal.SIGTERM)

@@ -52,11 +52,12 @@ def open_checkpoints(folder: Path | None, device: torch.device, log: StageLog) -
 
 
 def save_training(
-    result: TrainingResult, config: TrainConfig, out_dir: Path, log: StageLog, title: str
+    result: TrainingResult, config: TrainConfig, out_dir: Path, log: StageLog, title: str, **more: Any
 ) -> dict[str, Any]:
     """Leaves `history.parquet`, `training.json`, `learning_curves.png` and `timings.json`; what is in the second.
 
-    Only the last one holds seconds, so that the same training leaves the same bytes in all the others.
+    `more` goes into the second as well. Only the last one holds seconds, so that the same training leaves the same
+    bytes in all the others.
     """
     history = pd.DataFrame(result.history).astype({"epoch": int})
     seconds = history.pop("seconds")
@@ -77,6 +78,7 @@ def save_training(
     if "alpha" in history and (history["alpha"] > 0).any():
         complete = history[history["alpha"] == history["alpha"].max()]
         summary["unlabeled_share"] = float(complete["unlabeled_share"].mean())
+    summary |= more
     history.to_parquet(out_dir / "history.parquet", index=False)
     write_json(out_dir / "training.json", summary)
     write_json(out_dir / "timings.json", {"seconds": float(seconds.sum()), "epochs": seconds.tolist()})
