@@ -264,4 +264,4 @@ OF_OWN_IMAGES = (
     "data.duplicates",
 )
 """Keys that change what becomes of a folder of images: shown in the tests of folders, or in ours of one."""
-OF_WEIGHTS = ("model.weights", "model.train", "model.kept_views", "model.mirror", "model.precision")
+OF_WEIGHTS = ("model.weights", "model.train", "model.kept_views", "model.mirror", "model.precision", "choose.budget")

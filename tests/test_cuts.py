@@ -69,7 +69,7 @@ def test_every_tensor_belongs_to_one_part_under_the_networks_own_name(name, side
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "timm:test_vit", "timm:test_convnext", "resnet18_small"])
-def test_what_lies_below_the_cut_neither_learns_nor_moves_its_running_figures(name):
+def test_what_lies_below_the_cut_does_not_learn_and_no_running_figure_moves(name):
     model = built(name, 64)
     model.freeze(2)
     model.train()
@@ -81,7 +81,7 @@ def test_what_lies_below_the_cut_neither_learns_nor_moves_its_running_figures(na
     tail = {f"backbone.{key}" for key in model.tail.state_dict()}
     assert changed
     assert changed <= tail
-    assert {key for key in tail if "running_mean" in key} <= changed
+    assert not any("running" in key for key in changed)
     # Learned by the tail alone on activations, it is the same.
     other = built(name, 64)
     other.freeze(2)

@@ -114,7 +114,8 @@ def with_looks(folders: dict[str, Path], channels: int = 1, **figures: Any) -> d
     pd.DataFrame(near | {"neighbor_label": [0, 0, 1, 0] * 2}).to_parquet(folder / "neighbors.parquet")
     rows = [{"name": "Logistic regression", "constants": "C = 0.01", "estimate": 0.9, "low": 0.824, "high": 0.951}]
     worth = {"images": 20, "half": 0.7, "most": 0.85, "difference": {"estimate": 0.15, "low": 0.031, "high": 0.269}}
-    looked: dict[str, Any] = {"references": {"labeled": 20, "unlabeled": 40, "test": 100, "rows": rows}}
+    counts = {"labeled": 20, "unlabeled": 40, "unlabeled_there": 40, "test": 100}
+    looked: dict[str, Any] = {"references": counts | {"rows": rows}}
     metrics = json.loads((folder / "metrics.json").read_text())
     write(folder / "metrics.json", metrics | looked | {"labels_worth": worth} | figures)
     return folders
@@ -704,6 +705,13 @@ def test_references_stand_beside_our_own_models_with_the_images_that_they_know(t
     lines = plain(markdown).splitlines()
     assert "| Logistic regression | 90.0 % | 82.4 to 95.1 % | C = 0.01 |" in lines
     assert any(line.startswith("| Student | 98.0 % |") for line in lines)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_references_that_know_fewer_images_than_ours_say_so(tmp_path: Path) -> None:
+    few = {"labeled": 20, "unlabeled": 30, "unlabeled_there": 40, "test": 100, "rows": []}
+    page, _ = build(with_looks(write_folders(tmp_path / "in"), references=few), tmp_path / "out")
+    assert "20 labels and 30 of our 40 images without one" in plain(parse(page).text)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -11,7 +11,7 @@ from semisup.errors import UserError
 from semisup.pipeline.plan import CHAMPION, KEPT, KEPT_FILE, SPLIT_BEFORE, Step, kept_step
 from semisup.pipeline.specs import AnyConfig
 from semisup.stages.preflight.check import DataDigests
-from semisup.stages.support.files import load_model, pool_of, read_json
+from semisup.stages.support.files import exported, read_json
 from semisup.system.own_files import temporary_folder
 from semisup.tracking.model import OTHER_MODEL, Champion, champion, crown, log_model, lost_files, lost_model
 from semisup.tracking.tracker import Tracker
@@ -216,8 +216,7 @@ def _model_id(tracker: Tracker, config: PipelineConfig, run_id: str) -> str:
     if known and lost_model(tracker, known) is None:
         return known
     with temporary_folder() as scratch:
-        model = load_model(tracker.artifacts(run_id, scratch))
-        return log_model(tracker, run_id, model, pool_of(config).images[:8])
+        return log_model(tracker, run_id, *exported(config, tracker.artifacts(run_id, scratch)))
 
 
 def _reference(tracker: Tracker, run_id: str, config: AnyConfig) -> Reference:

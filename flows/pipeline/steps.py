@@ -17,8 +17,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
-
 from flows.pipeline.publish import publish_link
 from flows.pipeline.recorder import StageRecorder
 from flows.pipeline.results import CPU_SECONDS, StageResult
@@ -26,15 +24,13 @@ from flows.start import display
 from flows.start.workplace import checkpoint_folder, discard, scratch_folder
 from semisup.config import PipelineConfig
 from semisup.data.own_images.decoded.checksums import await_verified
-from semisup.data.own_images.vectors import read_vectors
 from semisup.errors import UserError
 from semisup.lineage.fingerprints import Lineage, lineage_of
-from semisup.networks.classifier import Classifier
 from semisup.networks.pretrained import promise_weights
 from semisup.pipeline.plan import Step
 from semisup.pipeline.specs import AnyConfig
 from semisup.stages.preflight.check import DataDigests
-from semisup.stages.support.files import load_model, pool_of, weights_file
+from semisup.stages.support.files import exported, weights_file
 from semisup.system.memory import give_back
 from semisup.system.own_files import mark
 from semisup.tracking.curves import Curves
@@ -45,8 +41,6 @@ from semisup.tracking.run import Run
 from semisup.tracking.tracker import LONGEST_WAIT, Tracker, WithdrawnError
 
 SECONDS_BETWEEN_LOOKS = 1.0
-EXAMPLES = 8
-"""Images that an exported model is traced with."""
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
 
@@ -252,18 +246,6 @@ class _Work:
             text=f"{step.name} in MLflow",
             description=f"Run {run_id} of {config.name}, seed {config.seed}; `semisup ui` serves the page.",
         )
-
-
-def exported(config: PipelineConfig, folder: Path) -> tuple[nn.Module, Tensor]:
-    """The model in a training stage's folder as others are to use it, and a few examples of what it takes.
-
-    Upon ready-made features that is the probe alone.
-    """
-    model, pool = load_model(folder), pool_of(config)
-    if config.data.features is None:
-        return model, pool.images[:EXAMPLES]
-    assert isinstance(model, Classifier), "a probe is one"
-    return model.head, read_vectors(config.data, pool.ids[:EXAMPLES])
 
 
 def _of_pipelines(config: AnyConfig) -> PipelineConfig:

@@ -40,7 +40,7 @@ def idle_keys(config: PipelineConfig, *, ensemble: bool = False) -> Iterator[str
             yield from _idle(stage, train, "class_weights", why, "none")
     yield from _of_teachers(config, ensemble)
     yield from _of_pseudo_labels(config)
-    if config.model.train != "probe":
+    if not config.model.chooses:
         yield from _of_the_student(config.joint)
     yield from _of_views("evaluate.test_time", config.evaluate.test_time)
     if not config.promote.enabled and config.pseudo_label.teacher != "champion":
@@ -106,7 +106,9 @@ def _of_frozen_networks(config: PipelineConfig) -> Iterator[str]:
     elif config.baseline.sees_images_as_they_are and config.joint.sees_images_as_they_are:
         why = "neither baseline.augment nor joint.augment changes an image, so there is one view of each"
         yield from _idle("model", config.model, "kept_views", why, "for example baseline.augment.shift: 0.1")
-    if config.model.train != "probe":
+    if config.model.train != "auto":
+        yield from _idle("choose", config.choose, "*", f"{train} compares nothing", "model.train: auto")
+    if not config.model.chooses:
         yield from _idle("model", config.model, "mirror", f"{train} is no probe", "train: probe")
         if not config.model.last_blocks:
             why = f"{train} is no probe and has no last blocks"
@@ -119,6 +121,8 @@ def _of_frozen_networks(config: PipelineConfig) -> Iterator[str]:
     yield from _idle("runtime", config.runtime, "processes compile", f"{train} is solved in one process", "train: head")
     sections: dict[str, TrainConfig] = {"baseline": config.baseline, "joint": config.joint}
     for stage, section in sections.items():
+        if config.model.train == "auto":
+            continue  # they may come to be trained step by step
         names = " ".join(name for name in type(section).model_fields if name not in OF_A_PROBE)
         yield from _idle(
             stage, section, names, f"{train} solves for the best probe, without steps", "model.train: head"

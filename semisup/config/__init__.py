@@ -11,7 +11,7 @@ from semisup.config.sections.base import NUMBER, SECTION, UNION_TAGS, WORD, Frac
 from semisup.config.sections.data import DataConfig, parse_bytes, resolve_data_root
 from semisup.config.sections.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.sections.joint import JointConfig, PolicyConfig
-from semisup.config.sections.model import ModelConfig, ProbeConfig
+from semisup.config.sections.model import ChooseConfig, ModelConfig, ProbeConfig
 from semisup.config.sections.pseudo_labels import CertifiedThreshold, PseudoLabelConfig, UncertaintyConfig
 from semisup.config.sections.runtime import RuntimeConfig, TrackingConfig
 from semisup.config.sections.split import SplitConfig
@@ -36,6 +36,7 @@ __all__ = [
     "BaselineConfig",
     "CalibrateConfig",
     "CertifiedThreshold",
+    "ChooseConfig",
     "DataConfig",
     "EarlyStoppingConfig",
     "EnsembleConfig",

@@ -10,20 +10,34 @@ from semisup.config.sections.base import Name, Section
 from semisup.config.sections.data import DataConfig
 from semisup.config.sections.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.sections.joint import JointConfig
-from semisup.config.sections.model import ModelConfig, ProbeConfig
+from semisup.config.sections.model import ChooseConfig, ModelConfig, ProbeConfig
 from semisup.config.sections.pseudo_labels import CertifiedThreshold, PseudoLabelConfig
 from semisup.config.sections.runtime import RuntimeConfig, TrackingConfig
 from semisup.config.sections.split import SplitConfig
 from semisup.config.sections.teachers import CalibrateConfig, EnsembleConfig
 from semisup.config.sections.training import BaselineConfig
 
+GRAPH: dict[str, dict[str, Any]] = {
+    "split": {"validation_per_class": 0},
+    "model": {"train": "probe"},
+    "pseudo_label": {"teacher": "graph", "threshold": 0.8},
+    "joint": {"method": "confidence"},
+}
+FINE_TUNING: dict[str, Any] = {
+    "epochs": 1,
+    "budget": "100 steps",
+    "optimizer": {"lr": 1e-3},
+    "augment": {"rotation": 10, "shift": 0.1, "scale": 0.2},
+    "early_stopping": {"keep": "last"},
+}
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "steps": {},
-    "graph": {
-        "split": {"validation_per_class": 0},
-        "model": {"train": "probe"},
-        "pseudo_label": {"teacher": "graph", "threshold": 0.8},
-        "joint": {"method": "confidence"},
+    "graph": GRAPH,
+    "auto": GRAPH
+    | {
+        "model": {"train": "auto"},
+        "baseline": FINE_TUNING,
+        "joint": GRAPH["joint"] | FINE_TUNING | {"budget": "200 steps", "batch_size": 16, "unlabeled_batch_size": 16},
     },
 }
 """What a recipe sets where nobody says otherwise."""
@@ -37,15 +51,18 @@ class PipelineConfig(Section):
     """Name of the pipeline; unset in a file: the file's name."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of every random choice: split, initial weights, batches, augmentation."""
-    recipe: Literal["steps", "graph"] = "steps"
+    recipe: Literal["steps", "graph", "auto"] = "steps"
     """`steps`: what the sections below say, by default networks that are trained step by step. `graph`: for photographs
     and a pretrained network. A short name for `model.train: probe`, `pseudo_label.teacher: graph`,
     `pseudo_label.threshold: 0.8`, `joint.method: confidence` and `split.validation_per_class: 0`; a config may set each
-    of them otherwise. Every label both trains and, held out in turn, judges."""
+    of them otherwise. Every label both trains and, held out in turn, judges. `auto`: the same with `model.train: auto`,
+    so that the held-out labels also say whether more of the network should be trained, and `baseline` and
+    `joint` for a hundred and two hundred steps of that."""
     data: DataConfig = DataConfig()
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
     probe: ProbeConfig = ProbeConfig()
+    choose: ChooseConfig = ChooseConfig()
     baseline: BaselineConfig = BaselineConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
     rounds: Annotated[int, Field(ge=1, le=100)] = 1
@@ -85,7 +102,7 @@ class PipelineConfig(Section):
 
     @model_validator(mode="after")
     def _a_probe_goes_without_steps(self) -> "PipelineConfig":
-        if self.model.train != "probe":
+        if not self.model.chooses:
             return self._without_frozen_features()
         fitting: dict[str, tuple[str, set[str]]] = {
             "joint.method": (self.joint.method, {"threshold", "confidence"}),
@@ -95,7 +112,7 @@ class PipelineConfig(Section):
         for key, (value, fits) in fitting.items():
             if value not in fits:
                 raise ValueError(
-                    f"{key}={value!r}, but model.train='probe' trains nothing step by step; use "
+                    f"{key}={value!r}, but model.train={self.model.train!r} trains no student step by step; use "
                     f"{' or '.join(sorted(fits))}, or model.train: head"
                 )
         if self.pseudo_label.teacher == "graph":
@@ -156,6 +173,11 @@ class PipelineConfig(Section):
     @model_validator(mode="after")
     def _kept_views_are_not_mixed(self) -> "PipelineConfig":
         for key, section in (("baseline", self.baseline), ("joint", self.joint)):
+            if self.model.train == "auto" and section.mixup.alpha:
+                raise ValueError(
+                    f"{key}.mixup.alpha={section.mixup.alpha}, but model.train='auto' trains on kept views, and "
+                    "mixes none; use 0"
+                )
             if self.model.kept_views and section.mixup.alpha:
                 raise ValueError(
                     f"model.kept_views={self.model.kept_views}, but {key}.mixup.alpha={section.mixup.alpha} mixes "
@@ -166,17 +188,27 @@ class PipelineConfig(Section):
     @property
     def judged_by_labels(self) -> bool:
         """Is the student the one that stage `choose` judges by labels that it holds out?"""
-        graph = self.model.train == "probe" and self.pseudo_label.teacher == "graph" and not self.calibrates
+        graph = self.model.chooses and self.pseudo_label.teacher == "graph" and not self.calibrates
         return graph and self.joint.method == "confidence" and self.joint.alpha_final == 1 and self.rounds == 1
 
     @model_validator(mode="after")
     def _somebody_judges_the_student(self) -> "PipelineConfig":
-        if self.model.train == "probe" and not self.split.validation_per_class and not self.judged_by_labels:
+        if self.model.chooses and not self.split.validation_per_class and not self.judged_by_labels:
             raise ValueError(
                 "split.validation_per_class=0, but labels that are held out in turn judge only a student of one round, "
                 "of pseudo_label.teacher='graph' without a calibration, joint.method='confidence' and "
                 "joint.alpha_final=1; use for example split.validation_per_class: 5, or these"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_chooses_the_epoch(self) -> "PipelineConfig":
+        for key, section in (("baseline", self.baseline), ("joint", self.joint)):
+            if self.model.train == "auto" and section.early_stopping.keep == "best":
+                raise ValueError(
+                    f"{key}.early_stopping.keep='best', but model.train='auto' learns from every label, and none "
+                    "is left that could say which epoch is the best; use keep: last"
+                )
         return self
 
     @model_validator(mode="after")

@@ -1,7 +1,8 @@
 """Two ways to learn from frozen features, and what each is worth: every label judges a model that has not seen it."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -120,6 +121,7 @@ class HeldOut:
         graph: those of the graph itself, before any temperature.
         strength: C of the baseline, of those asked about the one with the least log-loss here.
         temperature: of the graph. One number, fitted on all of these images.
+        seconds: of CPU time; name of a way → what it took.
     """
 
     baseline: Tensor
@@ -127,6 +129,7 @@ class HeldOut:
     graph: Tensor
     strength: float
     temperature: float
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def ways(self) -> dict[str, Tensor]:
         """Name → log-probabilities."""
@@ -163,11 +166,16 @@ def hold_out(
     An image whose label is held out is one of the unlabeled ones in the graph, and no row of the student.
     """
     partitions = list(deal_partitions(points.labels.numpy(), folds, repetitions, rng))
+    times = [time.process_time()]
     strength, supervised = hold_out_supervised(points, partitions, strengths)
+    times.append(time.process_time())
     spread = hold_out_graph(points, graph, partitions)
     temperature = graph_temperature(spread, points.labels)
+    times.append(time.process_time())
     student = hold_out_student(points, graph, partitions, temperature, student_strength)
-    return HeldOut(supervised, student, spread, strength, temperature)
+    times.append(time.process_time())
+    seconds = dict(zip(("baseline", "graph", "student"), np.diff(times).tolist(), strict=True))
+    return HeldOut(supervised, student, spread, strength, temperature, seconds)
 
 
 Partitions: TypeAlias = Sequence[tuple[int, Tensor]]

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from semisup.data.augmentation.geometry import upright
 from semisup.networks.cuts import cut
@@ -47,6 +49,11 @@ class Preprocess(nn.Module):
             images = upright(images)
         # (x / 255 - mean) / std, as one pass over the pixels.
         return torch.addcmul(-self.mean / self.std, images.float(), 1 / (255 * self.std))
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
+    """In place of a module's `train`: its mode is not changed any more."""
+    return module
 
 
 class Classifier(nn.Module):
@@ -117,7 +124,8 @@ class Classifier(nn.Module):
     def freeze(self, last_blocks: int = 0) -> None:
         """From now on the last layer alone learns, or the last blocks with all that follows them.
 
-        All others keep their weights and behave as in eval mode.
+        All others keep their weights and behave as in eval mode. So do the batch norms among the last blocks, whose
+        weights learn: figures of a batch of few images are worse than those that the network came with.
 
         Raises:
             UserError: the network has no such blocks, see :func:`semisup.networks.cuts.cut`.
@@ -126,6 +134,10 @@ class Classifier(nn.Module):
         learning = self.tail if last_blocks else self.head
         self.requires_grad_(False)
         learning.requires_grad_(True)
+        if last_blocks:
+            for module in learning.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval().train = MethodType(_stay, module)  # type: ignore[method-assign]
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Classifier":

@@ -43,7 +43,7 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
     Nothing is made that nobody reads: no table before the training of a student that labels at every step, no ensemble
     that would teach nobody, no round that takes nothing from the one before.
     """
-    chosen = {"choose": "choose"} if config.model.train == "probe" else {}
+    chosen = {"choose": "choose"} if config.model.chooses else {}
     steps = [split_step(config)]
     if chosen:
         steps.append(Step("choose", "choose", {"split": "split"}))

@@ -101,7 +101,7 @@ class StageSpec:
         log: StageLog,
     ) -> None:
         """In this process or, if the config asks for it, in several."""
-        if config.runtime.processes == 1 or config.model.train == "probe":
+        if config.runtime.processes == 1 or config.model.chooses:
             alone(config, inputs, out_dir, log)
         else:
             import_module(TOGETHER).run_together(self.name, config, inputs, out_dir, log, checkpoints=checkpoints)
@@ -119,7 +119,7 @@ _ALL = (
     StageSpec(
         "choose",
         "semisup.stages.choose",
-        sections=("seed", "data", "model", "probe", "runtime"),
+        sections=("seed", "data", "model", "probe", "choose", "baseline", "runtime"),
         inputs=("split",),
     ),
     StageSpec(
@@ -172,14 +172,14 @@ _ALL = (
     ),
     StageSpec(
         "keep",
-        "semisup.stages.keep",
+        "semisup.stages.final.keep",
         sections=("seed", "data", "evaluate", "runtime"),
         inputs=("split", "baseline", "joint", "choose"),
         unread=("evaluate.compound",),
     ),
     StageSpec(
         "labels",
-        "semisup.stages.labels",
+        "semisup.stages.final.labels",
         sections=("seed", "data", "pseudo_label", "runtime"),
         inputs=("split", "kept", "calibrate", "before"),
         unread=("pseudo_label.top_share", "pseudo_label.max_disagreement", "pseudo_label.share_per_round"),

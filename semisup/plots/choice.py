@@ -7,7 +7,17 @@ from matplotlib.figure import Figure
 
 from semisup.plots.style import BLUE, PAGE_WIDTH, house_style, short
 
-LONGEST_NAME = 28
+LONGEST_NAME = 40
+WAYS = {
+    "baseline": "probe, from labels alone",
+    "student": "probe, from labels and the graph's",
+    "graph": "graph of neighbors",
+    "last_2": "last two blocks, from labels alone",
+    "last_2_student": "last two blocks, and the graph's labels",
+    "all": "whole network",
+    "scratch": "small network from random weights",
+}
+"""Name of a way to learn → what people read."""
 
 
 @house_style
@@ -29,7 +39,7 @@ def worth_of_ways(ways: Sequence[Mapping[str, Any]]) -> Figure:
             ha="center",
             fontsize=8.5,
         )
-    axes.set_yticks(range(len(ways)), [short(way["name"], LONGEST_NAME) for way in ways])
+    axes.set_yticks(range(len(ways)), [short(WAYS[way["name"]], LONGEST_NAME) for way in ways])
     axes.set_ylim(len(ways) - 0.5, -0.8)
     axes.margins(x=0.06)
     axes.tick_params(axis="y", length=0)

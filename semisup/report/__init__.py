@@ -18,6 +18,7 @@ from semisup.report import advice, calibration, data, evaluation, overview, pseu
 from semisup.report.artifacts import STAGES, Artifacts, read_artifacts
 from semisup.report.pictures import draw
 from semisup.report.text import (
+    choice_rows,
     choice_sentence,
     code_in_html,
     code_in_markdown,
@@ -80,6 +81,7 @@ def _context(artifacts: Artifacts) -> dict[str, Any]:
     return {
         "training": {stage: training_sentence(values) for stage, values in artifacts.training.items()},
         "choice": choice_sentence(artifacts.choice) if artifacts.choice else "",
+        "choice_table": choice_rows(artifacts.choice) if artifacts.choice else [],
         **overview.context(artifacts),
         **pseudo_labels.context(artifacts),
         **calibration.context(artifacts),

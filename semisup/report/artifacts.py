@@ -121,6 +121,11 @@ class Artifacts:
         return counts | {"test": [row["support"] for row in self.metrics["student"]["per_class"]]}
 
 
+def _choice(folder: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = _json(folder / "choice.json")
+    return {**found, "cpu_seconds": _json(folder / "timings.json")["cpu_seconds"]}
+
+
 def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
     """All that the report tells of, from the folder of each stage.
 
@@ -142,7 +147,7 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
         answers=_if_there(folders["split"] / "answers_applied.json"),
         training={stage: _training(folders[stage]) for stage in ("baseline", "joint")},
         history=_histories(folders),
-        choice=_if_there(folders["choose"] / "choice.json") if "choose" in folders else {},
+        choice=_choice(folders["choose"]) if "choose" in folders else {},
         calibration=_calibration(folders.get("calibrate")),
         learned_from=_json(folders["pseudo_label"] / "summary.json") if "pseudo_label" in folders else {},
         confidence=judged["confidence"].to_numpy(),

@@ -76,9 +76,12 @@ def confidence_row(measured: Mapping[str, Any]) -> list[str]:
 
 
 def _references_sentence(references: Mapping[str, Any]) -> str:
+    known = f"{references['unlabeled']:,}"
+    if references["unlabeled"] < references["unlabeled_there"]:
+        known += f" of our {references['unlabeled_there']:,}"
     return (
         f"What scikit-learn makes of the same features: it knows the same {references['labeled']:,} labels and "
-        f"{references['unlabeled']:,} images without one, and is judged on the same {references['test']:,} test "
+        f"{known} images without one, and is judged on the same {references['test']:,} test "
         "images. Its constants are fixed, ours are chosen by the labels at hand."
     )
 

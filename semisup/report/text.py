@@ -6,6 +6,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from semisup.plots.choice import WAYS
+
 UNKNOWN = "–"
 MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~$&"})
 
@@ -59,6 +61,13 @@ def training_sentence(training: Mapping[str, Any]) -> str:
     """How a training ended, and which weights it kept."""
     if training.get("fit") == "probe":
         return _probe_sentence(training)
+    if "fit" in training:
+        who = "Student" if training["fit"] == "last_2_student" else "Baseline"
+        pseudo = f" and {training['pseudo_labels']:,} pseudo-labels" if "pseudo_labels" in training else ""
+        return (
+            f"{who}: {WAYS[training['fit']]}, trained on all {training['labels']:,} labels{pseudo}; "
+            f"{duration(training['seconds'])}."
+        )
     end = (
         f"Stopped early after epoch {training['stopped_epoch']} of at most {training['max_epochs']}"
         if training["stopped_early"]
@@ -89,15 +98,32 @@ def _probe_sentence(training: Mapping[str, Any]) -> str:
 
 
 def choice_sentence(choice: Mapping[str, Any]) -> str:
-    """What the held-out labels said of each way to learn."""
-    baseline, student, graph = (
-        f"{percent(way['accuracy'])} ({percent(way['low'])} to {percent(way['high'])})" for way in choice["ways"]
-    )
+    """What the held-out labels are for."""
+    best, student = (WAYS[model if choice[model] == "probe" else choice[model]] for model in ("baseline", "student"))
     return (
-        f"Each of {choice['kept']['images']:,} labels was held out in turn. Right were the supervised probe in "
-        f"{baseline}, the student in {student}, and the graph's own labels, from which the student learns, in {graph}. "
-        "In the end both models learn from every label."
+        f"Each of {choice['kept']['images']:,} labels was held out in turn, and every way to learn was asked about "
+        f"those that it had not seen. The best of those that learn from labels alone is the baseline ({best}); the "
+        f"best of those that learn from the graph's labels, too, is the student ({student}). In the end both learn "
+        "from every label."
     )
+
+
+def choice_rows(choice: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """A row for each way to learn: what it is, held-out labels right, their interval, CPU seconds; or why not."""
+    seconds = choice["cpu_seconds"]
+    rows = [
+        (
+            WAYS[way["name"]],
+            percent(way["accuracy"]),
+            f"{100 * way['low']:.1f} to {percent(way['high'])}",
+            f"{seconds[way['name']]:.1f}",
+        )
+        for way in choice["ways"]
+    ]
+    return rows + [
+        (WAYS[name], UNKNOWN, f"left out: {why}", f"some {seconds[name]:,.0f}" if seconds[name] else UNKNOWN)
+        for name, why in choice["left_out"].items()
+    ]
 
 
 def code_in_html(sentence: str) -> Markup:

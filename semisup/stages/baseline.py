@@ -7,7 +7,9 @@ from pathlib import Path
 from semisup.config import PipelineConfig
 from semisup.data.roles.split import Split
 from semisup.pipeline.log import StageLog
+from semisup.stages.rungs import PROBE, climb
 from semisup.stages.support.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
+from semisup.stages.support.frozen import read_choice
 from semisup.stages.support.learner import learner
 from semisup.stages.support.probes import fit_baseline
 from semisup.stages.support.training import EpochReporter, open_checkpoints, save_training
@@ -27,12 +29,16 @@ def run(
 ) -> None:
     """Leaves the best epoch's weights, the history and its curves; goes on from what lies in `checkpoints`.
 
-    With `model.train: probe`, `choose` is among the inputs and nothing is trained step by step.
+    With `model.train: probe` or `auto`, `choose` is among the inputs and says what learns: a probe, or more.
 
     Every process of a `group` makes the same call, and the first one leaves the results.
     """
-    if config.model.train == "probe":
-        fit_baseline(config, inputs, out_dir, log)
+    if config.model.chooses:
+        rung = read_choice(inputs["choose"])["baseline"]
+        if rung == PROBE:
+            fit_baseline(config, inputs, out_dir, log)
+        else:
+            climb(config, rung, inputs, out_dir, log)
         return
     device = pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])

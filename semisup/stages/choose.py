@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,9 +18,10 @@ from semisup.config import PipelineConfig
 from semisup.data.roles.split import Split
 from semisup.evaluation.keeping import better_model
 from semisup.evaluation.scores import accuracy_interval
-from semisup.frozen.learning import STRENGTHS, hold_out, log_loss, share_right
+from semisup.frozen.learning import STRENGTHS, deal_partitions, hold_out, log_loss, share_right, spread_labels
 from semisup.pipeline.log import StageLog
 from semisup.plots import save_png, worth_of_ways
+from semisup.stages.rungs import FOLDS, PROBE, RUNGS, STUDENT, Comparison, Labeled, PseudoLabeled
 from semisup.stages.support.files import DatasetFacts, write_json
 from semisup.stages.support.frozen import frozen_pool, write_choice
 from semisup.system.randomness import numpy_generator
@@ -33,39 +35,70 @@ FEW = 5_000
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `choice.json`, `embedding.safetensors`, `held_out.parquet`, `choice.png` and `timings.json`.
 
-    In `choice.json`: `strengths` (C of both probes), `temperature` of the graph, `ways` (name, accuracy with its
-    interval and log-loss of the supervised probe, the student and the graph itself), `kept` (which of the two models,
-    by :func:`semisup.evaluation.keeping.better_model`).
+    In `choice.json`: `baseline` and `student` (what they are: "probe", or with `model.train: auto` one of
+    :data:`semisup.stages.rungs.RUNGS`, whichever had most labels right), `strengths` (C of both probes), `temperature`
+    of the graph, `ways` (name, accuracy with its interval and log-loss of the supervised probe, the student, the graph
+    itself and the other rungs), `left_out` (name of a rung → why), `kept` (which of the two models, by
+    :func:`semisup.evaluation.keeping.better_model`). What fits `choose.budget` depends on the machine.
     """
     began = time.monotonic()
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     pool = frozen_pool(config, split, facts, log)
     embedding = pool.fit_embedding()
     points = pool.points(embedding)
+    graph = points.graph()
     images = len(pool.labeled) + len(pool.unlabeled)
     given = config.probe.baseline_c
+    rng = numpy_generator(config.seed, "folds")
     held = hold_out(
         points,
-        points.graph(),
-        numpy_generator(config.seed, "folds"),
+        graph,
+        rng,
         strengths=STRENGTHS if given is None else (given,),
         student_strength=config.probe.student_c,
         repetitions=REPETITIONS if images <= FEW else 1,
     )
-    truth, ways = pool.labels, held.ways()
+    truth, ways, seconds = pool.labels, held.ways(), dict(held.seconds)
+    baselines, students = {PROBE: held.baseline}, {PROBE: held.student}
+    left_out: dict[str, str] = {}
+    if config.model.train == "auto":
+        folds = [fold for _, fold in deal_partitions(truth.numpy(), FOLDS, 1, rng)]
+        compared = Comparison(config, Labeled.of(config, split, facts), folds, log)
+
+        def said_without(held_out: Tensor) -> PseudoLabeled:
+            told = torch.from_numpy(spread_labels(graph, points, held.temperature, among=~held_out))
+            confidence, labels = told[len(truth) :].max(dim=1)
+            return PseudoLabeled.of(config, pool.unlabeled, facts, labels, confidence)
+
+        for name in RUNGS:
+            rung = compared.hold_out(name, said_without if name == STUDENT else None)
+            seconds[name] = rung.seconds
+            if rung.log_probabilities is None:
+                left_out[name] = rung.why_not
+            else:
+                (students if name == STUDENT else baselines)[name] = ways[name] = rung.log_probabilities
+
+    def best(tables: Mapping[str, Tensor]) -> str:  # of equals the first one, which is the cheapest
+        return max(tables, key=lambda name: share_right(tables[name], truth).mean())
+
     choice: dict[str, Any] = {
+        "baseline": best(baselines),
+        "student": best(students),
         "strengths": {"baseline": held.strength, "student": config.probe.student_c},
         "temperature": held.temperature,
         "ways": [_way(name, table, truth) for name, table in ways.items()],
+        "left_out": left_out,
         "kept": better_model(
-            share_right(held.baseline, truth), share_right(held.student, truth), judges="held-out labels"
+            share_right(baselines[best(baselines)], truth),
+            share_right(students[best(students)], truth),
+            judges="held-out labels",
         ),
     }
     write_choice(out_dir, embedding, choice)
-    _table(split, ways, truth).to_parquet(out_dir / "held_out.parquet", index=False)
+    _table(split, held.ways(), truth).to_parquet(out_dir / "held_out.parquet", index=False)
     save_png(worth_of_ways(choice["ways"]), out_dir / "choice.png")
-    write_json(out_dir / "timings.json", {"seconds": time.monotonic() - began})
-    _report(choice, len(truth), log)
+    write_json(out_dir / "timings.json", {"seconds": time.monotonic() - began, "cpu_seconds": seconds})
+    _report(choice, seconds, len(truth), log)
 
 
 def _way(name: str, table: Tensor, truth: Tensor) -> dict[str, Any]:
@@ -92,11 +125,12 @@ def _table(split: Split, ways: Mapping[str, Tensor], truth: Tensor) -> pd.DataFr
     return pd.DataFrame(columns)
 
 
-def _report(choice: Mapping[str, Any], images: int, log: StageLog) -> None:
+def _report(choice: Mapping[str, Any], seconds: Mapping[str, float], images: int, log: StageLog) -> None:
     figures = {"graph_temperature": choice["temperature"], "baseline_strength": choice["strengths"]["baseline"]}
     for way in choice["ways"]:
         figures |= {f"held_out_accuracy.{way['name']}": way["accuracy"]}
         figures |= {f"held_out_log_loss.{way['name']}": way["log_loss"]}
+        figures |= {f"cpu_seconds.{way['name']}": seconds[way["name"]]}
     log.metrics(figures | {"student_kept": float(choice["kept"]["model"] == "student")})
     said = ", ".join(f"{way['name']} {way['accuracy']:.1%}" for way in choice["ways"])
     log.info(f"of {images:,} labeled images, each held out in turn: {said}; keep the {choice['kept']['model']}")

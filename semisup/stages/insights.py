@@ -33,8 +33,8 @@ from semisup.system.randomness import numpy_generator
 MOST_ERRORS = 12
 MOST_ASKED, NEIGHBORS = 6, 4
 """Borderline labels whose neighbors are shown, and how many of them each."""
-MOST_UNLABELED = 5_000
-"""That references learn from: what they cost grows with the number, some of them with its square."""
+MOST_LEARNED = 5_000
+"""Images, labeled ones first, that references learn from: a pass over more would take minutes, not seconds."""
 HALVES, REPETITIONS = 2, 3
 NORMAL_95 = 1.96
 
@@ -62,7 +62,9 @@ def look_closer(  # noqa: PLR0917 -- what the stage has at hand
     if not (isinstance(model, Classifier) and model.frozen):
         return found
     features = features_of(config, model, pool, "pool", log)
-    found["references"] = _references(features, features_of(config, model, test, "test", log), split, test, config)
+    if len(split.ids("labeled")) <= MOST_LEARNED:
+        of_test = features_of(config, model, test, "test", log)
+        found["references"] = _references(features, of_test, split, test, config)
     embedding = None
     if "choose" in inputs:
         found["labels_worth"] = _worth_of_labels(features, split, len(pool.class_names), config, inputs["choose"])
@@ -137,9 +139,10 @@ def _input(config: PipelineConfig) -> dict[str, Any]:
 def _references(
     features: Tensor, of_test: Tensor, split: Split, test: ImageSet, config: PipelineConfig
 ) -> dict[str, Any]:
-    unlabeled = split.indices("unlabeled")
-    if len(unlabeled) > MOST_UNLABELED:
-        drawn = numpy_generator(config.seed, "references").choice(len(unlabeled), MOST_UNLABELED, replace=False)
+    unlabeled, there = split.indices("unlabeled"), len(split.ids("unlabeled"))
+    most = MOST_LEARNED - len(split.ids("labeled"))
+    if there > most:
+        drawn = numpy_generator(config.seed, "references").choice(there, most, replace=False)
         unlabeled = unlabeled[torch.from_numpy(np.sort(drawn))]
     seen = Seen(
         gather(features, split.indices("labeled")).numpy(),
@@ -150,6 +153,7 @@ def _references(
     return {
         "labeled": len(seen.labels),
         "unlabeled": len(unlabeled),
+        "unlabeled_there": there,
         "test": len(seen.test),
         "rows": score_references(seen, test.labels.numpy()),
     }

@@ -19,6 +19,7 @@ from semisup.pseudo_labels import LEDGER, Policy
 from semisup.pseudo_labels.method import Told
 from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
 from semisup.pseudo_labels.policies import method
+from semisup.stages.rungs import PROBE, climb
 from semisup.stages.support.files import (
     DatasetFacts,
     describe_network,
@@ -29,6 +30,7 @@ from semisup.stages.support.files import (
     read_json,
     save_model,
 )
+from semisup.stages.support.frozen import read_choice
 from semisup.stages.support.learner import learner
 from semisup.stages.support.probes import fit_student
 from semisup.stages.support.training import EpochReporter, open_checkpoints, save_training
@@ -59,11 +61,15 @@ def run(
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     table = _read_table(joint, inputs["pseudo_label"]) if "pseudo_label" in inputs else None
-    if config.model.train == "probe":
+    if config.model.chooses:
         weigh = method(joint.method).weigh
         assert weigh is not None, "a probe learns from labels that stand before it begins"
         assert table is not None
-        fit_student(config, inputs, table, out_dir, log, weigh=weigh)
+        rung = read_choice(inputs["choose"])["student"]
+        if rung == PROBE:
+            fit_student(config, inputs, table, out_dir, log, weigh=weigh)
+        else:
+            climb(config, rung, inputs, out_dir, log, ledger=table[_learned_from(table, joint)])
         return
     round_number = int(table["round"].iloc[0]) if table is not None else _round_after(inputs.get("teacher"))
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it

@@ -109,6 +109,13 @@ class KeptViews:
         return gather(views.flatten(0, 1), indices * views.shape[1] + number).float()
 
 
+def some_of(images: Images, rows: Tensor) -> Images:
+    """The images at rows (n,), copied, with the views that are kept of them."""
+    if not isinstance(images, KeptViews):
+        return images[rows]
+    return KeptViews(images[rows], {augment: gather(table, rows) for augment, table in images.views.items()})
+
+
 class View:
     """Images at some indices (B,) as the network gets to see them: float32 (B, C, H, W) on the 0..255 scale.
 

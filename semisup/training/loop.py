@@ -85,7 +85,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     model: nn.Module,
     config: TrainConfig,
     labeled: Examples,
-    validation: Examples,
+    validation: Examples | None,
     *,
     num_classes: int,
     steps_per_epoch: int,
@@ -114,11 +114,15 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     weights on its own device, and get the same result; the first one reads and writes the `checkpoints`. Another number
     of processes changes what floating point and dropout change, no more.
 
+    Without `validation` images nothing is looked at after an epoch: records have no validation figures, and
+    `early_stopping.keep` must be "last".
+
     `compiles` has torch compile the forward pass of training; that changes what floating point changes.
 
     Raises:
         UserError: the training loss is no longer finite, or torch cannot compile.
     """
+    assert validation is not None or config.early_stopping.keep == "last", "no image tells which epoch is the best"
     keep_for_reuse()
     device = labeled.images.device
     model, forward = group.prepare(model)
@@ -229,8 +233,12 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 so_far.steps += 1
 
             kept = ema.module if ema else model
-            with precision:
-                validation_loss, validation_accuracy = validate(kept, validation.images, validation.labels, group=group)
+            validation_loss = validation_accuracy = 0.0
+            if validation is not None:
+                with precision:
+                    validation_loss, validation_accuracy = validate(
+                        kept, validation.images, validation.labels, group=group
+                    )
             assert sums is not None
             means = dict(zip(FIGURES, (sums / steps).tolist(), strict=False))  # supervised steps have two figures
             loss = means["loss"]
@@ -241,12 +249,12 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 "epoch": epoch,
                 "train_loss": loss,
                 "train_accuracy": means["accuracy"],
-                "validation_loss": validation_loss,
-                "validation_accuracy": validation_accuracy,
                 "learning_rate": learning_rate,
                 "steps": so_far.steps,
                 "seconds": time.perf_counter() - started,
             }
+            if validation is not None:
+                record |= {"validation_loss": validation_loss, "validation_accuracy": validation_accuracy}
             if unlabeled:
                 record |= {
                     "alpha": alpha,

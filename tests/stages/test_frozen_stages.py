@@ -18,6 +18,7 @@ from semisup.data.sources import source
 from semisup.frozen.network import ProbedClassifier
 from semisup.pipeline.log import Silence
 from semisup.pipeline.plan import plan
+from semisup.pipeline.specs import load_stage
 from semisup.stages.support.features import features_of
 from semisup.stages.support.files import DatasetFacts, images_for_test, load_model, load_placed, pool_of
 from semisup.stages.support.frozen import frozen_pool, read_choice, read_embedding
@@ -122,6 +123,7 @@ def test_the_references_know_the_images_that_ours_know_and_are_judged_on_the_sam
     found = metrics["references"]
     for role in ("labeled", "unlabeled", "test"):
         assert found[role] == len(split.ids(role))
+    assert found["unlabeled_there"] == found["unlabeled"]
     assert len(found["rows"]) == 3
     for row in found["rows"]:
         assert row["low"] < row["estimate"] < row["high"]
@@ -296,7 +298,7 @@ def test_what_only_a_probe_looks_at_is_said_in_one_line(model, key):
             "split.validation_per_class=0, but labels that are held out in turn judge only",
         ),
         ({"recipe": ["graph"]}, "recipe"),
-        ({"joint": {"method": "fixmatch"}}, "joint.method='fixmatch', but model.train='probe' trains nothing"),
+        ({"joint": {"method": "fixmatch"}}, "joint.method='fixmatch', but model.train='probe' trains no student"),
         (
             {"pseudo_label": {"test_time": {"views": 2, "augment": {"shift": 0.1}}}},
             "pseudo_label.test_time.views asks a network several times",
@@ -311,3 +313,14 @@ def test_what_only_a_probe_looks_at_is_said_in_one_line(model, key):
 def test_what_does_not_go_with_a_frozen_network_is_refused_in_one_line(sections, said):
     with pytest.raises(ValueError, match=said.replace("(", r"\(")):
         config_of(**sections)
+
+
+def test_references_learn_from_every_label_and_of_too_many_images_from_some(config, folders, monkeypatch, tmp_path):
+    inputs = {name: folders[name] for name in ("split", "choose", "baseline", "pseudo_label", "joint")}
+    for most, expected in ((150, {"labeled": 100, "unlabeled": 50}), (99, None)):
+        monkeypatch.setattr("semisup.stages.insights.MOST_LEARNED", most)
+        out = tmp_path / str(most)
+        out.mkdir()
+        load_stage("evaluate")(config, inputs, out, Silence())
+        found = json_of(out, "metrics.json").get("references")
+        assert (found and {name: found[name] for name in ("labeled", "unlabeled")}) == expected

@@ -17,8 +17,8 @@ from semisup.pipeline.log import Silence
 from semisup.pseudo_labels import LEDGER
 from semisup.stages.preflight.check import check
 from semisup.stages.support.features import features_of
-from semisup.stages.support.files import DatasetFacts, images_for_test, load_model, load_placed, pool_of
-from tests.data.corpus import three_colours
+from semisup.stages.support.files import DatasetFacts, exported, images_for_test, load_model, load_placed, pool_of
+from tests.data.corpus import three_colors
 
 CONFIG: dict[str, Any] = {
     "recipe": "graph",
@@ -39,7 +39,7 @@ def config_of(folder: Path, **sections: Any) -> PipelineConfig:
 def runs(stage_runner: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """(config, folders of the stages) of a run on a network, and of one on what that network made of all images."""
     folder = tmp_path_factory.mktemp("ready")
-    three_colours(folder / "photos", test_per_class=4)
+    three_colors(folder / "photos", test_per_class=4)
     forget()
     network = config_of(folder)
     check(network)
@@ -128,8 +128,6 @@ def test_vectors_that_change_while_a_run_goes_on_end_it(runs):
 
 
 def test_the_exported_model_takes_vectors(runs):
-    from flows.pipeline.steps import exported
-
     _, (config, folders) = runs
     model, examples = exported(config, folders["joint"])
     whole = load_model(folders["joint"])

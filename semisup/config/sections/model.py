@@ -2,13 +2,26 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from semisup.config.families import FAMILIES, FamilyFacts, family_of
 from semisup.config.sections.base import Dropout, Precision, Section
+from semisup.config.sections.training import a_time
 
 Train: TypeAlias = Literal[
-    "all", "head", "probe", "last_1", "last_2", "last_3", "last_4", "last_5", "last_6", "last_7", "last_8", "last_9"
+    "all",
+    "head",
+    "probe",
+    "auto",
+    "last_1",
+    "last_2",
+    "last_3",
+    "last_4",
+    "last_5",
+    "last_6",
+    "last_7",
+    "last_8",
+    "last_9",
 ]
 
 InverseRegularization: TypeAlias = Annotated[float, Field(ge=1e-4, le=1e6)]
@@ -21,6 +34,15 @@ class ProbeConfig(Section):
     """C of the baseline. Unset: chosen on labeled images that are held out in turn."""
     student_c: InverseRegularization = 3.0
     """C of the student. Held-out labels cannot choose it, for the pseudo-labels know them."""
+
+
+class ChooseConfig(Section):
+    """`model.train: auto`: how much may be spent on comparing."""
+
+    budget: Annotated[str, BeforeValidator(a_time)] = "5 min"
+    """CPU time for training more of the network than a probe, in three folds of the labels: the last two blocks, all of
+    it, and a small network from random weights. What does not fit, by the time of its first steps, is named and left
+    out. A probe and the graph take seconds and are always compared."""
 
 
 class ModelConfig(Section):
@@ -52,13 +74,15 @@ class ModelConfig(Section):
     """`all`: fine-tune the whole network. `head`: the last layer alone (a linear probe); all below it keeps its
     pretrained weights, and without augmentation its features are computed once and kept in `data.cache`. `last_1` to
     `last_9`: the last blocks (stages; of a vision transformer single blocks) and what follows them. `probe`: a logistic
-    regression on principal components of the features, solved to its optimum in seconds, without steps."""
+    regression on principal components of the features, solved to its optimum in seconds, without steps. `auto`: a
+    probe, or more of the network where held-out labels say that this is better (`choose.budget`)."""
     kept_views: Annotated[int, Field(ge=0, le=100)] = 0
     """With `train: head` or `last_N`, and augmentation: so many views of each image are drawn once, and what the frozen
     part of the network makes of them is kept in `data.cache`; training then takes seconds on a CPU. 0: a new view at
     every step, which the whole network looks at."""
     mirror: bool = False
-    """With `train: probe`: the features of an image are the mean of its own and its mirror image's. Not for letters."""
+    """With `train: probe` or `auto`: the features of an image are the mean of its own and its mirror image's, and views
+    to train on may be mirrored. Not for letters."""
     precision: Precision = "auto"
     """With `train: probe` or `last_N`: what the frozen part of the network computes in on a CPU for what is kept.
     `auto`: bfloat16 where the processor has it (AVX512-BF16, AMX), which takes half the time, else float32."""
@@ -99,6 +123,11 @@ class ModelConfig(Section):
     def pretrained(self) -> bool:
         """Does the network begin with weights that somebody else trained?"""
         return self.weights is not None or self.name.rpartition(":")[2] in self.family.installed
+
+    @property
+    def chooses(self) -> bool:
+        """Is there a stage `choose`, which holds labels out in turn?"""
+        return self.train in {"probe", "auto"}
 
     @property
     def last_blocks(self) -> int:

@@ -22,6 +22,17 @@ def _a_budget(text: Any) -> Any:
     return text
 
 
+def a_time(text: Any) -> Any:
+    """A budget of seconds, as `_a_budget`.
+
+    Raises:
+        ValueError: it is none, or one of steps.
+    """
+    if Budget.parse(str(_a_budget(text))).unit == "steps":
+        raise ValueError(f"is {text!r}, but only time can be compared; write for example '3 min'")
+    return text
+
+
 Beta: TypeAlias = Annotated[float, Field(ge=0, le=0.99999)]
 
 

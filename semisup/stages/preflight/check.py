@@ -141,14 +141,15 @@ def _check_frozen(config: PipelineConfig, images: Mapping[Role, int], *, ensembl
     Raises:
         UserError: there is not.
     """
-    if config.model.train != "probe":
+    train = f"model.train={config.model.train!r}"
+    if not config.model.chooses:
         return
     if ensemble:
-        raise UserError("model.train='probe', but members of an ensemble are trained step by step; use train: head")
+        raise UserError(f"{train}, but members of an ensemble are trained step by step; use train: head")
     compared = images["labeled"] + images["unlabeled"] + images["calibration"]
     if compared > EXACT and find_spec("faiss") is None:
         raise UserError(
-            f"model.train='probe' compares {compared:,} images, and beyond {EXACT:,} that needs faiss; install it "
+            f"{train} compares {compared:,} images, and beyond {EXACT:,} that needs faiss; install it "
             "(pip install 'semisup[faiss]'), or use model.train: head"
         )
 
@@ -163,14 +164,14 @@ def _doubts(config: PipelineConfig) -> list[str]:
 
 def _check_probe(config: PipelineConfig, model: Classifier, image_shape: tuple[int, int, int]) -> None:
     """Nothing may come after the layer that alone is trained, or its features say nothing."""
-    if config.model.train not in {"head", "probe"}:
+    if config.model.train not in {"head", "probe", "auto"}:
         return
     images = torch.randint(0, 256, (2, *image_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     model.eval()
     with torch.inference_mode():
         features = model.features(images)
         ends = features.dim() == 2
-        if config.model.train == "head" and ends:  # of a probe there is none yet
+        if config.model.train == "head" and ends:  # of the others there is none yet
             ends = isinstance(model.head, nn.Linear) and torch.equal(model.head(features), model(images))
     if not ends:
         raise UserError(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from semisup.config import PipelineConfig, Precision
 from semisup.data.datasets import ImageSet
+from semisup.data.own_images.vectors import read_vectors
 from semisup.data.sources import source
 from semisup.errors import UserError
 from semisup.evaluation.ensembles import Combination, Ensemble
@@ -31,6 +32,8 @@ from semisup.system.randomness import derive_seed
 from semisup.training.optimization.precision import lower
 
 WEIGHTS = "weights.safetensors"
+EXAMPLES = 8
+"""Images that an exported model is traced with."""
 ALL_THREADS = torch.get_num_threads()
 """What torch starts with: an earlier run's `runtime.threads` must not decide a later run's bits."""
 
@@ -242,6 +245,18 @@ def load_model(folder: Path) -> nn.Module:
         model = _network(description)
     model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     return model.eval()
+
+
+def exported(config: PipelineConfig, folder: Path) -> tuple[nn.Module, Tensor]:
+    """The model in a training stage's folder as others are to use it, and a few examples of what it takes.
+
+    Upon ready-made features that is the probe alone.
+    """
+    model, pool = load_model(folder), pool_of(config)
+    if config.data.features is None:
+        return model, pool.images[:EXAMPLES]
+    assert isinstance(model, Classifier), "a probe is one"
+    return model.head, read_vectors(config.data, pool.ids[:EXAMPLES])
 
 
 def load_placed(folder: Path, config: PipelineConfig) -> nn.Module:

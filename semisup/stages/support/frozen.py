@@ -69,12 +69,18 @@ class FrozenPool:
 
 def frozen_pool(config: PipelineConfig, split: Split, facts: DatasetFacts, log: StageLog) -> FrozenPool:
     """The pool's features, computed if nobody has done so yet."""
+    config = as_probe(config)
     model = computing_as(fresh_model(config, facts, "frozen"), config.model.precision).to(pick_device(config))
     assert isinstance(model, ProbedClassifier), "model.train: probe builds no other"
     model.preprocess.deskew = config.model.deskew  # the images are not looked at by anything else
     features = features_of(config, model, pool_of(config, facts), "pool", log)
     labeled, labels = split.indices("labeled"), split.labels("labeled")
     return FrozenPool(model, features, labeled, labels, split.indices("unlabeled"), facts.num_classes)
+
+
+def as_probe(config: PipelineConfig) -> PipelineConfig:
+    """The config whose network is frozen below a probe, whatever else `model.train: auto` may lead to."""
+    return config.model_copy(update={"model": config.model.model_copy(update={"train": "probe"})})
 
 
 def write_choice(folder: Path, embedding: Embedding, choice: Mapping[str, Any]) -> None:

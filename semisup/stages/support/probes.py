@@ -15,11 +15,12 @@ from semisup.data.roles.split import Split
 from semisup.frozen.learning import spread_labels, student_probe, supervised_probe
 from semisup.pipeline.log import StageLog
 from semisup.stages.support.files import DatasetFacts, save_model, write_json
-from semisup.stages.support.frozen import CHOICE, EMBEDDING, frozen_pool, read_choice, read_embedding
+from semisup.stages.support.frozen import CHOICE, EMBEDDING, as_probe, frozen_pool, read_choice, read_embedding
 
 
 def fit_baseline(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """The probe of all labeled images; leaves what the baseline's training leaves, without a history."""
+    config = as_probe(config)
     began = time.monotonic()
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     pool, embedding = frozen_pool(config, split, facts, log), read_embedding(inputs["choose"])
@@ -44,7 +45,7 @@ def fit_student(
         pseudo_labels: index (in the pool), label, confidence, accepted, of the unlabeled images.
         weigh: (confidence (n,), classes) → weights (n,) of the pseudo-labels.
     """
-    began = time.monotonic()
+    began, config = time.monotonic(), as_probe(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     pool, embedding = frozen_pool(config, split, facts, log), read_embedding(inputs["choose"])
     rows = pseudo_labels[pseudo_labels["accepted"]] if config.joint.learns_from_accepted else pseudo_labels
