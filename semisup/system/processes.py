@@ -17,6 +17,9 @@ SECONDS_UNTIL_GONE = 300
 clocks that differ by minutes. Before it is acted upon, the heart is listened to for two beats more."""
 
 
+PROCESS_TAGS = ("host", "machine", "pid", "pid.started", HEARTBEAT)
+
+
 def process_tags() -> dict[str, str]:
     """Who writes a run: tags that :func:`is_gone` understands. A pid comes again one day, pid and start never do."""
     pid = os.getpid()

@@ -19,6 +19,7 @@ from semisup.lineage.fingerprints import MANIFEST, Lineage, manifest_of, output_
 from semisup.pipeline.specs import AnyConfig
 from semisup.system.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, beat
 from semisup.system.signals import undisturbed
+from semisup.tracking.places.tag_names import stored_name, stored_names
 
 MOST_PARAMS_PER_CALL, MOST_METRICS_PER_CALL = 100, 1000
 LINEAGE = "lineage.json"
@@ -143,7 +144,7 @@ class Heart:
     def _beat(self) -> None:
         while not self._stopped.wait(self._seconds):
             try:
-                self._client.set_tag(self._run_id, HEARTBEAT, beat())
+                self._client.set_tag(self._run_id, stored_name(HEARTBEAT), beat())
             except Exception:
                 continue  # the store is busy or away; the next beat may reach it, and 20 may be missed
 
@@ -155,7 +156,7 @@ def points(values: Mapping[str, float], step: int | None = None) -> list[Metric]
 
 
 def _tags(tags: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(key, value) for key, value in tags.items()]
+    return [RunTag(key, value) for key, value in stored_names(tags).items()]
 
 
 def _key(name: str) -> str:

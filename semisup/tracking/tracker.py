@@ -26,6 +26,7 @@ from semisup.tracking.places.quiet import quiet
 from semisup.tracking.places.relocation import local_path
 from semisup.tracking.places.store import FOR_TRAINING, is_server, redacted, sqlite_path, store_uri, without_secrets
 from semisup.tracking.places.stored import StoredRun, beginning, stored_run, written_here
+from semisup.tracking.places.tag_names import stored_names
 from semisup.tracking.provenance import provenance
 from semisup.tracking.run import LINEAGE, Heart, Run
 
@@ -107,7 +108,7 @@ class Tracker:
         try:
             with undisturbed():
                 with beginning:
-                    created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
+                    created = self.client.create_run(self.experiment_id, run_name=name, tags=stored_names(all_tags))
                     run = Run(self.client, created.info.run_id, self.experiment_id, self.uri)
                     written_here.add(run.id)
                 heart = Heart(self.client, run.id)

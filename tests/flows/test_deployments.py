@@ -41,6 +41,7 @@ from flows.start.server import answers, check_port
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config, to_yaml, validate
 from semisup.errors import StoreUnavailableError, UserError
+from semisup.tracking.places.tag_names import told_names
 from semisup.tracking.tracker import Tracker
 from tests.flows.test_growing_pipeline import Drawer, config_of, roles_of
 from tests.variants import STEPS
@@ -442,7 +443,7 @@ def test_a_folder_that_grows_between_scheduled_runs_keeps_the_roles_of_what_was_
         def splits() -> list[str]:
             """Of the complete pipelines so far, the different ones in their order."""
             done = [run for run in served.runs() if run.data.tags.get("complete") == "true"]
-            return list(dict.fromkeys(run.data.tags["step.split"] for run in done))
+            return list(dict.fromkeys(told_names(run.data.tags)["step.split"] for run in done))
 
         def roles(split: str) -> dict[str, str]:
             return roles_of(Path(unquote(urlsplit(client.get_run(split).info.artifact_uri).path)))

@@ -22,6 +22,7 @@ from sqlalchemy import Engine, event
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
 from semisup.errors import UserError
+from semisup.system.processes import process_tags
 from semisup.tracking import tracker as tracker_module
 from semisup.tracking.places.store import without_secrets
 from semisup.tracking.provenance import provenance
@@ -273,8 +274,30 @@ def test_a_run_says_who_made_it_from_which_commit_and_with_which_tags(store):
     stored = client_of(store).get_run(run.id)
     assert stored.info.run_name == "a name"
     expected = {"stage": "split", "config": "tiny", "complete": "true", "upstream.split": "abc"}
-    expected |= {"mlflow.user": getpass.getuser(), "pid": str(os.getpid())}
-    assert expected.items() <= stored.data.tags.items()
+    assert (expected | {"mlflow.user": getpass.getuser()}).items() <= stored.data.tags.items()
+    assert open_here().get(run.id).tags["pid"] == str(os.getpid())
+
+
+def test_what_is_for_us_alone_is_hidden_on_mlflows_page_and_read_back(store):
+    tracker = open_here()
+    told = {"stage": "joint", "digest.split": "d", "step.split": "s", "splits": "d", "upstream.split": "u"}
+    with tracker.run("a", told) as run:
+        run.set_tags({"step.joint": "j"})
+    read, stored = tracker.get(run.id).tags, client_of(store).get_run(run.id).data.tags
+    assert (told | {"step.joint": "j"} | {"pid": str(os.getpid())}).items() <= read.items()
+    assert read.keys() >= process_tags().keys()
+    shown = {name for name in stored if not name.startswith("mlflow.")}
+    assert shown <= {"stage", "upstream.split", "semisup.version", "python"}
+
+
+def test_tags_of_runs_of_before_are_read_as_they_are(store):
+    tracker = open_here()
+    before = process_tags() | {"step.split": "s", "digest.split": "d", "semisup.version": "0.1.0"}
+    run_id = tracker.client.create_run(
+        tracker.experiment_id, tags=before | {"pid": "1", "pid.started": "1"}
+    ).info.run_id
+    assert tracker.get(run_id).tags["step.split"] == "s"
+    assert [run.id for run in tracker.close_lost()] == [run_id]
 
 
 @pytest.mark.skipif(not (PROJECT / ".git").exists(), reason="the project is not a git checkout here")
@@ -282,7 +305,7 @@ def test_a_run_is_tagged_with_the_commit_of_the_checkout(store):
     before = git("rev-parse", "HEAD")
     with open_here().run("a", {}) as run:
         pass
-    tags = client_of(store).get_run(run.id).data.tags
+    tags = open_here().get(run.id).tags
     assert tags["mlflow.source.git.commit"] in {before, git("rev-parse", "HEAD")}
     assert tags["git.dirty"] in {"true", "false"}
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from semisup.errors import UserError
 from semisup.system.processes import is_gone
 from semisup.tracking.places.store import DEFAULT_ARTIFACTS
+from semisup.tracking.places.tag_names import told_names
 
 HOME = "semisup.artifacts"
 """Tag of an experiment: where its artifacts were put by us. Who named another place on purpose is left alone."""
@@ -99,7 +100,7 @@ def _end_runs(connection: sqlite3.Connection, experiment: _Experiment, original:
     """
     running = "SELECT run_uuid FROM runs WHERE experiment_id = ? AND status = 'RUNNING'"
     for (run_id,) in connection.execute(running, (experiment.id,)).fetchall():
-        tags = dict(connection.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,)))
+        tags = told_names(dict(connection.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,))))
         if "semisup.version" not in tags:
             continue
         if not original.exists():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mlflow.entities import Run as MlflowRun
 
 from semisup.system.processes import is_gone, is_mine
+from semisup.tracking.places.tag_names import told_names
 
 written_here: set[str] = set()
 """Ids of the runs that this process is writing."""
@@ -58,6 +59,6 @@ def stored_run(run: MlflowRun) -> StoredRun:
         ended=ended,
         experiment_id=info.experiment_id,
         artifact_uri=info.artifact_uri,
-        tags=run.data.tags,
+        tags=told_names(run.data.tags),
         metrics=run.data.metrics,
     )
