@@ -1,10 +1,12 @@
 """Warnings: said when a legal config cannot work well, and silent otherwise."""
 
+from typing import Any
+
 import pytest
 from scipy.stats import binomtest
 
 from semisup.checks.warnings import config_warnings, final_label_warnings, pseudo_label_warnings, training_warnings
-from semisup.config import PipelineConfig
+from semisup.config import JointConfig, PipelineConfig, PolicyConfig
 from semisup.config.files import validate
 
 
@@ -265,8 +267,12 @@ def test_the_same_mix_or_one_that_chance_explains_is_not_warned_of(predicted, la
 # --- an unlabeled loss that is too small -----------------------------------------------------------------------------
 
 
+def joint_of(method: str = "threshold", alpha_final: float = 1.0, **policy: Any) -> JointConfig:
+    return JointConfig.model_validate({"method": method, "alpha_final": alpha_final, "policy": policy})
+
+
 def test_an_unlabeled_loss_of_less_than_a_hundredth_of_the_gradient_is_warned_of():
-    (warning,) = training_warnings({"unlabeled_share": 0.0004}, 1e-4)
+    (warning,) = training_warnings({"unlabeled_share": 0.0004}, joint_of(alpha_final=1e-4))
     assert "joint.alpha_final=0.0001" in warning
     assert "less than 1% of the gradient" in warning
 
@@ -275,4 +281,36 @@ def test_an_unlabeled_loss_of_less_than_a_hundredth_of_the_gradient_is_warned_of
     ("training", "alpha"), [({"unlabeled_share": 0.01}, 0.1), ({}, 1.0), ({"unlabeled_share": 0}, 0)]
 )
 def test_an_unlabeled_loss_that_counts_or_is_not_there_is_not_warned_of(training, alpha):
-    assert training_warnings(training, alpha) == []
+    assert training_warnings(training, joint_of(alpha_final=alpha)) == []
+
+
+@pytest.mark.parametrize("method", ["fixmatch", "flexmatch", "freematch"])
+def test_a_method_that_left_no_image_out_is_online_under_another_name(method):
+    (warning,) = training_warnings({"mask_rate": 1.0}, joint_of(method))
+    assert "joint.method='online' does" in warning
+    assert training_warnings({"mask_rate": 0.99}, joint_of(method)) == []
+    assert training_warnings({"mask_rate": 1.0}, joint_of("softmatch")) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "policy"), [("freematch", {}), ("softmatch", {}), ("soft", {"distribution_alignment": True})]
+)
+def test_a_running_mean_that_cannot_settle_is_warned_of_and_the_default_always_can(method, policy):
+    for steps in (31, 300, 3_000, 300_000):
+        assert training_warnings({"steps": steps}, joint_of(method, **policy)) == []
+    (warning,) = training_warnings({"steps": 2_999}, joint_of(method, **policy, momentum=0.999))
+    assert "joint.policy.momentum=0.999" in warning
+    assert "remembers about 1,000 of them" in warning
+    assert training_warnings({"steps": 3_001}, joint_of(method, **policy, momentum=0.999)) == []
+    assert training_warnings({"steps": 10}, joint_of("online", momentum=0.999)) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "of_alignment", "memory"),
+    [(5, True, 1), (500, True, 50), (50_000, True, 100), (500, False, 50), (5_000, False, 500), (10**6, False, 1000)],
+)
+def test_unset_the_memory_is_a_tenth_of_the_steps_within_the_bounds_of_the_papers(steps, of_alignment, memory):
+    momentum = PolicyConfig().memory(steps, of_alignment=of_alignment)
+    assert 1 / (1 - momentum) == pytest.approx(memory)
+    assert PolicyConfig(momentum=0.5).memory(steps, of_alignment=of_alignment) == 0.5
+    assert PolicyConfig().memory(None, of_alignment=of_alignment) == 0.99

@@ -8,7 +8,7 @@ import numpy as np
 
 from semisup.calibration import fewest_accepted
 from semisup.checks.ineffective import ineffective_options
-from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.config import CertifiedThreshold, JointConfig, PipelineConfig
 from semisup.evaluation.keeping import judges_in_words
 
 FEWEST_DISCORDANT = 6
@@ -17,6 +17,8 @@ a difference: 2 · ½⁶ = 0.031."""
 WIDE = 0.1
 """Ten points: a difference, or a drift of class shares, that nobody should have to overlook."""
 SURPRISE = 0.001
+SETTLED = 3.0
+"""Memories long that a training has to be: then a running mean keeps 5 % of where it began."""
 LEAST_SHARE = 0.01
 """Of the unlabeled loss in the gradient."""
 
@@ -126,14 +128,45 @@ def final_label_warnings(summary: Mapping[str, Any]) -> list[str]:
     return _drift(summary, "the kept model")
 
 
-def training_warnings(training: Mapping[str, Any], alpha_final: float) -> list[str]:
+def training_warnings(training: Mapping[str, Any], joint: JointConfig) -> list[str]:
     """What a student's `training.json` shows that makes pseudo-labels useless, one line each."""
+    if joint.alpha_final == 0:  # of that there is a warning already
+        return []
+    return [*_weightless(training, joint), *_everything_counts(training, joint), *_unsettled(training, joint)]
+
+
+def _weightless(training: Mapping[str, Any], joint: JointConfig) -> list[str]:
     share = training.get("unlabeled_share")
-    if share is None or share >= LEAST_SHARE or alpha_final == 0:  # of the last there is a warning already
+    if share is None or share >= LEAST_SHARE:
         return []
     return [
-        f"joint.alpha_final={alpha_final:g}: the unlabeled loss makes up less than {LEAST_SHARE:.0%} of the gradient, "
-        "too little to matter; use a larger one, such as 1"
+        f"joint.alpha_final={joint.alpha_final:g}: the unlabeled loss makes up less than {LEAST_SHARE:.0%} of the "
+        "gradient, too little to matter; use a larger one, such as 1"
+    ]
+
+
+def _everything_counts(training: Mapping[str, Any], joint: JointConfig) -> list[str]:
+    """Is the method another one under its own name?"""
+    if not joint.facts.leaves_images_out or training.get("mask_rate", 0) < 1:
+        return []
+    return [
+        f"joint.method={joint.method!r} gave every unlabeled image full weight at every step (mask_rate 1), as "
+        "joint.method='online' does; use more steps, or a higher threshold or lower momentum in joint.policy"
+    ]
+
+
+def _unsettled(training: Mapping[str, Any], joint: JointConfig) -> list[str]:
+    """Did the running means have the steps that they need?"""
+    policy, steps = joint.policy, training.get("steps")
+    if steps is None or not joint.labels_every_step:
+        return []
+    means = {"distribution alignment": True} if policy.distribution_alignment else {}
+    means |= {f"joint.method={joint.method!r}": False} if joint.facts.remembers else {}
+    return [
+        f"joint.policy.momentum={momentum:g} of {whose} does not settle in {steps:,} steps: it remembers about "
+        f"{1 / (1 - momentum):,.0f} of them; leave it unset, or use at most {max(0.0, 1 - SETTLED / steps):.3g}"
+        for whose, of_alignment in means.items()
+        if (1 - (momentum := policy.memory(steps, of_alignment=of_alignment))) * steps < SETTLED
     ]
 
 

@@ -19,6 +19,10 @@ class MethodFacts:
     """Which of the options of `joint.policy` that only some methods have it looks at."""
     view: Literal["same", "weak", "clean"]
     """What its teacher looks at where `joint.policy.view` is unset."""
+    leaves_images_out: bool = False
+    """Does it give weight 0 to images of which its teacher is not sure?"""
+    remembers: bool = False
+    """Has it running means of its own, whose `momentum` scales with the steps where it is unset?"""
     judges_single_images: bool = False
     """Would mixed images mean nothing to it?"""
     learns_negatives: bool = False

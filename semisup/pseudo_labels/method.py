@@ -29,6 +29,8 @@ class Told:
     """bool (N,)."""
     negative: Tensor | None = None
     """bool (N, C): classes that an image is not; only for methods that learn them."""
+    momentum: float = 0.99
+    """Of running means: `momentum` of the config or, where that is unset, what suits the steps."""
     options: BaseModel | None = None
     """The method's own options, where it has some."""
 

@@ -70,21 +70,21 @@ def _inner(state: State) -> State:
 class Aligned(Modifier):
     """Distribution alignment: p ← N(p · π / p̃), where π are the `class_shares` and p̃ is the running mean of p.
 
-    p̃ starts uniform, as in ReMixMatch's code (there the mean over the last 128 batches), and then p̃ ← m·p̃ +
-    (1 - m)·(mean p of the batch) before it is used, as in TorchSSL/TorchSSL (models/flexmatch/flexmatch_utils.py) and
-    microsoft/Semi-supervised-learning (semilearn/algorithms/hooks/dist_align.py), both of which start it with the first
-    batch. ReMixMatch's code uses p̃ before the batch enters it.
+    p̃ ← m·p̃ + (1 - m)·(mean p of the batch) from 0 on, divided by 1 - m^t after t batches, as Adam corrects its means:
+    the first batch counts fully, and after t batches p̃ is a weighted mean of these t alone. A batch enters it before it
+    is aligned itself. (ReMixMatch's code has the mean over the last 128 batches, uniform at first; TorchSSL's and
+    microsoft/Semi-supervised-learning's start it with the first batch, which then weighs m^(t - 1).)
 
-    Source: as `align`.
+    Source: as `align`; the correction: Kingma & Ba 2015 (arXiv 1412.6980), section 3.
     """
 
     class_shares: Tensor
     """π, the labeled images' or else known class shares, (C,), sum 1."""
-    momentum: float = 0.999
+    momentum: float = 0.99
     """m, in [0, 1)."""
 
     def own_state(self, num_unlabeled: int, num_classes: int) -> State:
-        """`class_shares` and `mean_prediction`, float32 (C,).
+        """`class_shares` and `mean_prediction`, float32 (C,), and `batches`, float32 ().
 
         Raises:
             ValueError: as many shares as classes are needed, none negative, of sum 1.
@@ -94,13 +94,16 @@ class Aligned(Modifier):
             raise ValueError(f"class_shares has the shape {tuple(shares.shape)}; one for each of {num_classes} classes")
         if not (bool((shares >= 0).all()) and abs(float(shares.sum()) - 1) < 1e-3):
             raise ValueError(f"class_shares={shares.tolist()} are no shares: none may be negative, their sum must be 1")
-        return {"class_shares": shares, "mean_prediction": torch.full_like(shares, 1 / num_classes)}
+        uniform = torch.full_like(shares, 1 / num_classes)
+        return {"class_shares": shares, "mean_prediction": uniform, "batches": torch.zeros((), device=shares.device)}
 
     def modify(self, own: State, probabilities: Tensor, indices: Tensor) -> tuple[State, Tensor]:
         """The aligned probabilities."""
         own = {name: value.to(probabilities.device) for name, value in own.items()}
         if len(probabilities):
-            own["mean_prediction"] = own["mean_prediction"].lerp(probabilities.mean(dim=0), 1 - self.momentum)
+            own["batches"] = own["batches"] + 1
+            weight = (1 - self.momentum) / (1 - self.momentum ** own["batches"])
+            own["mean_prediction"] = own["mean_prediction"].lerp(probabilities.mean(dim=0), weight)
         return own, align(probabilities, own["class_shares"], own["mean_prediction"])
 
 

@@ -178,7 +178,7 @@ def _warnings(config: PipelineConfig, inputs: Mapping[str, Path], facts: Dataset
         *config_warnings(config, facts.num_classes, sum(facts.class_counts["validation"])),
         *calibration,
         *table,
-        *training_warnings(read_json(inputs["joint"] / "training.json"), config.joint.alpha_final),
+        *training_warnings(read_json(inputs["joint"] / "training.json"), config.joint),
         *final_label_warnings(read_json(inputs["labels"] / "summary.json")),
     ]
 

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from semisup.budget import Budget
 from semisup.checks.warnings import training_warnings
 from semisup.config import JointConfig, PipelineConfig
 from semisup.data.roles.split import Split
@@ -73,7 +74,8 @@ def run(
         return
     round_number = int(table["round"].iloc[0]) if table is not None else _round_after(inputs.get("teacher"))
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
-    indices, policy = unlabeled_part(joint, split, table, facts.num_classes, device)
+    steps = known_steps(joint, len(split.indices("labeled")), len(split.indices("unlabeled")))
+    indices, policy = unlabeled_part(joint, split, table, facts.num_classes, device, steps=steps)
     reads_a_table = table is not None
     del table  # of a million images it is large, and training needs none of it
     give_back()
@@ -125,7 +127,7 @@ def run(
     save_model(config, facts, learns.weights(result.weights), out_dir, stage="joint")
     told: dict[str, Any] = {} if reads_a_table else {"learned_from_table": False, "round": round_number}
     summary = save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels", **told)
-    for warning in training_warnings(summary, joint.alpha_final):
+    for warning in training_warnings(summary, joint):
         log.warning(warning)
 
 
@@ -156,12 +158,29 @@ def _round_after(teacher: Path | None) -> int:
     return 1 if teacher is None else int(read_json(teacher / "training.json").get("round", 0)) + 1
 
 
+def known_steps(joint: JointConfig, labeled: int, unlabeled: int) -> int | None:
+    """Steps of a training by a method that learns from all unlabeled images; None where its budget is time."""
+    if joint.budget is not None:
+        budget = Budget.parse(joint.budget)
+        return int(budget.amount) if budget.unit == "steps" else None
+    whole, batch = (
+        (unlabeled, joint.unlabeled_batch_size) if joint.epoch_over == "unlabeled" else (labeled, joint.batch_size)
+    )
+    return joint.epochs * math.ceil(whole / batch)
+
+
 def unlabeled_part(
-    config: JointConfig, split: Split, table: pd.DataFrame | None, num_classes: int, device: torch.device
+    config: JointConfig,
+    split: Split,
+    table: pd.DataFrame | None,
+    num_classes: int,
+    device: torch.device,
+    *,
+    steps: int | None = None,
 ) -> tuple[Tensor, Policy]:
     """Pool indices of the images in the unlabeled term, and the policy that gives them targets.
 
-    `table` is that of pseudo-labels, or None where the student reads none.
+    `table` is that of pseudo-labels, or None where the student reads none; `steps` those of the training, if known.
     """
     unlabeled = split.indices("unlabeled")
     if table is not None:
@@ -174,13 +193,14 @@ def unlabeled_part(
         indices, labels, confidence, accepted = _tensors(rows, "index", "label", "confidence", "accepted")
         negative = _flags(rows["negative"], num_classes).to(device) if chosen.learns_negatives else None
         said = (labels.to(device), confidence.to(device), accepted.to(device), negative)
-        return indices, chosen.policy(Told(config.policy, num_classes, *said, options))
-    policy = chosen.policy(Told(config.policy, num_classes, options=options))
+        return indices, chosen.policy(Told(config.policy, num_classes, *said, options=options))
+    memory = config.policy.memory(steps, of_alignment=False)
+    policy = chosen.policy(Told(config.policy, num_classes, momentum=memory, options=options))
     if config.policy.temperature != 1:
         policy = Sharpened(policy, config.policy.temperature)
     if config.policy.distribution_alignment:
         shares = torch.bincount(split.labels("labeled"), minlength=num_classes) / len(split.labels("labeled"))
-        policy = Aligned(policy, shares.to(device), config.policy.momentum)
+        policy = Aligned(policy, shares.to(device), config.policy.memory(steps, of_alignment=True))
     if table is None or not config.policy.ledger_share:
         return unlabeled, policy
     indices, labels, confidence = _tensors(table, "index", "label", "confidence")

@@ -1,5 +1,6 @@
 """Modifiers by hand, nested in both orders, and transparent to what the wrapped policy wants and adds."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -27,14 +28,30 @@ def targets_of(policy: Modifier, probabilities: torch.Tensor, num_unlabeled: int
 
 def test_alignment_over_two_steps_worked_by_hand():
     policy = Aligned(SoftLabels(), SHARES, momentum=0.5)
-    # p̃ = (0.6, 0.4), π/p̃ = (0.5, 1.75): rows (0.4, 0.35) and (0.3, 0.7) before they are normalized
+    # p̃ = (0.7, 0.3), the first batch's own; π/p̃ = (3/7, 7/3): rows (12/35, 7/15) and (9/35, 14/15) before they are
+    # normalized
     state, targets, _ = policy.update(policy.init(2, 2), BATCH, torch.arange(2))
-    expected = torch.tensor([[8 / 15, 7 / 15], [0.3, 0.7]])
+    expected = torch.tensor([[36 / 85, 49 / 85], [27 / 125, 98 / 125]])
     torch.testing.assert_close(targets, expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(state["mean_prediction"], torch.tensor([0.6, 0.4]))
-    # p̃ = (0.65, 0.35), π/p̃ = (6/13, 2)
-    _, targets, _ = policy.update(state, BATCH, torch.arange(2))
-    torch.testing.assert_close(targets[0], torch.tensor([0.48, 0.52]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(state["mean_prediction"], torch.tensor([0.7, 0.3]))
+    # Adam's correction: p̃ = (¼ (0.7, 0.3) + ½ (0.4, 0.6)) / ¾ = (0.5, 0.5); π/p̃ = (0.6, 1.4)
+    state, targets, _ = policy.update(state, torch.tensor([[0.4, 0.6]]), torch.arange(1))
+    torch.testing.assert_close(state["mean_prediction"], torch.tensor([0.5, 0.5]))
+    torch.testing.assert_close(targets, torch.tensor([[2 / 9, 7 / 9]]), atol=1e-5, rtol=0)
+
+
+@given(momentum=st.floats(0, 0.999), count=st.integers(1, 20), seed=st.integers(0, 99))
+def test_the_running_mean_is_the_weighted_mean_of_the_batches_that_there_were_and_of_nothing_else(
+    momentum, count, seed
+):
+    batches = torch.rand(count, 3, 4, generator=torch.Generator().manual_seed(seed)).softmax(dim=2)
+    policy = Aligned(SoftLabels(), torch.full((4,), 0.25), momentum)
+    state = policy.init(3, 4)
+    for batch in batches:
+        state, _, _ = policy.update(state, batch, torch.arange(3))
+    weights = np.float64(momentum) ** np.arange(count)[::-1]
+    expected = (weights[:, None] * batches.mean(dim=1).double().numpy()).sum(axis=0) / weights.sum()
+    np.testing.assert_allclose(state["mean_prediction"].numpy(), expected, atol=1e-4)
 
 
 def test_predictions_that_have_the_right_shares_already_are_left_alone():
@@ -45,8 +62,8 @@ def test_predictions_that_have_the_right_shares_already_are_left_alone():
 def test_aligned_confidences_decide_about_acceptance():
     policy = Aligned(FixMatch(0.65), SHARES, momentum=0.5)
     _, targets, weights = policy.update(policy.init(2, 2), BATCH, torch.arange(2))
-    assert targets.tolist() == [[1, 0], [0, 1]]
-    assert weights.tolist() == [0, 1]
+    assert targets.tolist() == [[0, 1], [0, 1]]
+    assert weights.tolist() == [0, 1]  # 0.58 and 0.78
 
 
 def test_alignment_stays_finite_where_a_class_has_no_share_and_no_prediction():
@@ -157,7 +174,12 @@ def test_two_alignments_keep_running_means_of_their_own():
 def test_the_wrapped_policy_remembers_under_a_name_of_its_own():
     policy = Sharpened(Aligned(FlexMatch(0.6), SHARES, momentum=0.5), 1.0)
     state, _, _ = policy.update(policy.init(3, 2), BATCH, torch.tensor([2, 0]))
-    assert set(state) == {"inner.class_shares", "inner.mean_prediction", "inner.inner.remembered"}
+    assert set(state) == {
+        "inner.class_shares",
+        "inner.mean_prediction",
+        "inner.batches",
+        "inner.inner.remembered",
+    }
     assert state["inner.inner.remembered"].tolist() == [1, UNLABELED, UNLABELED]
 
 

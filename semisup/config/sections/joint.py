@@ -10,6 +10,10 @@ from semisup.config.sections.augment import AugmentConfig
 from semisup.config.sections.base import BatchSize, Fraction, Section, nothing_or
 from semisup.config.sections.training import TrainConfig
 
+USUAL_MOMENTUM = 0.99
+MEMORY_SHARE = 0.1
+LONGEST_MEMORY = {"alignment": 100, "method": 1000}
+"""Of running means: as a share of the steps, and in steps."""
 MethodName = Annotated[str, AfterValidator(NameOf(METHODS)), NameOf(METHODS)]
 
 
@@ -23,8 +27,10 @@ class PolicyConfig(Section):
     Unset: `same` for `online` and `soft`, `weak` for the others."""
     threshold: Fraction = 0.95
     """fixmatch, flexmatch: least confidence."""
-    momentum: Annotated[float, Field(ge=0, le=0.999999)] = 0.999
-    """freematch, softmatch, distribution alignment: of the running means, per step."""
+    momentum: Annotated[float, Field(ge=0, le=0.999999)] | None = None
+    """freematch, softmatch, distribution alignment: of the running means, per step. Unset: what suits the steps, a
+    memory of a tenth of them; of at most 100 (0.99) for distribution alignment, and of at most 1,000 (the papers'
+    0.999) for freematch and softmatch. 0.99 where the budget is time."""
     fairness_weight: Annotated[float, Field(ge=0), nothing_or(1e-6, 1e4)] = 0.01
     """freematch: weight of its fairness term."""
     deviations: Annotated[float, Field(ge=0.01, le=1_000)] = 2.0
@@ -36,6 +42,16 @@ class PolicyConfig(Section):
     ledger_share: Fraction = 0.0
     """Share of the pseudo-label table's prediction in the teacher's; the rest is predicted at the step. Only for
     students that start anew: one that starts with its teacher's weights knows the table's predictions (`start`)."""
+
+    def memory(self, steps: int | None, *, of_alignment: bool) -> float:
+        """The momentum of a training of so many steps (None: it is not known how many)."""
+        if self.momentum is not None:
+            return self.momentum
+        if steps is None:
+            return USUAL_MOMENTUM
+        longest = LONGEST_MEMORY["alignment" if of_alignment else "method"]
+        return 1 - 1 / min(max(MEMORY_SHARE * steps, 1), longest)
+
     options: Options = Field({})
     """Of a method that an installed package brings: the options that it documents."""
 

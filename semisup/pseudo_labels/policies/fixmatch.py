@@ -35,6 +35,7 @@ class FixMatch(Policy):
 METHOD = Method(
     learns_from="images",
     view="weak",
+    leaves_images_out=True,
     heeds=frozenset({"threshold", "temperature"}),
     policy=lambda told: FixMatch(told.config.threshold),
 )

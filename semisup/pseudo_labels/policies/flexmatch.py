@@ -63,6 +63,7 @@ class FlexMatch(Policy):
 METHOD = Method(
     learns_from="images",
     view="weak",
+    leaves_images_out=True,
     heeds=frozenset({"threshold", "temperature"}),
     policy=lambda told: FlexMatch(told.config.threshold),
 )

@@ -77,7 +77,9 @@ def _balanced(mean_prediction: Tensor, histogram: Tensor) -> Tensor:
 METHOD = Method(
     learns_from="images",
     view="weak",
+    leaves_images_out=True,
+    remembers=True,
     heeds=frozenset({"momentum", "fairness_weight", "temperature"}),
     judges_single_images=True,
-    policy=lambda told: FreeMatch(told.config.momentum, told.config.fairness_weight),
+    policy=lambda told: FreeMatch(told.momentum, told.config.fairness_weight),
 )

@@ -69,6 +69,7 @@ class SoftMatch(Policy):
 METHOD = Method(
     learns_from="images",
     view="weak",
+    remembers=True,
     heeds=frozenset({"momentum", "deviations", "temperature"}),
-    policy=lambda told: SoftMatch(told.config.momentum, told.config.deviations),
+    policy=lambda told: SoftMatch(told.momentum, told.config.deviations),
 )

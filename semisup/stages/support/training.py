@@ -78,6 +78,7 @@ def save_training(
     if "alpha" in history and (history["alpha"] > 0).any():
         complete = history[history["alpha"] == history["alpha"].max()]
         summary["unlabeled_share"] = float(complete["unlabeled_share"].mean())
+        summary["mask_rate"] = float(history.loc[history["alpha"] > 0, "mask_rate"].min())
     summary |= more
     history.to_parquet(out_dir / "history.parquet", index=False)
     write_json(out_dir / "training.json", summary)
