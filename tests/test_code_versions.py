@@ -30,7 +30,7 @@ def changed_by(package: Path, file: str, text: str) -> set[str]:
     return {stage for stage in STAGES if before[stage] != after[stage]}
 
 
-TRAINING = {"baseline", "member", "joint"}
+TRAINING = {"choose", "baseline", "member", "joint"}
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ TRAINING = {"baseline", "member", "joint"}
             TRAINING | {"calibrate", "pseudo_label", "keep", "labels", "evaluate", "evaluate_ensemble"},
         ),  # views
         ("data/roles/split.py", set(STAGES) - {"promote"}),
-        ("pseudo_labels/table.py", {"pseudo_label", "labels"}),
-        ("pseudo_labels/policies/online.py", {"joint"}),
+        ("pseudo_labels/table.py", {"pseudo_label", "labels", "evaluate"}),
+        ("pseudo_labels/policies/online.py", {"choose", "baseline", "joint"}),
         ("stages/split.py", {"split"}),
         ("plots/style.py", {"evaluate"}),
         ("report/__init__.py", {"evaluate"}),
