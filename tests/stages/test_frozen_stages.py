@@ -316,7 +316,8 @@ def test_what_does_not_go_with_a_frozen_network_is_refused_in_one_line(sections,
 
 
 def test_references_learn_from_every_label_and_of_too_many_images_from_some(config, folders, monkeypatch, tmp_path):
-    inputs = {name: folders[name] for name in ("split", "choose", "baseline", "pseudo_label", "joint")}
+    names = ("split", "choose", "baseline", "pseudo_label", "joint", "keep", "labels")
+    inputs = {name: folders[name] for name in names}
     for most, expected in ((150, {"labeled": 100, "unlabeled": 50}), (99, None)):
         monkeypatch.setattr("semisup.stages.insights.MOST_LEARNED", most)
         out = tmp_path / str(most)
