@@ -5,8 +5,9 @@ import re
 import signal
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from prefect import Flow
 from prefect.client.orchestration import get_client
@@ -34,6 +35,8 @@ from semisup.pipeline.plan import plan
 from semisup.tracking.places.redaction import without_logins
 
 CRON_FIELDS = 5
+EVERY_HOUR = ["*"] * 4
+"""All fields but that of the minutes."""
 REAPER_EVERY = timedelta(minutes=10)
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 """A run that would overlap with one of the same deployment is canceled, and says so. It would train the same twice,
@@ -64,6 +67,8 @@ class StoppableRunner(Runner):
 def cron_schedule(cron: str, timezone: str) -> CronSchedule:
     """The schedule of a cron expression of five fields, or `@daily` and its likes, known to come up.
 
+    One of every hour is kept in UTC where that means the same: Prefect leaves out the hour that clocks repeat.
+
     Raises:
         UserError: the expression or the time zone is not valid, or no day is like that.
     """
@@ -79,9 +84,18 @@ def cron_schedule(cron: str, timezone: str) -> CronSchedule:
         raise UserError(
             f"--timezone {timezone!r} is not a time zone; write an IANA name such as UTC or Europe/Berlin"
         ) from None
+    if (fields == ["@hourly"] or fields[1:] == EVERY_HOUR) and _by_whole_hours(timezone):
+        schedule = CronSchedule(cron=" ".join(fields), timezone="UTC")
     if not next_times(schedule):
         raise UserError(f"--cron {cron!r} never comes up: there is no such day; mend its day or month")
     return schedule
+
+
+def _by_whole_hours(timezone: str) -> bool:
+    """Is the zone ahead of UTC, or behind it, by whole hours in all months of this year and the next?"""
+    year = datetime.now(UTC).year
+    months = [datetime(year + number // 12, number % 12 + 1, 1, tzinfo=ZoneInfo(timezone)) for number in range(24)]
+    return all(not (month.utcoffset() or timedelta()) % timedelta(hours=1) for month in months)
 
 
 def checked_name(name: str | None) -> str | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -146,6 +147,7 @@ def test_a_nickname_is_its_five_fields(nickname, fields):
         ("Europe/Berlin", time(2, 30), datetime(2027, 3, 28, 3)),
         ("America/New_York", time(2, 30), datetime(2027, 3, 14, 3)),
         ("Australia/Lord_Howe", time(2, 15), datetime(2027, 10, 3, 2, 30)),  # half an hour
+        ("America/Santiago", time(0, 30), datetime(2027, 9, 5, 1)),
         ("Africa/Cairo", time(0, 30), datetime(2027, 4, 30, 1)),
     ],
 )
@@ -157,6 +159,50 @@ def test_a_daily_time_comes_once_a_day_and_where_clocks_skip_it_later_and_never_
     assert [moment.date() for moment in local] == days
     (skipped,) = (moment for moment, day in zip(local, days, strict=True) if moment != datetime.combine(day, wall))
     assert gap_ends <= skipped < gap_ends + timedelta(hours=1)
+
+
+CHANGES = {
+    "Europe/Berlin": [(datetime(2027, 3, 28), time(2, 30)), (datetime(2027, 10, 31), time(2, 30))],
+    "America/New_York": [(datetime(2027, 3, 14), time(2, 30)), (datetime(2027, 11, 7), time(1, 30))],
+    "America/Santiago": [(datetime(2027, 4, 3), time(23, 30)), (datetime(2027, 9, 5), time(0, 30))],
+    "Australia/Lord_Howe": [(datetime(2027, 4, 4), time(1, 45)), (datetime(2027, 10, 3), time(2, 15))],
+}
+"""Zone → days on which its clocks change in 2027, with a time of day that comes twice then, or not at all."""
+DAYS_OF_CHANGE = [(zone, day, wall) for zone, days in CHANGES.items() for day, wall in days]
+
+
+def scheduled(schedule, zone, day):
+    """The times that Prefect's scheduler, which asks again and again from now on, makes runs for around that day."""
+    found = set()
+    for minutes in range(0, 48 * 60, 20):
+        now = (day - timedelta(hours=12)).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) + timedelta(minutes=minutes)
+        found |= {moment.timestamp() for moment in asyncio.run(schedule.get_dates(3, now))}
+    return [datetime.fromtimestamp(moment, UTC) for moment in sorted(found)]
+
+
+@pytest.mark.parametrize(("zone", "day", "wall"), DAYS_OF_CHANGE)
+def test_a_daily_job_runs_once_on_a_day_on_which_clocks_change(zone, day, wall):
+    schedule = cron_schedule(f"{wall.minute} {wall.hour} * * *", zone)
+    days = [moment.astimezone(ZoneInfo(zone)).date() for moment in scheduled(schedule, zone, day)]
+    assert days.count(day.date()) == 1
+    assert days == [days[0] + timedelta(days=number) for number in range(len(days))]
+
+
+@pytest.mark.parametrize("cron", ["0 * * * *", "@hourly"])
+@pytest.mark.parametrize(("zone", "day"), [(zone, day) for zone, day, _ in DAYS_OF_CHANGE])
+def test_an_hourly_job_runs_every_hour_on_a_day_on_which_clocks_change(cron, zone, day):
+    moments = scheduled(cron_schedule(cron, zone), zone, day)
+    steps = {later - before for before, later in pairwise(moments)}
+    if zone == "Australia/Lord_Howe":  # its clocks change by half an hour, and the job stays at full ones
+        assert steps - {timedelta(hours=1)} in ({timedelta(hours=1.5)}, {timedelta(hours=0.5)})
+    else:
+        assert steps == {timedelta(hours=1)}
+
+
+@pytest.mark.parametrize(("zone", "minute"), [("Asia/Kolkata", 0), ("Australia/Lord_Howe", 0), ("Asia/Tokyo", 0)])
+def test_an_hourly_job_runs_at_the_minute_of_its_own_zone(zone, minute):
+    times = next_times(cron_schedule("0 * * * *", zone))
+    assert {moment.astimezone(ZoneInfo(zone)).minute for moment in times} == {minute}
 
 
 def test_a_port_that_is_taken_is_one_line():
