@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from docs_hooks.site import filled
+from docs.hooks.site import filled
 
 PROJECT = Path(__file__).parents[2]
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]

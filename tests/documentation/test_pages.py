@@ -7,9 +7,9 @@ import shlex
 import pytest
 import typer
 
-from docs_hooks import config_keys, results
-from docs_hooks.site import MARK, filled
-from docs_hooks.tables import cell
+from docs.hooks import config_keys, results
+from docs.hooks.site import MARK, filled
+from docs.hooks.tables import cell
 from flows.cli import app
 from semisup.config import PipelineConfig, describe_keys, keys
 from semisup.config.regression import RegressionConfig
@@ -34,7 +34,7 @@ def test_every_relative_link_leads_to_a_file(page):
 @by_page
 def test_every_file_of_the_project_that_a_page_names_is_there(page):
     for name in quoted(page):
-        if re.fullmatch(r"(tests|semisup|flows|configs|benchmarks|deploy|docs|docs_hooks)/[\w./-]*[\w/]", name):
+        if re.fullmatch(r"(tests|semisup|flows|configs|benchmarks|deploy|docs)/[\w./-]*[\w/]", name):
             assert (PROJECT / name).exists() or "NAME" in name, name
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docs_hooks.tables import table as markdown_table
+from docs.hooks.tables import table as markdown_table
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 Row = Mapping[str, Any]
 
 

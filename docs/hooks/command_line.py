@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from docs_hooks.tables import keys_table
+from docs.hooks.tables import keys_table
 from flows.cli import app
 
 

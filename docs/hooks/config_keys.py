@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from docs_hooks.tables import keys_table
+from docs.hooks.tables import keys_table
 from semisup.config import PipelineConfig, describe_keys, sections_in
 from semisup.config.regression import RegressionConfig
 from semisup.ready_made import list_configs

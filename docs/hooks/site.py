@@ -10,11 +10,11 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:  # mkdocs reads this file by its path
     sys.path.insert(0, str(ROOT))
 
-from docs_hooks import command_line, config_keys, results  # noqa: E402 -- they are found only now
+from docs.hooks import command_line, config_keys, results  # noqa: E402 -- they are found only now
 
 MARK = re.compile(r"^<!-- generated: (\S+) ?(.*?) *-->$", re.MULTILINE)
 MAKERS: dict[str, Callable[[str], str]] = {

@@ -1,0 +1,1 @@
+"""The pages of the documentation; `hooks` makes those parts of them that are generated."""
