@@ -157,6 +157,7 @@ PIPELINE = [
         {"pseudo_label.test_time.views": 2, "pseudo_label.test_time.augment.rotation": 10},
     ),
     Key("pseudo_label.uncertainty.passes", 3, {"model.dropout": 0.3}),
+    Key("pseudo_label.unknown.false_alarms", 0.3, LABELS),
     Key("pseudo_label.uncertainty.positive", 0.0001, PASSES | LABELS, {}),
     Key(
         "pseudo_label.uncertainty.negative_confidence",

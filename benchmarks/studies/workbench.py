@@ -90,13 +90,13 @@ class Trained:
 
 
 @cache
-def _pool(name: str, root: Path | None) -> ImageSet:
+def pool_of(name: str, root: Path | None) -> ImageSet:
     return load_pool(name, root)
 
 
 def set_up(bench: Bench, seed: int, root: Path | None) -> Setup:
     """Draw the roles of a seed."""
-    pool, rng = _pool(bench.data, root), numpy_generator(seed, "study split")
+    pool, rng = pool_of(bench.data, root), numpy_generator(seed, "study split")
     roles = draw_roles(
         pool.labels.numpy(),
         pool.class_names,

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats: TypeAlias = NDArray[np.floating[Any]]
+from semisup.open_world.space import Floats, Labels, distance_to_nearest, fit_space
+
 FALSE_ALARMS = 0.01
 """Of samples that are drawn alike, the share at most that is said to differ."""
 FEWEST = 20
@@ -73,6 +72,35 @@ def compare(
         told_apart.append(share)
     least = min(1.0, len(p_values) * min(p_values.values()))
     return Comparison(least, p_values, float(np.mean(told_apart)), len(calibration), len(pool))
+
+
+def compare_as_seen(
+    labeled: tuple[Floats, Labels],
+    calibration: tuple[Floats, Floats],
+    pool: tuple[Floats, Floats],
+    rng: np.random.Generator,
+) -> Comparison | None:
+    """:func:`compare` by what a network makes of images, which has learned from neither calibration images nor pool.
+
+    Args:
+        labeled: features (m, D) and labels (m,) of images that it has learned from.
+        calibration: features (n, D) and log-probabilities (n, C).
+        pool: the same, (N, D) and (N, C).
+        rng: draws the halves of the classifier test.
+    """
+    space = fit_space(labeled[0], *labeled, int(rng.integers(2**31)))
+    known = space(labeled[0])
+    return compare(
+        {
+            "confidence": (calibration[1].max(axis=1), pool[1].max(axis=1)),
+            "distance to labeled images": (
+                distance_to_nearest(space(calibration[0]), known),
+                distance_to_nearest(space(pool[0]), known),
+            ),
+        },
+        (np.concatenate(calibration, axis=1), np.concatenate(pool, axis=1)),
+        rng,
+    )
 
 
 def _classifier_tests(calibration: Floats, pool: Floats, rng: np.random.Generator) -> list[tuple[float, float]]:

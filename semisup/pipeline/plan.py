@@ -56,6 +56,7 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
         teacher = CHAMPION
     certified = isinstance(config.pseudo_label.threshold, CertifiedThreshold)
     compares = {"baseline": "baseline"} if certified else {}  # calibration images with the pool
+    looks = {"baseline": "baseline"} if config.pseudo_label.unknown.false_alarms else {}  # for unknown images
     last_table: dict[str, str] = {}
     for number in range(1, config.students + 1):
         suffix = f"-{number}" if number > 1 else ""
@@ -68,7 +69,7 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
             if calibration:
                 steps.append(Step(f"calibrate{suffix}", "calibrate", {"split": "split"} | asked | compares))
             previous = {"previous": last_table["pseudo_label"]} if last_table else {}
-            steps.append(Step(table, "pseudo_label", {"split": "split"} | asked | calibration | previous))
+            steps.append(Step(table, "pseudo_label", {"split": "split"} | asked | calibration | previous | looks))
             last_table = {"pseudo_label": table}
         learns_from = last_table if config.joint.reads_the_table(number) else {}
         steps.append(Step(student, "joint", {"split": "split"} | learns_from | starts | chosen))
@@ -79,7 +80,7 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
     if calibration:
         steps.append(Step("calibrate-kept", "calibrate", {"split": "split", "kept": KEPT} | compares))
     steps += [
-        Step("labels", "labels", {"split": "split", "kept": KEPT} | calibration | before_of(config)),
+        Step("labels", "labels", {"split": "split", "kept": KEPT} | calibration | before_of(config) | looks),
         Step(
             "evaluate",
             "evaluate",

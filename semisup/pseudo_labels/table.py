@@ -33,7 +33,10 @@ COLUMNS: dict[str, pa.DataType] = {
     "accepted_round": pa.int64(),
     "flipped": pa.bool_(),
 }
-"""Of the file; `build_ledger` says what they mean. Rounds of UPS have another one, `negative`: a list of classes."""
+"""Of the file; `build_ledger` says what they mean."""
+FURTHER: dict[str, pa.DataType] = {"negative": pa.list_(pa.int64()), "unknown": pa.float32()}
+"""Columns of some: rounds of UPS have a list of the classes that an image is not, and where images of none of the
+classes were looked for, there is the score by which they were told."""
 FEW_VALUES = ["label", "reason", "teacher", "round", "accepted_round"]
 """Written as a dictionary of their values. One of ids or confidences, nearly each of which is there once, takes twice
 the time to write and a third more of the file."""
@@ -109,6 +112,7 @@ def build_ledger(
     uncertainty: NDArray[np.float32] | None = None,
     previous: pd.DataFrame | None = None,
     reasons: NDArray[np.object_] | None = None,
+    unknown: NDArray[np.bool_] | None = None,
 ) -> pd.DataFrame:
     """The pseudo-label table of N images with probabilities (N, C).
 
@@ -116,7 +120,8 @@ def build_ledger(
 
     `probabilities` are calibrated where there was a calibration, and `raw_confidence` (N,) is what the teacher said
     before it. `disagreement` (N,) is that of an ensemble, `uncertainty` (N,) that of Monte Carlo dropout. Where the
-    images are a part of many, `reasons` (N,) are those of the selection among all.
+    images are a part of many, `reasons` (N,) are those of the selection among all. Images that are `unknown` (N,), of
+    none of the classes, are not accepted, whatever else speaks for them.
 
     Columns: id, index (row in the pool), label, confidence (largest probability), raw_confidence, margin (over the
     second largest), disagreement (null for a single model), uncertainty (null for a single pass), accepted, reason (""
@@ -136,6 +141,8 @@ def build_ledger(
         reasons = selection.reasons(
             labels, confidence, disagreement, uncertainty=uncertainty, round_number=round_number
         )
+    if unknown is not None:
+        reasons = np.where(unknown, "unknown", reasons)
     accepted = reasons == ""
     return pd.DataFrame(
         {
@@ -182,8 +189,8 @@ def write_ledger(path: Path, parts: Iterable[pd.DataFrame]) -> None:
     writer: pq.ParquetWriter | None = None
     try:
         for part in parts:
-            negative = {"negative": pa.list_(pa.int64())} if "negative" in part else {}
-            fields = [(name, kind) for name, kind in (COLUMNS | negative).items()]
+            further = {name: kind for name, kind in FURTHER.items() if name in part}
+            fields = [(name, kind) for name, kind in (COLUMNS | further).items()]
             # Among several threads the columns of a shard take twice the processor's time.
             table = pa.Table.from_pandas(part, pa.schema(fields), preserve_index=False, nthreads=1)
             writer = writer or pq.ParquetWriter(aside, table.schema, use_dictionary=FEW_VALUES)

@@ -12,6 +12,7 @@ REASONS = {
     "beyond_round_share": "Beyond the round's share",
     "disagreement": "The members disagree",
     "uncertain": "The passes differ",
+    "unknown": "Of none of the classes",
 }
 
 
@@ -20,6 +21,7 @@ def context(artifacts: Artifacts) -> dict[str, Any]:
     return {
         "audited": artifacts.correct is not None,
         "truth_known": artifacts.summary["precision"] is not None,
+        "unknown": _unknown_sentence(artifacts.summary),
         "final": _final_sentence(artifacts),
         "learned_from": _learned_from(artifacts),
         "rounds_table": _rounds_table(artifacts.learned_from) if artifacts.learned_from else [],
@@ -56,6 +58,24 @@ def _learned_from(artifacts: Artifacts) -> str:
         f"image anew, and the next student learned from its labels. {summary['flipped']:,} of {total:,} labels "
         f"({percent(summary['flipped'] / total)}) are others than in round {number - 1}; "
         f"{summary['newly_accepted']:,} images were accepted for the first time."
+    )
+
+
+def _unknown_sentence(summary: Mapping[str, Any]) -> str:
+    """How many images look as if they were of none of the classes; "" where nobody asked."""
+    found = summary.get("unknown")
+    if not found:
+        return ""
+    if found["threshold"] is None:
+        return (
+            f"Images of none of the classes were looked for, but {found['held_out']:,} held-out images are too few for "
+            f"{percent(found['false_alarms'])} false alarms."
+        )
+    return (
+        f"{found['flagged']:,} of {summary['unlabeled']:,} unlabeled images ({percent(found['share'])}) look as if "
+        "they were of none of the classes, and are not accepted; of images of the classes, at most "
+        f"{percent(found['false_alarms'])} do, by {found['held_out']:,} {found['judges']} images. So, 95\u00a0% sure, "
+        f"at least {percent(found['at_least'])} of the pool are of none of the classes."
     )
 
 

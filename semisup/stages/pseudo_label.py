@@ -17,6 +17,7 @@ from semisup.pseudo_labels import LEDGER
 from semisup.pseudo_labels.table import Ids, Selection, build_ledger, in_order_of, write_ledger
 from semisup.pseudo_labels.uncertainty import select
 from semisup.stages.open_world.elsewhere import named_unlabeled
+from semisup.stages.open_world.unknown import Unknown, find_unknown
 from semisup.stages.support.files import DatasetFacts, load_placed, pool_of, read_json
 from semisup.stages.support.probes import graph_digest, graph_predictions
 from semisup.stages.support.pseudo_label_audit import audit_all, look_for_drift
@@ -44,7 +45,7 @@ def run(
     `teacher` among the inputs is the folder of a training stage or an ensemble: the baseline, the student of the round
     before or, in the first round, an ensemble or a champion of old. With `choose` in its place, the graph labels.
     `calibrate` has the teacher's temperature and perhaps a certified threshold. `previous` is this stage's folder of
-    the round before.
+    the round before. `baseline` is there where images of none of the classes shall be found: they are never accepted.
 
     The teacher's tables lie in `checkpoints`, shard by shard, and a pass that was interrupted goes on from them. Every
     process of a `group` makes the same call and asks the teacher for its own shards; the first one does the rest.
@@ -99,6 +100,7 @@ def label_all(
         predictions = TeacherPredictions.of(shards, calibration.get("temperature", 1.0), class_shares)
         previous = inputs.get("previous")
         before = pd.read_parquet(previous / LEDGER, columns=BEFORE) if previous else None
+        unknown = find_unknown(config, inputs, split, facts, log)
         parts = ledger_parts(
             predictions,
             split.id_column("unlabeled"),
@@ -107,6 +109,7 @@ def label_all(
             teacher=teacher,
             previous=before,
             config=config.pseudo_label,
+            unknown=unknown,
         )
         write_ledger(out_dir / LEDGER, parts)
         # Audits, after the pseudo-label table is written: nothing below can change a label.
@@ -123,6 +126,7 @@ def label_all(
             threshold=threshold,
             kind=kind,
             named=named,
+            unknown=unknown.summary if unknown else None,
         )
         if "before" in inputs:
             ids = split.ids("unlabeled")
@@ -138,6 +142,7 @@ def ledger_parts(
     teacher: str,
     previous: pd.DataFrame | None,
     config: PseudoLabelConfig,
+    unknown: Unknown | None = None,
 ) -> Iterator[pd.DataFrame]:
     """The pseudo-label table of N images with `ids` at `indices` (N,) of the pool, shard by shard.
 
@@ -162,7 +167,10 @@ def ledger_parts(
             uncertainty=predicted.uncertainty,
             previous=None if previous is None else previous.iloc[rows].reset_index(drop=True),
             reasons=None if reasons is None else reasons[rows],
+            unknown=None if unknown is None else unknown.flagged[rows],
         )
+        if unknown is not None:
+            part["unknown"] = unknown.scores[rows]
         if predicted.deviations is not None:
             negative = _negative_classes(predicted.probabilities, predicted.deviations, config)
             negative[part["accepted"].to_numpy()] = False

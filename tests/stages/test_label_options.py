@@ -267,3 +267,55 @@ def test_both_models_are_judged_by_the_mean_over_the_views(tiny_config, stage_fo
         assert (confidence < usual[f"{name}_confidence"]).mean() > 0.8
         right = (other[f"{name}_label"] == other["truth"]).mean()
         assert metrics[name]["accuracy"]["estimate"] == pytest.approx(right)
+
+
+# --- images of none of the classes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("calibration", [0, 100])
+def test_images_that_look_unknown_are_never_accepted_and_are_counted(
+    calibration, tiny_config, stage_folders, stage_runner, tmp_path
+):
+    config = changed(tiny_config, pseudo_label={"unknown": {"false_alarms": 0.2}})
+    folders, judges = stage_folders, "validation"
+    if calibration:
+        config = changed(config, split={"calibration_images": calibration}, calibrate={"method": "temperature"})
+        (tmp_path / "stages").mkdir()
+        folders, judges = stage_runner(config, tmp_path / "stages", ("split", "baseline")), "calibration"
+    ledger = label(config, folders, tmp_path / "out", baseline=folders["baseline"])
+    summary = read_json(tmp_path / "out" / "summary.json")
+    found, flagged = summary["unknown"], ledger["reason"] == "unknown"
+    held_out = len(Split.read(folders["split"] / "split.parquet").ids(judges))
+    assert (found["judges"], found["held_out"], found["false_alarms"]) == (judges, held_out, 0.2)
+    assert not ledger.loc[flagged, "accepted"].any()
+    assert (flagged == (ledger["unknown"] >= found["threshold"])).all()
+    assert found["flagged"] == summary["reasons"]["unknown"] == flagged.sum()
+    # The pool has no unknown images. Its rate is a draw about 0.2, by a threshold that is an order statistic.
+    assert 0 < found["share"] < 0.5
+    assert found["at_least"] < 0.1
+
+
+def test_where_nobody_asks_for_unknown_images_the_ledger_has_no_such_column(tiny_config, stage_folders, tmp_path):
+    ledger = label(tiny_config, stage_folders, tmp_path / "out")
+    assert "unknown" not in ledger
+    assert "unknown" not in read_json(tmp_path / "out" / "summary.json")
+
+
+def test_too_few_held_out_images_for_so_few_false_alarms_are_told_and_flag_nothing(
+    tiny_config, stage_folders, tmp_path
+):
+    class Ear(Silence):
+        def warning(self, message: str) -> None:
+            said.append(message)
+
+    said: list[str] = []
+    config = changed(tiny_config, pseudo_label={"unknown": {"false_alarms": 0.001}})
+    (tmp_path / "out").mkdir()
+    inputs = {
+        "split": stage_folders["split"],
+        "teacher": stage_folders["baseline"],
+        "baseline": stage_folders["baseline"],
+    }
+    load_stage("pseudo_label")(config, inputs, tmp_path / "out", Ear())
+    assert read_json(tmp_path / "out" / "summary.json")["unknown"]["threshold"] is None
+    assert any("false_alarms=0.001 cannot be kept by" in line for line in said)

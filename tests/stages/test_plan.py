@@ -235,3 +235,10 @@ def test_bagged_members_are_independent_and_boosted_ones_a_chain(method, before)
     members = [step for step in plan(config) if step.stage == "member"]
     assert [member.number for member in members] == [1, 2]
     assert upstream_of(members) == {"member-1": {"split": "split"}, "member-2": {"split": "split"} | before}
+
+
+def test_the_baseline_looks_for_unknown_images_in_every_round_where_that_is_asked_for():
+    asked = PipelineConfig.model_validate({"rounds": 2, "pseudo_label": {"unknown": {"false_alarms": 0.05}}})
+    for name in ("pseudo_label", "pseudo_label-2"):
+        assert upstream_of(list(plan(asked)))[name]["baseline"] == "baseline"
+        assert "baseline" not in upstream_of(list(plan(PipelineConfig(rounds=2))))[name]

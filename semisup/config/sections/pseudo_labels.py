@@ -42,6 +42,15 @@ class UncertaintyConfig(Section):
         return self
 
 
+class UnknownConfig(Section):
+    """Images that are of none of the classes: looked for in the baseline's features, and never accepted."""
+
+    false_alarms: Annotated[float, Field(ge=0.001, le=0.5)] | None = None
+    """Share of images of the known classes that may be called unknown: it makes the threshold, from calibration images,
+    validation images or labeled ones that are held out in turn. Usual: 0.05. Unset: unknown images are not looked
+    for."""
+
+
 class PseudoLabelConfig(Section):
     """The frozen teacher labels every unlabeled image once a round."""
 
@@ -71,6 +80,7 @@ class PseudoLabelConfig(Section):
     shares of predicted classes or the distribution of confidence, each between 0 and 1."""
     test_time: ViewsConfig = ViewsConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()
+    unknown: UnknownConfig = UnknownConfig()
     batch_size: BatchSize | None = None
     """Images per forward pass; unset, as many as suit their size and the device. It cannot change the result beyond
     floating point, unless `uncertainty` or `test_time` draw at random; these get as many as a CPU on every device."""

@@ -12,12 +12,11 @@ from semisup.data.own_images import own_images
 from semisup.data.roles.split import Role, Split
 from semisup.data.rows import Rows
 from semisup.networks.classifier import Classifier
-from semisup.open_world.exchangeability import Comparison, compare
-from semisup.open_world.space import distance_to_nearest, fit_space
+from semisup.open_world.exchangeability import Comparison, compare_as_seen
 from semisup.pipeline.log import StageLog
 from semisup.stages.support.features import looked_at
 from semisup.stages.support.files import DatasetFacts, load_placed, pool_of
-from semisup.system.randomness import derive_seed, numpy_generator
+from semisup.system.randomness import numpy_generator
 from semisup.training.predict import predict_features, predict_log_probabilities
 
 COMPARED: tuple[Role, ...] = ("labeled", "calibration", "unlabeled")
@@ -74,17 +73,9 @@ def compare_with_pool(
     features = (predict_features(model, Rows(shown, indices)) if asked is model else shown[indices]).numpy()
     ends = np.cumsum([len(rows) for rows in chosen.values()])
     known, calibration, unlabeled = np.split(np.arange(len(indices)), ends[:-1])
-    labels = split.labels("labeled")[chosen["labeled"]].numpy()
-    seed = derive_seed(config.seed, "space of labeled images")
-    space = fit_space(features[known], features[known], labels, seed % 2**32)
-    labeled = space(features[known])
-    distances = [distance_to_nearest(space(features[rows]), labeled) for rows in (calibration, unlabeled)]
-    seen = np.concatenate([features, logarithms], axis=1)
-    return compare(
-        {
-            "confidence": (logarithms[calibration].max(axis=1), logarithms[unlabeled].max(axis=1)),
-            "distance to labeled images": (distances[0], distances[1]),
-        },
-        (seen[calibration], seen[unlabeled]),
+    return compare_as_seen(
+        (features[known], split.labels("labeled")[chosen["labeled"]].numpy()),
+        (features[calibration], logarithms[calibration]),
+        (features[unlabeled], logarithms[unlabeled]),
         rng,
     )

@@ -43,11 +43,12 @@ def audit_all(
     threshold: float,
     kind: str,
     named: NDArray[np.bool_],
+    unknown: Mapping[str, Any] | None = None,
 ) -> None:
     """Hold a stage's pseudo-labels against the truth, where that is known: summary, audit table, pictures, warnings.
 
     `threshold` is the least confidence, and `kind` how it was found: fixed, certified or fallback. `named` (N,) as in
-    :func:`audit`.
+    :func:`audit`; `unknown` is what was found to be of none of the classes.
     """
     ledger = pq.read_table(out_dir / LEDGER, columns=AUDITED, read_dictionary=["reason"]).to_pandas()
     truth = pool.labels[split.indices("unlabeled")].numpy()
@@ -55,6 +56,8 @@ def audit_all(
     picked = facts.class_counts["validation" if any(facts.class_counts["validation"]) else "labeled"]
     summary = audit(ledger, truth, threshold, facts.num_classes, earlier, named=named)
     summary |= {"threshold_kind": kind, "class_names": list(facts.class_names), "validation_per_class": list(picked)}
+    if unknown is not None:
+        summary["unknown"] = dict(unknown)
     write_json(out_dir / "summary.json", summary)
     table = pa.table({"id": pa.array(split.id_column("unlabeled"), pa.string()), "truth": truth})
     pq.write_table(table, out_dir / "audit.parquet")
