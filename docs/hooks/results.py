@@ -129,6 +129,22 @@ SOURCES: dict[str, Source] = {
     "images": Source("python -m benchmarks.images --data-root data"),
     "images_memory": Source("python -m benchmarks.images --data-root data"),
     "million": Source("python -m benchmarks.million --folder big"),
+    "open_world": Source(
+        "python -m benchmarks.open_world trash flowers --data-root data",
+        {
+            "data": "data",
+            "unknown in the pool": "unknown in the pool",
+            "certified by calibration images alone": "certified, untested pool",
+            "precision then": "precision then, %",
+            "pool found to differ": "pool found to differ",
+            "certified": "certified",
+            "precision of certified": "precision of certified, %",
+            "AUROC of unknown": "AUROC of unknown, %",
+            "unknown found": "unknown found, %",
+            "false alarms": "false alarms, %",
+            "precision without what is called unknown": "precision without unknown, %",
+        },
+    ),
     "peak_memory": Source("python -m benchmarks.suite peak_memory", shape=_with_range),
     "photographs": Source("python -m benchmarks.photographs trash flowers", PHOTOGRAPHS),
     "photographs_keeping": Source(

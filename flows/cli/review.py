@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,9 @@ from semisup.errors import UserError
 
 if TYPE_CHECKING:
     from flows.store.answering import Imported
+    from flows.store.auditing import Concluded
     from semisup.delivery.page.annotate import Written
+    from semisup.delivery.page.audit import WrittenAudit
 
 
 def review(
@@ -24,6 +27,9 @@ def review(
     suspects: Annotated[
         int, typer.Option(min=0, max=1000, help="At most so many labeled images whose label looks wrong.")
     ] = 10,
+    audit: Annotated[
+        int, typer.Option(min=0, max=10_000, help="So many accepted labels, drawn at random, to be checked instead.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder to write; unset: review-RUN.")] = None,
     labels: Annotated[
         Path | None,
@@ -39,13 +45,18 @@ def review(
     """Find the images most worth a label, or take annotations in.
 
     Writes a page to label with, a table, and tasks for Label Studio. Validation, calibration and test images are never
-    asked about. With --import, the annotations become a part of the config's data set: the next run learns from them.
+    asked about. With --audit, the page asks about a random sample of the accepted labels, and what comes of it holds
+    for all of them, whatever the images are like. With --import, the annotations become a part of the config's data
+    set: the next run learns from them.
     """
     with user_mistakes_in_one_line():
         if labels is None:
             if overrides:
                 raise UserError(f"--set {overrides[0]}, but a run has its config; it goes with --import and a CONFIG")
-            named = out if out is not None else Path(f"review-{name[:8]}")
+            named = out if out is not None else Path(f"{'audit' if audit else 'review'}-{name[:8]}")
+            if audit:
+                _tell_audit(*_audit(name, named, count=audit, data_root=data_root, force=force), named, as_json)
+                return
             _tell_written(
                 *_write(name, named, budget=budget, suspects=suspects, data_root=data_root, force=force), named, as_json
             )
@@ -53,6 +64,8 @@ def review(
             if out is not None or data_root is not None:
                 option = "--out" if out is not None else "--data-root"
                 raise UserError(f"{option} does not go with --import; use --set data.answers=… or --set data.root=…")
+            if audit:
+                raise UserError("--audit does not go with --import: the table says which audit it is of")
             from flows.store.answering import take_in
 
             _tell_imported(take_in(labels, name, overrides or []), name, overrides or [], as_json)
@@ -108,14 +121,48 @@ def _write(
         return written, record_review(found, written, out, asked=asked, seconds=seconds)
 
 
+def _audit(run_id: str, out: Path, *, count: int, data_root: Path | None, force: bool) -> "tuple[WrittenAudit, str]":
+    """What was written, and the id of the MLflow run that says so."""
+    import time
+
+    import pandas as pd
+
+    from flows.cli.export import with_root
+    from flows.store.review_run import record_audit
+    from flows.store.reviewable import find_review
+    from semisup.delivery.page.audit import write_audit
+    from semisup.delivery.tables import check_out
+    from semisup.pseudo_labels import LEDGER
+    from semisup.stages.support.files import DatasetFacts
+    from semisup.system.own_files import temporary_folder
+
+    check_out(out, force=force)
+    started = time.perf_counter()
+    with temporary_folder() as scratch:
+        found = find_review(run_id, scratch)
+        config, facts = with_root(found.config, data_root), DatasetFacts.read(found.split)
+        table = pd.read_parquet(found.labels / LEDGER)
+        written = write_audit(config, facts, table, out, run_id=found.run.id, count=count, force=force)
+        return written, record_audit(found, written, out, asked=count, seconds=time.perf_counter() - started)
+
+
+def _tell_audit(written: "WrittenAudit", recorded: str, out: Path, as_json: bool) -> None:
+    _warn_of_gone(written.gone)
+    if as_json:
+        values = {"out": str(out), "to_audit": written.images, "accepted": written.accepted, "target": written.target}
+        typer.echo(json.dumps(values | {"left_out": len(written.gone), "run_id": recorded}))
+        return
+    typer.echo(
+        f"{written.images:,} of {written.accepted:,} accepted labels, drawn at random: open {out / 'review.html'}"
+    )
+    typer.echo("in a browser and answer in order; the page says when enough is known. Save its CSV, and type")
+    typer.echo("semisup review --import labels.csv CONFIG")
+
+
 def _tell_written(written: "Written", recorded: str, out: Path, as_json: bool) -> None:
     for note in written.notes:
         typer.secho(note, fg="yellow", err=True)
-    if written.gone:
-        warning = (
-            f"{len(written.gone):,} files are gone or changed since the run and are left out, such as {written.gone[0]}"
-        )
-        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    _warn_of_gone(written.gone)
     if as_json:
         values = {"out": str(out), "to_label": written.to_label, "to_check": written.to_check}
         typer.echo(json.dumps(values | {"left_out": len(written.gone), "run_id": recorded}))
@@ -129,14 +176,45 @@ def _tell_written(written: "Written", recorded: str, out: Path, as_json: bool) -
     typer.echo(f"MLflow keeps all of it as run {recorded}")
 
 
+def _tell_concluded(concluded: "Concluded") -> None:
+    found = concluded.result
+    unsure = f", {found.unsure:,} that nobody could tell" if found.unsure else ""
+    typer.echo(
+        f"audit of run {concluded.reviewed[:8]}: {found.right:,} right, {found.wrong:,} wrong{unsure}; of its "
+        f"{found.accepted:,} accepted labels {found.low:.1%} to {found.high:.1%} are right, 95% sure"
+    )
+    typer.echo(f"its report says so first: {concluded.report}")
+
+
+def _as_json(concluded: "Concluded") -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(concluded.result) | {
+        "run_id": concluded.run_id,
+        "reviewed": concluded.reviewed,
+        "report": concluded.report,
+    }
+
+
+def _warn_of_gone(paths: Sequence[str]) -> None:
+    if paths:
+        gone = f"{len(paths):,} files are gone or changed since the run and are left out, such as {paths[0]}"
+        typer.secho(f"warning: {gone}", fg="yellow", err=True)
+
+
 def _tell_imported(imported: "Imported", name: str, overrides: list[str], as_json: bool) -> None:
     sets = list(overrides) if imported.named else [*overrides, f"data.answers={imported.file}"]
     command = shlex.join(["semisup", "run", name, *(part for each in sets for part in ("--set", each))])
     if as_json:
         typer.echo(
-            json.dumps({"answers": str(imported.file), "all": imported.total, **imported.counts, "next": command})
+            json.dumps(
+                {"answers": str(imported.file), "all": imported.total, **imported.counts, "next": command}
+                | ({"audit": _as_json(imported.audit)} if imported.audit else {})
+            )
         )
         return
+    if imported.audit:
+        _tell_concluded(imported.audit)
     new, changed, same = (imported.counts[what] for what in ("new", "changed", "same"))
     typer.echo(f"{imported.file}: {new:,} new annotations, {changed:,} replace older ones, {same:,} were there already")
     typer.echo(f"{imported.total:,} annotations in all; the next run learns from them:\n  {command}")

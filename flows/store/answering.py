@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.start.preparation import decoding_line
+from flows.store.auditing import Concluded, conclude
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
 from semisup.data.roles.answers import before_answers, read_answers, write_answers
@@ -30,6 +31,8 @@ class Imported:
     counts: Mapping[str, int]
     """How many are new, changed, the same."""
     total: int
+    audit: Concluded | None = None
+    """What they say of a run's accepted labels, where they are those of an audit."""
 
 
 def take_in(labels: Path, name: str, overrides: Sequence[str]) -> Imported:
@@ -58,8 +61,9 @@ def take_in(labels: Path, name: str, overrides: Sequence[str]) -> Imported:
         plan(with_answers(config, tried), pool, test_ids, before)
     finally:
         tried.unlink(missing_ok=True)
+    concluded = conclude(rows)
     write_answers(answers.values(), file)
-    return Imported(file, config.data.answers is not None, counts, len(answers))
+    return Imported(file, config.data.answers is not None, counts, len(answers), concluded)
 
 
 def with_answers(config: PipelineConfig, file: Path | None) -> PipelineConfig:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows.store.reviewable import FoundReview
 from semisup.delivery.page.annotate import FILES, Written
+from semisup.delivery.page.audit import AUDIT_FILES, WrittenAudit
 from semisup.tracking.tracker import Tracker
 
 STAGE = "review"
@@ -30,5 +31,22 @@ def record_review(
             | {"seconds": seconds}
         )
         run.log_files([out / name for name in FILES])
+        run.set_tags({"complete": "true"})
+    return run.id
+
+
+def record_audit(found: FoundReview, written: WrittenAudit, out: Path, *, asked: int, seconds: float) -> str:
+    """As :func:`record_review`, of an audit that is asked for: its tag finds it when the annotations come."""
+    reviewed = found.run
+    tags = {name: reviewed.tags[name] for name in ("config", "seed")}
+    tags |= {"reviewed": reviewed.id, "audit": written.audit, "stage": STAGE, "step": STAGE}
+    tracker = replace(Tracker.existing(Path.cwd()), experiment_id=reviewed.experiment_id)
+    with tracker.run(f"{tags['config']}-audit", tags, reviewed.id) as run:
+        run.log_params({"audit": asked})
+        run.log_metrics(
+            {"images_to_audit": written.images, "accepted": written.accepted, "files_gone": len(written.gone)}
+            | {"seconds": seconds}
+        )
+        run.log_files([out / name for name in AUDIT_FILES])
         run.set_tags({"complete": "true"})
     return run.id

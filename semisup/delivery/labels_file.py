@@ -19,6 +19,10 @@ CONTROL = "label"
 """What Label Studio calls the choice of ours, and the column of its CSV export."""
 ANNOTATION = "annotation_id"
 """A column that Label Studio's CSV exports have, and no table of ours."""
+AUDIT = "audit"
+"""A column of the table that the page of an audit saves."""
+NONE = "none"
+"""An answer: the image is of none of the classes. Nothing shall be learned from it, as of one that nobody can tell."""
 MOST_NAMED = 12
 """Classes, in an error."""
 
@@ -31,6 +35,8 @@ class Row(NamedTuple):
     """An image's id or, where there is none, its path."""
     answer: str
     label: str
+    audit: str = ""
+    """Which audit it belongs to; "" where to none."""
 
 
 def read_labels(file: Path) -> list[Row]:
@@ -59,16 +65,17 @@ def read_labels(file: Path) -> list[Row]:
 
 def _table(file: Path) -> list[Row]:
     field = f"--import {file}"
-    table = read_csv(file, field, ("id", "path", "label", "answer"))
+    table = read_csv(file, field, ("id", "path", "label", "answer", AUDIT))
     key = next((name for name in ("id", "path") if name in table), None)
     if key is None or "label" not in table:
         raise no_column("'label'" if key else "'id' or 'path'", list(map(str, table)), field)
     labelstudios = ANNOTATION in table
     answers = table["answer"] if "answer" in table and not labelstudios else ["label"] * len(table)
-    found = zip(table[key], answers, table["label"], strict=True)
+    audits = table[AUDIT] if AUDIT in table else [""] * len(table)
+    found = zip(table[key], answers, table["label"], audits, strict=True)
     rows = [
-        Row(f"{file}, row {number}", name, answer.strip(), label.strip())
-        for number, (name, answer, label) in enumerate(found, 1)
+        Row(f"{file}, row {number}", name, answer.strip(), label.strip(), audit.strip())
+        for number, (name, answer, label, audit) in enumerate(found, 1)
     ]
     if not labelstudios:
         return rows
@@ -194,7 +201,7 @@ def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Answer:
         what = f"a {role} image" if role else "left out of the split"
         raise UserError(f"{row.where}: image {row.key!r} is {what}, which nothing is learned from; delete the row")
     match row.answer:
-        case "discard":
+        case "discard" | "none":  # the value of NONE
             return Answer(content, path, "discard", "", role)
         case "label" if not row.label:
             raise UserError(f"{row.where}: image {row.key!r} has no label; give it one, or delete the row")
@@ -206,7 +213,7 @@ def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Answer:
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {some}"
             raise UserError(f"{row.where}: label {row.label!r} is no class of the data set; {hint}")
         case _:
-            raise UserError(f"{row.where}: answer {row.answer!r} is none of {', '.join(KINDS)}; mend it")
+            raise UserError(f"{row.where}: answer {row.answer!r} is none of {', '.join([*KINDS, NONE])}; mend it")
 
 
 def merged(old: Mapping[str, Answer], new: Mapping[str, Answer]) -> tuple[dict[str, Answer], dict[str, int]]:

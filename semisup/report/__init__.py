@@ -6,6 +6,7 @@ bytes.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,15 @@ def build_report(
     *,
     title: str,
     facts: Mapping[str, str],
+    audit: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes `report.html`, `report.md` and the latter's pictures `figures/*.png` into `out_dir`.
 
     `folders` says where each stage (split, baseline, joint, labels, evaluate, and where there were such pseudo_label
     and calibrate) left its files; `config` is the resolved config as plain values; `warnings` are lines of text;
-    `facts` (commit, seed, versions …) end the page. Where the folder of labels holds `audit.parquet` (id, truth; -1
-    unknown), the histogram tells right from wrong and precision is drawn against coverage.
+    `facts` (commit, seed, versions …) end the page. With an `audit` of the accepted labels by people, that is their
+    precision. Where the folder of labels holds `audit.parquet` (id, truth; -1 unknown), the histogram tells right from
+    wrong and precision is drawn against coverage.
 
     Raises:
         ValueError: a stage's folder is not given.
@@ -55,6 +58,8 @@ def build_report(
     if missing:
         raise ValueError(f"folders has no {', '.join(missing)}; the report needs {', '.join(STAGES)}")
     artifacts = read_artifacts(folders)
+    if audit is not None:
+        artifacts = replace(artifacts, summary={**artifacts.summary, "audit": audit})
     pictures = {picture.name: picture for picture in draw(artifacts)}
     context = _context(artifacts) | {
         "title": title,

@@ -63,6 +63,8 @@ def _coverage_card(summary: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _precision_card(summary: Mapping[str, Any]) -> dict[str, str]:
+    if audit := summary.get("audit"):
+        return _audited_card(audit)
     value, note = UNKNOWN, known_truths(summary) or "the truth is not known"
     if summary["precision"] is not None:
         ends = {"estimate": summary["precision"], "low": summary["precision_low"], "high": summary["precision_high"]}
@@ -71,6 +73,20 @@ def _precision_card(summary: Mapping[str, Any]) -> dict[str, str]:
     elif summary["accepted"] == 0:
         note = "no pseudo-label was accepted"
     return {"name": "Pseudo-label precision", "value": value, "note": note}
+
+
+def _audited_card(audit: Mapping[str, Any]) -> dict[str, str]:
+    """What people found out about a random sample of the accepted labels."""
+    ends = {"estimate": audit["precision"] or 0.0, "low": audit["low"], "high": audit["high"]}
+    value, interval = estimate(ends)
+    counts = [f"{audit['right']:,} right", f"{audit['wrong']:,} wrong"]
+    counts += [f"{audit['unsure']:,} that nobody could tell"] if audit["unsure"] else []
+    note = (
+        f"audited: of {audit['looked_at']:,} drawn at random {', '.join(counts)}; 95\u00a0% interval {interval} "
+        f"for all {audit['accepted']:,}"
+    )
+    known = value if audit["precision"] is not None else UNKNOWN
+    return {"name": "Pseudo-label precision", "value": known, "note": note}
 
 
 def _labels_card(artifacts: Artifacts) -> dict[str, str]:

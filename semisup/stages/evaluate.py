@@ -68,19 +68,37 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     kept = metrics["kept"]["model"]
     metrics |= look_closer(models[kept], test, pool, split, config, inputs, out_dir, log, kept=kept)
     write_json(out_dir / "metrics.json", metrics)
-    build_report(
-        {**inputs, "evaluate": out_dir},
-        config.model_dump(mode="json"),
-        [*_warnings(config, inputs, facts), *lost],
-        out_dir,
-        title=f"{config.name}: pseudo-labeling report",
-        facts=_facts(config, inputs, facts),
-    )
+    write_report(config, inputs, out_dir, out_dir)
     _log_figures(metrics, log)
     for warning in lost:
         log.warning(warning)
     if config.evaluate.compound:
         _log_compound(metrics["compound"], log)
+
+
+def write_report(
+    config: PipelineConfig,
+    inputs: Mapping[str, Path],
+    evaluated: Path,
+    out_dir: Path,
+    *,
+    audit: Mapping[str, Any] | None = None,
+) -> None:
+    """Leaves the report in `out_dir`, of what the stage was given and left in `evaluated`.
+
+    `audit` is what people found out about the accepted labels since, as :class:`semisup.open_world.audit.Audited`.
+    """
+    facts = DatasetFacts.read(inputs["split"])
+    lost = comparison_warnings(read_json(evaluated / "metrics.json")["kept"])
+    build_report(
+        {**inputs, "evaluate": evaluated},
+        config.model_dump(mode="json"),
+        [*_warnings(config, inputs, facts), *lost],
+        out_dir,
+        title=f"{config.name}: pseudo-labeling report",
+        facts=_facts(config, inputs, facts),
+        audit=audit,
+    )
 
 
 def _temperatures(

@@ -5,7 +5,7 @@ import pytest
 
 from semisup.data.tables import protected, read_csv
 from semisup.delivery.page import build_page
-from semisup.delivery.page.candidates import CHECK, LABEL
+from semisup.delivery.page.candidates import AUDIT, CHECK, LABEL
 from tests.browser.conftest import PHONE
 from tests.data.corpus import encoded, photo
 
@@ -154,3 +154,55 @@ def test_in_the_dark_the_page_is_dark(tmp_path, open_page):
     file = page_file(tmp_path, ["cat", "dog", "bird"])
     assert min(open_page(file).background()) > 200
     assert max(open_page(file, scheme="dark").background()) < 60
+
+
+def audit_page(tmp_path, accepted, allowed):
+    """An audit's page of as many images as there are labels; the third entry of `allowed` is that of two answers."""
+    rows = pd.DataFrame(
+        {"id": f"{number}.png@{number}", "path": f"{number}.png", "section": AUDIT, "given": "", "reason": "drawn"}
+        for number in range(len(accepted))
+    )
+    file = tmp_path / "audit.html"
+    contents = [encoded(photo(number), "PNG") for number in range(len(accepted))]
+    audit = {"name": "abc123", "target": 0.95, "allowed": allowed}
+    page = build_page("Audit", "run", ["cat", "dog", "newt"], rows, contents, audit=audit, labels=accepted)
+    file.write_text(page, encoding="utf-8")
+    return file
+
+
+def test_an_audit_shows_no_label_takes_none_of_the_classes_and_says_when_enough_is_known(tmp_path, open_page):
+    page = open_page(audit_page(tmp_path, ["cat", "dog", "cat", "cat"], [-1, -1, -1, 0, 1])).page
+    assert page.locator("#predicted li").count() == 0
+    assert page.locator("button.chosen").count() == 0
+    for key in ("1", "2", "1"):
+        assert page.inner_text("#enough") == ""
+        page.keyboard.press(key)
+    assert "at least 95 % of the accepted labels are right" in page.inner_text("#enough")  # 3 of 3
+    page.keyboard.press("n")
+    assert "at least 95 %" in page.inner_text("#enough")  # one of four may be wrong
+    page.keyboard.press("u")
+    page.click("#none")
+    table = saved(page, tmp_path)
+    assert table.columns.tolist() == ["id", "path", "answer", "label", "given", "audit"]
+    assert table["answer"].tolist() == ["label", "label", "label", "none"]
+    assert table["label"].tolist() == ["cat", "dog", "cat", ""]
+    assert set(table["audit"]) == {"abc123"}
+    assert set(table["given"]) == {""}
+
+
+def test_images_skipped_in_an_audit_count_as_wrong_until_they_are_answered(tmp_path, open_page):
+    page = open_page(audit_page(tmp_path, ["cat"] * 4, [-1, -1, 0, 0, 0])).page
+    for key in ("1", "s", "1"):
+        page.keyboard.press(key)
+    assert page.inner_text("#enough") == ""
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("1")
+    assert "That is enough" in page.inner_text("#enough")
+
+
+def test_a_page_that_is_no_audit_does_not_offer_none_of_the_classes(tmp_path, open_page):
+    page = open_page(page_file(tmp_path, ["cat", "dog", "newt"])).page
+    assert not page.is_visible("#none")
+    page.keyboard.press("n")
+    assert page.inner_text("#count") == "0 of 4"

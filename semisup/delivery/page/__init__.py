@@ -34,16 +34,22 @@ def build_page(
     contents: Sequence[bytes],
     *,
     span: Range | None = None,
+    audit: Mapping[str, Any] | None = None,
+    labels: Sequence[str] = (),
 ) -> str:
     """The page as HTML.
 
     `rows` are those of :func:`semisup.delivery.page.candidates.to_label` with a column path, `contents` their image
     files, of which those of more than 8 bits are shown by `span`, their `data.range`.
+    `audit` (name, target, allowed: how many may be wrong after so many answers) makes it the page of an audit, with the
+    accepted labels of the images, which are compared with and not shown.
     Answers are kept in the browser under `key` and the images' ids. Whatever a class is called, it stays text.
     """
     images = [_image(row, content, span) for (_, row), content in zip(rows.iterrows(), contents, strict=True)]
     ids = hashlib.sha256("\n".join(image["id"] for image in images).encode()).hexdigest()[:16]
-    data = {"key": f"{key}:{ids}", "classes": list(class_names), "images": images}
+    if audit is not None:
+        images = [image | {"accepted": label} for image, label in zip(images, labels, strict=True)]
+    data = {"audit": audit, "key": f"{key}:{ids}", "classes": list(class_names), "images": images}
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     return environment.from_string((HERE / "review.html").read_text(encoding="utf-8")).render(
         title=title,

@@ -28,7 +28,7 @@ MOST_COMPARED = 20_000
 SHOWN_CLASSES = 3
 STRATEGY: Method = "clusters"
 """How the images to label are chosen among the worthiest: see :func:`choose_batch`."""
-LABEL, CHECK = "label", "check"
+LABEL, CHECK, AUDIT = "label", "check", "audit"
 Progress = Callable[[int, int], None]
 
 

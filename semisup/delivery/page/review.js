@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const storageKey = "semisup-review:" + data.key;
-const RESERVED = "sux";
+const RESERVED = data.audit ? "suxn" : "sux";
 const MOST_KEYS = 30;
 const MOST_FOUND = 12;
 let answers = new Map(); // row of the image -> {answer, label}
@@ -71,6 +71,20 @@ function set(row, answer) {
 
 const label = (name) => set(position, { answer: "label", label: name });
 const discard = () => set(position, { answer: "discard", label: "" });
+const none = () => set(position, { answer: "none", label: "" });
+const IN_WORDS = { discard: "Left out", none: "None of the classes" };
+const inWords = (known) => known.answer === "label" ? known.label : IN_WORDS[known.answer];
+
+// Of an audit: do the images up to the last answered one prove the target? One that nobody could tell counts as wrong.
+function proven() {
+  if (!data.audit || !answers.size) return false;
+  const last = Math.max(...answers.keys());
+  const bad = data.images.slice(0, last + 1).filter((image, row) => {
+    const known = answers.get(row);
+    return !known || known.answer !== "label" || known.label !== image.accepted;
+  });
+  return bad.length <= data.audit.allowed[last + 1];
+}
 
 function undo() {
   const last = undoable.pop();
@@ -134,7 +148,10 @@ function show() {
   at("classes").replaceChildren(...shown.map((name) => classButton(name, keyOf.get(name))));
   showFound();
   at("discard").classList.toggle("chosen", Boolean(given) && given.answer === "discard");
-  at("answer").textContent = !given ? "" : given.answer === "label" ? "Answered: " + given.label : "Left out";
+  at("answer").textContent = !given ? "" : given.answer === "label" ? "Answered: " + given.label : inWords(given);
+  at("none").classList.toggle("chosen", Boolean(given) && given.answer === "none");
+  at("enough").textContent = !proven() ? "" : "That is enough: at least " + +(100 * data.audit.target).toFixed(2) +
+    " % of the accepted labels are right (95 % sure). Stop here and save, or go on for a narrower interval.";
   at("undo").disabled = undoable.length === 0;
   at("progress").max = data.images.length;
   at("progress").value = answers.size;
@@ -144,12 +161,12 @@ function show() {
     const known = answers.get(row);
     button.className = known ? "done" : "";
     button.setAttribute("aria-current", String(row === position));
-    button.querySelector("span").textContent = !known ? "" : known.answer === "label" ? known.label : "left out";
+    button.querySelector("span").textContent = known ? inWords(known) : "";
   });
 }
 
 function buildStrip() {
-  const titles = { label: "To be labeled", check: "Labels that look wrong" };
+  const titles = { audit: "Accepted labels, drawn at random", label: "To be labeled", check: "Labels that look wrong" };
   let section = "", group;
   data.images.forEach((image, row) => {
     if (image.section !== section) {
@@ -173,10 +190,10 @@ function csv() {
   const runs = (text) => /^'*[=+\-@\t\r\n＝＋－＠]/.test(text) && !/^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$/.test(text);
   const cell = (text) => quoted(runs(text) ? "'" + text : text);  // or a spreadsheet takes it for a formula
   const quoted = (text) => /[",\r\n]|^\s|\s$/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
-  const lines = [["id", "path", "answer", "label", "given"]];
+  const lines = [["id", "path", "answer", "label", "given", ...(data.audit ? ["audit"] : [])]];
   data.images.forEach((image, row) => {
     const known = answers.get(row);
-    if (known) lines.push([image.id, image.path, known.answer, known.label, image.given]);
+    if (known) lines.push([image.id, image.path, known.answer, known.label, image.given, ...(data.audit ? [data.audit.name] : [])]);
   });
   return lines.map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
 }
@@ -198,7 +215,7 @@ document.addEventListener("keydown", (event) => {
   }
   const name = keysNow().get(event.key.toLowerCase());
   const act = {
-    ArrowRight: () => move(1), ArrowLeft: () => move(-1), s: () => move(1), x: discard, u: undo, Backspace: undo,
+    ArrowRight: () => move(1), ArrowLeft: () => move(-1), s: () => move(1), x: discard, ...(data.audit ? { n: none } : {}), u: undo, Backspace: undo,
     "/": () => at("search").focus(),
   }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (name === undefined && !act) return;
@@ -208,6 +225,8 @@ document.addEventListener("keydown", (event) => {
 at("search").addEventListener("input", showFound);
 at("save").addEventListener("click", save);
 at("discard").addEventListener("click", discard);
+at("none").addEventListener("click", none);
+at("none").hidden = !data.audit;
 at("skip").addEventListener("click", () => move(1));
 at("undo").addEventListener("click", undo);
 at("finder").hidden = data.classes.length <= 10;
