@@ -130,7 +130,7 @@ SOURCES: dict[str, Source] = {
     "images_memory": Source("python -m benchmarks.images --data-root data"),
     "million": Source("python -m benchmarks.million --folder big"),
     "open_world": Source(
-        "python -m benchmarks.open_world trash flowers --data-root data",
+        "python -m benchmarks.open_world flowers trash --data-root data",
         {
             "data": "data",
             "unknown in the pool": "unknown in the pool",

@@ -85,11 +85,11 @@ def counted(sample: Mapping[str, Any], rows: Sequence[Row]) -> Audited:
     last = max(place for place, each in enumerate(sample["sample"]) if each["id"] in answers)
     counts = {"right": 0, "wrong": 0, "unsure": 0}
     for each in sample["sample"][: last + 1]:
-        row = answers.get(each["id"])
-        if row is None or row.answer == "discard":
+        said = answers.get(each["id"])
+        if said is None or said.answer == "discard":
             counts["unsure"] += 1
         else:
-            counts["right" if row.answer == "label" and row.label == each["label"] else "wrong"] += 1
+            counts["right" if said.answer == "label" and said.label == each["label"] else "wrong"] += 1
     return audited(**counts, accepted=sample["accepted"])
 
 

@@ -71,11 +71,16 @@ def _unknown_sentence(summary: Mapping[str, Any]) -> str:
             f"Images of none of the classes were looked for, but {found['held_out']:,} held-out images are too few for "
             f"{percent(found['false_alarms'])} false alarms."
         )
+    shown = (
+        f"So, 95\u00a0% sure, at least {percent(found['at_least'])} of the pool are of none of the classes."
+        if found["at_least"]
+        else "That is no more than false alarms explain."
+    )
     return (
         f"{found['flagged']:,} of {summary['unlabeled']:,} unlabeled images ({percent(found['share'])}) look as if "
         "they were of none of the classes, and are not accepted; of images of the classes, at most "
-        f"{percent(found['false_alarms'])} do, by {found['held_out']:,} {found['judges']} images. So, 95\u00a0% sure, "
-        f"at least {percent(found['at_least'])} of the pool are of none of the classes."
+        f"{percent(found['false_alarms'])} do, by {found['held_out']:,} {found['judges']} images. "
+        f"{shown}"
     )
 
 

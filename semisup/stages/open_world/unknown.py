@@ -138,7 +138,12 @@ def _tell(summary: Mapping[str, Any], log: StageLog) -> None:
             f"{summary['judges']} images, so that no image is called unknown; use a larger one, or more images"
         )
         return
+    shown = (
+        f"at least {summary['at_least']:.1%} of the pool are, 95% sure"
+        if summary["at_least"]
+        else "no more than false alarms explain"
+    )
     log.info(
         f"{summary['flagged']:,} unlabeled images ({summary['share']:.1%}) look as if they were of none of the "
-        f"classes; at least {summary['at_least']:.1%} of the pool are, 95% sure"
+        f"classes; {shown}"
     )
