@@ -7,15 +7,15 @@ from matplotlib.figure import Figure
 
 from semisup.plots.style import BLUE, PAGE_WIDTH, house_style, short
 
-LONGEST_NAME = 40
+LONGEST_NAME = 28
 WAYS = {
-    "baseline": "probe, from labels alone",
-    "student": "probe, from labels and the graph's",
+    "baseline": "probe, labels alone",
+    "student": "probe, graph's labels too",
     "graph": "graph of neighbors",
-    "last_2": "last two blocks, from labels alone",
-    "last_2_student": "last two blocks, and the graph's labels",
+    "last_2": "last blocks, labels alone",
+    "last_2_student": "last blocks, graph's too",
     "all": "whole network",
-    "scratch": "small network from random weights",
+    "scratch": "network from scratch",
 }
 """Name of a way to learn → what people read."""
 

@@ -69,8 +69,8 @@ def test_every_rung_is_in_the_table_with_its_interval_and_its_seconds(folders):
         assert way["images"] == 60
         assert timings["cpu_seconds"][way["name"]] > 0
     report = (folders["evaluate"] / "report.md").read_text(encoding="utf-8")
-    assert "last two blocks" in report
-    assert "small network from random weights" in report
+    assert "last blocks, labels alone" in report
+    assert "network from scratch" in report
 
 
 def test_both_models_are_the_rungs_with_most_held_out_labels_right_and_know_every_label(folders):
