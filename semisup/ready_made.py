@@ -5,6 +5,9 @@ from pathlib import Path
 
 from semisup.errors import UserError
 
+PACKED = frozenset({".tar", ".parquet", ".pq", ".npz"})
+"""Files that hold images, and so are no configs."""
+
 
 def find_config(name_or_path: str) -> Path:
     """The file that a command line means: a path, or the name of a ready-made config.
@@ -26,9 +29,13 @@ def find_config(name_or_path: str) -> Path:
     raise UserError(f"config {name_or_path!r} is neither a file nor a ready-made config; there are {names}")
 
 
-def folder_of_images(name_or_path: str) -> Path | None:
-    """The folder that a command line means by itself: no ready-made config has its name, and none lies in it."""
+def place_of_images(name_or_path: str) -> Path | None:
+    """The folder or packed file that a command line means by itself: no ready-made config has its name, and none lies
+    in it.
+    """
     path = Path(name_or_path)
+    if path.is_file() and path.suffix.lower() in PACKED:
+        return path
     if (config_folder() / f"{name_or_path}.yaml").exists() or not path.is_dir() or any(path.glob("*.y*ml")):
         return None
     return path

@@ -33,7 +33,7 @@ from flows.start.exits import (
     user_mistakes_in_one_line,
 )
 from semisup import __version__
-from semisup.ready_made import folder_of_images
+from semisup.ready_made import place_of_images
 
 app = typer.Typer(
     cls=Commands,
@@ -91,7 +91,7 @@ def run(
         from flows.start.preparation import known_stages, modules_of, prepare
 
         forced = known_stages(force or [])
-        if (folder := folder_of_images(config)) is not None:
+        if (folder := place_of_images(config)) is not None:
             config = str(cli_init.config_of(folder))
         resolved, _ = prepare(config, overrides or [], own_server=True)
         from flows.pipeline.flow import pipeline

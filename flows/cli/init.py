@@ -71,14 +71,16 @@ def init(
 
 
 def config_of(folder: Path) -> Path:
-    """The config for a folder of images: NAME.yaml in the working folder, made by :func:`init` where it is missing.
+    """The config for a folder of images, or a file that holds them: NAME.yaml in the working folder, made by
+    :func:`init` where it is missing.
 
     Raises:
         UserError: it is there, and is for other images.
     """
     from semisup.config.files import load_config
 
-    out = Path(f"{folder.resolve().name or 'images'}.yaml")
+    named = folder.resolve()
+    out = Path(f"{(named.stem if named.is_file() else named.name) or 'images'}.yaml")
     if not out.exists():
         init(folder, out=out)
         return out

@@ -1,6 +1,7 @@
 """The tutorials' and the README's commands run, one after another, and leave what the pages say."""
 
 import csv
+import io
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -97,6 +99,34 @@ def test_the_photos_tutorial_and_the_readmes_three_lines(photos):
         labeled = list(csv.DictReader(file))
     assert {Path(row["path"]).name for row in labeled} == {path.name for path in (photos / "new_photos").iterdir()}
     assert (photos / "review" / "review.html").exists()
+
+
+def test_the_tutorial_about_hugging_face(tmp_path):
+    rng = np.random.default_rng(0)
+    kinds = ("stripes", "checks", "discs")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(kinds))})
+    for split, each in (("train", 10), ("unlabeled", 10)):
+        rows: dict[str, list] = {"image": [], "label": []}
+        for number, kind in enumerate(kinds):
+            for _ in range(each):
+                buffer = io.BytesIO()
+                photo(kind, rng).save(buffer, "JPEG")
+                rows["image"].append({"bytes": buffer.getvalue(), "path": None})
+                rows["label"].append(number if split == "train" else -1)
+        (tmp_path / "pets").mkdir(exist_ok=True)
+        data = datasets.Dataset.from_dict(rows, features=features)
+        data.to_parquet(tmp_path / "pets" / f"{split}-00000-of-00001.parquet")
+    page, newest = TUTORIALS / "hugging-face.md", ""
+    for line in commands(page):
+        printed = run(line.replace("RUN", newest), tmp_path)
+        if line == "semisup runs":
+            newest = printed.splitlines()[1].split()[0]
+    assert "  name: parquet\n" in (tmp_path / "pets.yaml").read_text()
+    (code,) = blocks(page, "python")
+    said = run(f"python -W ignore -c {shlex.quote(code)}", tmp_path).splitlines()[-1]
+    by_people, now, names = re.fullmatch(r"(\d+) images .* people, (\d+) are labeled now: (.*)", said).groups()
+    assert 0 < int(by_people) < int(now) <= 60
+    assert names == "checks, discs, stripes"
 
 
 def test_the_page_about_python_runs_as_written(tmp_path):

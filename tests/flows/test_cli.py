@@ -28,7 +28,7 @@ from semisup.checks.ineffective import ineffective_options
 from semisup.config import PipelineConfig, keys
 from semisup.config.files import load_config, load_kind
 from semisup.config.regression import RegressionConfig
-from semisup.ready_made import find_config, folder_of_images
+from semisup.ready_made import find_config, place_of_images
 from tests.waiting import LONG
 
 PROJECT = Path(__file__).parents[2]
@@ -237,9 +237,9 @@ def photographs(folder: Path) -> Path:
     return folder
 
 
-def test_a_folder_of_images_gets_the_config_that_init_writes_and_keeps_it(folder, tmp_path):
+def test_a_place_of_images_gets_the_config_that_init_writes_and_keeps_it(folder, tmp_path):
     photos = photographs(tmp_path / "my photos")
-    assert folder_of_images(str(photos)) == photos
+    assert place_of_images(str(photos)) == photos
     assert config_of(photos) == Path("my photos.yaml")
     written = load_config(folder / "my photos.yaml")
     assert (written.recipe, written.model.name, written.data.root) == ("graph", "efficientnet_lite0", photos)
