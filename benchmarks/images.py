@@ -82,10 +82,10 @@ def compared(scratch: Path, files: list[Path]) -> list[dict[str, Any]]:
     for turn in range(TURNS + 1):
         for epoch, ways in sides.items():
             for side, way in ways.items():
-                started = _cpu()
+                started = cpu_seconds()
                 way(turn)
                 if turn:  # the first turn warms up
-                    seconds.setdefault((epoch, side), []).append(_cpu() - started)
+                    seconds.setdefault((epoch, side), []).append(cpu_seconds() - started)
     rows = []
     for (epoch, side), times in seconds.items():
         row: dict[str, Any] = {"epoch": epoch, "side": side, "images per second": len(files) / statistics.median(times)}
@@ -147,7 +147,7 @@ def _by_torchvision(scratch: Path, workers: int) -> None:
         pass
 
 
-def _cpu() -> float:
+def cpu_seconds() -> float:
     """Seconds of this process and of its children that have ended."""
     times = os.times()
     return time.process_time() + times.children_user + times.children_system
@@ -164,13 +164,13 @@ def million(scratch: Path) -> dict[str, Any]:
 
 def _epoch_of_a_million(file: Path) -> dict[str, Any]:
     images = map_images(file, (MILLION, 3, 64, 64))
-    before, peaks, started = memory(), {"RssAnon": 0, "VmRSS": 0}, _cpu()
+    before, peaks, started = memory(), {"RssAnon": 0, "VmRSS": 0}, cpu_seconds()
     for rows in torch.randperm(MILLION).split(1024):
         gather(images, rows)
         peaks = {name: max(value, memory()[name]) for name, value in peaks.items()}
     return {
         "images": MILLION,
-        "images per second": MILLION / (_cpu() - started),
+        "images per second": MILLION / (cpu_seconds() - started),
         "anonymous before, MB": before["RssAnon"] / 1e6,
         "anonymous at most, MB": peaks["RssAnon"] / 1e6,
         "resident at most, MB": peaks["VmRSS"] / 1e6,

@@ -128,6 +128,7 @@ SOURCES: dict[str, Source] = {
     "faults_together": Source("python -m benchmarks.faults together --count 20", shape=_figures),
     "images": Source("python -m benchmarks.images --data-root data"),
     "images_memory": Source("python -m benchmarks.images --data-root data"),
+    "sources": Source("python -m benchmarks.sources --data-root photos/trash"),
     "million": Source("python -m benchmarks.million --folder big"),
     "open_world": Source(
         "python -m benchmarks.open_world flowers trash --data-root data",
