@@ -84,6 +84,14 @@ def fingerprints(**sections: object) -> dict[str, str]:
     return {stage: lineage_for(Step(stage, stage, {}), config, {}, digests).fingerprint for stage in STAGES}
 
 
+def test_choosing_depends_on_trainings_only_where_it_trains():
+    frozen = {"recipe": "graph", "model": {"name": "efficientnet_lite0"}, "data": {"name": "cifar10"}}
+    trained = frozen | {"recipe": "auto"}
+    for sections, change in (({"choose": {"budget": "9 min"}}, "budget"), ({"runtime": {"threads": 3}}, "speed")):
+        assert fingerprints(**frozen)["choose"] == fingerprints(**frozen, **sections)["choose"], change
+        assert fingerprints(**trained)["choose"] != fingerprints(**trained, **sections)["choose"], change
+
+
 @pytest.mark.parametrize(
     ("sections", "stale"),
     [

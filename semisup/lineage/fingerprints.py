@@ -122,11 +122,19 @@ def effective_config(config: AnyConfig, spec: StageSpec) -> dict[str, Any]:
     """Dotted key → plain value of the keys that a stage looks at and that can change its result.
 
     How fast a machine is decides what a budget of time comes to, and the size of a batch what is drawn for its views.
+    Only `model.train: auto` trains to choose, and spends `choose.budget` on it.
     """
     read = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in spec.sections}
     if read.get("data.channels") == "gray":
         read["data.channels"] = "grey"  # as it was spelled when there were results already
-    budgets = [value for key, value in read.items() if key.endswith(".budget") and value is not None]
+    trains_to_choose = isinstance(config, PipelineConfig) and config.model.train == "auto"
+    if spec.name == "choose" and not trains_to_choose:
+        read = {key: value for key, value in read.items() if key.partition(".")[0] not in {"choose", "baseline"}}
+    budgets = [
+        value
+        for key, value in read.items()
+        if key.endswith(".budget") and value is not None and (trains_to_choose or key != "choose.budget")
+    ]
     counted: set[str] = set()
     if not all(Budget.parse(budget).reproducible for budget in budgets):
         counted |= SPEED
