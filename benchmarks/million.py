@@ -121,7 +121,7 @@ def make_pack(folder: Path) -> None:
     settings = folder / "cache" / settings_key(TARGET)
     settings.mkdir(parents=True, exist_ok=True)
     mark(folder / "cache")
-    remember(settings, listing.root, table, time.time() + 10)
+    remember(settings, listing.place, table, time.time() + 10)
     pack = settings / pack_name(listing, np.array(shas, dtype="S32"), no_test)
     if (pack / LOCK).exists():
         return

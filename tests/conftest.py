@@ -252,3 +252,21 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an S3 server of this session."""
+    from tests.s3 import serving
+
+    with serving(tmp_path_factory.mktemp("s3") / "log") as address:
+        yield address
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch, tmp_path):
+    """An empty S3 server, with credentials in the environment."""
+    from tests.s3 import a_test_with
+
+    with a_test_with(s3_server, monkeypatch, tmp_path) as server:
+        yield server

@@ -207,6 +207,7 @@ WHERE_AND_HOW = {
     "name": "what runs are called",
     "promote.model": "what the champion is called",
     "data.root": "where files are",
+    "data.url": "where objects are",
     "data.download": "how files come",
     "data.manifest": "where labels are",
     "data.features": "where vectors are; what they say is data",

@@ -136,4 +136,4 @@ def with_root(config: "PipelineConfig", root: Path | None) -> "PipelineConfig":
     """The config with the images where they are now."""
     if root is None:
         return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"root": root})})
+    return config.model_copy(update={"data": config.data.model_copy(update={"root": root, "url": None})})

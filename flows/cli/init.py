@@ -22,9 +22,10 @@ and the report, measured with 1,437 photographs on two cores."""
 
 def init(
     folder: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
-            metavar="FOLDER", help="With labeled/<class>/ and unlabeled/, or train/; unset: that of --manifest."
+            metavar="FOLDER",
+            help="With labeled/<class>/ and unlabeled/, or train/; or s3://BUCKET/PREFIX; unset: that of --manifest.",
         ),
     ] = None,
     *,
@@ -48,13 +49,12 @@ def init(
             raise UserError(f"--out {out} is there already; name another file, or write over it with --force")
         if folder is None and manifest is None:
             raise UserError("FOLDER is missing; name the folder with your images, or a table: --manifest photos.csv")
-        folder = folder if folder is not None or manifest is None else manifest.parent
-        assert folder is not None
+        images = manifest.parent if folder is None and manifest is not None else _place(str(folder))
         from flows.start.preparation import decoding_line
         from semisup.data.own_images import survey, write_config
 
         with decoding_line() as say:
-            found = survey(folder, manifest, cache, say, max_broken=max_broken)
+            found = survey(images, manifest, cache, say, max_broken=max_broken)
         text = write_config(found)
         config, checked = _check(text, out.name)
         takes = _takes(config, len(found.own.pool) + len(found.own.test), found.own.pool.image_shape)
@@ -70,6 +70,11 @@ def init(
     typer.echo(f"wrote {out}; look it over, then: semisup run {out}")
 
 
+def _place(named: str) -> Path | str:
+    """A folder, or a URL: a path would lose one of its two slashes."""
+    return named if "://" in named else Path(named)
+
+
 def config_of(folder: Path) -> Path:
     """The config for a folder of images, or a file that holds them: NAME.yaml in the working folder, made by
     :func:`init` where it is missing.
@@ -82,7 +87,7 @@ def config_of(folder: Path) -> Path:
     named = folder.resolve()
     out = Path(f"{(named.stem if named.is_file() else named.name) or 'images'}.yaml")
     if not out.exists():
-        init(folder, out=out)
+        init(str(folder), out=out)
         return out
     root = load_config(out).data.root
     if root is None or root.resolve() != folder.resolve():

@@ -17,6 +17,8 @@ class SourceFacts:
     """Is each of them a file of its own?"""
     manifest: bool = False
     """May `data.manifest` list them?"""
+    remote: bool = False
+    """May they lie in a bucket, at `data.url`?"""
     embedded: bool = False
     """Are the images installed with a package, so that there is nothing to find or to download?"""
     mirrored_is_another: bool = False

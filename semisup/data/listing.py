@@ -3,8 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,11 @@ from numpy.typing import NDArray
 
 class Contents(Protocol):
     """Where the bytes of listed images lie. Several threads read at once."""
+
+    @property
+    def distant(self) -> bool:
+        """Does every read wait for a network?"""
+        ...
 
     def read(self, number: int) -> bytes:
         """The encoded image of one row.
@@ -32,6 +36,7 @@ class Files:
 
     root: str
     paths: Sequence[str]
+    distant: ClassVar[bool] = False
 
     def read(self, number: int) -> bytes:
         """As in `Contents`."""
@@ -48,16 +53,17 @@ class Listing:
     """Images below a root, in an order that stays.
 
     Attributes:
+        place: the folder or file without links on the way to it, or the URL; what is known of its files is found by it.
         paths: relative to the root, with slashes; what names the images.
         labels: int64 (N,), positions in `class_names`, or UNLABELED.
         roles: (N,) of `Given`.
         sizes: int64 (N,), in bytes, of the image or of what holds it; -1 where it is not there.
-        changed: int64 (N,), modification times in nanoseconds.
+        changed: int64 (N,), modification times in nanoseconds; below 0: what stands for the version of an object.
         contents: where their bytes lie.
         notes: what was passed over, one line each.
     """
 
-    root: Path
+    place: str
     paths: list[str]
     labels: NDArray[np.int64]
     roles: NDArray[np.object_]

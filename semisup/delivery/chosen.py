@@ -87,8 +87,8 @@ class Sources:
 
     @property
     def root(self) -> Path | None:
-        """The folder of one's own images; None of other data sets."""
-        if not self.config.data.facts.own_images:
+        """The folder of one's own images; None of other data sets, and of a bucket."""
+        if not self.config.data.facts.own_images or self.config.data.url is not None:
             return None
         return base_folder(resolve_data_root(self.config.data), self.config.data.manifest)
 
@@ -103,19 +103,20 @@ class Sources:
         Raises:
             UserError: the data set is another one than the run's, or all files are gone.
         """
-        root = self.root
-        if root is None:
+        data, root = self.config.data, self.root
+        if not data.facts.own_images:
             found = self._of_array(chosen)
         else:
-            read = self._file_below(root) if self.config.data.facts.files else self._listed()
+            read = self._file_below(root) if root is not None and data.facts.files else self._listed()
             found = self._of_own(chosen, read)
         count = 0
         for sent in found:
             count += 1
             yield sent
         if not count:
+            where = f"data.root={root}" if data.url is None else f"data.url={data.url}"
             raise UserError(
-                f"data.root={root}: of {len(chosen):,} files none is what it was when the run read it, such as "
+                f"{where}: of {len(chosen):,} files none is what it was when the run read it, such as "
                 f"{self.gone[0]}; name the folder with --data-root"
             )
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from semisup.data.own_images.folders.listing import Walk
 from semisup.data.own_images.folders.manifest import read_manifest
+from semisup.data.own_images.folders.tree import Walk
 from semisup.data.own_images.reading.decode import EXTENSIONS
 from semisup.errors import UserError
 

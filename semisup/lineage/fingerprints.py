@@ -24,6 +24,7 @@ from semisup.pipeline.specs import AnyConfig, StageSpec
 MANIFEST = "manifest.json"
 WITHOUT_EFFECT = (
     "data.root",
+    "data.url",
     "data.download",
     "data.manifest",
     "data.features",

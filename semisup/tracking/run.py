@@ -81,12 +81,13 @@ class Run:
     @undisturbed()
     def log_dataset(self, config: AnyConfig, digest: str) -> None:
         """The data set as a logged input."""
+        url = config.data.url if isinstance(config.data, DataConfig) else None
         root = resolve_data_root(config.data) if isinstance(config.data, DataConfig) else None
         dataset = Dataset(
             name=config.data.name,
             digest=digest[:32],
-            source_type="local",
-            source=f'{{"uri": "{root.resolve().as_uri() if root else "embedded"}"}}',
+            source_type="local" if url is None else url.partition("://")[0],
+            source=json.dumps({"uri": url or (root.resolve().as_uri() if root else "embedded")}),
         )
         inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
         try:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from semisup.config import DataConfig
 from semisup.data.datasets import UNLABELED
 from semisup.data.own_images import forget, own_images, survey
-from semisup.data.own_images.folders import listing as listing_module
+from semisup.data.own_images.folders import tree as tree_module
 from semisup.data.own_images.folders.class_names import look_alikes
 from semisup.data.own_images.folders.listing import list_images
 from semisup.data.own_images.folders.roles import role_of
@@ -288,7 +288,7 @@ def test_a_file_name_may_hold_a_backslash_where_there_is_such_a_file(tmp_path):
 
 
 def test_heic_without_its_reader_is_counted_with_the_line_that_installs_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(listing_module, "PERHAPS_IMAGES", listing_module.PERHAPS_IMAGES - HEIF_EXTENSIONS)
+    monkeypatch.setattr(tree_module, "PERHAPS_IMAGES", tree_module.PERHAPS_IMAGES - HEIF_EXTENSIONS)
     put_photos(tmp_path / "cat", range(2))
     put_photos(tmp_path / "dog", range(2, 4))
     put(tmp_path / "cat" / "IMG_1.HEIC", b"\x00\x00\x00\x1cftypheic")

@@ -48,6 +48,23 @@ def _a_pair(size: Any) -> Any:
     return (size, size) if isinstance(size, int) else size
 
 
+def _a_url(url: str) -> str:
+    """Without a slash at its end, so that one place has one name."""
+    scheme, host = re.fullmatch(r"(?:([a-z][a-z0-9+.-]*)://([^/\s]+)\S*|.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]
+    if scheme is None or scheme in {"file", "local"}:
+        raise ValueError(f"{url!r} is no URL of a bucket, such as s3://bucket/photos; name a folder here by data.root")
+    if "@" in host:
+        raise ValueError("holds credentials, which would stand in every record; set them in the environment")
+    return url.rstrip("/")
+
+
+def _no_url(root: Any) -> Any:
+    """A path would lose one of the two slashes."""
+    if isinstance(root, str) and re.match(r"[a-z][a-z0-9+.-]+:/", root):
+        raise ValueError(f"{root!r} is a URL; write data.url: {root}")
+    return root
+
+
 class DataConfig(Section):
     """Where the images come from."""
 
@@ -55,8 +72,11 @@ class DataConfig(Section):
     """Data set. `digits` is embedded; the others are read from `root`. Your own images: `folder`, or what they lie in,
     `webdataset`, `parquet`, `arrays`, `coco` or `fiftyone`; for them all keys below `download` are, but for `answers`,
     and `manifest` for `folder` alone. Installed packages may bring more."""
-    root: Path | None = None
+    root: Annotated[Path | None, BeforeValidator(_no_url)] = None
     """Folder of the data files, or the one file that holds all; unset: the environment variable SEMISUP_DATA_ROOT."""
+    url: Annotated[str, AfterValidator(_a_url)] | None = None
+    """In place of `root`: a bucket or what lies below a prefix in it, such as `s3://bucket/photos`, `gs://` or `az://`,
+    or a file at `https://`; for `folder`, `webdataset` and `parquet`. Credentials are those of the environment."""
     download: bool = False
     """Fetch missing files into `root`. Nothing is ever downloaded without it."""
     manifest: Path | None = None
@@ -139,6 +159,19 @@ class DataConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_url_stands_for_the_root(self) -> "DataConfig":
+        if self.url is None:
+            return self
+        if not self.facts.remote:
+            raise ValueError(
+                f"url={self.url!r}, but name={self.name!r} is read from a folder; use folder, webdataset or parquet"
+            )
+        for key in ("root", "manifest"):
+            if getattr(self, key) is not None:
+                raise ValueError(f"url={self.url!r} and {key} are both set; keep one of them")
+        return self
+
+    @model_validator(mode="after")
     def _a_manifest_lists_own_images(self) -> "DataConfig":
         if self.manifest is not None and not self.facts.manifest:
             raise ValueError(f"manifest={str(self.manifest)!r}, but name={self.name!r} has none; use name: folder")
@@ -146,6 +179,8 @@ class DataConfig(Section):
 
 
 def resolve_data_root(data: DataConfig) -> Path | None:
-    """`data.root`, or else the environment variable SEMISUP_DATA_ROOT, or None."""
+    """`data.root`, or else the environment variable SEMISUP_DATA_ROOT, or None; None where `data.url` is set."""
+    if data.url is not None:
+        return None
     from_environment = os.environ.get("SEMISUP_DATA_ROOT")
     return data.root or (Path(from_environment) if from_environment else None)

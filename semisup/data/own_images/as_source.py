@@ -8,12 +8,16 @@ from semisup.data.own_images.images import forget, own_images
 from semisup.data.source import Progress, Source
 
 
-def own_source(listing: Callable[[DataConfig], Listing], *, files: bool = False, manifest: bool = False) -> Source:
-    """The source whose images `listing` finds; are they `files` of their own, and may a `manifest` list them?"""
+def own_source(
+    listing: Callable[[DataConfig], Listing], *, files: bool = False, manifest: bool = False, remote: bool = False
+) -> Source:
+    """The source whose images `listing` finds; are they `files` of their own, may a `manifest` list them, and
+    may they lie in a bucket?"""
     return Source(
         own_images=True,
         files=files,
         manifest=manifest,
+        remote=remote,
         listing=listing,
         pool=lambda data: own_images(data).pool,
         test=lambda data: own_images(data).test,

@@ -11,7 +11,7 @@ import yaml
 
 from semisup.config import DataConfig
 from semisup.data.listing import Listing
-from semisup.data.own_images.containers.recognized import recognize
+from semisup.data.own_images.containers.recognized import recognize, recognize_url
 from semisup.data.own_images.decoded.building import Progress
 from semisup.data.own_images.folders.class_names import look_alikes
 from semisup.data.own_images.images import OwnImages, listing_of, own_images
@@ -138,18 +138,23 @@ class Survey:
 
 
 def survey(
-    root: Path, manifest: Path | None, cache: Path | None, say: Progress, *, max_broken: float = MOST_BROKEN
+    root: Path | str, manifest: Path | None, cache: Path | None, say: Progress, *, max_broken: float = MOST_BROKEN
 ) -> Survey:
-    """Look through a folder, and decode it into the cache for the runs to come.
+    """Look through a folder, or what lies at a URL, which is a text, and decode it into the cache for the runs to come.
 
     Raises:
         UserError: as in :func:`own_images`, where more files than `max_broken` cannot be used.
     """
-    name = "folder" if manifest is not None else recognize(root.expanduser())
-    data = DataConfig(name=name, root=root, manifest=manifest, cache=cache)
+    if isinstance(root, str):
+        data = DataConfig(name="folder", url=root, manifest=manifest, cache=cache)
+        data = data.model_copy(update={"name": recognize_url(str(data.url))})
+    else:
+        name = "folder" if manifest is not None else recognize(root.expanduser())
+        data = DataConfig(name=name, root=root, manifest=manifest, cache=cache)
+        data = data.model_copy(update={"root": root.expanduser().resolve()})
     listing = listing_of(data)
     size, channels, photographs = _look(listing)
-    data = data.model_copy(update={"root": root.expanduser().resolve(), "size": size, "channels": channels})
+    data = data.model_copy(update={"size": size, "channels": channels})
     own = own_images(data.model_copy(update={"max_broken": max_broken}), say)
     if own.depth.range is not None:  # known only now that every file has been read
         data = data.model_copy(update={"range": own.depth.range})
@@ -182,7 +187,7 @@ def write_config(found: Survey) -> str:
         *(["recipe: graph  # labels spread over features of a pretrained network"] if found.photographs else []),
         "data:",
         f"  name: {data.name}",
-        f"  root: {_quoted(str(data.root))}",
+        f"  root: {_quoted(str(data.root))}" if data.url is None else f"  url: {_quoted(data.url)}",
         *([f"  manifest: {_quoted(str(data.manifest.resolve()))}"] if data.manifest else []),
         f"  size: [{data.size[0]}, {data.size[1]}]  # height and width; more shows more and takes longer",
         *([f"  channels: {data.channels}"] if data.channels != usual["channels"].default else []),

@@ -3,4 +3,4 @@
 from semisup.data.own_images.as_source import own_source
 from semisup.data.own_images.containers.parquet import list_parquet
 
-SOURCE = own_source(list_parquet)
+SOURCE = own_source(list_parquet, remote=True)

@@ -3,4 +3,4 @@
 from semisup.data.own_images.as_source import own_source
 from semisup.data.own_images.containers.tars import list_tars
 
-SOURCE = own_source(list_tars)
+SOURCE = own_source(list_tars, remote=True)

@@ -320,7 +320,7 @@ def images_for_test(config: PipelineConfig, ids: Sequence[str] | None = None) ->
 
 
 def _changed_meanwhile(config: PipelineConfig) -> UserError:
-    where = config.data.manifest or config.data.root or "its folder"
+    where = config.data.manifest or config.data.url or config.data.root or "its folder"
     return UserError(f"the images of data.name={config.data.name!r} in {where} changed after the split; run it again")
 
 

@@ -18,12 +18,14 @@ NO_ANSWER = (
     "InterfaceError",
     "database is locked",
 )
+S3_CLIENT = frozenset({"boto3", "botocore", "s3transfer"})
+"""Packages that are imported only where artifacts lie in S3."""
 FULL = ("database or disk is full", "No space left on device")
 
 
 @contextmanager
 def store_failures(uri: str) -> Iterator[None]:
-    """A store that does not answer raises StoreUnavailableError, a full disk UserError; any other exception passes.
+    """A store or a bucket that does not answer raises StoreUnavailableError, a full disk UserError; others pass.
 
     Raises:
         StoreUnavailableError: the store cannot be reached, or is locked.
@@ -49,6 +51,14 @@ def store_failures(uri: str) -> Iterator[None]:
         if error.errno in NO_SPACE:
             raise full(error.filename or shown) from error
         raise
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in S3_CLIENT:
+            raise
+        raise StoreUnavailableError(
+            f"MLFLOW_TRACKING_URI={shown!r}: the bucket with its artifacts does not take or give them "
+            f"({first_line(str(error), error)[:300]}); check MLFLOW_S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY and the bucket, then run again: finished stages are kept"
+        ) from None
 
 
 def first_line(text: str, error: BaseException) -> str:

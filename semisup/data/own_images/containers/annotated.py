@@ -25,8 +25,10 @@ def list_coco(data: DataConfig) -> Listing:
     """
     root = existing_root(data)
     base = root if root.is_dir() else root.parent
-    found = Found(base)
-    return _listing(found, [image for read in coco_files(root) for image in _coco(*read, base, found.passed_over)])
+    found = Found.below(base)
+    return _listing(
+        found, base, [image for read in coco_files(root) for image in _coco(*read, base, found.passed_over)]
+    )
 
 
 def list_fiftyone(data: DataConfig) -> Listing:
@@ -40,8 +42,8 @@ def list_fiftyone(data: DataConfig) -> Listing:
     said = _json(file)
     if not isinstance(said.get("labels"), dict):
         raise UserError(f"data.root: {file} has no 'labels'; name the folder of a FiftyOneImageClassificationDataset")
-    found = Found(file.parent)
-    return _listing(found, list(_fiftyone(file, said, found.passed_over)))
+    found = Found.below(file.parent)
+    return _listing(found, file.parent, list(_fiftyone(file, said, found.passed_over)))
 
 
 def coco_files(root: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -134,12 +136,12 @@ def _json(file: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _listing(found: Found, images: list[Image]) -> Listing:
+def _listing(found: Found, base: Path, images: list[Image]) -> Listing:
     for path, name, role in sorted(images, key=lambda image: image[0]):
         try:
-            stat = (found.root / path).stat()
+            stat = (base / path).stat()
             size, changed = stat.st_size, stat.st_mtime_ns
         except OSError:
             size, changed = -1, 0
         found.add(path, name, role, size=size, changed=changed)
-    return found.listing(Files(str(found.root.resolve()), found.paths))
+    return found.listing(Files(found.place, found.paths))

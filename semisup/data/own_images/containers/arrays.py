@@ -9,7 +9,7 @@ import re
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class Pictures:
 
     at: list[tuple[NDArray[np.uint8], int]] = field(default_factory=list)
     """(images (N, H, W) or (N, H, W, 3), row)."""
+    distant: ClassVar[bool] = False
 
     def read(self, number: int) -> bytes:
         """As in `Contents`: a BMP, which is the pixels behind a short header, the same for ever."""
@@ -64,7 +65,7 @@ def list_arrays(data: DataConfig) -> Listing:
     root = existing_root(data)
     arrays, changed = _arrays(root)
     names = next((list(map(str, arrays[key].ravel())) for key in arrays if key in NAMES), [])
-    found, contents = Found(root), Pictures()
+    found, contents = Found.below(root), Pictures()
     for word, part in _parts(root, arrays).items():
         if part.images is None:
             assert part.labels is not None, "a part has one of them"

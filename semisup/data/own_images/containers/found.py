@@ -1,6 +1,7 @@
 """From what a container holds to a listing, and how containers of all kinds say roles and labels."""
 
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from semisup.data.datasets import UNLABELED
 from semisup.data.listing import Contents, Listing
 from semisup.data.own_images.folders.class_names import class_names
 from semisup.data.own_images.folders.roles import Given, role_of
+from semisup.data.own_images.remote.bucket import Bucket, Object
 from semisup.errors import UserError
 
 NO_LABELS = frozenset({"", "-1"})
@@ -56,6 +58,25 @@ def files_within(root: Path, extensions: frozenset[str], what: str) -> list[Path
     return found
 
 
+def objects_within(data: DataConfig, extensions: frozenset[str], what: str) -> tuple[Bucket, list[Object]]:
+    """The bucket of `data.url` and all that is in it, sorted by path.
+
+    Raises:
+        UserError: nothing in it has any of these extensions, it is not there, must not be read or does not answer.
+    """
+    assert data.url is not None
+    bucket = Bucket.at(data.url)
+    objects = bucket.objects()
+    if not objects_of(objects, extensions):
+        raise UserError(f"data.url={data.url} holds no {what} ({' '.join(sorted(extensions))}); name another prefix")
+    return bucket, objects
+
+
+def objects_of(objects: Sequence[Object], extensions: frozenset[str]) -> list[Object]:
+    """Those with one of the extensions."""
+    return [of for of in objects if os.path.splitext(of.path)[1].lower() in extensions]
+
+
 def role_in(path: str) -> Given:
     """The role that a file's path says: by a folder on the way ("test/0.tar"), or by a word of its name
     ("train-00000-of-00002.parquet"); "" where it says none, or that it is to learn from.
@@ -91,7 +112,10 @@ def label_text(value: Any, names: Sequence[str] = ()) -> str | None:
 class Found:
     """What containers hold, as columns: there may be millions of images."""
 
-    root: Path
+    said: str
+    """The key that names where they lie, and its value."""
+    place: str
+    """As in `Listing`."""
     paths: list[str] = field(default_factory=list)
     names: list[str | None] = field(default_factory=list)
     """Classes."""
@@ -100,6 +124,11 @@ class Found:
     changed: list[int] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def below(cls, root: Path) -> "Found":
+        """Of a folder or a file of the disk."""
+        return cls(f"data.root={root}", os.path.realpath(root))
 
     def add(self, path: str, name: str | None, role: Given, *, size: int, changed: int) -> bool:
         """One more image; False, and it is passed over, where it is one to test or validate with and has no label."""
@@ -122,14 +151,14 @@ class Found:
         notes = tuple(f"passed over {count:,} {what}" for what, count in sorted(self.passed_over.items()))
         if not self.paths:
             why = f" ({'; '.join(notes)})" if notes else ""
-            raise UserError(f"data.root={self.root} holds no images{why}; name another file or folder")
+            raise UserError(f"{self.said} holds no images{why}; name another file or folder")
         if len(set(self.paths)) < len(self.paths):
             ((path, count),) = Counter(self.paths).most_common(1)
-            raise UserError(f"data.root={self.root}: {count} images are called {path!r}; rename all but one")
-        names = class_names({name for name in self.names if name is not None}, f"data.root={self.root}")
+            raise UserError(f"{self.said}: {count} images are called {path!r}; rename all but one")
+        names = class_names({name for name in self.names if name is not None}, self.said)
         place: dict[str | None, int] = {name: position for position, name in enumerate(names)}
         return Listing(
-            root=self.root,
+            place=self.place,
             paths=self.paths,
             labels=np.array([place.get(name, UNLABELED) for name in self.names], dtype=np.int64),
             roles=np.array(self.roles, dtype=object),

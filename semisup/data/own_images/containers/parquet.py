@@ -2,26 +2,38 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semisup.config import DataConfig
 from semisup.data.listing import Listing
-from semisup.data.own_images.containers.found import Found, existing_root, files_within, label_text, role_in
+from semisup.data.own_images.containers.found import (
+    Found,
+    existing_root,
+    files_within,
+    label_text,
+    objects_of,
+    objects_within,
+    role_in,
+)
 from semisup.data.own_images.folders.roles import role_of
+from semisup.data.own_images.remote.bucket import Bucket
+from semisup.data.own_images.remote.kept import Kept
 from semisup.errors import UserError
 
 PARQUET = frozenset({".parquet", ".pq"})
 IMAGES = ("image", "img", "picture", "bytes", "content", "jpg", "png")
 LABELS = ("label", "labels", "class", "fine_label", "target", "category")
 ROLES = ("role", "split")
+PLAIN = (str, int, float, type(None))
+"""Types of labels that JSON hands back as they were."""
 GROUPS_KEPT = 4
 """Row groups in memory: threads work ahead by some rows, and seldom across two borders."""
 
@@ -37,7 +49,7 @@ class Columns:
     """Of the classes, where the file says them."""
 
     @classmethod
-    def of(cls, schema: pa.Schema, path: Path) -> "Columns":
+    def of(cls, schema: pa.Schema, where: str) -> "Columns":
         """By what `datasets` wrote into the file, or else by types and usual names.
 
         Raises:
@@ -51,7 +63,7 @@ class Columns:
         if len(images) != 1:
             problem = f"several columns of images ({', '.join(images)})" if images else "no column of images"
             raise UserError(
-                f"data.root: {path} has {problem} (its columns: {', '.join(schema.names)}); keep one, of bytes or of "
+                f"{where} has {problem} (its columns: {', '.join(schema.names)}); keep one, of bytes or of "
                 "bytes and path"
             )
         labels = [name for name, kind in features.items() if kind.get("_type") == "ClassLabel"]
@@ -76,15 +88,80 @@ def _holds_images(kind: pa.DataType) -> bool:
     return binary
 
 
+class Shard(NamedTuple):
+    """A Parquet file, wherever it lies."""
+
+    name: str
+    """Relative to the root."""
+    where: str
+    """As errors name it."""
+    size: int
+    changed: int
+    """As in `Listing`."""
+    opened: Callable[[], Any]
+    """What pyarrow can read from."""
+    beside: Callable[[str], bytes]
+    """Reads a file by its path relative to this one's folder, which a row may name in place of bytes."""
+
+
+@dataclass
+class Head:
+    """What is known of a file's rows without a look at an image; JSON can say it all."""
+
+    columns: Columns
+    labels: list[Any] | None
+    roles: list[Any] | None
+    paths: list[str | None]
+    """What its images are called."""
+    groups: list[int]
+    """Rows of each row group."""
+
+    @classmethod
+    def read(cls, shard: Shard) -> "Head":
+        """Its footer, labels and roles.
+
+        Raises:
+            UserError: it is damaged, or has no images.
+        """
+        try:
+            with pq.ParquetFile(shard.opened()) as opened:
+                schema = opened.schema_arrow
+                columns = Columns.of(schema, shard.where)
+                groups = [opened.metadata.row_group(number).num_rows for number in range(opened.num_row_groups)]
+                wanted = [name for name in (columns.label, columns.role) if name is not None]
+                kind = schema.field(columns.image).type
+                has_path = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
+                table = opened.read([*wanted, *([f"{columns.image}.path"] if has_path else [])])
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{shard.where} cannot be read: {' '.join(str(error).split())}; write it anew") from None
+        paths = table[columns.image].combine_chunks().field("path").to_pylist() if has_path else [None] * sum(groups)
+        labels, roles = (None if name is None else table[name].to_pylist() for name in (columns.label, columns.role))
+        return cls(columns, labels, roles, paths, groups)
+
+    @classmethod
+    def told(cls, said: dict[str, Any]) -> "Head":
+        """From what JSON kept of it."""
+        columns = Columns(**said["columns"] | {"names": tuple(said["columns"]["names"])})
+        return cls(**said | {"columns": columns})
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        labels = self.labels and [value if isinstance(value, PLAIN) else label_text(value) for value in self.labels]
+        roles = self.roles and [None if value is None else str(value) for value in self.roles]
+        return asdict(self) | {"labels": labels, "roles": roles}
+
+
 @dataclass
 class Rows:
     """Images in row groups, of which the last used ones are kept."""
 
-    shards: list[Path]
+    shards: list[Shard]
     columns: list[Columns]
     at: list[tuple[int, int, int]] = field(default_factory=list)
     """(shard, row group, row within) of each image."""
     lock: Lock = field(default_factory=Lock)
+    distant: ClassVar[bool] = False
+    """As in `Contents`: of a bucket, one read in hundreds waits."""
 
     def __post_init__(self) -> None:
         self._group = lru_cache(GROUPS_KEPT)(self._read_group)
@@ -97,7 +174,7 @@ class Rows:
         value = column[row].as_py()
         if isinstance(value, dict):
             content, path = value.get("bytes"), value.get("path")
-            value = content if content is not None or path is None else _beside(self.shards[shard], path)
+            value = content if content is not None or path is None else self.shards[shard].beside(path)
         if not isinstance(value, bytes):
             raise OSError("the row has neither bytes nor a path")
         return value
@@ -107,67 +184,86 @@ class Rows:
 
     def _read_group(self, shard: int, group: int) -> pa.ChunkedArray:
         try:
-            with pq.ParquetFile(self.shards[shard]) as opened:
+            with pq.ParquetFile(self.shards[shard].opened()) as opened:
                 return opened.read_row_group(group, [self.columns[shard].image]).column(0)
         except pa.ArrowException as error:
-            raise OSError(f"{self.shards[shard].name}, row group {group}: {' '.join(str(error).split())}") from None
-
-
-def _beside(shard: Path, path: str) -> bytes:
-    """A file that a row names in place of bytes, relative to its shard."""
-    return (shard.parent / path).read_bytes()
+            where = self.shards[shard].name.rpartition("/")[2]
+            raise OSError(f"{where}, row group {group}: {' '.join(str(error).split())}") from None
 
 
 def list_parquet(data: DataConfig) -> Listing:
-    """The rows of all Parquet files below `data.root`.
+    """The rows of all Parquet files below `data.root` or `data.url`.
 
     Raises:
         UserError: there are none, one is damaged or has no images, or a label is none of the named classes.
     """
-    root = existing_root(data)
-    found, shards = Found(root), files_within(root, PARQUET, "Parquet files")
-    base = root if root.is_dir() else root.parent
-    read = [_read(shard) for shard in shards]
-    contents = Rows(shards, [columns for columns, *_ in read])
-    counts = Counter(path for _, _, paths, _ in read for path in paths)
+    found, shards, heads = _on_disk(data) if data.url is None else _in_bucket(data)
+    contents = Rows(shards, [head.columns for head in heads])
+    counts = Counter(path for head in heads for path in head.paths)
     named = None not in counts and max(counts.values(), default=2) == 1
-    for number, (shard, (columns, table, paths, groups)) in enumerate(zip(shards, read, strict=True)):
-        name, stat = shard.relative_to(base).as_posix(), shard.stat()
-        labels = table[columns.label] if columns.label else [None] * len(paths)
-        roles = table[columns.role] if columns.role else [None] * len(paths)
-        width = len(str(max(len(paths) - 1, 0)))
-        rows = ((group, row) for group, count in enumerate(groups) for row in range(count))
-        for place, (label, said, own, at) in enumerate(zip(labels, roles, paths, rows, strict=True)):
+    for number, (shard, head) in enumerate(zip(shards, heads, strict=True)):
+        nothing = [None] * len(head.paths)
+        width = len(str(max(len(head.paths) - 1, 0)))
+        rows = ((group, row) for group, count in enumerate(head.groups) for row in range(count))
+        columns = zip(head.labels or nothing, head.roles or nothing, head.paths, rows, strict=True)
+        for place, (label, said, own, at) in enumerate(columns):
             try:
-                text = label_text(label, columns.names)
+                text = label_text(label, head.columns.names)
             except LookupError as error:
-                raise UserError(f"data.root: {shard}, row {place} has {error}; mend it") from None
-            role = role_of(str(said)) if said not in {None, ""} else role_in(name)
+                raise UserError(f"{shard.where}, row {place} has {error}; mend it") from None
+            role = role_of(str(said)) if said not in {None, ""} else role_in(shard.name)
             if role is None:
                 raise UserError(
-                    f"data.root: {shard}, row {place}: {columns.role}={said!r} is no role; "
+                    f"{shard.where}, row {place}: {head.columns.role}={said!r} is no role; "
                     "use labeled, unlabeled, validation or test"
                 )
-            path = own if named and own is not None else f"{name}/{place:0{width}}"
-            if found.add(path, text, role, size=stat.st_size, changed=stat.st_mtime_ns):
+            path = own if named and own is not None else f"{shard.name}/{place:0{width}}"
+            if found.add(path, text, role, size=shard.size, changed=shard.changed):
                 contents.at.append((number, *at))
     return found.listing(contents)
 
 
-def _read(shard: Path) -> tuple[Columns, dict[str, Sequence[Any]], list[str | None], list[int]]:
-    """Of a file: its columns, labels and roles, what its images are called, and rows of each row group."""
-    try:
-        with pq.ParquetFile(shard) as opened:
-            schema = opened.schema_arrow
-            columns = Columns.of(schema, shard)
-            groups = [opened.metadata.row_group(number).num_rows for number in range(opened.num_row_groups)]
-            wanted = [name for name in (columns.label, columns.role) if name is not None]
-            kind = schema.field(columns.image).type
-            has_path = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
-            table = opened.read([*wanted, *([f"{columns.image}.path"] if has_path else [])])
-            paths = (
-                table[columns.image].combine_chunks().field("path").to_pylist() if has_path else [None] * sum(groups)
+def _on_disk(data: DataConfig) -> tuple[Found, list[Shard], list[Head]]:
+    root = existing_root(data)
+    base = root if root.is_dir() else root.parent
+    shards = []
+    for path in files_within(root, PARQUET, "Parquet files"):
+        stat = path.stat()
+        shards.append(
+            Shard(
+                path.relative_to(base).as_posix(),
+                f"data.root: {path}",
+                stat.st_size,
+                stat.st_mtime_ns,
+                opened=partial(Path, path),
+                beside=partial(_beside, path.parent),
             )
-            return columns, {name: table[name].to_pylist() for name in wanted}, paths, groups
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"data.root: {shard} cannot be read: {' '.join(str(error).split())}; write it anew") from None
+        )
+    return Found.below(root), shards, [Head.read(shard) for shard in shards]
+
+
+def _beside(folder: Path, name: str) -> bytes:
+    return (folder / name).read_bytes()
+
+
+def _beside_key(bucket: Bucket, folder: str, name: str) -> bytes:
+    return bucket.read(f"{folder}/{name}")
+
+
+def _in_bucket(data: DataConfig) -> tuple[Found, list[Shard], list[Head]]:
+    bucket, objects = objects_within(data, PARQUET, "Parquet files")
+    wanted = objects_of(objects, PARQUET)
+    shards = [
+        Shard(
+            of.path,
+            f"data.url: {bucket.url}/{of.path}",
+            of.size,
+            of.changed,
+            opened=partial(bucket.opened, of),
+            beside=partial(_beside_key, bucket, of.key.rpartition("/")[0]),
+        )
+        for of in wanted
+    ]
+    place = {of: number for number, of in enumerate(wanted)}
+    heads = Kept.of(bucket, data).told(wanted, "parquet", lambda of: Head.read(shards[place[of]]).plain())
+    return Found(f"data.url={bucket.url}", bucket.url), shards, list(map(Head.told, heads))

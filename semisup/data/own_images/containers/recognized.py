@@ -1,4 +1,4 @@
-"""Which source of images a folder or a file is for, told by looking at names."""
+"""Which source of images a folder, a file or a bucket is for, told by looking at names."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from semisup.data.own_images.containers.arrays import ARRAYS
 from semisup.data.own_images.containers.parquet import PARQUET
 from semisup.data.own_images.containers.tars import TARS
 from semisup.data.own_images.reading.decode import EXTENSIONS
+from semisup.data.own_images.remote.bucket import Bucket
 
 CONTAINERS = {"webdataset": TARS, "parquet": PARQUET, "arrays": ARRAYS}
 LOOKED_AT = 10_000
@@ -32,6 +33,20 @@ def recognize(root: Path) -> str:
             return "coco"
         files = (name for _, _, names in os.walk(root) for name in names if not name.startswith("."))
         kinds = Counter(Path(name).suffix.lower() for name in islice(files, LOOKED_AT))
+    return _of_kinds(kinds)
+
+
+def recognize_url(url: str) -> str:
+    """What `data.name` has to be for a bucket, or what lies below a prefix in it.
+
+    Raises:
+        UserError: it is not there, must not be read, or does not answer.
+    """
+    kinds = Counter(Path(of.path).suffix.lower() for of in Bucket.at(url).objects())
+    return _of_kinds(Counter({kind: count for kind, count in kinds.items() if kind not in ARRAYS}))
+
+
+def _of_kinds(kinds: Counter[str]) -> str:
     images = sum(kinds[extension] for extension in EXTENSIONS)
     for name, extensions in CONTAINERS.items():
         if not images and any(kinds[extension] for extension in extensions):

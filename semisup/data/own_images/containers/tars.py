@@ -1,24 +1,36 @@
 """Tar files of images, as WebDataset has them: `000017.jpg` and beside it its label, `000017.cls` or `000017.json`.
 
 Tars without a single label are packed folders: then the names of members say classes and roles, as those of files do.
-Members are read where they lie, in any order; nothing is unpacked.
+Members are read where they lie, in any order; nothing is unpacked. From a bucket a shard is fetched once, looked
+through, and kept in the cache while there is room; what it holds is known from then on.
 """
 
 import json
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from semisup.config import DataConfig
 from semisup.data.listing import Listing
-from semisup.data.own_images.containers.found import Found, existing_root, files_within, label_text, role_in
+from semisup.data.own_images.containers.found import (
+    Found,
+    existing_root,
+    files_within,
+    label_text,
+    objects_of,
+    objects_within,
+    role_in,
+)
 from semisup.data.own_images.folders.roles import Given, role_of
 from semisup.data.own_images.reading.decode import EXTENSIONS
+from semisup.data.own_images.remote.bucket import Object
+from semisup.data.own_images.remote.kept import Kept
 from semisup.errors import UserError
 
 TARS = frozenset({".tar"})
@@ -29,6 +41,10 @@ NAMES = ("classnames.txt", "classes.txt")
 """Files beside the shards that name the classes, one a line, in the order of their numbers."""
 MOST_LABEL = 2**20
 """Bytes of a member that says a label."""
+
+
+Ranges: TypeAlias = Callable[[int, int], bytes]
+"""Start and size of a piece of a file → its bytes; an OSError where they cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +58,17 @@ class Member:
 
 @dataclass
 class Members:
-    """Images in tar files, read where they lie."""
+    """Images in tar files."""
 
-    shards: list[str]
+    shards: list[Ranges]
     members: list[Member] = field(default_factory=list)
+    distant: bool = False
+    """As in `Contents`."""
 
     def read(self, number: int) -> bytes:
         """As in `Contents`."""
         member = self.members[number]
-        with open(self.shards[member.shard], "rb") as file:
-            content = os.pread(file.fileno(), member.size, member.offset)
-        if len(content) < member.size:
-            raise OSError(f"{self.shards[member.shard]} ends before it does")
-        return content
+        return self.shards[member.shard](member.offset, member.size)
 
     def file(self, number: int) -> None:
         """As in `Contents`: tars hold many."""
@@ -64,38 +78,37 @@ class Members:
 class Shard:
     """What a tar file holds, before it is known whose label is whose."""
 
-    path: Path
-    name: str
-    """Relative to the root."""
+    where: str
+    """As errors name it."""
     images: list[tuple[str, int, int]] = field(default_factory=list)
     """(name, offset, size)."""
     labels: dict[str, Any] = field(default_factory=dict)
     """Member without its extension → what it says."""
+    others: int = 0
+    """Members that are neither."""
 
     @classmethod
-    def read(cls, path: Path, name: str, passed_over: Counter[str]) -> "Shard":
+    def read(cls, path: Path, where: str) -> "Shard":
         """Its headers, and the contents of members that say labels.
 
         Raises:
             UserError: it is no tar file, compressed, damaged, or a label in it cannot be read.
         """
-        shard, last = cls(path, name), "its start"
+        shard, last = cls(where), "its start"
         with path.open("rb") as file:
             if file.read(6).startswith(COMPRESSED):
-                raise UserError(
-                    f"data.root: {path} is compressed, so nothing in it can be found; unpack it to a plain .tar"
-                )
+                raise UserError(f"{where} is compressed, so nothing in it can be found; unpack it to a plain .tar")
             file.seek(0)
             try:
                 with tarfile.open(fileobj=file, mode="r:") as opened:
                     for member in opened:
-                        shard._take(opened, member, passed_over)
+                        shard._take(opened, member)
                         last = repr(member.name)
             except (tarfile.TarError, EOFError) as error:
-                raise UserError(f"data.root: {path} is damaged behind {last} ({error}); write it anew") from None
+                raise UserError(f"{where} is damaged behind {last} ({error}); write it anew") from None
         return shard
 
-    def _take(self, opened: tarfile.TarFile, member: tarfile.TarInfo, passed_over: Counter[str]) -> None:
+    def _take(self, opened: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         base = member.name.rpartition("/")[2]
         if not member.isfile() or base.startswith(".") or member.issparse():
             return
@@ -112,11 +125,9 @@ class Shard:
                     stem.removeprefix("./"), text if extension in LABELS else _said(json.loads(text))
                 )
             except ValueError as error:
-                raise UserError(
-                    f"data.root: {self.path}, member {member.name!r} cannot be read: {error}; mend it"
-                ) from None
+                raise UserError(f"{self.where}, member {member.name!r} cannot be read: {error}; mend it") from None
         else:
-            passed_over["members of tars that are neither images nor labels"] += 1
+            self.others += 1
 
     def label_of(self, image: str) -> Any:
         """What lies beside an image: of its own name, or of WebDataset's key, its name up to the first dot."""
@@ -131,34 +142,96 @@ def key_of(name: str) -> str:
 
 
 def list_tars(data: DataConfig) -> Listing:
-    """The images of all tars below `data.root`.
+    """The images of all tars below `data.root` or `data.url`.
 
     Raises:
         UserError: there are none, one is damaged, or a label is none of the named classes.
     """
-    root = existing_root(data)
-    found, paths = Found(root), files_within(root, TARS, "tar files")
-    base = root if root.is_dir() else root.parent
-    shards = [Shard.read(path, path.relative_to(base).as_posix(), found.passed_over) for path in paths]
-    contents = Members([os.path.realpath(path) for path in paths])
+    found, tars = _on_disk(data) if data.url is None else _in_bucket(data)
+    shards = [tar.shard for tar in tars]
+    if others := sum(shard.others for shard in shards):
+        found.passed_over["members of tars that are neither images nor labels"] += others
+    contents = Members([tar.ranges for tar in tars], distant=not all(tar.near for tar in tars))
     packed_folder = not any(shard.labels for shard in shards)
-    names = _class_names(base)
     twice = {
         name for name, count in Counter(name for shard in shards for name, *_ in shard.images).items() if count > 1
     }
     folders = _Folders.of(shards) if packed_folder else None
-    for number, shard in enumerate(shards):
-        changed, role = shard.path.stat().st_mtime_ns, role_in(shard.name)
+    for number, tar in enumerate(tars):
+        shard, role = tar.shard, role_in(tar.name)
         for name, offset, size in shard.images:
             try:
-                said = (role, label_text(shard.label_of(name), names)) if folders is None else folders.said(name, role)
+                said = (
+                    (role, label_text(shard.label_of(name), tar.class_names))
+                    if folders is None
+                    else folders.said(name, role)
+                )
             except LookupError as error:
-                raise UserError(f"data.root: {shard.path}, member {name!r} has {error}; mend it") from None
-            path = f"{shard.name}/{name}" if name in twice else name
-            if found.add(path, said[1], said[0], size=size, changed=changed):
+                raise UserError(f"{shard.where}, member {name!r} has {error}; mend it") from None
+            path = f"{tar.name}/{name}" if name in twice else name
+            if found.add(path, said[1], said[0], size=size, changed=tar.changed):
                 contents.members.append(Member(number, offset, size))
     found.notes += _told_apart(shards)
     return found.listing(contents)
+
+
+class _Tar(NamedTuple):
+    """A shard, and where it lies."""
+
+    name: str
+    """Relative to the root."""
+    shard: Shard
+    changed: int
+    """As in `Listing`."""
+    ranges: Ranges
+    class_names: Sequence[str]
+    near: bool
+    """Is it on the disk?"""
+
+
+def _on_disk(data: DataConfig) -> tuple[Found, list[_Tar]]:
+    root = existing_root(data)
+    base = root if root.is_dir() else root.parent
+    names = next(((base / name).read_text("utf-8").splitlines() for name in NAMES if (base / name).is_file()), [])
+    tars = [
+        _Tar(
+            path.relative_to(base).as_posix(),
+            Shard.read(path, f"data.root: {path}"),
+            path.stat().st_mtime_ns,
+            partial(_pread, os.path.realpath(path)),
+            names,
+            near=True,
+        )
+        for path in files_within(root, TARS, "tar files")
+    ]
+    return Found.below(root), tars
+
+
+def _pread(path: str, start: int, size: int) -> bytes:
+    with open(path, "rb") as file:
+        content = os.pread(file.fileno(), size, start)
+    if len(content) < size:
+        raise OSError(f"{path} ends before it does")
+    return content
+
+
+def _in_bucket(data: DataConfig) -> tuple[Found, list[_Tar]]:
+    bucket, objects = objects_within(data, TARS, "tar files")
+    kept = Kept.of(bucket, data)
+    shards = objects_of(objects, TARS)
+    naming = [of for name in NAMES for of in objects if of.path == name][:1]
+    (names,) = kept.told(naming, "names", lambda of: bucket.read(of.key).decode().splitlines()) or [[]]
+
+    def look(of: Object) -> dict[str, Any]:
+        where = f"data.url: {bucket.url}/{of.path}"
+        said: dict[str, Any] = kept.looked_into(of, lambda path: asdict(Shard.read(path, where)))
+        return said
+
+    tars = [
+        _Tar(of.path, Shard(**said), of.changed, partial(kept.read, of), names, near=kept.is_here(of))
+        for of, said in zip(shards, kept.told(shards, "tars", look), strict=True)
+    ]
+    return Found(f"data.url={bucket.url}", bucket.url), tars
 
 
 @dataclass(frozen=True)
@@ -198,20 +271,14 @@ def _said(facts: Any) -> Any:
     return next((facts[key] for key in LABEL_KEYS if key in facts), None)
 
 
-def _class_names(base: Path) -> list[str]:
-    for name in NAMES:
-        if (file := base / name).is_file():
-            return file.read_text(encoding="utf-8").splitlines()
-    return []
-
-
 def _told_apart(shards: list[Shard]) -> Iterator[str]:
     """A line, where WebDataset itself would read several images as one sample."""
     for shard in shards:
+        name = shard.where.rpartition("/")[2]
         for key, count in Counter(key_of(name) for name, *_ in shard.images).items():
             if count > 1:
                 yield (
-                    f"{shard.path.name}: {count} images are called {key.rpartition('/')[2]}.…, which WebDataset itself "
+                    f"{name}: {count} images are called {key.rpartition('/')[2]}.…, which WebDataset itself "
                     "reads as one sample, for it cuts names at the first dot; here each counts for itself"
                 )
                 return

@@ -44,6 +44,8 @@ from semisup.data.own_images.reading.threads import worked_ahead
 from semisup.system.own_files import delete, mark
 
 FILES_PER_TASK = 128
+OBJECTS_PER_TASK, WAITING = 16, 16
+"""Where every read waits for a network: images of a task, and how many tasks wait at once."""
 FILES_PER_PART = 4096
 SMALL = 8192
 """Bytes of a JPEG file below which one thread decodes: half of the files are smaller."""
@@ -159,7 +161,7 @@ def build(
     sources, unfinished = Sources.within(settings, target), list(settings.glob(f"{BUILDING}*/"))
     folder = new_building(settings)
     mark(folder)
-    (folder / ROOT).write_text(os.path.realpath(listing.root), encoding="utf-8")
+    (folder / ROOT).write_text(listing.place, encoding="utf-8")
     began = time.time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of files that it reads all the same
@@ -172,7 +174,7 @@ def build(
     (folder / LOCK).touch()
     if not (settings / name).exists():
         folder.rename(settings / name)
-    remember(settings, listing.root, table, began)
+    remember(settings, listing.place, table, began)
     sources.close()
     for rest in (folder, *unfinished):
         delete(rest)
@@ -218,18 +220,23 @@ def in_order(listing: Listing, known: NDArray[np.bytes_], sources: Sources, targ
     """What became of the files, some at a time in the order of the listing, while threads work ahead."""
     contents = listing.contents
 
+    per_task = OBJECTS_PER_TASK if contents.distant else FILES_PER_TASK
+
     def work(first: int) -> list[Done]:
-        numbers = range(first, min(first + FILES_PER_TASK, len(listing)))
+        numbers = range(first, min(first + per_task, len(listing)))
         return [_one(contents, n, bytes(known[n]), sources, target) for n in numbers]
 
-    return worked_ahead(work, range(0, len(listing), FILES_PER_TASK), _workers(listing))
+    return worked_ahead(work, range(0, len(listing), per_task), _workers(listing))
 
 
 def _workers(listing: Listing) -> int | None:
     """One for small JPEG files: two threads, which hand Python's lock to and fro, took longer than one.
 
-    None, as many as there are cores, for others: a drawing of a few kilobytes may be work for milliseconds.
+    None, as many as there are cores, for others: a drawing of a few kilobytes may be work for milliseconds. Many, where
+    they wait for a network.
     """
+    if listing.contents.distant:
+        return WAITING
     jpegs = sum(path.lower().endswith(tuple(JPEG_EXTENSIONS)) for path in listing.paths)
     return 1 if 2 * jpegs > len(listing) and np.median(listing.sizes) < SMALL else None
 

@@ -28,13 +28,13 @@ from semisup.errors import NO_SPACE, UserError
 from semisup.system.own_files import MARK, delete, followed, is_marked, mark, place_within
 from semisup.system.user_cache import user_cache
 
-FEATURES = "features"
-"""Where features lie, beside the folders of packs."""
+FEATURES, FETCHED = "features", "fetched"
+"""Where features lie, and what is kept of buckets, beside the folders of packs."""
 SUBFOLDER = "semisup-cache"
 SETTINGS = re.compile(r"[0-9a-f]{16}")
 """How the folder of all packs is called that were decoded alike."""
 OF_A_KEY, BEGUN = re.compile(r"[0-9a-f]{32}"), re.compile(rf"{BUILDING}(\d+-\d+|[0-9a-f]{{32}})")
-"""How packs and features are called, and what there is of them."""
+"""How packs, features and shards are called, and what there is of them."""
 OLD_COPIES = re.compile(r"copies-\d+\.npy")
 OLD_COLUMNS = frozenset(
     {"path", "size", "changed", "sha", "test", "row", "width", "height", "mode", "animated", "reason"}
@@ -139,7 +139,7 @@ class Cache:
             )
 
     def make_room(self, needed: int) -> None:
-        """Delete packs and features until there is room for so many bytes: the longest unused first, none in use.
+        """Delete packs, features and shards until there is room for so many bytes: those unused for longest first.
 
         What a killed process began to build counts as well, for it may be gone on with; where nobody has done so for
         ABANDONED_AFTER it is deleted though there is room.
@@ -155,7 +155,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Part:
-    """A folder of the cache: a pack, features, or what there is of them."""
+    """A folder of the cache: a pack, features, what is kept of a bucket, or what there is of them."""
 
     folder: Path
     lock: Path
@@ -197,7 +197,7 @@ class Part:
 
 def _is_ours(folder: Path) -> bool:
     """By its place, its name and its mark; or one of an earlier version, by what is in it."""
-    of_features = folder.parent.name == FEATURES
+    of_features = folder.parent.name in {FEATURES, FETCHED}
     if not (of_features or SETTINGS.fullmatch(folder.parent.name)) or folder.parent.is_symlink():
         return False
     if not (OF_A_KEY.fullmatch(folder.name) or BEGUN.fullmatch(folder.name)):
@@ -226,14 +226,16 @@ def _delete_old(folder: Path) -> None:
 def _only_ours(folder: Path) -> bool:
     """Is there nothing in a folder but what the cache of any version leaves there?"""
     return all(
-        path.name in {FEATURES, MARK, KEPT_VERSIONS} or path.name.startswith(".") or SETTINGS.fullmatch(path.name)
+        path.name in {FEATURES, FETCHED, MARK, KEPT_VERSIONS}
+        or path.name.startswith(".")
+        or SETTINGS.fullmatch(path.name)
         for path in folder.iterdir()
     )
 
 
 def builders_lock(folder: Path) -> Path:
-    """What the process has locked that builds features in a folder, or any pack beside it."""
-    if folder.parent.name == FEATURES:
+    """What the process has locked that builds features in a folder or fetches a shard, or builds any pack beside it."""
+    if folder.parent.name in {FEATURES, FETCHED}:
         return folder.with_name(f"{folder.name.removeprefix(BUILDING)}.building")
     return folder.with_name("building.lock")
 
@@ -243,10 +245,11 @@ def _is_begun(folder: Path) -> bool:
 
 
 def _hashes(settings: Path, listing: Listing, damaged: list[str]) -> NDArray[np.bytes_] | None:
-    """The content's hash of every file (N,), b"" of what cannot be read; None where most would have to be read."""
+    """The content's hash of every file (N,), b"" of what cannot be read; None where most would have to be read,
+    or any from afar: they would be read again to be decoded."""
     hashes = known_hashes(settings, listing, damaged)
     unknown = np.flatnonzero(hashes == b"")
-    if 2 * len(unknown) > len(hashes):
+    if 2 * len(unknown) > len(hashes) or (len(unknown) and listing.contents.distant):
         return None
     for number in unknown:
         hashes[number] = read_hash(listing.contents, int(number))

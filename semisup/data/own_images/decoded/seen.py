@@ -13,7 +13,7 @@ from semisup.data.listing import Listing
 from semisup.data.own_images.decoded.checksums import SEAL, is_intact, seal
 
 PARTS, ROOT = "part-*.parquet", "root"
-"""Tables that a building leaves as it goes on, and the file that names the root whose files they are about."""
+"""Tables that a building leaves as it goes on, and the file that names the place whose files they are about."""
 SECONDS_UNTIL_SURE = 2.0
 """A file that was changed just before it was read may change again within the same tick of the file system's clock."""
 STAMP = ["path", "size", "changed", "sha"]
@@ -27,7 +27,7 @@ def known_hashes(settings: Path, listing: Listing, notes: list[str]) -> NDArray[
     What is damaged of what is known is added to the `notes`.
     """
     shas = np.zeros(len(listing), dtype="S32")
-    for table in _tables(settings, listing.root, notes):
+    for table in _tables(settings, listing.place, notes):
         same = len(table) == len(listing) and all(
             table["path"].iloc[rows].tolist() == listing.paths[rows] for rows in in_parts(len(table))
         )
@@ -41,10 +41,10 @@ def known_hashes(settings: Path, listing: Listing, notes: list[str]) -> NDArray[
     return shas
 
 
-def remember(settings: Path, root: Path, table: pd.DataFrame, began: float) -> None:
-    """The next start need not read these files again; `began` is when their reading began, in seconds."""
+def remember(settings: Path, place: str, table: pd.DataFrame, began: float) -> None:
+    """The next start need not read these files at `place` again; `began` is when their reading began, in seconds."""
     sure = (table["changed"] < (began - SECONDS_UNTIL_SURE) * 1e9) & (table["sha"] != "")
-    older, stem = _seen_files(settings, root), _seen_stem(settings, root)
+    older, stem = _seen_files(settings, place), _seen_stem(settings, place)
     seen = write_sealed(table.loc[sure, STAMP], stem)
     for file in older:
         if file != seen:
@@ -77,26 +77,25 @@ def read_parts(folder: Path) -> pd.DataFrame | None:
     return pd.concat(parts, ignore_index=True) if parts else None
 
 
-def _tables(settings: Path, root: Path, notes: list[str]) -> Iterator[pd.DataFrame]:
-    real = os.path.realpath(root)
-    for seen in _seen_files(settings, root):
+def _tables(settings: Path, place: str, notes: list[str]) -> Iterator[pd.DataFrame]:
+    for seen in _seen_files(settings, place):
         if is_intact(seen):
             yield pd.read_parquet(seen)
         else:
             notes.append(f"{seen} is damaged")
     for file in settings.glob(f"*/{ROOT}"):
-        same = file.read_bytes() == real.encode()
+        same = file.read_bytes() == place.encode()
         if same and (table := read_parts(file.parent)) is not None:
             yield table[table["sha"] != ""][STAMP].reset_index(drop=True)
 
 
-def _seen_files(settings: Path, root: Path) -> list[Path]:
-    stem = _seen_stem(settings, root)
+def _seen_files(settings: Path, place: str) -> list[Path]:
+    stem = _seen_stem(settings, place)
     return [file for file in settings.glob(f"{stem.name}-*.parquet") if SEAL.fullmatch(file.name)]
 
 
-def _seen_stem(settings: Path, root: Path) -> Path:
-    return settings / f"seen-{hashlib.sha256(os.path.realpath(root).encode()).hexdigest()[:16]}"
+def _seen_stem(settings: Path, place: str) -> Path:
+    return settings / f"seen-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
 
 
 def _rows_of(paths: list[str], known: pd.Series) -> NDArray[np.int64]:
