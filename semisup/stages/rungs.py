@@ -13,14 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semisup.budget import Budget
 from semisup.config import PipelineConfig, TrainConfig
 from semisup.data.datasets import UNLABELED, ImageSet
 from semisup.data.roles.split import Split
-from semisup.data.rows import gather
+from semisup.data.rows import Images, gather
 from semisup.errors import UserError
+from semisup.frozen.probe import fit_probe
 from semisup.networks.classifier import Classifier
 from semisup.pipeline.log import StageLog
 from semisup.pseudo_labels.method import Told
@@ -53,6 +54,8 @@ RUNGS: Mapping[str, Mapping[str, Any]] = {
     "scratch": {"name": "pooled_cnn", "train": "all", "weights": None, "download": False},
 }
 """Name → what of `model` is otherwise, from the cheapest on."""
+STRENGTH = 0.01
+"""C of the regression that the last layer begins as, on standardized features, of which there are hundreds."""
 FOLDS = 3
 """Few: each of them is a training."""
 TIMED_STEPS = 3
@@ -158,6 +161,8 @@ def fit_on_rung(
     model = fresh_model(config, labeled.facts, purpose).to(device)
     learns = learner(config, how, model, labeled.images, log)
     images, labels = learns.shown(everything, device, how.augment), labeled.labels[rows]
+    if config.model.pretrained:
+        begin_as_probe(model.head, learns.network, some_of(images, rows.to(device)), labels, labeled.facts.num_classes)
     term = _term(config, model, pseudo, labeled.facts.num_classes, log) if pseudo else None
     result = train(
         learns.network,
@@ -173,6 +178,30 @@ def fit_on_rung(
     questions = images[(everything[:0] if asked is None else asked).to(device)]
     said = predict_log_probabilities(learns.network, questions) if len(questions) else torch.empty(0, 0)
     return learns.weights(result.weights), said
+
+
+def begin_as_probe(head: nn.Module, network: nn.Module, images: Images, labels: Tensor, num_classes: int) -> None:
+    """Give the last layer of a pretrained network the weights of a regression on what it gets to see of labeled images.
+
+    A random one would first spoil what is below it. `labels` are int64 (n,). A layer that is not linear stays random.
+    """
+    if not isinstance(head, nn.Linear):
+        return
+    seen: list[Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1).float().cpu()))
+    try:
+        predict_log_probabilities(network, images)
+    finally:
+        hook.remove()
+    points = torch.cat(seen)
+    deviation, mean = torch.std_mean(points, dim=0)
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    targets = nn.functional.one_hot(labels.cpu(), num_classes).float()
+    probe = fit_probe((points - mean) / deviation, targets, torch.ones(len(points)), STRENGTH)
+    weight = probe.weight / deviation
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(probe.bias - weight @ mean)
 
 
 def _term(

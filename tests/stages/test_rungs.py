@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from semisup.config import PipelineConfig
 from semisup.data.roles.split import Split
@@ -15,7 +18,17 @@ from semisup.pipeline.log import Silence
 from semisup.pseudo_labels import LEDGER
 from semisup.stages import rungs
 from semisup.stages.choose import run as choose
-from semisup.stages.rungs import RUNGS, STUDENT, Comparison, Labeled, PseudoLabeled, fit_on_rung, on_rung
+from semisup.stages.rungs import (
+    RUNGS,
+    STRENGTH,
+    STUDENT,
+    Comparison,
+    Labeled,
+    PseudoLabeled,
+    begin_as_probe,
+    fit_on_rung,
+    on_rung,
+)
 from semisup.stages.support.files import DatasetFacts, load_model
 
 NAME = "timm:test_efficientnet"
@@ -53,6 +66,19 @@ def folders(config: PipelineConfig, stage_runner: Any, tmp_path_factory: pytest.
 
 def json_of(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def test_the_last_layer_begins_as_a_regression_on_what_it_gets_to_see():
+    """Of a network with batch norms, asked as a whole, against scikit-learn on standardized features."""
+    torch.manual_seed(0)
+    body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5), torch.nn.BatchNorm1d(5), torch.nn.ReLU())
+    network = torch.nn.Sequential(body, torch.nn.Linear(5, 3)).eval()
+    images, labels = torch.randn(60, 3, 2, 2), torch.arange(60) % 3
+    images += labels[:, None, None, None]
+    begin_as_probe(network[1], network, images, labels, 3)
+    points = StandardScaler().fit_transform(body(images).detach().numpy().astype(float))
+    theirs = LogisticRegression(C=STRENGTH, tol=1e-10, max_iter=10_000).fit(points, labels.numpy())
+    assert np.allclose(network(images).softmax(dim=1).detach(), theirs.predict_proba(points), atol=5e-3)
 
 
 @pytest.fixture(scope="module")
