@@ -300,7 +300,7 @@ def test_googlenet_gives_logits_in_training_too():
         (
             "%%%",
             "use one of seed_cnn, small_cnn, paired_cnn, pooled_cnn, vgg_small, resnet18_small, efficientnet_lite0, "
-            "efficientnet_lite2, torchvision:<name>, timm:<name>",
+            "efficientnet_lite2, features, torchvision:<name>, timm:<name>",
         ),
     ],
 )

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.start.preparation import decoding_line
-from flows.store.auditing import Concluded, conclude
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
 from semisup.data.roles.answers import before_answers, read_answers, write_answers
@@ -19,6 +19,9 @@ from semisup.stages.support.files import images_for_test, pool_of
 from semisup.system.own_files import aside, temporary_folder
 from semisup.tracking.places.store import sqlite_path, store_uri
 
+if TYPE_CHECKING:
+    from flows.store.auditing import Concluded
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -31,7 +34,7 @@ class Imported:
     counts: Mapping[str, int]
     """How many are new, changed, the same."""
     total: int
-    audit: Concluded | None = None
+    audit: "Concluded | None" = None
     """What they say of a run's accepted labels, where they are those of an audit."""
 
 
@@ -61,7 +64,11 @@ def take_in(labels: Path, name: str, overrides: Sequence[str]) -> Imported:
         plan(with_answers(config, tried), pool, test_ids, before)
     finally:
         tried.unlink(missing_ok=True)
-    concluded = conclude(rows)
+    concluded = None
+    if any(row.audit for row in rows):
+        from flows.store.auditing import conclude  # MLflow takes seconds, and only an audit is kept there
+
+        concluded = conclude(rows)
     write_answers(answers.values(), file)
     return Imported(file, config.data.answers is not None, counts, len(answers), concluded)
 

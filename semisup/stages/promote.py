@@ -23,6 +23,7 @@ from semisup.pipeline.plan import CHAMPION
 from semisup.stages.support.files import read_json, write_json
 
 Model: TypeAlias = Literal["student", "baseline"]
+ABOUT = "this is about these trained networks; `semisup benchmark` asks what a method is worth over seeds"
 CLASSES = "classes.json"
 
 
@@ -123,7 +124,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         best.write(out_dir)
     log.metrics(_figures(decision))
     log.info(decision.reason)
-    log.info("this is about these trained networks; `semisup benchmark` asks what a method is worth over seeds")
+    log.info(ABOUT)
 
 
 def decide(

@@ -32,14 +32,14 @@ def test_a_line_for_each_tenth_of_the_way_and_again_when_something_else_begins()
 def test_a_flow_tells_its_log_how_far_the_decoding_is(tmp_path, monkeypatch):
     from flows.pipeline import flow as pipeline
     from semisup.config import PipelineConfig
-    from semisup.data.sources import folder
+    from semisup.data.own_images import as_source
 
     def decode(data, say):
         say(50, 100, "images read, 50 of them decoded")
         raise InterruptedError
 
     said = Said()
-    monkeypatch.setattr(folder, "own_images", decode)
+    monkeypatch.setattr(as_source, "own_images", decode)
     monkeypatch.setattr(pipeline, "get_run_logger", lambda: said)
     config = PipelineConfig.model_validate({"data": {"name": "folder", "root": tmp_path}})
     with pytest.raises(InterruptedError):

@@ -12,6 +12,7 @@ from flows.store.served import MODELS, find_model
 from semisup.data.sources import load_test
 from semisup.errors import UserError
 from semisup.stages.support.files import model_digest
+from semisup.tracking.places.tag_names import HIDDEN
 from semisup.tracking.tracker import Tracker
 
 pytestmark = [
@@ -100,8 +101,11 @@ def test_the_table_that_a_student_learned_from_is_had_by_naming_its_run(rerunnab
 
 def test_a_pipeline_of_before_final_labels_is_not_taken_for_one_that_has_them(rerunnable, ids, tmp_path):
     client = Tracker.existing(rerunnable).client
-    client.delete_tag(ids["pipeline"], "step.labels")
-    for step, run in (("step.pseudo_label-10", ids["pseudo_label"]), ("step.pseudo_label-2", ids["baseline"])):
+    client.delete_tag(ids["pipeline"], HIDDEN + "step.labels")
+    for step, run in (
+        (f"{HIDDEN}step.pseudo_label-10", ids["pseudo_label"]),
+        (f"{HIDDEN}step.pseudo_label-2", ids["baseline"]),
+    ):
         client.set_tag(ids["pipeline"], step, run)
     for command in (["export", "--format", "csv"], ["review"]):
         said = CliRunner().invoke(app, [command[0], ids["pipeline"], *command[1:]], catch_exceptions=False)

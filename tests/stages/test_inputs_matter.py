@@ -30,6 +30,7 @@ CASES: dict[str, Overrides] = {
     "a share of the table": {"joint.method": "soft", "joint.policy.ledger_share": 0.5},
     "an ensemble": ENSEMBLE | LABELS,
     "a boosted ensemble": BOOSTING | LABELS,
+    "unknown images": LABELS | {"pseudo_label.unknown.false_alarms": 0.3},
     "a graph": PROBED | {"recipe": "graph", "split.validation_per_class": 0, "split.labeled_per_class": 6},
     "a graph and a calibration": PROBED | CALIBRATED | {"recipe": "graph"},
 }

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.pipeline.log import Silence
-from semisup.stages.promote import Champion, Decision, decide, run
+from semisup.stages.promote import ABOUT, Champion, Decision, decide, run
 
 CLASSES = ("cat", "dog", "emu")
 IMAGES = 40
@@ -155,7 +155,7 @@ def test_where_nobody_is_crowned_no_predictions_are_left_for_a_champion(tmp_path
     decision, predictions, ear = promoted_in(tmp_path, new)
     assert not decision["promoted"]
     assert predictions is None
-    assert ear.lines == [decision["reason"]]
+    assert ear.lines == [decision["reason"], ABOUT]
 
 
 def test_without_a_champion_nothing_is_counted_for_one():
@@ -331,7 +331,7 @@ def test_a_reign_of_three_pipelines(tmp_path):
     assert (second["promoted"], second["model"]) == (False, None)  # 2 to 0: p = 0.5
     assert ear.figures["promoted"] == 0
     assert ear.figures["mcnemar_p"] == pytest.approx(0.5)
-    assert ear.lines == [second["reason"]]
+    assert ear.lines == [second["reason"], ABOUT]
     pd.testing.assert_frame_equal(predictions, champion_with(BAD))
 
     third, predictions, ear = promoted_in(

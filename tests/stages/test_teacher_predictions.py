@@ -53,7 +53,7 @@ def test_a_streamed_ledger_is_the_one_of_all_images_at_once(keys, stage_folders,
     config = PipelineConfig.model_validate(TINY | {"pseudo_label": TINY["pseudo_label"] | keys})
     tables: list[pd.DataFrame] = []
 
-    def at_once(predictions: TeacherPredictions, ids, indices, *, selection, teacher, previous, config):
+    def at_once(predictions: TeacherPredictions, ids, indices, *, selection, teacher, previous, **more):
         shards = list(predictions)
         assert len(shards) > 5
         whole = np.concatenate([shard.probabilities for shard in shards])
@@ -63,7 +63,7 @@ def test_a_streamed_ledger_is_the_one_of_all_images_at_once(keys, stage_folders,
                 ids, indices, whole, selection=selection, teacher=teacher, previous=previous, raw_confidence=raw
             )
         )
-        return parts(predictions, ids, indices, selection=selection, teacher=teacher, previous=previous, config=config)
+        return parts(predictions, ids, indices, selection=selection, teacher=teacher, previous=previous, **more)
 
     parts = pseudo_label.ledger_parts
     monkeypatch.setattr(pseudo_label, "ledger_parts", at_once)
