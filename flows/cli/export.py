@@ -108,6 +108,8 @@ def _export(run_id: str, wanted: _Wanted, data_root: Path | None) -> "tuple[Repo
     note = ""
     match wanted.format:
         case "csv" | "parquet":
+            if wanted.format == "parquet" and sources.config.data.name == "parquet":
+                exporting.check_outside(wanted.out, sources.root)
             report = exporting.export_table(chosen, wanted.out)
         case "imagefolder":
             report = exporting.export_imagefolder(

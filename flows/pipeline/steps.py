@@ -78,6 +78,8 @@ def lineage_for(step: Step, config: AnyConfig, upstream: Mapping[str, Reference]
     read = {**lineage.config}
     if digests.weights and "model" in step.spec.sections:
         read["model.weights"] = digests.weights[:16]
+        if digests.order:
+            read["data.features.order"] = digests.order[:16]
     if step.number is not None:
         read["step.number"] = step.number
     return replace(lineage, config=read)

@@ -8,6 +8,9 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+NEVER_SURE = 2**62
+"""As a time of change: in the future, so that nobody trusts that what was read stays."""
+
 
 class Contents(Protocol):
     """Where the bytes of listed images lie. Several threads read at once."""

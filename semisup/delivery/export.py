@@ -177,10 +177,19 @@ def check_folder(out: Path, root: Path | None, *, force: bool) -> None:
         UserError: as in :func:`check_out`; it is among one's own images, or there is one that was not written here.
     """
     check_out(out, force=force)
-    if root is not None and out.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"--out {out} is inside data.root={root}: the next run would take it for images; name another")
+    check_outside(out, root)
     if out.exists():
         _check_ours(out)
+
+
+def check_outside(out: Path, root: Path | None) -> None:
+    """Make sure that a run does not find what is written among its images.
+
+    Raises:
+        UserError: it would.
+    """
+    if root is not None and out.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"--out {out} is inside data.root={root}: the next run would take it for images; name another")
 
 
 def _check_ours(out: Path) -> None:

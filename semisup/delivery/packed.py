@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
+from semisup.data.own_images.reading.decode import size_of
 from semisup.delivery.chosen import Sent, Sources
 from semisup.delivery.export import Report, folder_written
 
@@ -108,8 +108,7 @@ def export_coco(
         for image in _labeled(chosen, sources, class_names, report):
             number = report.images
             (aside / "data" / image.sent.name).write_bytes(image.sent.content)
-            with Image.open(io.BytesIO(image.sent.content)) as opened:
-                width, height = opened.size
+            width, height = size_of(image.sent.content)
             images.append({"id": number, "file_name": image.sent.name, "width": width, "height": height})
             annotation: dict[str, Any] = {
                 "id": number,
@@ -151,11 +150,12 @@ def _labeled(chosen: pd.DataFrame, sources: Sources, class_names: Sequence[str],
         row = chosen.iloc[sent.row]
         confidence = None if pd.isna(row["confidence"]) else float(row["confidence"])
         about = {"path": row["path"], "source": row["source"], "confidence": confidence}
-        name, number = sent.name, 1
-        while name.casefold() in taken:  # copies of one file
+        stem, number = Path(sent.name).stem, 1
+        while stem.casefold() in taken:  # copies of one file
             number += 1
-            name = f"{Path(sent.name).stem}-{number}{Path(sent.name).suffix}"
-        taken.add(name.casefold())
+            stem = f"{Path(sent.name).stem}-{number}"
+        taken.add(stem.casefold())
+        name = f"{stem}{Path(sent.name).suffix}"
         report.images += 1
         report.classes[row["label"]] += 1
         yield Labeled(sent._replace(name=name), row["label"], place[row["label"]], about)

@@ -1,11 +1,14 @@
 """Images in tars, Parquet files, arrays and the JSON of other tools are those of the folder they were made from."""
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import webdataset
@@ -17,7 +20,7 @@ from semisup.data.own_images.containers.recognized import recognize
 from semisup.data.own_images.containers.tars import key_of
 from semisup.data.own_images.survey import survey, write_config
 from semisup.errors import UserError
-from tests.data.corpus import put
+from tests.data.corpus import encoded, photo, put
 from tests.data.packed import CLASSES, add, coco, facts, fiftyone, files, make_photos, packed, parquet, shards
 
 
@@ -233,6 +236,85 @@ def test_damage_is_one_line_that_names_shard_member_or_row(photos, opened, tmp_p
     ]
     for number, (make, error, name) in enumerate(cases):
         wrong(make, error, opened, tmp_path / str(number), name)
+
+
+def test_labels_that_are_no_labels_are_one_line(photos, opened, tmp_path):
+    images = [content for *_, content in files(photos)]
+
+    def latin(root):
+        shards(photos, root)
+        (root / "classnames.txt").write_bytes("café\nthé\n".encode("latin-1"))
+
+    def table(**columns):
+        def make(root):
+            root.mkdir()
+            pd.DataFrame(
+                {"image": images} | {name: [value] * len(images) for name, value in columns.items()}
+            ).to_parquet(root / "x.parquet")
+
+        return make
+
+    def classes_are_a_number(root):
+        put(root / "labels.json", b'{"classes": 5, "labels": {}}')
+
+    cases = [
+        (latin, "classnames.txt is no UTF-8", "webdataset"),
+        (table(label=b"\xff\xfe"), "has a label that is no UTF-8", "parquet"),
+        (table(label={"q": 1}), "has a label of type dict", "parquet"),
+        (table(label="cat", role=["a", "b"]), "is no role", "parquet"),
+        (classes_are_a_number, "'classes' of type int", "fiftyone"),
+    ]
+    for number, (make, error, name) in enumerate(cases):
+        wrong(make, error, opened, tmp_path / str(number), name)
+
+
+def test_a_list_of_one_label_is_that_label_and_images_of_several_are_counted(photos, opened, tmp_path):
+    labels = [["cat"], ["dog"], ["cat", "dog"], []] * 12
+    images = [content for *_, content in files(photos)]
+    pd.DataFrame({"image": images, "labels": labels}).to_parquet(tmp_path / "x.parquet")
+    own = opened("parquet", tmp_path / "x.parquet")
+    assert own.pool.class_names == CLASSES
+    assert len(own.pool) + len(own.test) == 36
+    assert int((own.given == "unlabeled").sum()) == 12
+    assert "passed over 12 images of several classes" in own.warnings
+
+
+def age(*paths: Path) -> None:
+    """As if they had been there for an hour: what has just been written is not trusted to stay."""
+    for path in paths:
+        stat = path.stat()
+        os.utime(path, (stat.st_atime - 3600, stat.st_mtime - 3600))
+
+
+def test_what_a_row_names_in_place_of_bytes_is_looked_at_anew(photos, opened, tmp_path):
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    names = [f"{number:02}.jpg" for number in range(48)]
+    for name, (*_, content) in zip(names, files(photos), strict=True):
+        put(tmp_path / "set" / name, content)
+    rows = pa.array([{"bytes": None, "path": name} for name in names], kind)
+    labels = [CLASSES[number % 2] for number in range(48)]
+    pq.write_table(pa.table({"image": rows, "label": labels}), tmp_path / "set" / "x.parquet")
+    age(*(tmp_path / "set").iterdir())
+    before = opened("parquet", tmp_path / "set" / "x.parquet")
+    put(tmp_path / "set" / "07.jpg", encoded(photo(999, 40, 48), "JPEG"))
+    after = opened("parquet", tmp_path / "set" / "x.parquet")
+    ids = [{*own.pool.ids, *own.test.ids} for own in (before, after)]
+    assert {name.partition("@")[0] for name in ids[1] - ids[0]} == {"07.jpg"}
+
+
+def test_an_array_that_is_replaced_by_an_older_file_is_read_anew(opened, tmp_path):
+    rng, root = np.random.default_rng(0), tmp_path / "arrays"
+    root.mkdir()
+    first, second = (rng.integers(0, 256, (20, 32, 32), dtype=np.uint8) for _ in range(2))
+    np.save(root / "labels.npy", np.arange(20) % 2)
+    np.save(root / "images.npy", first)
+    age(root / "images.npy", root / "images.npy")
+    opened("arrays", root, channels="gray")
+    np.save(root / "images.npy", second)
+    age(root / "images.npy", root / "images.npy", root / "images.npy")
+    own = opened("arrays", root, channels="gray")
+    seen = {image.tobytes() for image in (*own.pool.images[:, 0].numpy(), *own.test.images[:, 0].numpy())}
+    assert seen == {image.tobytes() for image in second}
 
 
 def test_a_member_that_is_no_image_is_a_broken_file_and_the_others_stay(photos, opened, tmp_path):

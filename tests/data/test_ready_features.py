@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semisup.config import DataConfig, PipelineConfig
-from semisup.data.own_images.vectors import read_vectors
+from semisup.data.own_images.vectors import order_digest, read_vectors
 from semisup.errors import UserError
 
 PATHS = ["a/1.png", "a/2.png", "b/3.png"]
@@ -60,6 +60,18 @@ def test_the_rows_of_an_array_are_those_of_the_manifest_as_they_are_written_ther
     np.save(place / "v.npy", VECTORS[list(order)])
     found = read_vectors(data(place / "v.npy", manifest=place / "m.csv"), IDS)
     np.testing.assert_array_equal(found.numpy(), VECTORS)
+
+
+def test_the_order_of_a_manifest_counts_for_an_array_and_for_no_table(tmp_path):
+    pd.DataFrame({"path": PATHS, "label": "l"}).to_csv(tmp_path / "m.csv", index=False)
+    pd.DataFrame({"path": PATHS[::-1], "label": "l"}).to_csv(tmp_path / "other.csv", index=False)
+    digests = {
+        order_digest(data(tmp_path / file, manifest=tmp_path / table))
+        for file in ("v.npy", "v.parquet")
+        for table in ("m.csv", "other.csv")
+    }
+    assert len(digests) == 3
+    assert "" in digests
 
 
 def bad(vectors, *, kind="parquet", paths=PATHS):

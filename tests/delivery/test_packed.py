@@ -8,14 +8,17 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import datasets
+import pillow_heif
 import pytest
 import torchvision
 import webdataset
+from PIL import Image
 from pycocotools.coco import COCO
 
 from semisup.config import DataConfig
 from semisup.config.files import validate
 from semisup.data.own_images import forget, own_images
+from semisup.data.own_images.reading.decode import size_of
 from semisup.delivery import packed
 from semisup.delivery.chosen import Sources, choose
 from semisup.delivery.export import export_imagefolder, export_labelstudio, served_images
@@ -150,6 +153,12 @@ def test_every_image_of_an_exported_folder_is_seen_by_torchvision_and_by_dataset
     found = {sha(Path(row["image"]["path"]).read_bytes()): unquote(names[row["label"]]) for row in raw}
     assert list(loaded) == ["train"]
     assert found == expected
+
+
+def test_coco_has_the_size_of_a_photograph_of_a_phone():
+    image = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(photo(3, 40, 60))).save(image)
+    assert size_of(image.getvalue()) == (60, 40)
 
 
 def test_the_words_that_are_escaped_are_those_of_datasets():

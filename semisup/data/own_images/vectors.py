@@ -1,5 +1,6 @@
 """Ready-made features of one's own images: one vector for each, from a table that somebody else's network made."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,6 +58,13 @@ def read_vectors(data: DataConfig, ids: Sequence[str]) -> Tensor:
             "the image out"
         )
     return torch.from_numpy(vectors)
+
+
+def order_digest(data: DataConfig) -> str:
+    """What decides which row of a .npy array is whose: the manifest's paths in their order; "" of a table."""
+    if data.features is None or data.features.suffix != ".npy":
+        return ""
+    return hashlib.sha256("\n".join(_manifest_paths(data)).encode()).hexdigest()
 
 
 def _rows_of(paths: Sequence[str], wanted: Sequence[str], field: str) -> NDArray[np.int64]:

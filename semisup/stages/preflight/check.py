@@ -12,7 +12,7 @@ from semisup.checks.warnings import config_warnings, too_few_to_certify
 from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.data.datasets import digest
 from semisup.data.own_images import Progress
-from semisup.data.own_images.vectors import read_vectors
+from semisup.data.own_images.vectors import order_digest, read_vectors
 from semisup.data.roles.answers import answers_digest, read_answers
 from semisup.data.roles.split import ROLES, Role
 from semisup.data.sources import source
@@ -50,6 +50,8 @@ class DataDigests:
     """Of the file of pretrained weights; "" where there is none."""
     answers: str = ""
     """Of what people said about single images; "": nothing."""
+    order: str = ""
+    """Of what says which row of `data.features` is whose; "" where the file itself does."""
 
     @property
     def version(self) -> str:
@@ -130,7 +132,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
         raise UserError("runtime.device='cuda', but torch finds no CUDA device; use 'auto' or 'cpu'")
     check_processes(config)
     answers = answers_digest(read_answers(config.data.answers))
-    digests = DataDigests(digest(pool), digest(test), weights, answers)
+    digests = DataDigests(digest(pool), digest(test), weights, answers, order_digest(config.data))
     warnings = [*config_warnings(config, pool.num_classes, images["validation"], ensemble=ensemble), *warnings]
     return Checked([*repaired, *warnings], digests, images)
 

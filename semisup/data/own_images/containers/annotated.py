@@ -8,7 +8,7 @@ from typing import Any
 
 from semisup.config import DataConfig
 from semisup.data.listing import Files, Listing
-from semisup.data.own_images.containers.found import Found, existing_root, label_text, role_in
+from semisup.data.own_images.containers.found import Found, SeveralClassesError, existing_root, label_text, role_in
 from semisup.data.own_images.folders.roles import Given
 from semisup.data.own_images.reading.decode import EXTENSIONS
 from semisup.errors import UserError
@@ -97,7 +97,12 @@ def _coco(file: Path, said: dict[str, Any], base: Path, passed_over: Counter[str
 
 
 def _fiftyone(file: Path, said: dict[str, Any], passed_over: Counter[str]) -> Iterator[Image]:
-    names = [str(name) for name in said.get("classes") or ()]
+    classes = said.get("classes") or []
+    if not isinstance(classes, list):
+        raise UserError(
+            f"data.root: {file} has 'classes' of type {type(classes).__name__}; it has to be a list or null"
+        )
+    names = [str(name) for name in classes]
     folder = file.parent / "data"
     lying = {
         path.relative_to(folder).with_suffix("").as_posix(): path
@@ -106,11 +111,11 @@ def _fiftyone(file: Path, said: dict[str, Any], passed_over: Counter[str]) -> It
     }
     for name, given in said["labels"].items():
         value = given.get("label") if isinstance(given, dict) else given
-        if isinstance(value, list):
-            passed_over["images of several classes"] += 1
-            continue
         try:
             text = label_text(value, names)
+        except SeveralClassesError:
+            passed_over["images of several classes"] += 1
+            continue
         except LookupError as error:
             raise UserError(f"data.root: {file}, image {name!r} has {error}; mend it") from None
         path = lying.pop(name, folder / name)

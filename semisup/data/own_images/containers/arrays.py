@@ -17,7 +17,7 @@ from PIL import Image
 
 from semisup.config import DataConfig
 from semisup.data.listing import Listing
-from semisup.data.own_images.containers.found import Found, existing_root, label_text
+from semisup.data.own_images.containers.found import Found, SeveralClassesError, existing_root, label_text
 from semisup.data.own_images.folders.roles import Given, role_of
 from semisup.errors import UserError
 
@@ -63,7 +63,7 @@ def list_arrays(data: DataConfig) -> Listing:
         UserError: there are none, they cannot be read, are of another type or shape, or labels are not one for each.
     """
     root = existing_root(data)
-    arrays, changed = _arrays(root)
+    arrays, stamps = _arrays(root)
     names = next((list(map(str, arrays[key].ravel())) for key in arrays if key in NAMES), [])
     found, contents = Found.below(root), Pictures()
     for word, part in _parts(root, arrays).items():
@@ -76,19 +76,24 @@ def list_arrays(data: DataConfig) -> Listing:
         for row, label in enumerate(labels):
             try:
                 text = label_text(label, names)
+            except SeveralClassesError:
+                found.pass_over_several()
+                continue
             except LookupError as error:
                 raise UserError(f"data.root={root}: {key!r}, row {row} has {error}; mend it") from None
             path = f"{word or 'images'}/{row:0{width}}"
-            if found.add(path, text, part.role, size=images[0].nbytes, changed=changed):
+            if found.add(path, text, part.role, size=stamps[key][0], changed=stamps[key][1]):
                 contents.at.append((images, row))
     return found.listing(contents)
 
 
-def _arrays(root: Path) -> tuple[dict[str, NDArray[Any]], int]:
-    """Every array by its name, and when the newest file was changed."""
+def _arrays(root: Path) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[int, int]]]:
+    """Every array by its name, and of the file it is in the size and when it was changed."""
     files = [root] if root.is_file() else sorted([*root.glob("*.npy"), *root.glob("*.npz")])
     arrays: dict[str, NDArray[Any]] = {}
+    stamps: dict[str, tuple[int, int]] = {}
     for file in files:
+        before = set(arrays)
         try:
             if file.suffix == ".npy":
                 arrays[file.stem] = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -99,9 +104,11 @@ def _arrays(root: Path) -> tuple[dict[str, NDArray[Any]], int]:
             raise UserError(
                 f"data.root: {file} cannot be read: {' '.join(str(error).split())}; write it anew"
             ) from None
+        stat = file.stat()
+        stamps |= dict.fromkeys(arrays.keys() - before, (stat.st_size, stat.st_mtime_ns))
     if not arrays:
         raise UserError(f"data.root={root} holds no arrays (.npz, .npy); name another file or folder")
-    return arrays, max(file.stat().st_mtime_ns for file in files)
+    return arrays, stamps
 
 
 def _parts(root: Path, arrays: dict[str, NDArray[Any]]) -> dict[str, Part]:

@@ -88,14 +88,28 @@ def role_in(path: str) -> Given:
     return ""
 
 
+class SeveralClassesError(Exception):
+    """An image is of several classes at once."""
+
+
 def label_text(value: Any, names: Sequence[str] = ()) -> str | None:
-    """A label as a class's name; None where there is none: nothing, "", a NaN, -1.
+    """A label as a class's name; None where there is none: nothing, "", a NaN, -1. A list of one is what is in it.
 
     Raises:
-        LookupError: a number that none of the `names` has.
+        LookupError: a number that none of the `names` has, or what is neither text nor a number.
+        SeveralClassesError: a list of several.
     """
+    if isinstance(value, list):
+        if len(value) > 1:
+            raise SeveralClassesError
+        return label_text(value[0], names) if value else None
     if isinstance(value, bytes):
-        value = value.decode()
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            raise LookupError("a label that is no UTF-8") from None
+    if not isinstance(value, str | int | float | None):
+        raise LookupError(f"a label of type {type(value).__name__}, which is neither text nor a number")
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
@@ -124,6 +138,10 @@ class Found:
     changed: list[int] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+
+    def pass_over_several(self) -> None:
+        """One more image is of several classes."""
+        self.passed_over["images of several classes"] += 1
 
     @classmethod
     def below(cls, root: Path) -> "Found":

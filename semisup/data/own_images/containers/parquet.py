@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semisup.config import DataConfig
-from semisup.data.listing import Listing
+from semisup.data.listing import NEVER_SURE, Listing
 from semisup.data.own_images.containers.found import (
     Found,
+    SeveralClassesError,
     existing_root,
     files_within,
     label_text,
@@ -32,7 +33,7 @@ PARQUET = frozenset({".parquet", ".pq"})
 IMAGES = ("image", "img", "picture", "bytes", "content", "jpg", "png")
 LABELS = ("label", "labels", "class", "fine_label", "target", "category")
 ROLES = ("role", "split")
-PLAIN = (str, int, float, type(None))
+PLAIN = (str, int, float, list, dict, type(None))
 """Types of labels that JSON hands back as they were."""
 GROUPS_KEPT = 4
 """Row groups in memory: threads work ahead by some rows, and seldom across two borders."""
@@ -81,6 +82,16 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     return {name: kind for name, kind in said.items() if isinstance(kind, dict)} if isinstance(said, dict) else {}
 
 
+def _holds_bytes(group: Any, image: str) -> bool:
+    """Has every row of a row group the bytes of its image, as its statistics say?"""
+    for number in range(group.num_columns):
+        column = group.column(number)
+        if column.path_in_schema in {image, f"{image}.bytes"}:
+            known = column.statistics
+            return known is not None and known.has_null_count and known.null_count == 0
+    return False
+
+
 def _holds_images(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         return int(kind.get_field_index("bytes")) >= 0
@@ -115,6 +126,8 @@ class Head:
     """What its images are called."""
     groups: list[int]
     """Rows of each row group."""
+    holds_bytes: list[bool]
+    """Of each row group: has every row its image's bytes? Otherwise files beside it hold some, which may change."""
 
     @classmethod
     def read(cls, shard: Shard) -> "Head":
@@ -128,6 +141,7 @@ class Head:
                 schema = opened.schema_arrow
                 columns = Columns.of(schema, shard.where)
                 groups = [opened.metadata.row_group(number).num_rows for number in range(opened.num_row_groups)]
+                holds_bytes = [_holds_bytes(opened.metadata.row_group(n), columns.image) for n in range(len(groups))]
                 wanted = [name for name in (columns.label, columns.role) if name is not None]
                 kind = schema.field(columns.image).type
                 has_path = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
@@ -136,7 +150,7 @@ class Head:
             raise UserError(f"{shard.where} cannot be read: {' '.join(str(error).split())}; write it anew") from None
         paths = table[columns.image].combine_chunks().field("path").to_pylist() if has_path else [None] * sum(groups)
         labels, roles = (None if name is None else table[name].to_pylist() for name in (columns.label, columns.role))
-        return cls(columns, labels, roles, paths, groups)
+        return cls(columns, labels, roles, paths, groups, holds_bytes)
 
     @classmethod
     def told(cls, said: dict[str, Any]) -> "Head":
@@ -146,7 +160,7 @@ class Head:
 
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""
-        labels = self.labels and [value if isinstance(value, PLAIN) else label_text(value) for value in self.labels]
+        labels = self.labels and [value if isinstance(value, PLAIN) else str(value) for value in self.labels]
         roles = self.roles and [None if value is None else str(value) for value in self.roles]
         return asdict(self) | {"labels": labels, "roles": roles}
 
@@ -209,16 +223,20 @@ def list_parquet(data: DataConfig) -> Listing:
         for place, (label, said, own, at) in enumerate(columns):
             try:
                 text = label_text(label, head.columns.names)
+            except SeveralClassesError:
+                found.pass_over_several()
+                continue
             except LookupError as error:
                 raise UserError(f"{shard.where}, row {place} has {error}; mend it") from None
-            role = role_of(str(said)) if said not in {None, ""} else role_in(shard.name)
+            role = role_in(shard.name) if said is None or said == "" else role_of(str(said))
             if role is None:
                 raise UserError(
                     f"{shard.where}, row {place}: {head.columns.role}={said!r} is no role; "
                     "use labeled, unlabeled, validation or test"
                 )
             path = own if named and own is not None else f"{shard.name}/{place:0{width}}"
-            if found.add(path, text, role, size=shard.size, changed=shard.changed):
+            changed = shard.changed if head.holds_bytes[at[0]] else NEVER_SURE
+            if found.add(path, text, role, size=shard.size, changed=changed):
                 contents.at.append((number, *at))
     return found.listing(contents)
 
@@ -227,7 +245,10 @@ def _on_disk(data: DataConfig) -> tuple[Found, list[Shard], list[Head]]:
     root = existing_root(data)
     base = root if root.is_dir() else root.parent
     shards = []
+    features = data.features and data.features.expanduser().resolve()
     for path in files_within(root, PARQUET, "Parquet files"):
+        if path.resolve() == features:
+            continue
         stat = path.stat()
         shards.append(
             Shard(

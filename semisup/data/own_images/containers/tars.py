@@ -192,7 +192,7 @@ class _Tar(NamedTuple):
 def _on_disk(data: DataConfig) -> tuple[Found, list[_Tar]]:
     root = existing_root(data)
     base = root if root.is_dir() else root.parent
-    names = next(((base / name).read_text("utf-8").splitlines() for name in NAMES if (base / name).is_file()), [])
+    names = next((_lines((base / name).read_bytes(), base / name) for name in NAMES if (base / name).is_file()), [])
     tars = [
         _Tar(
             path.relative_to(base).as_posix(),
@@ -205,6 +205,13 @@ def _on_disk(data: DataConfig) -> tuple[Found, list[_Tar]]:
         for path in files_within(root, TARS, "tar files")
     ]
     return Found.below(root), tars
+
+
+def _lines(content: bytes, where: object) -> list[str]:
+    try:
+        return content.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where} is no UTF-8: {error}; save it as UTF-8") from None
 
 
 def _pread(path: str, start: int, size: int) -> bytes:
@@ -220,7 +227,7 @@ def _in_bucket(data: DataConfig) -> tuple[Found, list[_Tar]]:
     kept = Kept.of(bucket, data)
     shards = objects_of(objects, TARS)
     naming = [of for name in NAMES for of in objects if of.path == name][:1]
-    (names,) = kept.told(naming, "names", lambda of: bucket.read(of.key).decode().splitlines()) or [[]]
+    (names,) = kept.told(naming, "names", lambda of: _lines(bucket.read(of.key), of.path)) or [[]]
 
     def look(of: Object) -> dict[str, Any]:
         where = f"data.url: {bucket.url}/{of.path}"

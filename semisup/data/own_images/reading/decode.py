@@ -159,6 +159,15 @@ def reader(content: bytes) -> Callable[[io.BytesIO], ImageFile] | None:
     return next((opener for magic, opener in OPENERS.items() if content.startswith(magic)), None)
 
 
+def size_of(content: bytes) -> tuple[int, int]:
+    """(width, height) of an image that can be decoded, by its header."""
+    opener = reader(content)
+    assert opener is not None, "it was decoded before"
+    with opener(io.BytesIO(content)) as image:
+        width, height = image.size
+    return width, height
+
+
 def _decoded(image: ImageFile, again: Callable[[], ImageFile], target: Target) -> Decoded:
     width, height = image.size
     if width * height > MOST_PIXELS:

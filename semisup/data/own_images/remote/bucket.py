@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import fsspec
 
+from semisup.data.listing import NEVER_SURE
 from semisup.errors import UserError
 
 WAITS = (0.5, 2.0, 5.0)
@@ -23,8 +24,6 @@ CONNECT, ANSWER = 10, 60
 """Seconds until a server of S3 that says nothing counts as failed."""
 VERSIONS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "updated", "mtime", "created")
 """What storage of any kind says of an object's version, most telling first."""
-UNKNOWN_VERSION = 2**62
-"""As a time of change it is to come, so that what was read of the object is never taken for sure."""
 PACKAGES = {"s3": "'semisup[s3]'", "s3a": "'semisup[s3]'", "gs": "gcsfs", "gcs": "gcsfs"}
 PACKAGES |= dict.fromkeys(("az", "abfs", "abfss", "adl"), "adlfs") | dict.fromkeys(
     ("http", "https"), "aiohttp requests"
@@ -208,7 +207,7 @@ class _Ranges(io.BufferedIOBase):
 def _version(facts: Mapping[str, Any]) -> int:
     told = next((str(facts[key]) for key in VERSIONS if facts.get(key) is not None), None)
     if told is None:
-        return UNKNOWN_VERSION
+        return NEVER_SURE
     return -1 - int.from_bytes(hashlib.sha256(told.encode()).digest()[:7], "big")
 
 

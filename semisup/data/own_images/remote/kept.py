@@ -18,11 +18,12 @@ from typing import Any
 from filelock import FileLock
 
 from semisup.config import DataConfig, parse_bytes
+from semisup.data.listing import NEVER_SURE
 from semisup.data.own_images.decoded.cache import FETCHED, Cache, builders_lock, cache_folder, disk_errors
 from semisup.data.own_images.decoded.checksums import is_intact, seal
 from semisup.data.own_images.decoded.pack import BUILDING, LOCK
 from semisup.data.own_images.reading.threads import worked_ahead
-from semisup.data.own_images.remote.bucket import UNKNOWN_VERSION, Bucket, Object
+from semisup.data.own_images.remote.bucket import Bucket, Object
 from semisup.system.own_files import delete, mark
 
 BODY = "body"
@@ -68,7 +69,7 @@ class Kept:
                 def one(of: Object) -> Said:
                     stem = folder / _key(f"{of.path} {of.size} {of.changed}")
                     for file in folder.glob(f"{stem.name}-*.json"):
-                        if is_intact(file) and of.changed != UNKNOWN_VERSION:
+                        if is_intact(file) and of.changed != NEVER_SURE:
                             return json.loads(file.read_text(encoding="utf-8"))
                     said = look(of)
                     aside = stem.with_suffix(f".{os.getpid()}")
