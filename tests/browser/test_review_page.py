@@ -156,15 +156,18 @@ def test_in_the_dark_the_page_is_dark(tmp_path, open_page):
     assert max(open_page(file, scheme="dark").background()) < 60
 
 
-def audit_page(tmp_path, accepted, allowed):
-    """An audit's page of as many images as there are labels; the third entry of `allowed` is that of two answers."""
+def audit_page(tmp_path, accepted, allowed, places=None):
+    """An audit's page of as many images as there are labels; the third entry of `allowed` is that of two answers.
+
+    `places` in the sample: where no file is gone, they are counted.
+    """
     rows = pd.DataFrame(
         {"id": f"{number}.png@{number}", "path": f"{number}.png", "section": AUDIT, "given": "", "reason": "drawn"}
         for number in range(len(accepted))
     )
     file = tmp_path / "audit.html"
     contents = [encoded(photo(number), "PNG") for number in range(len(accepted))]
-    audit = {"name": "abc123", "target": 0.95, "allowed": allowed}
+    audit = {"name": "abc123", "target": 0.95, "allowed": allowed, "places": places or list(range(len(accepted)))}
     page = build_page("Audit", "run", ["cat", "dog", "newt"], rows, contents, audit=audit, labels=accepted)
     file.write_text(page, encoding="utf-8")
     return file
@@ -199,6 +202,15 @@ def test_images_skipped_in_an_audit_count_as_wrong_until_they_are_answered(tmp_p
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("1")
     assert "That is enough" in page.inner_text("#enough")
+
+
+def test_images_of_the_sample_whose_files_are_gone_count_as_wrong_up_to_the_last_answer(tmp_path, open_page):
+    page = open_page(audit_page(tmp_path, ["cat"] * 3, [-1, -1, 0, 0, 1], places=[0, 2, 3])).page
+    for key in ("1", "1"):
+        page.keyboard.press(key)
+        assert page.inner_text("#enough") == ""  # two of three, and none may be wrong
+    page.keyboard.press("1")
+    assert "That is enough" in page.inner_text("#enough")  # three of four, and one may be
 
 
 def test_a_page_that_is_no_audit_does_not_offer_none_of_the_classes(tmp_path, open_page):

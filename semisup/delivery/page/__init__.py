@@ -41,8 +41,9 @@ def build_page(
 
     `rows` are those of :func:`semisup.delivery.page.candidates.to_label` with a column path, `contents` their image
     files, of which those of more than 8 bits are shown by `span`, their `data.range`.
-    `audit` (name, target, allowed: how many may be wrong after so many answers) makes it the page of an audit, with the
-    accepted labels of the images, which are compared with and not shown.
+    `audit` makes it the page of an audit, with the accepted labels of the images, which are compared with and not
+    shown: name, target, allowed (how many may be wrong after so many answers), places (of each image in the sample,
+    from 0; those of files that are gone are missing).
     Answers are kept in the browser under `key` and the images' ids. Whatever a class is called, it stays text.
     """
     images = [_image(row, content, span) for (_, row), content in zip(rows.iterrows(), contents, strict=True)]

@@ -89,7 +89,12 @@ def write_audit(
             there,
             [image.content for image in sent],
             span=config.data.range,
-            audit={"name": audit, "target": target, "allowed": most_wrong(target, len(accepted), len(rows))},
+            audit={
+                "name": audit,
+                "target": target,
+                "allowed": most_wrong(target, len(accepted), len(rows)),
+                "places": [image.row for image in sent],
+            },
             labels=[names[image.row] for image in sent],
         )
         (aside / PAGE).write_text(page, encoding="utf-8")

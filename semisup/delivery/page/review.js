@@ -75,7 +75,8 @@ const none = () => set(position, { answer: "none", label: "" });
 const IN_WORDS = { discard: "Left out", none: "None of the classes" };
 const inWords = (known) => known.answer === "label" ? known.label : IN_WORDS[known.answer];
 
-// Of an audit: do the images up to the last answered one prove the target? One that nobody could tell counts as wrong.
+// Of an audit: do the images up to the last answered one prove the target? One that nobody could tell counts as wrong,
+// and so does one of the sample that is not on the page, for its file is gone.
 function proven() {
   if (!data.audit || !answers.size) return false;
   const last = Math.max(...answers.keys());
@@ -83,7 +84,8 @@ function proven() {
     const known = answers.get(row);
     return !known || known.answer !== "label" || known.label !== image.accepted;
   });
-  return bad.length <= data.audit.allowed[last + 1];
+  const seen = data.audit.places[last] + 1, gone = seen - (last + 1);
+  return bad.length + gone <= data.audit.allowed[seen];
 }
 
 function undo() {
