@@ -142,6 +142,12 @@ def test_rounds_that_hand_nothing_on_are_warned_of(rounds, share, part):
     assert warnings_of(rounds=2, joint=joint | {"policy": policy | {"ledger_share": 0.5}}) == []
 
 
+@pytest.mark.parametrize(("method", "warned"), [("fixmatch", 1), ("confidence", 0), ("threshold", 0)])
+def test_who_labels_at_every_step_is_said_to_learn_from_unknown_images(method, warned):
+    said = warnings_of(pseudo_label={"unknown": {"false_alarms": 0.05}}, joint={"method": method})
+    assert len([line for line in said if "unknown images are not accepted in the end" in line]) == warned
+
+
 def test_predictions_as_their_own_targets_are_warned_of():
     (warning,) = warnings_of(joint={"method": "soft"})
     assert "teaches nothing" in warning

@@ -55,9 +55,22 @@ def config_warnings(
     if isinstance(wanted, CertifiedThreshold) and (shortage := too_few_to_certify(config)):
         warnings.append(f"{shortage}; the fallback threshold {wanted.fallback} will apply")
     warnings += ineffective_options(config, ensemble=ensemble)
+    warnings += [] if ensemble else _unknown_images_are_learned_from(config)
     if config.joint.alpha_final == 0:
         warnings.append("joint.alpha_final=0: the pseudo-labels have no weight; use for example 1.0")
     return warnings
+
+
+def _unknown_images_are_learned_from(config: PipelineConfig) -> list[str]:
+    """Who labels at every step does so before anybody asks which images are of none of the classes."""
+    false_alarms, joint = config.pseudo_label.unknown.false_alarms, config.joint
+    if false_alarms is None or not joint.labels_every_step:
+        return []
+    return [
+        f"pseudo_label.unknown.false_alarms={false_alarms:g}, but joint.method={joint.method!r} labels every unlabeled "
+        "image itself at every step: unknown images are not accepted in the end, but learned from; use joint.method: "
+        "confidence or threshold"
+    ]
 
 
 def _starvation(config: PipelineConfig, num_classes: int) -> list[str]:

@@ -154,10 +154,17 @@ class Classifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer gets to see of images as in :meth:`forward`: float32 (B, D)."""
-        seen: list[Tensor] = []
-        with self.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
-            self(images)
-        return seen[0]
+        return self.features_behind(self, images)
+
+    def features_behind(self, part: nn.Module, seen: Tensor) -> Tensor:
+        """What the last layer gets to see, float32 (B, D), when a part of the network that ends with it is shown this.
+
+        For :attr:`tail` that is :meth:`activations`.
+        """
+        features: list[Tensor] = []
+        with self.head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0])):
+            part(seen)
+        return features[0]
 
 
 @contextmanager

@@ -80,7 +80,9 @@ def compare_as_seen(
     pool: tuple[Floats, Floats],
     rng: np.random.Generator,
 ) -> Comparison | None:
-    """:func:`compare` by what a network makes of images, which has learned from neither calibration images nor pool.
+    """:func:`compare` by what a network makes of images, to which calibration images and pool are alike.
+
+    It has learned from neither, or from the images of both without their labels.
 
     Args:
         labeled: features (m, D) and labels (m,) of images that it has learned from.

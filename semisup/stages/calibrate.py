@@ -123,12 +123,19 @@ def why_approximate(config: PipelineConfig, model: Path | None, *, final: bool) 
 
     `final`: it is the one that is kept, all of whose labels at or above the threshold are accepted.
     """
-    learned = model is not None and _learned_from_a_table(model)
+    student = model is not None and read_json(model / "model.json")["stage"] == "joint"
+    of_table = model is not None and student and _learned_from_a_table(model)
     caveats = []
-    if config.pseudo_label.teacher == "champion" and (learned or not final):
+    if config.pseudo_label.teacher == "champion" and (of_table or not final):
         caveats.append("a champion of an earlier pipeline may have been trained on these calibration images")
-    elif learned:
+    elif of_table:
         caveats.append("the model was trained on pseudo-labels that the same calibration images chose")
+    if student:  # it may be surer of them, right or wrong, than of images that it has never seen
+        caveats.append("the model was trained on the unlabeled images and not on the calibration images")
+    if config.pseudo_label.unknown.false_alarms is not None:
+        caveats.append(
+            "pseudo_label.unknown.false_alarms leaves out images by a threshold that the same calibration images made"
+        )
     for key in ("top_share", "max_disagreement", "share_per_round"):
         if not final and getattr(config.pseudo_label, key) is not None:
             caveats.append(f"pseudo_label.{key} accepts only a part of the images certified")
@@ -136,8 +143,7 @@ def why_approximate(config: PipelineConfig, model: Path | None, *, final: bool) 
 
 
 def _learned_from_a_table(model: Path) -> bool:
-    if read_json(model / "model.json")["stage"] != "joint":
-        return False
+    """Of a student."""
     training = model / "training.json"
     return not training.exists() or bool(read_json(training).get("learned_from_table", True))
 

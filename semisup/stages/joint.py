@@ -40,7 +40,7 @@ from semisup.system.randomness import derive_seed
 from semisup.training.loop import UnlabeledTerm, train
 from semisup.training.process_group import ALONE, ProcessGroup
 
-LEARNED_FROM = ["index", "label", "confidence", "accepted", "round"]
+LEARNED_FROM = ["index", "label", "confidence", "accepted", "reason", "round"]
 """What of the pseudo-label table a student needs."""
 
 
@@ -66,11 +66,11 @@ def run(
         weigh = method(joint.method).weigh
         assert weigh is not None, "a probe learns from labels that stand before it begins"
         assert table is not None
-        rung = read_choice(inputs["choose"])["student"]
+        rung, learned = read_choice(inputs["choose"])["student"], table[_learned_from(table, joint)]
         if rung == PROBE:
-            fit_student(config, inputs, table, out_dir, log, weigh=weigh)
+            fit_student(config, inputs, learned, out_dir, log, weigh=weigh)
         else:
-            climb(config, rung, inputs, out_dir, log, ledger=table[_learned_from(table, joint)])
+            climb(config, rung, inputs, out_dir, log, ledger=learned)
         return
     round_number = int(table["round"].iloc[0]) if table is not None else _round_after(inputs.get("teacher"))
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
@@ -214,7 +214,7 @@ def _tensors(table: pd.DataFrame, *columns: str) -> tuple[Tensor, ...]:
 def _learned_from(ledger: pd.DataFrame, config: JointConfig) -> "pd.Series[bool]":
     """Of which images something is learned."""
     if not config.learns_from_accepted:
-        return ledger["accepted"] | True
+        return ledger["reason"] != "unknown"
     if config.facts.learns_negatives:
         return ledger["accepted"] | (ledger["negative"].map(len) > 0)
     return ledger["accepted"]

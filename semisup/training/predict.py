@@ -24,17 +24,20 @@ def predict_probabilities(
     return predict_log_probabilities(model, images, batch_size, on_batch).exp()
 
 
-def predict_features(model: Classifier, images: Images, batch_size: int | None = None) -> Tensor:
+def predict_features(
+    model: Classifier, images: Images, batch_size: int | None = None, *, tail: nn.Module | None = None
+) -> Tensor:
     """What the last layer gets, float32 (N, D) on the CPU, of uint8 images (N, ...), in eval mode.
 
-    Where that is a map of features, (B, D, H, W), the mean over the map.
+    Where that is a map of features, (B, D, H, W), the mean over the map. With the model's `tail` in place of all of
+    it, `images` are :meth:`Classifier.activations`.
     """
 
     def pooled(batch: Tensor) -> Tensor:
-        features = model.features(batch)
+        features = model.features(batch) if tail is None else model.features_behind(tail, batch)
         return features.mean(dim=(2, 3)) if features.dim() == 4 else features
 
-    return _table(model, images, batch_size, pooled)
+    return _table(tail or model, images, batch_size, pooled)
 
 
 def predict_log_probabilities(

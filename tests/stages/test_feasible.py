@@ -23,6 +23,14 @@ def digits(**sections) -> PipelineConfig:
             "split.calibration_images=1096 leaves 1 of 1097 images unlabeled",
         ),
         (
+            {
+                "split": {"calibration_images": 1087},
+                "calibrate": {"method": "temperature"},
+                "pseudo_label": {"unknown": {"false_alarms": 0.05}},
+            },
+            "pseudo_label.unknown.false_alarms=0.05, but 10 unlabeled images are too few",
+        ),
+        (
             {"joint": {"batch_size": 65_536}},
             "joint.batch_size=65536, but there are 100 labeled images; use at most 1024",
         ),

@@ -15,6 +15,7 @@ from semisup.checks.ineffective import ineffective_options
 from semisup.config import PipelineConfig
 from semisup.data.roles.split import Split
 from semisup.data.sources import source
+from semisup.frozen.embedding import rooted
 from semisup.frozen.network import ProbedClassifier
 from semisup.pipeline.log import Silence
 from semisup.pipeline.plan import plan
@@ -216,6 +217,17 @@ def test_a_student_of_scrambled_pseudo_labels_is_another_one(config, folders, st
     assert (again["joint"] / file).read_bytes() != (folders["joint"] / file).read_bytes()
 
 
+def test_a_student_learns_nothing_from_images_that_are_unknown(config, folders, stage_runner, tmp_path):
+    table = pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")
+    left_out = np.arange(len(table)) % 2 == 0
+    table["reason"] = np.where(left_out, "unknown", table["reason"])
+    (tmp_path / "pseudo_label").mkdir()
+    table.to_parquet(tmp_path / "pseudo_label" / "pseudo_labels.parquet")
+    inputs = {name: folders[name] for name in ("split", "choose")} | {"pseudo_label": tmp_path / "pseudo_label"}
+    again = stage_runner(config, tmp_path / "run", names=("joint",), folders=inputs)
+    assert json_of(again["joint"], "training.json")["pseudo_labels"] == (~left_out).sum()
+
+
 def test_validation_images_stay_apart_and_judge_where_there_are_any(stage_runner, tmp_path):
     config = config_of(
         data={"name": "digits", "cache": str(tmp_path / "cache")},
@@ -257,6 +269,12 @@ def test_a_calibration_is_of_the_graph_that_labels(stage_runner, tmp_path):
     calibrated = pd.read_parquet(folders["calibrate"] / "calibration.parquet")
     assert set(table["teacher"].str.partition(":")[0]) == {"graph"}
     assert not set(table["id"]) & set(calibrated["id"])
+    # Unlabeled and calibration images are alike to a probe: its embedding is that of both, with the labeled ones.
+    split = Split.read(folders["split"] / "split.parquet")
+    pool = frozen_pool(config, split, DatasetFacts.read(folders["split"]), Silence())
+    rows = torch.cat([split.indices(role) for role in ("labeled", "unlabeled", "calibration")])
+    mean = rooted(pool.features[rows]).mean(dim=0)
+    torch.testing.assert_close(read_embedding(folders["choose"]).mean, mean, atol=1e-5, rtol=1e-4)
     audit = pd.read_parquet(folders["pseudo_label"] / "audit.parquet")
     right = (table["label"].to_numpy() == audit["truth"].to_numpy()).mean()
     assert (calibrated["label"] == calibrated["truth"]).mean() == pytest.approx(

@@ -3,14 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from semisup.checks.warnings import config_warnings
 from semisup.config import AugmentConfig, PipelineConfig
+from semisup.data.roles.split import Split
 from semisup.errors import UserError
 from semisup.networks.models import build_model
 from semisup.pipeline.log import Silence
+from semisup.stages.open_world.elsewhere import compare_with_pool
+from semisup.stages.open_world.unknown import find_unknown
 from semisup.stages.support.features import views_of
 from semisup.stages.support.files import DatasetFacts, fresh_model, load_model, pool_of
 from semisup.training.batches import KeptViews, View
@@ -129,3 +133,27 @@ def test_kept_views_cannot_be_mixed_and_are_idle_where_none_is_looked_at(values)
     values["joint"]["mixup"] = {"alpha": 0.2}
     with pytest.raises(ValueError, match=r"kept_views=3, but joint\.mixup\.alpha=0\.2"):
         PipelineConfig.model_validate(values)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_unknown_images_and_pools_are_judged_by_what_the_last_layer_sees_kept_or_not(
+    precision, values, stage_runner, tmp_path
+):
+    values["model"]["precision"] = precision
+    values["pseudo_label"]["unknown"] = {"false_alarms": 0.2}
+    values["pseudo_label"]["threshold"] = {"target_precision": 0.5}
+    values["split"]["calibration_images"] = 60
+    config = PipelineConfig.model_validate(values)
+    folders = stage_runner(config, tmp_path / "run", BASELINE)
+    split, facts = Split.read(folders["split"] / "split.parquet"), DatasetFacts.read(folders["split"])
+    whole = config.model_copy(update={"data": config.data.model_copy(update={"cache_limit": "100 KB"})})
+    found, theirs = (find_unknown(each, folders, split, facts, Silence()) for each in (config, whole))
+    assert found is not None
+    assert theirs is not None
+    assert np.isfinite(found.scores).all()
+    compared, other = (compare_with_pool(each, folders, split, facts, Silence()) for each in (config, whole))
+    assert compared is not None
+    assert other is not None
+    if precision == "float32":
+        np.testing.assert_allclose(found.scores, theirs.scores, atol=0.01)
+        assert compared.p_values["confidence"] == pytest.approx(other.p_values["confidence"], abs=0.01)

@@ -14,10 +14,10 @@ from semisup.data.rows import Rows
 from semisup.networks.classifier import Classifier
 from semisup.open_world.exchangeability import Comparison, compare_as_seen
 from semisup.pipeline.log import StageLog
-from semisup.stages.support.features import looked_at
+from semisup.stages.support.features import last_layer_inputs, looked_at
 from semisup.stages.support.files import DatasetFacts, load_placed, pool_of
 from semisup.system.randomness import numpy_generator
-from semisup.training.predict import predict_features, predict_log_probabilities
+from semisup.training.predict import predict_log_probabilities
 
 COMPARED: tuple[Role, ...] = ("labeled", "calibration", "unlabeled")
 MOST_COMPARED = 2_000
@@ -60,8 +60,8 @@ def compare_with_pool(
 ) -> Comparison | None:
     """Are calibration images and unlabeled ones drawn alike, as the `baseline` sees them? None: too few to tell.
 
-    The baseline has learned from neither. A student has learned from the unlabeled images: even of images that are
-    alike, it would see the ones otherwise than the others.
+    The baseline has learned from neither; the embedding of a probe is fitted on both, without labels. A student has
+    learned from the unlabeled images: even of images that are alike, it would see the ones otherwise than the others.
     """
     model, pool = load_placed(inputs["baseline"], config), pool_of(config, facts)
     assert isinstance(model, Classifier), "a baseline is one network"
@@ -70,7 +70,7 @@ def compare_with_pool(
     indices = torch.cat([split.indices(role)[rows] for role, rows in chosen.items()])
     asked, shown = looked_at(config, model, pool, "pool", log)
     logarithms = predict_log_probabilities(asked, Rows(shown, indices)).numpy()
-    features = (predict_features(model, Rows(shown, indices)) if asked is model else shown[indices]).numpy()
+    features = last_layer_inputs(model, asked, shown, indices).numpy()
     ends = np.cumsum([len(rows) for rows in chosen.values()])
     known, calibration, unlabeled = np.split(np.arange(len(indices)), ends[:-1])
     return compare_as_seen(

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from semisup.config import PipelineConfig
 from semisup.data.roles.split import Role, Split
-from semisup.data.rows import Rows
 from semisup.errors import UserError
 from semisup.networks.classifier import Classifier
 from semisup.open_world.unknown import (
@@ -23,10 +22,9 @@ from semisup.open_world.unknown import (
     threshold_of,
 )
 from semisup.pipeline.log import StageLog
-from semisup.stages.support.features import looked_at
+from semisup.stages.support.features import last_layer_inputs, looked_at
 from semisup.stages.support.files import DatasetFacts, load_placed, pool_of
 from semisup.system.randomness import numpy_generator
-from semisup.training.predict import predict_features
 
 REFERENCE = 10_000
 """Images of the pool that the others are held against, and most labeled images that are."""
@@ -58,19 +56,11 @@ def find_unknown(
 
     The threshold is that of calibration images or, without any, of validation images; where all labels are learned
     from, of labeled images that are held out in turn, which only a frozen network has not learned by heart.
-
-    Raises:
-        UserError: there are too few unlabeled images.
     """
     false_alarms = config.pseudo_label.unknown.false_alarms
     if false_alarms is None:
         return None
     unlabeled, rng = split.indices("unlabeled"), numpy_generator(config.seed, "unknown images")
-    if len(unlabeled) < FEWEST:
-        raise UserError(
-            f"pseudo_label.unknown.false_alarms={false_alarms:g}, but {len(unlabeled)} unlabeled images are too few to "
-            f"find a class among; use at least {FEWEST}, or leave it out"
-        )
     look = _looking(config, inputs, facts, log)
     chosen = np.sort(rng.permutation(len(split.ids("labeled")))[:REFERENCE])
     labeled, labels = look(split.indices("labeled")[chosen]), split.labels("labeled")[chosen].numpy()
@@ -103,6 +93,20 @@ def find_unknown(
     return Unknown(flagged, scores, summary)
 
 
+def check_enough(config: PipelineConfig, unlabeled: int) -> None:
+    """Can unknown images be looked for among so many, if that is asked for?
+
+    Raises:
+        UserError: there are too few.
+    """
+    false_alarms = config.pseudo_label.unknown.false_alarms
+    if false_alarms is not None and unlabeled < FEWEST:
+        raise UserError(
+            f"pseudo_label.unknown.false_alarms={false_alarms:g}, but {unlabeled} unlabeled images are too few to find "
+            f"a class among; use at least {FEWEST}, or leave it out"
+        )
+
+
 def _looking(config: PipelineConfig, inputs: Mapping[str, Path], facts: DatasetFacts, log: StageLog) -> Any:
     """A function from rows of the pool (n,) to the baseline's features of these images, float32 (n, D)."""
     model, pool = load_placed(inputs["baseline"], config), pool_of(config, facts)
@@ -111,8 +115,7 @@ def _looking(config: PipelineConfig, inputs: Mapping[str, Path], facts: DatasetF
     batch = config.pseudo_label.batch_size
 
     def look(indices: Tensor) -> NDArray[np.float32]:
-        seen = predict_features(model, Rows(shown, indices), batch) if asked is model else shown[indices]
-        found: NDArray[np.float32] = seen.numpy()
+        found: NDArray[np.float32] = last_layer_inputs(model, asked, shown, indices, batch).numpy()
         return found
 
     return look

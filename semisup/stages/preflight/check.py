@@ -26,6 +26,7 @@ from semisup.networks.pretrained import expect_weights, own_normalization
 from semisup.pipeline.specs import StageSpec
 from semisup.pseudo_labels.uncertainty import drops_out
 from semisup.stages.open_world.elsewhere import cannot_be_strict
+from semisup.stages.open_world.unknown import check_enough
 from semisup.stages.preflight.feasible import (
     check_batches,
     check_memory,
@@ -112,6 +113,8 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
             read_vectors(config.data, part.ids)
     weights = expect_weights(weights_file(config)) if config.model.pretrained else ""
     check_batches(config, images["labeled"], images["unlabeled"])
+    if not ensemble:
+        check_enough(config, images["unlabeled"])
     warnings = _doubts(config)
     warnings += [*check_unlabeled(config, images["unlabeled"], pool.num_classes), *idle_in_folder(config)]
     warnings += [foreign] if foreign else []

@@ -15,7 +15,7 @@ from semisup.data.datasets import ImageSet
 from semisup.data.own_images.decoded.cache import FEATURES, Cache, cache_folder
 from semisup.data.own_images.decoded.feature_cache import BLOCK, LAYOUT, Kept, kept_features
 from semisup.data.own_images.vectors import read_vectors
-from semisup.data.rows import gather, images_at_once
+from semisup.data.rows import Rows, gather, images_at_once
 from semisup.errors import UserError
 from semisup.frozen.network import ProbedClassifier
 from semisup.networks.classifier import Classifier, deskewed_once
@@ -25,6 +25,7 @@ from semisup.stages.support.files import weights_file
 from semisup.system.memory import keep_for_reuse
 from semisup.system.randomness import torch_generator
 from semisup.training.batches import augmented
+from semisup.training.predict import predict_features
 
 COMPUTED = 1
 """Raised when the same network makes other features of the same images: they outlive the code that computed them."""
@@ -42,6 +43,19 @@ def looked_at(
     if isinstance(model, Classifier) and (model.frozen or (model.last_blocks and fit(config, model, images))):
         return model.learning, features_of(config, model, images, part, log)
     return model, images.images
+
+
+def last_layer_inputs(
+    model: Classifier, asked: nn.Module, shown: Tensor, indices: Tensor, batch_size: int | None = None
+) -> Tensor:
+    """float32 (n, D): what the last layer of a model gets to see of the images at indices (n,).
+
+    `asked` and `shown` are what :func:`looked_at` says of the model and the images.
+    """
+    if asked is model or model.last_blocks:
+        tail = None if asked is model else asked
+        return predict_features(model, Rows(shown, indices), batch_size, tail=tail)
+    return shown[indices].float()
 
 
 def fit(config: PipelineConfig, model: Classifier, images: ImageSet) -> bool:

@@ -41,6 +41,7 @@ class FrozenPool:
         labeled: int64 (n,), pool indices of the images that learning may know the label of.
         labels: int64 (n,).
         unlabeled: int64 (m,), pool indices.
+        calibration: int64 (k,), pool indices of the images whose labels `calibrate` alone knows.
         num_classes: C.
     """
 
@@ -49,11 +50,12 @@ class FrozenPool:
     labeled: Tensor
     labels: Tensor
     unlabeled: Tensor
+    calibration: Tensor
     num_classes: int
 
     def fit_embedding(self) -> Embedding:
-        """That of the labeled and the unlabeled images."""
-        return fit_embedding(Rows(self.features, torch.cat([self.labeled, self.unlabeled])))
+        """That of the labeled, the unlabeled and the calibration images: to a probe the last two shall be alike."""
+        return fit_embedding(Rows(self.features, torch.cat([self.labeled, self.unlabeled, self.calibration])))
 
     def points(self, embedding: Embedding, unlabeled_rows: Tensor | None = None) -> Points:
         """The labeled and the unlabeled images, or in place of the latter others of the pool (k,), embedded."""
@@ -75,7 +77,8 @@ def frozen_pool(config: PipelineConfig, split: Split, facts: DatasetFacts, log: 
     model.preprocess.deskew = config.model.deskew  # the images are not looked at by anything else
     features = features_of(config, model, pool_of(config, facts), "pool", log)
     labeled, labels = split.indices("labeled"), split.labels("labeled")
-    return FrozenPool(model, features, labeled, labels, split.indices("unlabeled"), facts.num_classes)
+    unlabeled, calibration = split.indices("unlabeled"), split.indices("calibration")
+    return FrozenPool(model, features, labeled, labels, unlabeled, calibration, facts.num_classes)
 
 
 def as_probe(config: PipelineConfig) -> PipelineConfig:

@@ -42,15 +42,14 @@ def fit_student(
     """The probe of all labeled images and of pseudo-labeled ones; leaves what the student's training leaves.
 
     Args:
-        pseudo_labels: index (in the pool), label, confidence, accepted, of the unlabeled images.
+        pseudo_labels: index (in the pool), label, confidence, of the unlabeled images that it learns from.
         weigh: (confidence (n,), classes) → weights (n,) of the pseudo-labels.
     """
     began, config = time.monotonic(), as_probe(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     pool, embedding = frozen_pool(config, split, facts, log), read_embedding(inputs["choose"])
-    rows = pseudo_labels[pseudo_labels["accepted"]] if config.joint.learns_from_accepted else pseudo_labels
     index, label, confidence = (
-        torch.from_numpy(rows[name].to_numpy().copy()) for name in ("index", "label", "confidence")
+        torch.from_numpy(pseudo_labels[name].to_numpy().copy()) for name in ("index", "label", "confidence")
     )
     weights = weigh(confidence, facts.num_classes)
     strength = float(read_choice(inputs["choose"])["strengths"]["student"])
