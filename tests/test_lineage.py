@@ -84,10 +84,19 @@ def fingerprints(**sections: object) -> dict[str, str]:
     return {stage: lineage_for(Step(stage, stage, {}), config, {}, digests).fingerprint for stage in STAGES}
 
 
+CHANGES = (
+    ({"choose": {"budget": "9 min"}}, "budget"),
+    ({"runtime": {"threads": 3}}, "speed"),
+    ({"baseline": {"budget": "700 steps"}}, "baseline"),
+    ({"joint": {"budget": "700 steps"}}, "student"),
+    ({"joint": {"optimizer": {"lr": 0.002}}}, "learning rate of the student"),
+)
+
+
 def test_choosing_depends_on_trainings_only_where_it_trains():
     frozen = {"recipe": "graph", "model": {"name": "efficientnet_lite0"}, "data": {"name": "cifar10"}}
     trained = frozen | {"recipe": "auto"}
-    for sections, change in (({"choose": {"budget": "9 min"}}, "budget"), ({"runtime": {"threads": 3}}, "speed")):
+    for sections, change in CHANGES:
         assert fingerprints(**frozen)["choose"] == fingerprints(**frozen, **sections)["choose"], change
         assert fingerprints(**trained)["choose"] != fingerprints(**trained, **sections)["choose"], change
 

@@ -116,7 +116,16 @@ def _foreign_code(config: AnyConfig, spec: StageSpec) -> dict[str, str]:
         "joint.method": METHODS.code(config.joint.method),
         "model.name": FAMILIES.code(family_of(config.model.name)),
     }
-    return {f"{key}.code": code for key, code in codes.items() if code and key.partition(".")[0] in spec.sections}
+    return {
+        f"{key}.code": code for key, code in codes.items() if code and key.partition(".")[0] in _sections(config, spec)
+    }
+
+
+def _sections(config: AnyConfig, spec: StageSpec) -> set[str]:
+    """What a stage looks at: `choose` looks at trainings only where it trains."""
+    trains = isinstance(config, PipelineConfig) and config.model.train == "auto"
+    idle = set() if spec.name != "choose" or trains else {"choose", "baseline", "joint"}
+    return {*spec.sections} - idle
 
 
 def effective_config(config: AnyConfig, spec: StageSpec) -> dict[str, Any]:
@@ -125,12 +134,11 @@ def effective_config(config: AnyConfig, spec: StageSpec) -> dict[str, Any]:
     How fast a machine is decides what a budget of time comes to, and the size of a batch what is drawn for its views.
     Only `model.train: auto` trains to choose, and spends `choose.budget` on it.
     """
-    read = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in spec.sections}
+    sections = _sections(config, spec)
+    read = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in sections}
     if read.get("data.channels") == "gray":
         read["data.channels"] = "grey"  # as it was spelled when there were results already
     trains_to_choose = isinstance(config, PipelineConfig) and config.model.train == "auto"
-    if spec.name == "choose" and not trains_to_choose:
-        read = {key: value for key, value in read.items() if key.partition(".")[0] not in {"choose", "baseline"}}
     budgets = [
         value
         for key, value in read.items()

@@ -119,7 +119,7 @@ _ALL = (
     StageSpec(
         "choose",
         "semisup.stages.choose",
-        sections=("seed", "data", "model", "probe", "choose", "baseline", "runtime"),
+        sections=("seed", "data", "model", "probe", "choose", "baseline", "joint", "runtime"),
         inputs=("split",),
     ),
     StageSpec(

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from semisup.plots.style import BLUE, PAGE_WIDTH, house_style, short
 
 LONGEST_NAME = 28
+PROBES = ("baseline", "student", "graph")
+"""Ways to learn upon the frozen network; with `model.train: auto` there are more."""
 WAYS = {
     "baseline": "probe, labels alone",
     "student": "probe, graph's labels too",

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from semisup.evaluation.keeping import judges_in_words
+from semisup.evaluation.scores import accuracy_interval
 from semisup.report.artifacts import MODELS, Artifacts
 from semisup.report.text import percent, points
 
 GOOD_ENOUGH = 0.95
-"""Where the interval of the kept model's test accuracy reaches this, no other network or size is proposed."""
+"""Where the interval of the kept model's accuracy reaches this, no other network or size is proposed. It is that on the
+images that decided what to keep: whoever followed a proposal made by test images would choose by them."""
 MANY_LEFT = 0.1
 """Share of the unlabeled images without an accepted label from which on labeling some of them is proposed."""
 MUCH_LARGER = 1.25
@@ -19,11 +22,24 @@ STEP = 32
 def context(artifacts: Artifacts) -> dict[str, Any]:
     """What the templates say of it: a list of sentences, which may be empty."""
     metrics = artifacts.metrics
-    kept = metrics[metrics.get("kept", {}).get("model", "student")]["accuracy"]
+    kept = metrics.get("kept")
     advice = _more_labels(metrics.get("labels_worth"), artifacts.summary)
-    if kept["high"] < GOOD_ENOUGH:
-        advice += _larger_input(metrics.get("input")) + _other_network(artifacts)
+    if kept is not None and _could_be_better(kept):
+        right = _right_in_words(kept)
+        advice += _larger_input(metrics.get("input"), right) + _other_network(metrics, right)
     return {"advice": advice}
+
+
+def _could_be_better(kept: Mapping[str, Any]) -> bool:
+    right = round(kept[f"{kept['model']}_validation_accuracy"] * kept["images"])
+    return accuracy_interval(right, kept["images"]).high < GOOD_ENOUGH
+
+
+def _right_in_words(kept: Mapping[str, Any]) -> str:
+    """ "the student gets 81.0 % of 100 validation images right"."""
+    model = kept["model"]
+    share = percent(kept[f"{model}_validation_accuracy"])
+    return f"the {MODELS[model].lower()} gets {share} right of {judges_in_words(kept)}"
 
 
 def _more_labels(worth: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> list[str]:
@@ -45,34 +61,32 @@ def _more_labels(worth: Mapping[str, Any] | None, summary: Mapping[str, Any]) ->
     return []
 
 
-def _larger_input(sides: Mapping[str, Any] | None) -> list[str]:
+def _larger_input(sides: Mapping[str, Any] | None, right: str) -> list[str]:
     """Look at the files with more pixels, where they have more."""
     if sides is None or sides["files"] < MUCH_LARGER * sides["seen"]:
         return []
     larger = max(min(sides["files"], 2 * sides["seen"]) // STEP * STEP, sides["seen"] + STEP)
     return [
-        f"Try a larger input. The shorter side of the usual file has {sides['files']:,} pixels, and the network sees "
-        f"{sides['seen']:,}: `--set data.size={larger}`. What it costs grows with the square of the side."
+        f"Try a larger input. The shorter side of the usual file has {sides['files']:,} pixels, the network sees "
+        f"{sides['seen']:,}, and {right}: `--set data.size={larger}`. What it costs grows with the square of the side."
     ]
 
 
-def _other_network(artifacts: Artifacts) -> list[str]:
+def _other_network(metrics: Mapping[str, Any], right: str) -> list[str]:
     """Another network, where a frozen one does not gain from labels, or where one began from nothing."""
-    worth = artifacts.metrics.get("labels_worth")
-    kept = artifacts.metrics.get("kept", {}).get("model", "student")
-    right = percent(artifacts.metrics[kept]["accuracy"]["estimate"])
+    worth = metrics.get("labels_worth")
     if worth is not None and worth["difference"]["low"] <= 0:
         gain = worth["difference"]
         return [
             "Try another network. Four fifths of the labels in place of half brought no gain that chance would not "
             f"explain ({points(gain['estimate'])} points, 95\u00a0% interval {points(gain['low'])} to "
-            f"{points(gain['high'])}), and the {MODELS[kept].lower()} gets {right} of the test images right: "
+            f"{points(gain['high'])}), and {right}: "
             "other features may bring more than other labels. `model.name: timm:NAME` has others; `recipe: steps` with "
             "`model.train: last_2` learns its own."
         ]
-    if artifacts.metrics.get("input", {}).get("from_nothing"):
+    if metrics.get("input", {}).get("from_nothing"):
         return [
-            f"Try a pretrained network. This one began from nothing, and the {MODELS[kept].lower()} gets {right} of "
-            "the test images right: `--set model.name=efficientnet_lite0` begins with what ImageNet taught."
+            f"Try a pretrained network. This one began from nothing, and {right}: "
+            "`--set model.name=efficientnet_lite0` begins with what ImageNet taught."
         ]
     return []

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from semisup.plots.choice import WAYS
+from semisup.plots.choice import PROBES, WAYS
 
 UNKNOWN = "–"
 MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~$&"})
@@ -99,12 +99,14 @@ def _probe_sentence(training: Mapping[str, Any]) -> str:
 
 def choice_sentence(choice: Mapping[str, Any]) -> str:
     """What the held-out labels are for."""
+    compared = {way["name"] for way in choice["ways"]} - {*PROBES}
+    optimistic = " They were chosen on these labels, so their figures are a little optimistic." if compared else ""
     best, student = (WAYS[model if choice[model] == "probe" else choice[model]] for model in ("baseline", "student"))
     return (
         f"Each of {choice['kept']['images']:,} labels was held out in turn, and every way to learn was asked about "
         f"those that it had not seen. The best of those that learn from labels alone is the baseline ({best}); the "
-        f"best of those that learn from the graph's labels, too, is the student ({student}). In the end both learn "
-        "from every label."
+        f"best of those that learn from the graph's labels, too, is the student ({student}).{optimistic} In the end "
+        "both learn from every label."
     )
 
 
@@ -121,7 +123,7 @@ def choice_rows(choice: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         for way in choice["ways"]
     ]
     return rows + [
-        (WAYS[name], UNKNOWN, f"left out: {why}", f"some {seconds[name]:,.0f}" if seconds[name] else UNKNOWN)
+        (WAYS[name], UNKNOWN, f"left out: {why}", f"some {seconds[name]:,.0f}" if seconds[name] >= 0.5 else UNKNOWN)
         for name, why in choice["left_out"].items()
     ]
 

@@ -38,8 +38,9 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     In `choice.json`: `baseline` and `student` (what they are: "probe", or with `model.train: auto` one of
     :data:`semisup.stages.rungs.RUNGS`, whichever had most labels right), `strengths` (C of both probes), `temperature`
     of the graph, `ways` (name, accuracy with its interval and log-loss of the supervised probe, the student, the graph
-    itself and the other rungs), `left_out` (name of a rung → why), `kept` (which of the two models, by
-    :func:`semisup.evaluation.keeping.better_model`). What fits `choose.budget` depends on the machine.
+    itself and the other rungs), `left_out` (name of a rung → why, without its seconds, which are in `timings.json`),
+    `kept` (which of the two models, by :func:`semisup.evaluation.keeping.better_model`). What fits `choose.budget`
+    depends on the machine.
     """
     began = time.monotonic()
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
@@ -134,3 +135,5 @@ def _report(choice: Mapping[str, Any], seconds: Mapping[str, float], images: int
     log.metrics(figures | {"student_kept": float(choice["kept"]["model"] == "student")})
     said = ", ".join(f"{way['name']} {way['accuracy']:.1%}" for way in choice["ways"])
     log.info(f"of {images:,} labeled images, each held out in turn: {said}; keep the {choice['kept']['model']}")
+    if {way["name"] for way in choice["ways"]} & {*RUNGS}:
+        log.info("baseline and student were chosen on these labels, so these figures are a little optimistic")

@@ -59,6 +59,7 @@ STRENGTH = 0.01
 FOLDS = 3
 """Few: each of them is a training."""
 TIMED_STEPS = 3
+TOO_LONG = "it does not fit choose.budget"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Rung:
     Attributes:
         log_probabilities: float32 (1, n, C) of the labeled images when held out; None: it was left out.
         seconds: of CPU time, spent or expected.
-        why_not: why it was left out.
+        why_not: why it was left out, without measured figures, so that the same choice leaves the same bits.
     """
 
     log_probabilities: Tensor | None
@@ -253,11 +254,22 @@ class Comparison:
         began, config = time.process_time(), on_rung(self.config, name)
         try:
             estimate = len(self.folds) * self._seconds(config, said_without)
-        except UserError as error:  # the network has no such blocks, or what is kept does not fit the cache
-            return self._without(name, 0, str(error))
-        if estimate > self.left:
-            why = f"it takes some {estimate:,.0f} CPU seconds, and {self.left:,.0f} are left"
-            return self._without(name, estimate, why)
+            if estimate > self.left:
+                figures = f"some {estimate:,.0f} CPU seconds, and {self.left:,.0f} are left"
+                return self._without(name, estimate, TOO_LONG, figures)
+            table = self._held_out(name, config, said_without)
+        except UserError as error:  # it has no such blocks, what is kept does not fit the cache, or the loss diverged
+            spent = time.process_time() - began
+            self.left -= spent
+            return self._without(name, spent, str(error))
+        spent = time.process_time() - began
+        self.left -= spent
+        return Rung(table, spent)
+
+    def _held_out(
+        self, name: str, config: PipelineConfig, said_without: Callable[[Tensor], PseudoLabeled] | None
+    ) -> Tensor:
+        """Log-probabilities (1, n, C) of the labeled images, each by the training without its fold."""
         table = torch.zeros(1, len(self.labeled.labels), self.labeled.facts.num_classes)
         for number, held in enumerate(self.folds):
             purpose, asked = f"{name} fold {number}", held.nonzero().flatten()
@@ -265,12 +277,10 @@ class Comparison:
             _, said = fit_on_rung(config, self.labeled, self.log, purpose, among=~held, asked=asked, pseudo=pseudo)
             table[0, held] = said
             self.log.progress(number + 1, len(self.folds), f"{name}, held-out labels")
-        spent = time.process_time() - began
-        self.left -= spent
-        return Rung(table, spent)
+        return table
 
-    def _without(self, name: str, seconds: float, why: str) -> Rung:
-        self.log.info(f"{name} is left out: {why}")
+    def _without(self, name: str, seconds: float, why: str, figures: str = "") -> Rung:
+        self.log.info(f"{name} is left out: {why}" + (f" ({figures})" if figures else ""))
         return Rung(None, seconds, why)
 
     def _seconds(self, config: PipelineConfig, said_without: Callable[[Tensor], PseudoLabeled] | None) -> float:
@@ -303,7 +313,8 @@ def climb(
 
     With the pseudo-label table `ledger` (index, label, confidence) it is the student that is trained.
     """
-    began, config = time.monotonic(), on_rung(config, name)
+    began, is_judged = time.monotonic(), ledger is None or config.judged_by_labels
+    config = on_rung(config, name)
     stage, model = ("baseline", "baseline") if ledger is None else ("joint", "student")
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     pseudo, figures = None, dict[str, float](labels=len(split.ids("labeled")))
@@ -314,9 +325,11 @@ def climb(
         figures["pseudo_labels"] = len(labels)
     weights, _ = fit_on_rung(config, Labeled.of(config, split, facts), log, model, pseudo=pseudo)
     save_model(config, facts, weights, out_dir, stage=stage)
-    figures["held_out_accuracy"] = read_choice(inputs["choose"])["kept"][f"{model}_validation_accuracy"]
+    judged = ""
+    if is_judged:
+        held_out = figures["held_out_accuracy"] = read_choice(inputs["choose"])["kept"][f"{model}_validation_accuracy"]
+        judged = f"; {held_out:.1%} of the labels right when held out"
     write_json(out_dir / "training.json", {"fit": name} | figures)
     write_json(out_dir / "timings.json", {"seconds": time.monotonic() - began})
     log.metrics(figures)
-    right = f"{figures['held_out_accuracy']:.1%} of the labels right when held out"
-    log.info(f"{name}: trained on {figures['labels']:,} labels; {right}")
+    log.info(f"{name}: trained on {figures['labels']:,} labels{judged}")

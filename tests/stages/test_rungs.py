@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from semisup.config import PipelineConfig
 from semisup.data.roles.split import Split
+from semisup.lineage.fingerprints import manifest_of, output_digest
 from semisup.networks.models import build_model
 from semisup.pipeline.log import Silence
 from semisup.pseudo_labels import LEDGER
@@ -97,6 +98,7 @@ def test_every_rung_is_in_the_table_with_its_interval_and_its_seconds(folders):
     report = (folders["evaluate"] / "report.md").read_text(encoding="utf-8")
     assert "last blocks, labels alone" in report
     assert "network from scratch" in report
+    assert "chosen on these labels, so their figures are a little optimistic" in report
 
 
 def test_both_models_are_the_rungs_with_most_held_out_labels_right_and_know_every_label(folders):
@@ -155,7 +157,41 @@ def test_a_rung_that_the_budget_does_not_hold_is_named_with_its_estimate_and_not
     left_out = compared.hold_out("all")
     assert left_out.log_probabilities is None
     assert left_out.seconds == pytest.approx(300)
-    assert left_out.why_not.startswith("it takes some 300 CPU seconds, and ")
+    assert left_out.why_not == "it does not fit choose.budget"  # how far depends on the machine
+
+
+def test_a_rung_whose_loss_diverges_in_a_fold_is_left_out_and_the_next_one_is_trained(config, labeled, monkeypatch):
+    monkeypatch.setattr(Comparison, "_seconds", lambda *_: 0.1)
+    wild = config.baseline.model_copy(update={"optimizer": config.baseline.optimizer.model_copy(update={"lr": 1e30})})
+    compared = Comparison(config.model_copy(update={"baseline": wild}), labeled, THIRDS, Silence())
+    before, left_out = compared.left, compared.hold_out("all")
+    assert left_out.log_probabilities is None
+    assert "baseline.optimizer.lr" in left_out.why_not
+    assert compared.left == before - left_out.seconds < before
+    compared.config = config
+    assert compared.hold_out("all").log_probabilities is not None
+
+
+def test_a_choice_is_the_same_however_many_seconds_it_took(config, folders, monkeypatch, tmp_path):
+    few = config.model_copy(update={"choose": config.choose.model_copy(update={"budget": "1s"})})
+    for number, seconds in enumerate((1e3, 2e3)):
+        monkeypatch.setattr(Comparison, "_seconds", lambda *_, seconds=seconds: seconds)
+        (tmp_path / str(number)).mkdir()
+        choose(few, {"split": folders["split"]}, tmp_path / str(number), Silence())
+    one, other = (manifest_of(tmp_path / str(number)) for number in range(2))
+    assert output_digest(one) == output_digest(other)
+    left_out = json_of(tmp_path / "0", "choice.json")["left_out"]
+    assert left_out == dict.fromkeys(RUNGS, "it does not fit choose.budget")
+    assert json_of(tmp_path / "1", "timings.json")["cpu_seconds"]["all"] == pytest.approx(3 * 2e3)
+
+
+def test_a_student_that_the_choice_did_not_judge_has_no_held_out_accuracy(config, folders, tmp_path):
+    ledger = pd.read_parquet(folders["pseudo_label"] / LEDGER)
+    two = config.model_copy(update={"rounds": 2})
+    for name, asked in (("judged", config), ("not judged", two)):
+        (tmp_path / name).mkdir()
+        rungs.climb(asked, STUDENT, folders, tmp_path / name, Silence(), ledger=ledger)
+        assert ("held_out_accuracy" in json_of(tmp_path / name, "training.json")) == (name == "judged")
 
 
 def test_a_network_that_cannot_be_cut_goes_without_that_rung(config, labeled, tmp_path):
