@@ -324,7 +324,7 @@ def test_the_figures_of_a_benchmark_are_those_of_its_runs(finished):
         metrics = {name: tracker.get(run_id).metrics for name, run_id in row["runs"].items()}
         for name in ("baseline_test_accuracy", "student_test_accuracy"):
             assert row[name] == metrics["evaluate"][name]
-        assert row["pseudo_label_coverage"] == metrics["pseudo_label"]["coverage"]
+        assert row["pseudo_label_coverage"] == metrics["labels"]["coverage"]
         makers = ("split", "baseline", "pseudo_label", "joint")
         assert row["cpu_seconds"] == pytest.approx(sum(metrics[name]["cpu_seconds"] for name in makers), abs=1e-3)
         assert row["cpu_seconds"] > 0
