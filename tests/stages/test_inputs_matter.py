@@ -32,6 +32,9 @@ CASES: dict[str, Overrides] = {
     "a boosted ensemble": BOOSTING | LABELS,
     "unknown images": LABELS | {"pseudo_label.unknown.false_alarms": 0.3},
     "a graph": PROBED | {"recipe": "graph", "split.validation_per_class": 0, "split.labeled_per_class": 6},
+    "more of the network": PROBED
+    | {"recipe": "auto", "split.validation_per_class": 0, "split.labeled_per_class": 6, "choose.budget": "1h"}
+    | {"baseline.budget": "2 steps", "joint.budget": "2 steps"},
     "a graph and a calibration": PROBED | CALIBRATED | {"recipe": "graph"},
 }
 OF_OWN_IMAGES = {("split", "before"), ("labels", "before")}
