@@ -24,7 +24,10 @@ COPY README.md LICENSE ./
 COPY configs configs
 COPY semisup semisup
 COPY flows flows
-RUN python -m pip install --no-deps . \
+# There is no git here to tell the version; --build-arg VERSION=0.2.0 does. Without it, it is 0+unknown.
+ARG VERSION=
+RUN if [ -n "$VERSION" ]; then export SETUPTOOLS_SCM_PRETEND_VERSION="$VERSION"; fi \
+    && python -m pip install --no-deps . \
     && useradd --create-home --uid 1000 semisup \
     && install --directory --owner semisup --group semisup /store /data
 

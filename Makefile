@@ -57,7 +57,7 @@ bench-quick: $(VENV)/.run-installed
 	$(BIN)/python -m benchmarks.suite --quick
 
 matrix: $(VENV)/.dev-installed
-	nice $(BIN)/python -m benchmarks.matrix
+	nice $(BIN)/python -m benchmarks.robustness.matrix
 
 clean:
 	rm -rf $(VENV) .matrix build/site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,1 +1,1 @@
-"""Where the figures of README and docs come from. Each module is a command: ``python -m benchmarks.NAME``."""
+"""Where the figures of README and docs come from. Each module is a command: ``python -m benchmarks.ROOM.NAME``."""

@@ -10,18 +10,24 @@ shown and not kept.
 
 import sys
 
-from benchmarks import gpu, peak_memory, processes, pseudo_label_pass, start_up, step_overhead
+from benchmarks.commands import looks, peak_memory, start_up
 from benchmarks.output import Figure, publish_figures, show_figures, worse_than_before
+from benchmarks.reading import large_jpegs
+from benchmarks.speed import fine_tuning, gpu, inference, processes, pseudo_label_pass, step_overhead
 
 PARTS = {
     "step_overhead": step_overhead.measure,
+    "fine_tuning": fine_tuning.measure,
+    "inference": inference.measure,
     "pseudo_label_pass": pseudo_label_pass.measure,
+    "large_jpegs": large_jpegs.measure,
     "processes": processes.measure,
     "start_up": start_up.measure,
+    "looks": looks.measure,  # where an earlier build is at hand
     "peak_memory": peak_memory.measure,
     "gpu": gpu.measure,  # nothing, where there is none
 }
-LONG = {"start_up", "peak_memory"}  # no part of the quick ones, unless named
+LONG = {"start_up", "looks", "peak_memory"}  # no part of the quick ones, unless named
 
 
 def main() -> None:

@@ -39,8 +39,11 @@ EVERY_HOUR = ["*"] * 4
 """All fields but that of the minutes."""
 REAPER_EVERY = timedelta(minutes=10)
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-"""A run that would overlap with one of the same deployment is canceled, and says so. It would train the same twice,
-and a schedule that is faster than its runs would pile them up."""
+"""A run that is due while one of the same deployment is under way is canceled, and says so. It would train the same
+twice, and a schedule that is faster than its runs would pile them up."""
+WHEN_DUE = 0.0
+"""Seconds before its time at which a run is fetched. With Prefect's own ten it would be decided that much too early
+whether it overlaps: a run whose predecessor has ended when it is due would be canceled."""
 
 
 class StoppableRunner(Runner):
@@ -117,18 +120,22 @@ def next_times(schedule: CronSchedule, count: int = 3) -> list[datetime]:
         return []
 
 
-def deployments(config: PipelineConfig, name: str, schedule: CronSchedule | None) -> list[RunnerDeployment]:
+def deployments(
+    config: PipelineConfig, name: str, schedule: CronSchedule | None, overrides: list[str] | None = None
+) -> list[RunnerDeployment]:
     """The pipeline, on a schedule if there is one; every stage of this config; and the reaper, every ten minutes.
 
-    A teacher that is an ensemble is also offered on its own, to be held against the baseline.
+    A teacher that is an ensemble is also offered on its own, to be held against the baseline. `overrides` are those of
+    the command line, which names of runs tell.
     """
     values = config.model_dump(mode="json")
+    told = {"overrides": overrides} if overrides else {}
     cron = Cron(schedule.cron, timezone=schedule.timezone) if schedule else None
-    stages = [(step.name, {"name": freeze(step.name), "config": values}) for step in plan(config)]
+    stages = [(step.name, {"name": freeze(step.name), "config": values} | told) for step in plan(config)]
     alone = [ensemble] if config.pseudo_label.teacher == "ensemble" else []
     return [
-        _deployment(pipeline, name, {"config": values}, cron, ONE_AT_A_TIME),
-        *(_deployment(flow, name, {"config": values}, limit=ONE_AT_A_TIME) for flow in alone),
+        _deployment(pipeline, name, {"config": values} | told, cron, ONE_AT_A_TIME),
+        *(_deployment(flow, name, {"config": values} | told, limit=ONE_AT_A_TIME) for flow in alone),
         *(_deployment(stage, f"{name}-{step}", parameters) for step, parameters in stages),
         _deployment(reaper, name, {"config": values}, Interval(REAPER_EVERY), ONE_AT_A_TIME),
     ]
@@ -199,7 +206,7 @@ def register(served: Sequence[RunnerDeployment]) -> StoppableRunner:
     Raises:
         UserError: the server refuses one.
     """
-    runner = StoppableRunner(name="semisup")
+    runner = StoppableRunner(name="semisup", prefetch_seconds=WHEN_DUE)
     try:
         for deployment in served:
             runner.add_deployment(deployment)
@@ -227,13 +234,15 @@ def run_until_stopped(runner: StoppableRunner) -> int:
     return runner.stopped_by
 
 
-def apply(config: PipelineConfig, name: str, schedule: CronSchedule | None, pool: str) -> list[str]:
+def apply(
+    config: PipelineConfig, name: str, schedule: CronSchedule | None, pool: str, overrides: list[str] | None = None
+) -> list[str]:
     """Register the deployments with Prefect's server for the workers of a pool; their full names.
 
     Raises:
         UserError: there is no such pool, or the server refuses one.
     """
-    made = deployments(config, name, schedule)
+    made = deployments(config, name, schedule, overrides)
     try:
         with get_client(sync_client=True) as client:
             if client.read_work_pool(pool).type == "process":

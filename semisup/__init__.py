@@ -10,12 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from semisup.api.classifier import PseudoLabelClassifier, load
     from semisup.api.data import Dataset
     from semisup.api.policies import LabelGraph, SelfTraining
     from semisup.api.runs import Run, run
     from semisup.errors import UserError
     from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
+    from semisup.pseudo_labels.policies.adamatch import AdaMatch
     from semisup.pseudo_labels.policies.fixmatch import FixMatch
     from semisup.pseudo_labels.policies.flexmatch import FlexMatch
     from semisup.pseudo_labels.policies.freematch import FreeMatch
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from semisup.pseudo_labels.policies.softmatch import SoftMatch
     from semisup.pseudo_labels.policies.threshold import FixedLabels
 
-__version__ = "0.1.0"
 __all__ = [
+    "AdaMatch",
     "Aligned",
     "Blended",
     "Dataset",
@@ -57,6 +59,7 @@ _ROOMS = {
     "Aligned": "pseudo_labels.modifiers",
     "Blended": "pseudo_labels.modifiers",
     "Sharpened": "pseudo_labels.modifiers",
+    "AdaMatch": "pseudo_labels.policies.adamatch",
     "FixMatch": "pseudo_labels.policies.fixmatch",
     "FlexMatch": "pseudo_labels.policies.flexmatch",
     "FreeMatch": "pseudo_labels.policies.freematch",
@@ -68,11 +71,24 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name == "__version__":
+        found: Any = _version()
+    elif name in _ROOMS:
+        found = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     globals()[name] = found
     return found
+
+
+def _version() -> str:
+    """That of the package that is installed, which git's tags gave it when it was built."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(__name__)
+    except PackageNotFoundError:  # the sources alone, found by PYTHONPATH
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

@@ -6,6 +6,11 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What an OSError says of a full disk, a used-up quota, or a file that may not grow."""
 
 
+def in_one_line(error: BaseException, most: int | None = None) -> str:
+    """What a library says of an error, its lines joined and cut at `most` letters; its kind where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 class UserError(ValueError):
     """A mistake in a config, in the data or on the command line.
 
@@ -16,3 +21,7 @@ class UserError(ValueError):
 
 class StoreUnavailableError(UserError):
     """The store of runs did not answer: it may pass, so a scheduled run tries again."""
+
+
+class RenamedKeyWarning(FutureWarning):
+    """A key of a config is called by the name that it had before."""

@@ -4,6 +4,7 @@ Heavy libraries are imported inside the fixtures, so that a test of plain functi
 """
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -107,19 +108,16 @@ def run_stages(
 
     `folders` are those of steps already run, and perhaps a champion's; `logs` hear what a step says.
     """
+    from semisup.networks.inference import choice
     from semisup.pipeline.log import Silence
-    from semisup.pipeline.plan import CHAMPION, inputs_of, plan
-    from semisup.pipeline.specs import load_stage
+    from semisup.pipeline.plan import CHAMPION, plan
+    from semisup.stages.running import run_steps
 
-    folders = dict(folders or {})
-    for step in plan(config, champion=CHAMPION in folders):
-        if names is None or step.name in names:
-            folders[step.name] = root / step.name
-            folders[step.name].mkdir(parents=True)
-            inputs = inputs_of(step, config, folders)
-            log = (logs or {}).get(step.name, Silence())
-            load_stage(step.stage, number=step.number)(config, inputs, folders[step.name], log)
-    return folders
+    known = dict(folders or {})
+    steps = [step for step in plan(config, champion=CHAMPION in known) if names is None or step.name in names]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "LEAST_WORK", math.inf)  # no test hangs on which engine was faster here: `auto` is torch
+        return run_steps(steps, config, root, lambda step: (logs or {}).get(step.name, Silence()), known)
 
 
 @pytest.fixture(scope="session")
@@ -199,6 +197,7 @@ def finished_run(
     prefect_server: None, store_template: Path, tiny_config: PipelineConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> FinishedRun:
     """The tiny pipeline through command line, flow and both servers, once; to be read only."""
+    import torch._dynamo  # noqa: F401 -- without it each model would be exported in a process of its own
     from typer.testing import CliRunner
 
     from flows.cli import app

@@ -75,8 +75,8 @@ def _training(stage: str) -> list[Key]:
         Key(at + "schedule.warmup", 0.5, {}, constant, (step,)),
         Key(at + "schedule.milestones", [1], step, {}),
         Key(at + "schedule.gamma", 0.5, down, {}, (step,)),
-        Key(at + "early_stopping.keep", "last", shaky),
-        Key(at + "early_stopping.monitor", "accuracy", shaky, last),
+        Key(at + "early_stopping.keep", "last", shaky | {f"{stage}.early_stopping.monitor": "loss"}),
+        Key(at + "early_stopping.monitor", "loss", shaky, last),
         Key(at + "early_stopping.patience", 1, still | {f"{stage}.early_stopping.min_delta": 0.5}, last),
         Key(at + "early_stopping.min_delta", 100, calm, last),
         *_augmentation(f"{stage}.augment", {}),
@@ -109,6 +109,15 @@ PROBED: Overrides = {"model.name": "efficientnet_lite0", "model.width": 1.0, "mo
 
 def _method(name: str, **more: Any) -> Overrides:
     return {"joint.method": name} | {key.replace("__", "."): value for key, value in more.items()}
+
+
+def _alignment(at: str, awake: Overrides) -> list[Key]:
+    given = {"target": "given", "shares": {name: 0.3 if name == "3" else 0.7 / 9 for name in "0123456789"}}
+    other = {name: 0.3 if name == "7" else 0.7 / 9 for name in "0123456789"}
+    return [
+        Key(f"{at}.distribution_alignment.target", "estimated", awake),
+        Key(f"{at}.distribution_alignment.shares", other, awake | {f"{at}.distribution_alignment": given}),
+    ]
 
 
 PIPELINE = [
@@ -148,9 +157,11 @@ PIPELINE = [
         CERTIFIED | {"pseudo_label.threshold": {"target_precision": 0.98, "fallback": 0.2}},
     ),
     Key("pseudo_label.top_share", 0.1, LABELS),
+    Key("pseudo_label.least_precision", 1.0, LABELS),
     Key("pseudo_label.max_disagreement", 0.0001, ENSEMBLE | LABELS),
     Key("pseudo_label.share_per_round", 0.1, LABELS),
     Key("pseudo_label.distribution_alignment", True),
+    *_alignment("pseudo_label", {}),
     Key("pseudo_label.test_time.views", 3, {"pseudo_label.test_time.augment.shift": 0.25}),
     *_augmentation(
         "pseudo_label.test_time.augment",
@@ -192,7 +203,8 @@ PIPELINE = [
     Key("joint.policy.fairness_weight", 1.0, _method("freematch"), _method("softmatch")),
     Key("joint.policy.deviations", 0.5, _method("softmatch", joint__policy__momentum=0.1), _method("freematch")),
     Key("joint.policy.temperature", 0.5, _method("soft"), _method("online")),
-    Key("joint.policy.distribution_alignment", True, _method("soft")),
+    Key("joint.policy.distribution_alignment", True, _method("soft"), _method("adamatch")),
+    *_alignment("joint.policy", _method("soft")),
     Key("joint.policy.ledger_share", 0.5, _method("online")),
     Key("evaluate.test_time.views", 3, {"evaluate.test_time.augment.shift": 0.25}),
     *_augmentation(
@@ -211,7 +223,7 @@ WHERE_AND_HOW = {
     "data.download": "how files come",
     "data.manifest": "where labels are",
     "data.features": "where vectors are; what they say is data",
-    "data.answers": "where answers are; what they say is data",
+    "data.annotations": "where annotations are; what they say is data",
     "data.max_broken": "when to refuse",
     "data.cache": "where decoded images are",
     "data.cache_limit": "how many of them",
@@ -220,7 +232,7 @@ WHERE_AND_HOW = {
     "pseudo_label.batch_size": "how fast",
     **{
         f"runtime.{name}": "where and how fast"
-        for name in ("device", "threads", "processes", "channels_last", "compile")
+        for name in ("device", "threads", "processes", "channels_last", "inference", "compile")
     },
     **{f"runtime.{name}": "where and how fast" for name in ("parallel_members", "dask", "state", "stage_timeout")},
     **{f"tracking.{name}": "records" for name in ("experiment", "system_metrics")},
@@ -264,6 +276,7 @@ OF_OWN_IMAGES = (
     "data.range",
     "data.test_share",
     "data.duplicates",
+    "data.group",
 )
 """Keys that change what becomes of a folder of images: shown in the tests of folders, or in ours of one."""
 OF_WEIGHTS = ("model.weights", "model.train", "model.kept_views", "model.mirror", "model.precision", "choose.budget")

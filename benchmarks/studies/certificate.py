@@ -26,7 +26,7 @@ BENCH = replace(
         "epochs": 60,
         "batch_size": 64,
         "ema_decay": 0.99,
-        "early_stopping": {"patience": 60},
+        "early_stopping": {"monitor": "loss", "patience": 60},
         "augment": {"rotation": 15, "shift": 0.07, "scale": 0.15, "shear": 0.2},
     },
 )

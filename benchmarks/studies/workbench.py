@@ -46,13 +46,13 @@ class Bench:
     train: Mapping[str, Any] = field(default_factory=dict)
 
 
-MNIST = Bench(train={"epochs": 60, "batch_size": 64, "early_stopping": {"patience": 60}})
+MNIST = Bench(train={"epochs": 60, "batch_size": 64, "early_stopping": {"monitor": "loss", "patience": 60}})
 DIGITS = Bench(
     "digits",
     labeled=10,
     validation=10,
     held=600,
-    train={"epochs": 60, "batch_size": 32, "early_stopping": {"patience": 60}},
+    train={"epochs": 60, "batch_size": 32, "early_stopping": {"monitor": "loss", "patience": 60}},
 )
 
 

@@ -72,16 +72,40 @@ def _with_peers(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-ACCURACY = "python -m benchmarks.accuracy --data-root data"
+LONG_TAILS = {
+    "baseline": "labels alone",
+    "no alignment": "no alignment",
+    "labeled": "`labeled`",
+    "uniform": "`uniform`",
+    "estimated": "`estimated`",
+    "given": "`given`: the true shares",
+    "AdaMatch": "AdaMatch",
+    "logit adjustment": "logit adjustment",
+    "estimated − no alignment": "`estimated` − no alignment",
+    "error of labeled shares": "error of the labels' shares, points",
+    "error of estimated shares": "error of the estimate, points",
+    "shares inside their intervals": "true shares inside 95 % intervals, %",
+}
+
+
+def _worlds_across(rows: Sequence[Row]) -> list[Row]:
+    """Of long tails: a row for each target, and a column for each data set and pool, of which there are fewer."""
+    named = {row["world"].replace(", 100,", ","): row for row in rows if ", 100," in row["world"]}
+    return [{"": shown} | {world: row[key] for world, row in named.items()} for key, shown in LONG_TAILS.items()]
+
+
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "scikit-learn", "pydantic", "pillow", "timm")
+ACCURACY = "python -m benchmarks.few_labels.accuracy --data-root data"
 PHOTOGRAPHS = {
-    "photographs": "photographs",
-    "labels a class": "labels a class",
+    "photographs": "",
+    "labels a class": "labels",
     "logistic regression": "logistic regression",
     "self-training": "self-training",
     "label spreading": "label spreading",
     "baseline": "semisup, supervised",
     "kept": "semisup, kept model",
-    "kept − best peer": "kept − best peer",
+    "kept − best peer": "kept − best",
+    "ratio": "CPU ÷ plain",
 }
 SOURCES: dict[str, Source] = {
     "accuracy": Source(
@@ -108,9 +132,9 @@ SOURCES: dict[str, Source] = {
         shape=_with_peers,
     ),
     "accuracy/seeds": Source(ACCURACY, shape=_by_seed),
-    "augmentation": Source("python -m benchmarks.augmentation"),
+    "augmentation": Source("python -m benchmarks.speed.augmentation"),
     "classifier": Source(
-        "python -m benchmarks.classifier",
+        "python -m benchmarks.few_labels.classifier",
         {
             "method": "method",
             "input": "input",
@@ -119,19 +143,43 @@ SOURCES: dict[str, Source] = {
             "CPU s": "CPU seconds",
         },
     ),
-    "compute": Source("python -m benchmarks.compute"),
-    "faults_caches": Source("python -m benchmarks.faults caches", shape=_figures),
-    "faults_configs": Source("python -m benchmarks.faults configs --count 1000", shape=_figures),
-    "faults_kills": Source("python -m benchmarks.faults kills --count 100 --each 5", shape=_figures),
-    "faults_layouts": Source("python -m benchmarks.faults layouts", shape=_figures),
-    "faults_moved": Source("python -m benchmarks.faults moved --count 10", shape=_figures),
-    "faults_together": Source("python -m benchmarks.faults together --count 20", shape=_figures),
-    "images": Source("python -m benchmarks.images --data-root data"),
-    "images_memory": Source("python -m benchmarks.images --data-root data"),
-    "sources": Source("python -m benchmarks.sources --data-root photos/trash"),
-    "million": Source("python -m benchmarks.million --folder big"),
+    "compute": Source("python -m benchmarks.speed.compute"),
+    "faults_caches": Source("python -m benchmarks.robustness.faults caches", shape=_figures),
+    "faults_configs": Source("python -m benchmarks.robustness.faults configs --count 1000", shape=_figures),
+    "faults_kills": Source("python -m benchmarks.robustness.faults kills --count 100 --each 5", shape=_figures),
+    "faults_layouts": Source("python -m benchmarks.robustness.faults layouts", shape=_figures),
+    "faults_moved": Source("python -m benchmarks.robustness.faults moved --count 10", shape=_figures),
+    "faults_together": Source("python -m benchmarks.robustness.faults together --count 20", shape=_figures),
+    "fine_tuning": Source("python -m benchmarks.suite fine_tuning", shape=_with_range),
+    "images": Source("python -m benchmarks.reading.images --data-root data"),
+    "images_memory": Source("python -m benchmarks.reading.images --data-root data"),
+    "large_jpegs": Source("python -m benchmarks.reading.large_jpegs --before EARLIER_CHECKOUT", shape=_with_range),
+    "soak": Source("python -m benchmarks.robustness.soak --minutes 60 --every 2", shape=_figures),
+    "sources": Source("python -m benchmarks.reading.sources --data-root photos/trash"),
+    "sources_s3": Source("python -m benchmarks.reading.sources --data-root photos/trash --s3", shape=_with_range),
+    "inference": Source("python -m benchmarks.suite inference", shape=_with_range),
+    "long_tails": Source(
+        "python -m benchmarks.pools.long_tails --data-root data --seeds 3 --imbalance 100", shape=_worlds_across
+    ),
+    "kept_epoch": Source(
+        "python -m benchmarks.few_labels.kept_epoch cifar trash flowers",
+        {
+            "images": "images",
+            "validation a class": "validation images a class",
+            "loss": "least loss",
+            "accuracy": "highest accuracy",
+            "loss after temperature": "least loss after temperature scaling",
+            "accuracy, then loss after temperature": "highest accuracy, then that",
+            "last epoch": "last epoch",
+            "best by test images": "best by test images",
+        },
+    ),
+    "matrix": Source(
+        "python -m benchmarks.robustness.matrix", {name: name for name in ("versions", "Python", "tests", *PACKAGES)}
+    ),
+    "million": Source("python -m benchmarks.commands.million --folder big"),
     "open_world": Source(
-        "python -m benchmarks.open_world flowers trash --data-root data",
+        "python -m benchmarks.pools.open_world flowers trash --data-root data",
         {
             "data": "data",
             "unknown in the pool": "unknown in the pool",
@@ -146,10 +194,14 @@ SOURCES: dict[str, Source] = {
             "precision without what is called unknown": "precision without unknown, %",
         },
     ),
+    "looks": Source("SEMISUP_BEFORE=../before/.venv/bin/semisup python -m benchmarks.suite looks", shape=_with_range),
     "peak_memory": Source("python -m benchmarks.suite peak_memory", shape=_with_range),
-    "photographs": Source("python -m benchmarks.photographs trash flowers", PHOTOGRAPHS),
+    "photographs": Source("python -m benchmarks.few_labels.photographs trash flowers", PHOTOGRAPHS),
+    "photographs_one_network": Source(
+        "python -m benchmarks.few_labels.photographs trash flowers --network efficientnet_lite0", PHOTOGRAPHS
+    ),
     "photographs_keeping": Source(
-        "python -m benchmarks.photographs cifar10 --labels 3 5 10 20 --keeping",
+        "python -m benchmarks.few_labels.photographs cifar10 --labels 3 5 10 20 --keeping --network efficientnet_lite0",
         {
             "photographs": "photographs",
             "labels a class": "labels a class",
@@ -160,7 +212,7 @@ SOURCES: dict[str, Source] = {
         },
     ),
     "policies": Source(
-        "python -m benchmarks.policies --data-root data --seeds 3",
+        "python -m benchmarks.few_labels.policies --data-root data --seeds 3",
         {
             "method": "method",
             "student": "test accuracy, %",
@@ -170,9 +222,9 @@ SOURCES: dict[str, Source] = {
         },
     ),
     "processes": Source("python -m benchmarks.suite processes", shape=_with_range),
-    "pseudo_label_growth": Source("python -m benchmarks.pseudo_label_pass --growth"),
+    "pseudo_label_growth": Source("python -m benchmarks.speed.pseudo_label_pass --growth"),
     "pseudo_label_pass": Source("python -m benchmarks.suite pseudo_label_pass", shape=_with_range),
-    "review": Source("python -m benchmarks.review mnist --data-root data"),
+    "review": Source("python -m benchmarks.few_labels.review mnist --data-root data"),
     "start_up": Source("python -m benchmarks.suite start_up", shape=_with_range),
     "step_overhead": Source("python -m benchmarks.suite step_overhead", shape=_with_range),
 }

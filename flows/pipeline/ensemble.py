@@ -10,10 +10,11 @@ from prefect.runtime import flow_run
 
 from flows.parallel.members import check_cluster
 from flows.pipeline.flow import checked_config, open_store, run_steps, verdict_of
-from flows.pipeline.publish import publish_markdown
 from flows.pipeline.reaper import reap_at_start
-from flows.pipeline.results import StageResult, last_tags
+from flows.pipeline.recorder import publish_markdown
+from flows.pipeline.results import StageResult, compared, last_tags
 from flows.start.launch import mark_flow_run
+from flows.start.run_names import in_markdown, named_by_parameters, run_name, still_set, tags_of
 from flows.start.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.pipeline.plan import ensemble_plan
@@ -41,8 +42,10 @@ FIGURES = (
 )
 
 
-@flow(name="semisup-ensemble", flow_run_name="{config.name}-seed{config.seed}-ensemble", validate_parameters=True)
-def ensemble(config: PipelineConfig, force: list[StageName] | None = None) -> dict[str, Any]:
+@flow(name="semisup-ensemble", flow_run_name=named_by_parameters(ending="-ensemble"), validate_parameters=True)
+def ensemble(
+    config: PipelineConfig, force: list[StageName] | None = None, overrides: list[str] | None = None
+) -> dict[str, Any]:
     """Split, baseline, the members of `ensemble`, their combination, and the test images; the result as JSON values.
 
     Steps whose result is in the store already are reused, those of a pipeline with the same config among them.
@@ -50,9 +53,12 @@ def ensemble(config: PipelineConfig, force: list[StageName] | None = None) -> di
     Args:
         config: Everything that decides the run.
         force: Stages to run anew even though their result is there, such as `member`.
+        overrides: What the command line set on top of the config's file, as `key=value`: the config holds it, and names
+            of runs tell it.
     """
     started = time.perf_counter()
     mark_flow_run()
+    set_here = still_set(config, overrides)
     checked = checked_config(config)
     tracker = open_store(config.tracking.experiment)
     with store_failures(tracker.uri):
@@ -62,15 +68,18 @@ def ensemble(config: PipelineConfig, force: list[StageName] | None = None) -> di
         steps = ensemble_plan(config)
         check_cluster(config.runtime, steps)
         tags = {"config": config.name, "seed": str(config.seed), "stage": FLOW, "step": FLOW}
-        tags |= {"prefect.flow_run_id": str(flow_run.id or "")}
-        with tracker.run(f"{config.name}-seed{config.seed}-ensemble", tags) as run:
+        tags |= {"prefect.flow_run_id": str(flow_run.id or "")} | tags_of(set_here)
+        with tracker.run(name := run_name(config, set_here, "-ensemble"), tags) as run:
             run.log_config(config)
             run.log_dataset(config, checked.digests.version)
             stages = run_steps(tracker, config, checked.digests, steps, run, force=force or [])
             verdict = verdict_of(tracker, stages["evaluate_ensemble"])
             result = _Result(config, run.id, time.perf_counter() - started, stages, verdict, tracker.link(run.id))
-            run.conclude(result.figures(), last_tags(verdict, stages), result.markdown())
-    publish_markdown(key="semisup-ensemble-summary", markdown=result.markdown(), description=config.name)
+            run.rename(f"{compared(result.figures(), 'ensemble', verdict)} % {name}")
+            described = f"{result.markdown()}{in_markdown(set_here)}"
+            tracker.show_figures()
+            run.conclude(result.figures(), last_tags(verdict, stages), described)
+    publish_markdown(key="semisup-ensemble-summary", markdown=described, description=config.name)
     return result.as_json()
 
 

@@ -11,15 +11,18 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from flows.parallel.exporting import finish_export
 from flows.parallel.members import at_once, check_cluster, run_at_once
 from flows.pipeline.promotion import apply_decision, current_champion, references, warn_of_other_splits
-from flows.pipeline.publish import publish_markdown
 from flows.pipeline.reaper import reap_at_start
-from flows.pipeline.recorder import Tenths
+from flows.pipeline.recorder import Tenths, publish_markdown
 from flows.pipeline.results import PipelineResult, StageResult, last_tags
-from flows.pipeline.steps import Reference, Wanted, reusable, run_step
+from flows.pipeline.reuse import Reference, reusable
+from flows.pipeline.steps import Wanted, run_step
 from flows.start import display
-from flows.start.launch import mark_flow_run
+from flows.start.launch import mark_flow_run, start_once_more
+from flows.start.preparation import known_to_run
+from flows.start.run_names import in_markdown, named_by_parameters, run_name, still_set, tags_of
 from flows.start.workplace import scratch_folder
 from semisup.config import PipelineConfig, RuntimeConfig
 from semisup.errors import StoreUnavailableError
@@ -27,9 +30,9 @@ from semisup.lineage.code_versions import pin_code_versions
 from semisup.pipeline.plan import Step, independent, plan
 from semisup.pipeline.specs import AnyConfig, StageName
 from semisup.stages.preflight.check import Checked, DataDigests, check
-from semisup.stages.support.files import read_json
+from semisup.system.json_files import read_json
 from semisup.system.own_files import temporary_folder
-from semisup.tracking.model import Champion
+from semisup.tracking.champions import Champion
 from semisup.tracking.places.failures import store_failures
 from semisup.tracking.run import Run
 from semisup.tracking.tracker import Tracker
@@ -47,8 +50,15 @@ def may_pass(_task: "Task[..., Any]", _run: TaskRun, state: "State[Any]") -> boo
     return True
 
 
-@flow(name="semisup-pipeline", flow_run_name="{config.name}-seed{config.seed}", validate_parameters=True)
-def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> dict[str, Any]:
+@flow(
+    name="semisup-pipeline",
+    flow_run_name=named_by_parameters(),
+    validate_parameters=True,
+    on_crashed=[start_once_more],
+)
+def pipeline(
+    config: PipelineConfig, force: list[StageName] | None = None, overrides: list[str] | None = None
+) -> dict[str, Any]:
     """Split, baseline, pseudo-labels, semi-supervised training, evaluation, promotion; the result as plain JSON values.
 
     Steps whose result is in the store already are reused.
@@ -56,9 +66,12 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
     Args:
         config: Everything that decides the run.
         force: Stages to run anew even though their result is there, such as `joint`.
+        overrides: What the command line set on top of the config's file, as `key=value`: the config holds it, and names
+            of runs tell it.
     """
     started = time.perf_counter()
     mark_flow_run()
+    set_here = still_set(config, overrides)
     force = force or []
     checked = checked_config(config)
     tracker = open_store(config.tracking.experiment)
@@ -71,21 +84,26 @@ def pipeline(config: PipelineConfig, force: list[StageName] | None = None) -> di
         steps = plan(config, champion=reigning is not None)
         check_cluster(config.runtime, steps)
         tags = {"config": config.name, "seed": str(config.seed), "stage": "pipeline"}
-        tags |= {"prefect.flow_run_id": str(flow_run.id or "")}
-        with tracker.run(f"{config.name}-seed{config.seed}", tags) as run:
+        tags |= {"prefect.flow_run_id": str(flow_run.id or "")} | tags_of(set_here)
+        with tracker.run(name := run_name(config, set_here), tags) as run:
             run.log_config(config)
             run.log_dataset(config, checked.digests.version)
             stages = run_steps(tracker, config, checked.digests, steps, run, reigning=reigning, force=force)
-            decision = _decide(tracker, config, stages)
+            students = [stages[step.name] for step in steps if step.stage == "joint"]
+            for student in students:
+                finish_export(tracker, config, student.run_id)
+            decision = _decide(tracker, config, stages, students[-1])
             verdict = verdict_of(tracker, stages["evaluate"])
             report = tracker.locate(stages["evaluate"].run_id, "report.html")
             seconds, page = time.perf_counter() - started, tracker.link(run.id)
             result = PipelineResult(run.id, seconds, stages, verdict, report, page, decision)
-            run.rename(f"{result.headline} {config.name}-seed{config.seed}")
+            run.rename(f"{result.headline} {name}")
             kept = tracker.link(result.kept.run_id)
-            described = f"{result.markdown()}\n[The model to keep]({kept})\n"
-            run.conclude(result.figures(), last_tags(verdict, stages), described)
-    summary = f"{result.markdown()}\n{result.links(kept)}"
+            table = tracker.show_figures()
+            told = f"{result.markdown()}{in_markdown(set_here)}"
+            described = f"{told}\n[The model to keep]({kept})\n"
+            run.conclude(result.figures() | result.pseudo_labels, last_tags(verdict, stages), described)
+    summary = f"{told}\n{result.links(kept, table)}"
     publish_markdown(key="semisup-summary", markdown=summary, description=config.name)
     return result.as_json()
 
@@ -135,11 +153,13 @@ def _is_there(tracker: Tracker, wanted: Wanted) -> bool:
 def checked_config(config: PipelineConfig) -> Checked:
     """Checks config and data, before the store holds anything of this run; warnings go to Prefect's log.
 
+    What the command that calls the flow has looked at just now is not looked at again.
+
     Raises:
         UserError: there is a mistake in one of them.
     """
     pin_code_versions()
-    checked = check(config, Tenths(get_run_logger()))
+    checked = known_to_run(config) or check(config, Tenths(get_run_logger()))
     for warning in checked.warnings:
         get_run_logger().warning(warning)
     return checked
@@ -150,7 +170,7 @@ def checked_config(config: PipelineConfig) -> Checked:
 )
 def open_store(experiment: str) -> Tracker:
     """The MLflow store, as soon as it answers."""
-    return Tracker.open(experiment, Path.cwd())
+    return Tracker.of_this_process(experiment, Path.cwd())
 
 
 @task(
@@ -181,10 +201,11 @@ def reference_to(stage: StageResult) -> Reference:
     return Reference(stage.run_id, stage.output_digest)
 
 
-def _decide(tracker: Tracker, config: PipelineConfig, stages: Mapping[str, StageResult]) -> str | None:
+def _decide(
+    tracker: Tracker, config: PipelineConfig, stages: Mapping[str, StageResult], student: StageResult
+) -> str | None:
     if "promote" not in stages:
         return None
-    student = [stage for name, stage in stages.items() if name.startswith("joint")][-1]
     models = {"student": student, "baseline": stages["baseline"]}
     decision = apply_decision(tracker, config, stages["promote"], models)
     get_run_logger().info(decision)

@@ -1,20 +1,24 @@
 """The champion: who it is before a pipeline runs, whom a new model is judged against, and how it is crowned."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from flows.pipeline.recorder import Logger, tell
 from flows.pipeline.results import StageResult
-from flows.pipeline.steps import Logger, Reference, tell
+from flows.pipeline.reuse import Reference
 from flows.start import display
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
 from semisup.pipeline.plan import CHAMPION, KEPT, KEPT_FILE, SPLIT_BEFORE, Step, kept_step
 from semisup.pipeline.specs import AnyConfig
 from semisup.stages.preflight.check import DataDigests
-from semisup.stages.support.files import exported, read_json
+from semisup.system.json_files import read_json
 from semisup.system.own_files import temporary_folder
-from semisup.tracking.model import OTHER_MODEL, Champion, champion, crown, log_model, lost_files, lost_model
-from semisup.tracking.tracker import Tracker
+from semisup.tracking.champions import OTHER_MODEL, Champion, champion, lost_files, lost_model
+from semisup.tracking.reader import Reader
+
+if TYPE_CHECKING:
+    from semisup.tracking.tracker import Tracker
 
 
 def model_name(config: AnyConfig) -> str:
@@ -23,7 +27,7 @@ def model_name(config: AnyConfig) -> str:
     return config.promote.model or config.name
 
 
-def current_champion(tracker: Tracker, config: AnyConfig) -> Champion | None:
+def current_champion(store: Reader, config: AnyConfig) -> Champion | None:
     """The champion that this pipeline may start from or has to beat; None where there is none or nobody asks.
 
     One whose files are gone is named, and is none any more.
@@ -32,14 +36,14 @@ def current_champion(tracker: Tracker, config: AnyConfig) -> Champion | None:
         return None
     if not config.promote.enabled and config.pseudo_label.teacher != "champion":
         return None
-    return _usable_champion(tracker, model_name(config))
+    return _usable_champion(store, model_name(config))
 
 
-def _usable_champion(tracker: Tracker, name: str) -> Champion | None:
-    found = champion(tracker, name)
-    if found is None or (problem := lost_files(tracker, found)) is None:
+def _usable_champion(store: Reader, name: str) -> Champion | None:
+    found = champion(store, name)
+    if found is None or (problem := lost_files(store, found)) is None:
         return found
-    place = (tracker.uri, name, found.version)
+    place = (store.uri, name, found.version)
     if place not in _told:
         _told.add(place)
         what = f"the champion, version {found.version} of {name!r}, is passed over: {problem}"
@@ -52,7 +56,7 @@ _told: set[tuple[str, str, str]] = set()
 
 
 def references(
-    tracker: Tracker,
+    store: Reader,
     config: AnyConfig,
     step: Step,
     known: Mapping[str, Reference],
@@ -71,28 +75,26 @@ def references(
     for role, source in step.upstream.items():
         if source == KEPT:
             if "keep" in known:
-                found[role] = known[kept_among(tracker, config, known["keep"])]
+                found[role] = known[kept_among(store, config, known["keep"])]
         elif source == SPLIT_BEFORE:
-            if (before := split_before(tracker, config, digests)) is not None:
+            if (before := split_before(store, config, digests)) is not None:
                 found[role] = before
         elif source != CHAMPION:
             found[role] = known[source]
-        elif reigning is not None and (
-            champions := _champion_as(tracker, config, role, reigning, known.get("evaluate"))
-        ):
+        elif reigning is not None and (champions := _champion_as(store, config, role, reigning, known.get("evaluate"))):
             found[role] = champions
     return found
 
 
-def kept_among(tracker: Tracker, config: AnyConfig, keep: Reference) -> str:
+def kept_among(store: Reader, config: AnyConfig, keep: Reference) -> str:
     """The step that trained the model which a run of stage `keep` chose."""
     assert isinstance(config, PipelineConfig), "a regression has one model"
     with temporary_folder() as scratch:
-        kept = read_json(tracker.file(keep.run_id, KEPT_FILE, scratch))
+        kept = read_json(store.file(keep.run_id, KEPT_FILE, scratch))
     return kept_step(config, kept["model"])
 
 
-def split_before(tracker: Tracker, config: AnyConfig, digests: DataDigests) -> Reference | None:
+def split_before(store: Reader, config: AnyConfig, digests: DataDigests) -> Reference | None:
     """The newest split of this pipeline and seed that was made from other images, or other labels, than there are now.
 
     Not simply the newest: the split of what lies there now, made again, has to find the same one.
@@ -105,11 +107,11 @@ def split_before(tracker: Tracker, config: AnyConfig, digests: DataDigests) -> R
         "tags.complete = 'true' and attributes.status = 'FINISHED'"
     )
     # Compared here: to MLflow a run without the tag is not one whose tag differs.
-    found = [run for run in tracker.search(wanted) if run.tags.get("dataset") != digests.pool]
+    found = [run for run in store.search(wanted) if run.tags.get("dataset") != digests.pool]
     if not found:
         return None
     with temporary_folder() as scratch:
-        problem = tracker.damage(found[0], scratch)
+        problem = store.damage(found[0], scratch)
     if problem:
         raise UserError(
             f"run {found[0].id[:8]}, the split before of {config.name!r}, is damaged ({problem}); mend its files, or "
@@ -119,7 +121,7 @@ def split_before(tracker: Tracker, config: AnyConfig, digests: DataDigests) -> R
 
 
 def _champion_as(
-    tracker: Tracker, config: AnyConfig, role: str, reigning: Champion, evaluate: Reference | None
+    store: Reader, config: AnyConfig, role: str, reigning: Champion, evaluate: Reference | None
 ) -> Reference | None:
     """What a step reads of the champion: as `teacher` its training run, else the promotion that made it champion.
 
@@ -127,22 +129,22 @@ def _champion_as(
     question is the same as when it was decided, and so is the answer, which is reused.
     """
     if role == "teacher":
-        return _reference(tracker, reigning.run_id, config)
+        return _reference(store, reigning.run_id, config)
     assert evaluate is not None, "a champion is judged after the evaluation"
-    promotion = tracker.known(reigning.promoted_by)
+    promotion = store.known(reigning.promoted_by)
     if promotion is None or promotion.tags.get("digest.evaluate") != evaluate.output_digest:
-        return _reference(tracker, reigning.promoted_by, config)
-    return _reference(tracker, reigning.predecessor, config) if reigning.predecessor else None
+        return _reference(store, reigning.promoted_by, config)
+    return _reference(store, reigning.predecessor, config) if reigning.predecessor else None
 
 
-def warn_of_other_splits(tracker: Tracker, step: Step, upstream: Mapping[str, Reference], logger: Logger) -> None:
+def warn_of_other_splits(store: Reader, step: Step, upstream: Mapping[str, Reference], logger: Logger) -> None:
     """Say so when a champion that teaches knows labels of other splits, by itself or through its own teachers.
 
     Labeled images there may be validation images here, and validation figures then flatter.
     """
     if step.upstream.get("teacher") != CHAMPION:
         return
-    known = set(tracker.get(upstream["teacher"].run_id).tags.get("splits", "").split())
+    known = set(store.get(upstream["teacher"].run_id).tags.get("splits", "").split())
     if known != {upstream["split"].output_digest}:
         tell(
             logger,
@@ -153,7 +155,7 @@ def warn_of_other_splits(tracker: Tracker, step: Step, upstream: Mapping[str, Re
 
 
 def apply_decision(
-    tracker: Tracker, config: PipelineConfig, promote: StageResult, models: Mapping[str, StageResult]
+    tracker: "Tracker", config: PipelineConfig, promote: StageResult, models: Mapping[str, StageResult]
 ) -> str:
     """Crown the model that a `promote` run decided for, unless that has been done; what was decided, in one sentence.
 
@@ -178,7 +180,7 @@ def apply_decision(
     return f"{reason}: the {decision['model']} is the champion, version {reigning.version} of {name}"
 
 
-def _reigns(tracker: Tracker, promote: StageResult, model: StageResult, reigning: Champion | None) -> bool:
+def _reigns(tracker: "Tracker", promote: StageResult, model: StageResult, reigning: Champion | None) -> bool:
     if reigning is None:
         return False
     if reigning.promoted_by == promote.run_id:
@@ -188,9 +190,11 @@ def _reigns(tracker: Tracker, promote: StageResult, model: StageResult, reigning
 
 
 def _crown(
-    tracker: Tracker, config: PipelineConfig, promote: StageResult, winner: StageResult, reason: str
+    tracker: "Tracker", config: PipelineConfig, promote: StageResult, winner: StageResult, reason: str
 ) -> str | None:
     """Crown the winner, unless somebody else than was decided against reigns by now: that one's version."""
+    from semisup.tracking.model import crown
+
     name = model_name(config)
     reigning = _usable_champion(tracker, name)
     predecessor = tracker.get(promote.run_id).tags.get("upstream.champion", "")
@@ -210,22 +214,21 @@ def _crown(
     return None
 
 
-def _model_id(tracker: Tracker, config: PipelineConfig, run_id: str) -> str:
+def _model_id(tracker: "Tracker", config: PipelineConfig, run_id: str) -> str:
     """The logged model of a training run; one that is lost, or a baseline's, is exported only now."""
+    from flows.parallel.exporting import export_model
+
     known = tracker.get(run_id).tags.get("model_id")
-    if known and lost_model(tracker, known) is None:
-        return known
-    with temporary_folder() as scratch:
-        return log_model(tracker, run_id, *exported(config, tracker.artifacts(run_id, scratch)))
+    return known if known and lost_model(tracker, known) is None else export_model(tracker, config, run_id)
 
 
-def _reference(tracker: Tracker, run_id: str, config: AnyConfig) -> Reference:
+def _reference(store: Reader, run_id: str, config: AnyConfig) -> Reference:
     at = f"promote.model={model_name(config)!r}: of its champion,"
-    run = tracker.known(run_id)
+    run = store.known(run_id)
     if run is None:
         raise UserError(f"{at} run {run_id[:8]} is not in this store any more; {OTHER_MODEL}")
     with temporary_folder() as scratch:
-        problem = tracker.damage(run, scratch)
+        problem = store.damage(run, scratch)
     if problem:
         raise UserError(f"{at} run {run_id[:8]} is damaged ({problem}); {OTHER_MODEL}")
     return Reference(run.id, run.tags["output_digest"])

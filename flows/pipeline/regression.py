@@ -10,10 +10,11 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows.pipeline.flow import open_store, run_steps
-from flows.pipeline.publish import publish_markdown
 from flows.pipeline.reaper import reap_at_start
+from flows.pipeline.recorder import publish_markdown
 from flows.pipeline.results import StageResult, last_tags
 from flows.start.launch import mark_flow_run
+from flows.start.run_names import in_markdown, named_by_parameters, run_name, still_set, tags_of
 from semisup.config.regression import RegressionConfig
 from semisup.errors import UserError
 from semisup.lineage.code_versions import pin_code_versions
@@ -22,7 +23,7 @@ from semisup.pipeline.plan import Step
 from semisup.regression.rows import load_rows
 from semisup.stages.preflight.check import DataDigests
 from semisup.stages.regression.fit import roles_of
-from semisup.stages.support.files import read_json
+from semisup.system.json_files import read_json
 from semisup.system.own_files import temporary_folder
 from semisup.tracking.places.failures import store_failures
 from semisup.tracking.tracker import Tracker
@@ -65,23 +66,26 @@ class RegressionResult:
         return "\n".join([*lines, "", *(f"- {line}" for line in comparisons(self.metrics))]) + "\n"
 
 
-@flow(name="semisup-regression", flow_run_name="{config.name}-seed{config.seed}", validate_parameters=True)
-def regression(config: RegressionConfig) -> dict[str, Any]:
+@flow(name="semisup-regression", flow_run_name=named_by_parameters(), validate_parameters=True)
+def regression(config: RegressionConfig, overrides: list[str] | None = None) -> dict[str, Any]:
     """Fit and evaluate; the result as plain JSON values. Stages whose result is in the store already are reused.
 
     Args:
         config: Everything that decides the run.
+        overrides: What the command line set on top of the config's file, as `key=value`: the config holds it, and names
+            of runs tell it.
     """
     started = time.perf_counter()
     mark_flow_run()
+    set_here = still_set(config, overrides)
     pin_code_versions()
     digests = check(config)
     tracker = open_store(config.tracking.experiment)
     with store_failures(tracker.uri):
         reap_at_start(tracker, config, get_run_logger())
         tags = {"config": config.name, "seed": str(config.seed), "stage": "regression", "step": "regression"}
-        tags |= {"prefect.flow_run_id": str(flow_run.id or "")}
-        with tracker.run(f"{config.name}-seed{config.seed}", tags) as run:
+        tags |= {"prefect.flow_run_id": str(flow_run.id or "")} | tags_of(set_here)
+        with tracker.run(run_name(config, set_here), tags) as run:
             run.log_config(config)
             run.log_dataset(config, digests.pool)
             stages = run_steps(tracker, config, digests, STEPS, run)
@@ -90,8 +94,9 @@ def regression(config: RegressionConfig) -> dict[str, Any]:
             seconds, page = time.perf_counter() - started, tracker.link(run.id)
             result = RegressionResult(run.id, seconds, stages, metrics, plot, page)
             verdict = metrics["differences"]["linear"]["verdict"]
-            run.conclude(_figures(metrics), last_tags(verdict, stages), result.markdown())
-    publish_markdown(key="semisup-regression", markdown=result.markdown(), description=config.name)
+            described = f"{result.markdown()}{in_markdown(set_here)}"
+            run.conclude(_figures(metrics), last_tags(verdict, stages), described)
+    publish_markdown(key="semisup-regression", markdown=described, description=config.name)
     return result.as_json()
 
 

@@ -12,6 +12,7 @@ COMPOUND = ("baseline_compound_accuracy", "student_compound_accuracy", "compound
 VALIDATION = ("student_kept", "baseline_validation_accuracy", "student_validation_accuracy")
 CPU_SECONDS = "cpu_seconds"
 """What the processors worked for a stage; of a reused one, what they once did."""
+UNKNOWN = "?"
 AFTERWARDS = ("keep", "calibrate-kept", "labels", "evaluate", "promote")
 """Steps that make no model, but judge or ask those that are there."""
 
@@ -87,10 +88,16 @@ class PipelineResult:
 
     @property
     def headline(self) -> str:
-        """The two test accuracies in so few letters that a narrow column shows them."""
-        figures = self.figures()
-        baseline, student = (100 * figures[f"{name}_test_accuracy"] for name in ("baseline", "student"))
-        return f"{baseline:.1f}→{student:.1f} %"
+        """Test accuracies, verdict, coverage and precision, in percent: MLflow shows 17 letters of a run's name."""
+        labels = self.pseudo_labels
+        right = f"{100 * labels['precision']:.0f}" if "precision" in labels else UNKNOWN
+        return f"{compared(self.figures(), 'student', self.verdict)} {100 * labels['coverage']:.0f}/{right} %"
+
+    @property
+    def pseudo_labels(self) -> dict[str, float]:
+        """Coverage and, where the truth is known, precision; so short a name heads a column of MLflow's table."""
+        figures = self.stages["labels"].figures
+        return {name: figures[name] for name in ("coverage", "precision") if name in figures}
 
     @property
     def kept(self) -> StageResult:
@@ -104,9 +111,16 @@ class PipelineResult:
         lines += [f"| {label} | {value} | {interval} |" for label, value, interval in rows(self.as_json())]
         return "\n".join(lines) + "\n"
 
-    def links(self, kept: str) -> str:
-        """Where more is to be seen, a line for pages elsewhere; `kept` is the address of the kept model's run."""
-        return f"[This run in MLflow]({self.page}) · [the model to keep]({kept}) · report: `{self.report}`\n"
+    def links(self, kept: str, table: str) -> str:
+        """Where more is to be seen, a line for pages elsewhere: `kept` is the kept model's run, `table` all runs."""
+        places = f"[This run in MLflow]({self.page}) · [the model to keep]({kept}) · [all runs]({table})"
+        return f"{places} · report: `{self.report}`\n"
+
+
+def compared(figures: Mapping[str, float], other: str, verdict: str) -> str:
+    """Test accuracies of baseline and another model in percent, between them an arrow that tells the verdict."""
+    arrow = {f"{other} better": "↗", "baseline better": "↘"}.get(verdict, "→")
+    return f"{100 * figures['baseline_test_accuracy']:.1f}{arrow}{100 * figures[f'{other}_test_accuracy']:.1f}"
 
 
 def last_tags(verdict: str, stages: Mapping[str, StageResult]) -> dict[str, str]:

@@ -7,13 +7,16 @@ from typing import Any
 from prefect import flow
 from prefect.logging import get_run_logger
 
+from flows.parallel.exporting import finish_export
 from flows.pipeline.flow import checked_config, open_store, run_alone
 from flows.pipeline.promotion import apply_decision, current_champion, kept_among, references, warn_of_other_splits
 from flows.pipeline.reaper import reap_at_start
 from flows.pipeline.results import StageResult
-from flows.pipeline.steps import Reference, Wanted
+from flows.pipeline.reuse import Reference
+from flows.pipeline.steps import Wanted
 from flows.pipeline.survey import StepState, Surveyor
 from flows.start.launch import mark_flow_run
+from flows.start.run_names import named_by_parameters
 from flows.start.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
@@ -21,6 +24,7 @@ from semisup.pipeline.plan import CHAMPION, KEPT, SPLIT_BEFORE, Step, ensemble_p
 from semisup.stages.preflight.check import DataDigests
 from semisup.system.own_files import temporary_folder
 from semisup.tracking.places.failures import store_failures
+from semisup.tracking.reader import Reader
 from semisup.tracking.tracker import Tracker
 
 TEACHERS = ("baseline", "joint", "ensemble")
@@ -29,9 +33,13 @@ NO_STEPS = (CHAMPION, SPLIT_BEFORE, KEPT)
 """What an earlier pipeline left, and a step that is known once `keep` has run."""
 
 
-@flow(name="semisup-stage", flow_run_name="{name}-{config.name}-seed{config.seed}", validate_parameters=True)
+@flow(name="semisup-stage", flow_run_name=named_by_parameters("name"), validate_parameters=True)
 def stage(
-    name: str, config: PipelineConfig, upstream: dict[str, str] | None = None, force: bool = False
+    name: str,
+    config: PipelineConfig,
+    upstream: dict[str, str] | None = None,
+    force: bool = False,
+    overrides: list[str] | None = None,
 ) -> dict[str, Any]:
     """Run one stage upon the newest runs that match the config, or upon those that are named.
 
@@ -40,6 +48,8 @@ def stage(
         config: Everything that decides the run.
         upstream: Stage → MLflow run id of a complete run to read instead of the newest matching one.
         force: Run it anew even though its result is in the store.
+        overrides: What the command line set on top of the config's file, as `key=value`: the config holds it, and names
+            of runs tell it.
     """
     mark_flow_run()
     checked = checked_config(config)
@@ -51,6 +61,8 @@ def stage(
             step, found = resolve(surveyor, name, upstream or {})
         warn_of_other_splits(tracker, step, found, get_run_logger())
         result = run_alone(Wanted(step, config, found, checked.digests, parent_run_id=None, force=force))
+        if step.stage == "joint":
+            finish_export(tracker, config, result.run_id)
         decision = _crown(tracker, config, step, found, result)
     return {
         "stage": step.name,
@@ -70,7 +82,7 @@ def look_up(config: PipelineConfig, digests: DataDigests, name: str, upstream: M
     Raises:
         UserError: as in :func:`resolve`.
     """
-    tracker = Tracker.open(config.tracking.experiment, Path.cwd())
+    tracker = Tracker.of_this_process(config.tracking.experiment, Path.cwd())
     with store_failures(tracker.uri), temporary_folder() as scratch:
         resolve(Surveyor(tracker, config, digests, scratch), name, upstream)
 
@@ -81,11 +93,11 @@ def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[St
     Raises:
         UserError: no such stage or input; an input is missing, incomplete, damaged or of another data set or split.
     """
-    tracker, config = surveyor.tracker, surveyor.config
+    store, config = surveyor.store, surveyor.config
     states = surveyor.survey()
     if name in {step.name for step in ensemble_plan(config)} - states.keys():  # of an ensemble that teaches nobody
         states = surveyor.survey(ensemble_plan(config))
-    reigning = current_champion(tracker, config)
+    reigning = current_champion(store, config)
     if name not in states:
         known = ", ".join(step.name for step in plan(config))
         raise UserError(f"stage {name!r} is not part of this config; there are {known}")
@@ -106,15 +118,15 @@ def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[St
     }
     if KEPT in step.upstream.values() and KEPT not in named:
         read["keep"] = _matching(states["keep"], name)
-        kept = kept_among(tracker, config, read["keep"])
+        kept = kept_among(store, config, read["keep"])
         read[kept] = _matching(states[kept], name)
-    found = references(tracker, config, step, read, digests=surveyor.digests, reigning=reigning) | chosen
-    _check_one_split(tracker, step, found)
+    found = references(store, config, step, read, digests=surveyor.digests, reigning=reigning) | chosen
+    _check_one_split(store, step, found)
     return step, found
 
 
 def _named(surveyor: Surveyor, role: str, source: str, run_id: str) -> Reference:
-    run = surveyor.tracker.find(run_id)
+    run = surveyor.store.find(run_id)
     at = f"--upstream {source}={run_id}"
     wanted = {"teacher": TEACHERS, KEPT: TEACHERS[:2], CHAMPION: ("promote",)}.get(role, (source.partition("-")[0],))
     if run.tags.get("stage") not in wanted:
@@ -124,7 +136,7 @@ def _named(surveyor: Surveyor, role: str, source: str, run_id: str) -> Reference
         raise UserError(f"{at}: that run is {run.status} and not complete; name one that ended well, or run it again")
     if run.tags.get("dataset") != surveyor.digests.pool:
         raise UserError(f"{at}: that run is of another data set than data.name says; name a run made from these images")
-    problem = surveyor.tracker.damage(run, surveyor.scratch)
+    problem = surveyor.store.damage(run, surveyor.scratch)
     if problem:
         raise UserError(f"{at}: {problem}; name another run, or run the stage again with --force")
     return Reference(run.id, run.tags["output_digest"])
@@ -140,13 +152,13 @@ def _matching(state: StepState, reader: str) -> Reference:
     return state.reference
 
 
-def _check_one_split(tracker: Tracker, step: Step, found: Mapping[str, Reference]) -> None:
+def _check_one_split(store: Reader, step: Step, found: Mapping[str, Reference]) -> None:
     """All inputs stem from the split that this stage reads: another one's labels would leak into this one's figures."""
     if "split" not in found:
         return
     ours = found["split"].output_digest
     for role, reference in found.items():
-        theirs = tracker.get(reference.run_id).tags.get("digest.split", ours)
+        theirs = store.get(reference.run_id).tags.get("digest.split", ours)
         if role != "split" and theirs != ours and step.upstream[role] != CHAMPION:
             raise UserError(
                 f"--upstream {role}={reference.run_id}: that run was made from another split of the images; "

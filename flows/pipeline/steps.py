@@ -6,50 +6,36 @@ never both go on: of two claims the later one is written before its owner looks.
 """
 
 import asyncio
-import logging
 import os
 import random
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from flows.pipeline.publish import publish_link
-from flows.pipeline.recorder import StageRecorder
+from flows.parallel.exporting import begin_export
+from flows.pipeline.recorder import Logger, StageRecorder, publish_link, tell
 from flows.pipeline.results import CPU_SECONDS, StageResult
-from flows.start import display
+from flows.pipeline.reuse import Reference, lineage_for, reusable
 from flows.start.workplace import checkpoint_folder, discard, scratch_folder
 from semisup.config import PipelineConfig
-from semisup.data.own_images.decoded.checksums import await_verified
 from semisup.errors import UserError
-from semisup.lineage.fingerprints import Lineage, lineage_of
+from semisup.lineage.fingerprints import Lineage
 from semisup.networks.pretrained import promise_weights
 from semisup.pipeline.plan import Step
 from semisup.pipeline.specs import AnyConfig
 from semisup.stages.preflight.check import DataDigests
-from semisup.stages.support.files import exported, weights_file
-from semisup.system.memory import give_back
+from semisup.stages.running import run_step as work
+from semisup.stages.support.models.configured import weights_files
 from semisup.system.own_files import mark
 from semisup.tracking.curves import Curves
-from semisup.tracking.model import log_model
 from semisup.tracking.places.failures import store_failures
-from semisup.tracking.places.stored import StoredRun
 from semisup.tracking.run import Run
 from semisup.tracking.tracker import LONGEST_WAIT, Tracker, WithdrawnError
 
 SECONDS_BETWEEN_LOOKS = 1.0
-Logger = logging.Logger | logging.LoggerAdapter[Any]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What passes between steps: where a result is, and what it is."""
-
-    run_id: str
-    output_digest: str
 
 
 @dataclass(frozen=True)
@@ -71,34 +57,6 @@ class Wanted:
         return lineage_for(self.step, self.config, self.upstream, self.digests)
 
 
-def lineage_for(step: Step, config: AnyConfig, upstream: Mapping[str, Reference], digests: DataDigests) -> Lineage:
-    """What a step's result follows from, given what it reads."""
-    inputs = {role: reference.output_digest for role, reference in upstream.items()}
-    lineage = lineage_of(step.spec, config, inputs, digests.seen_by(step.spec))
-    read = {**lineage.config}
-    if digests.weights and "model" in step.spec.sections:
-        read["model.weights"] = digests.weights[:16]
-        if digests.order:
-            read["data.features.order"] = digests.order[:16]
-    if step.number is not None:
-        read["step.number"] = step.number
-    return replace(lineage, config=read)
-
-
-def reusable(tracker: Tracker, lineage: Lineage, scratch: Path, damaged: dict[str, str]) -> StoredRun | None:
-    """The newest complete run of a lineage whose artifacts are whole.
-
-    `damaged` maps the ids of runs that are not to what is wrong with them; it is added to, and no run is judged twice.
-    """
-    for run in (run for fingerprint in lineage.fingerprints for run in tracker.finished(fingerprint)):
-        if run.id not in damaged:
-            problem = tracker.damage(run, scratch)
-            if problem is None:
-                return run
-            damaged[run.id] = problem
-    return None
-
-
 def run_step(wanted: Wanted, logger: Logger) -> StageResult:
     """The result of a step, by reuse or by work.
 
@@ -106,7 +64,7 @@ def run_step(wanted: Wanted, logger: Logger) -> StageResult:
         StoreUnavailableError: the store stopped answering; what training has done so far is in its checkpoints.
         UserError: a mistake in config or data, or no space left.
     """
-    tracker = Tracker.open(wanted.config.tracking.experiment, Path.cwd())
+    tracker = Tracker.of_this_process(wanted.config.tracking.experiment, Path.cwd())
     lineage = wanted.lineage
     with store_failures(tracker.uri), scratch_folder(wanted.config) as scratch:
         work = _Work(tracker, wanted, lineage, logger, scratch)
@@ -183,13 +141,13 @@ class _Work:
                 out_dir = self._run_stage(recorder)
             cost = {CPU_SECONDS: cpu_seconds() - cpu_before}
             last = {"output_digest": run.log_outputs(out_dir)}
-            if step.stage == "joint":
-                last["model_id"] = log_model(self.tracker, run.id, *exported(_of_pipelines(config), out_dir))
             seconds = time.perf_counter() - started
             run.conclude({"stage_seconds": seconds} | cost, last, description="\n\n".join(recorder.lines))
             if self.tracker.get(run.id).status != "RUNNING":
                 raise WithdrawnError
             run.set_tags({"complete": "true"})
+        if step.stage == "joint":
+            begin_export(self.tracker, run.id)
         discard(self._checkpoints)
         return StageResult(run.id, last["output_digest"], seconds, recorder.summary | cost)
 
@@ -232,12 +190,9 @@ class _Work:
         shutil.rmtree(out_dir, ignore_errors=True)
         out_dir.mkdir()
         mark(self._checkpoints)
-        stage = self.wanted.step.spec.load(self._checkpoints, self.wanted.step.number)
-        give_back()  # what the stage before needed
         if self.wanted.digests.weights:  # another process may have checked them: a member's is one of its own
-            promise_weights(weights_file(_of_pipelines(self.wanted.config)), self.wanted.digests.weights)
-        stage(self.wanted.config, inputs, out_dir, recorder)
-        await_verified()
+            promise_weights(weights_files(_of_pipelines(self.wanted.config)), self.wanted.digests.weights)
+        work(self.wanted.step, self.wanted.config, inputs, out_dir, recorder, checkpoints=self._checkpoints)
         return out_dir
 
     def _publish_link(self, run_id: str) -> None:
@@ -262,9 +217,3 @@ def cpu_seconds() -> float:
     """
     times = os.times()
     return time.process_time() + times.children_user + times.children_system
-
-
-def tell(logger: Logger, text: str, *, warning: bool = False) -> None:
-    """A line in Prefect's log and on the screen."""
-    (logger.warning if warning else logger.info)(text)
-    display.current().line(text, warning=warning)

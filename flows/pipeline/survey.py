@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Literal
 
 from flows.pipeline.promotion import current_champion, references
-from flows.pipeline.steps import Reference, lineage_for, reusable
+from flows.pipeline.reuse import Reference, lineage_for, reusable
 from semisup.config import PipelineConfig
 from semisup.lineage.fingerprints import Lineage
 from semisup.pipeline.plan import KEPT, Step, plan
 from semisup.stages.preflight.check import DataDigests
 from semisup.system.own_files import temporary_folder
-from semisup.tracking.places.failures import store_failures
+from semisup.tracking.looking import look
 from semisup.tracking.places.store import sqlite_path, store_uri
-from semisup.tracking.places.stored import StoredRun
-from semisup.tracking.tracker import ERROR, Tracker
+from semisup.tracking.places.stored import ERROR, StoredRun
+from semisup.tracking.reader import Reader
 
 Standing = Literal["fresh", "stale", "missing", "running", "failed", "killed", "lost"]
 """The last three in the words of `semisup runs`."""
@@ -56,23 +56,23 @@ def survey(config: PipelineConfig, digests: DataDigests, folder: Path) -> dict[s
     database = sqlite_path(store_uri(folder))
     if database is not None and not database.exists():  # a look makes no store
         return {step.name: StepState(step, "missing", None, "nothing has run here yet") for step in plan(config)}
-    tracker = Tracker.open(config.tracking.experiment, folder)
-    with store_failures(tracker.uri), temporary_folder() as scratch:
-        return Surveyor(tracker, config, digests, scratch).survey()
+    store = look(folder)
+    with store.failures(), temporary_folder() as scratch:
+        return Surveyor(store, config, digests, scratch).survey()
 
 
 @dataclass(frozen=True)
 class Surveyor:
     """Looks at the steps of a config in a store; nothing is written but copies into `scratch`."""
 
-    tracker: Tracker
+    store: Reader
     config: PipelineConfig
     digests: DataDigests
     scratch: Path
 
     def survey(self, steps: Sequence[Step] | None = None) -> dict[str, StepState]:
         """Step → how it stands, in the order of the plan, which is the pipeline's unless other steps are given."""
-        reigning = current_champion(self.tracker, self.config)
+        reigning = current_champion(self.store, self.config)
         states: dict[str, StepState] = {}
         known: dict[str, Reference] = {}
         for step in plan(self.config, champion=reigning is not None) if steps is None else steps:
@@ -81,7 +81,7 @@ class Surveyor:
             if behind:
                 states[step.name] = self._waiting(step, behind)
             else:
-                upstream = references(self.tracker, self.config, step, known, digests=self.digests, reigning=reigning)
+                upstream = references(self.store, self.config, step, known, digests=self.digests, reigning=reigning)
                 states[step.name] = self._ready(step, upstream)
             if (reference := states[step.name].reference) is not None:
                 known[step.name] = reference
@@ -95,16 +95,16 @@ class Surveyor:
     def _ready(self, step: Step, upstream: Mapping[str, Reference]) -> StepState:
         lineage = lineage_for(step, self.config, upstream, self.digests)
         damaged: dict[str, str] = {}
-        fresh = reusable(self.tracker, lineage, self.scratch, damaged)
+        fresh = reusable(self.store, lineage, self.scratch, damaged)
         if fresh is not None:
             return StepState(step, "fresh", fresh, "")
-        running = self.tracker.running(lineage.fingerprint)
+        running = self.store.running(lineage.fingerprint)
         if running:
             tags = running[0].tags
             return StepState(step, "running", running[0], f"process {tags.get('pid')} on {tags.get('host')}")
         for run_id, problem in damaged.items():
             return StepState(step, "missing", None, f"run {run_id[:8]} is not reused: {problem}")
-        tried = self.tracker.search(f"tags.fingerprint = '{lineage.fingerprint}'", limit=1)
+        tried = self.store.search(f"tags.fingerprint = '{lineage.fingerprint}'", limit=1)
         if tried:
             return StepState(step, standing_of(tried[0]), tried[0], _end_of(tried[0]))
         return self._outdated(step, lineage)
@@ -112,11 +112,11 @@ class Surveyor:
     def _outdated(self, step: Step, lineage: Lineage) -> StepState:
         before = self._newest(step)
         if before is None:
-            tried = self.tracker.search(self._of_this_config(step), limit=1)
+            tried = self.store.search(self._of_this_config(step), limit=1)
             if tried:
                 return StepState(step, standing_of(tried[0]), tried[0], _end_of(tried[0]))
-            return StepState(step, "missing", None, "never run with this config")
-        old = self.tracker.lineage(before, self.scratch)
+            return StepState(step, "missing", None, "no run with this config in the store")
+        old = self.store.lineage(before, self.scratch)
         changes = lineage.changes_since(old) if old is not None else ["what it was made from is not known"]
         more = len(changes) - MOST_CHANGES_SHOWN
         shown = "; ".join(changes[:MOST_CHANGES_SHOWN]) + (f" and {more} more" if more > 0 else "")
@@ -125,7 +125,7 @@ class Surveyor:
     def _newest(self, step: Step) -> StoredRun | None:
         """The last complete run of this step of a config of this name, whatever it was made from."""
         complete = "tags.complete = 'true' and attributes.status = 'FINISHED'"
-        found = self.tracker.search(f"{self._of_this_config(step)} and {complete}", limit=1)
+        found = self.store.search(f"{self._of_this_config(step)} and {complete}", limit=1)
         return found[0] if found else None
 
     def _of_this_config(self, step: Step) -> str:

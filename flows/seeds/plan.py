@@ -16,7 +16,7 @@ from semisup.errors import UserError
 from semisup.lineage.code_versions import pin_code_versions
 from semisup.ready_made import find_config
 from semisup.stages.preflight.check import DataDigests, check
-from semisup.stages.support.files import pool_of
+from semisup.stages.support.images import pool_of
 
 OURS = {
     "seed": "--seeds says how many",

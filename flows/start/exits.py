@@ -5,14 +5,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
-from semisup.errors import UserError
+from semisup.errors import RenamedKeyWarning, UserError
 from semisup.tracking.places.redaction import without_logins
 
 USER_MISTAKE = 2
@@ -38,6 +38,17 @@ TimeZone = Annotated[str, typer.Option(metavar="ZONE", help="Time zone of --cron
 DeploymentName = Annotated[
     str | None, typer.Option(metavar="NAME", help="Name of the deployments; unset: the name of the config.")
 ]
+Force = Annotated[
+    list[str] | None,
+    typer.Option("--force", metavar="STAGE", help="Run this stage anew, and what then is stale; may be repeated."),
+]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning (`semisup runs`).")]
+NewestRun = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN]", help="Id of a run, or its beginning; unset: the newest pipeline.", show_default=False
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
@@ -56,32 +67,22 @@ def user_mistakes_in_one_line() -> Iterator[None]:
         end("interrupted; runs that had begun are marked KILLED in MLflow, and checkpoints are kept", INTERRUPTED)
 
 
+def show_renamed_keys_in_one_line() -> None:
+    """As the other warnings of a command; Python's own form of them names a line of ours."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if issubclass(category, RenamedKeyWarning):
+            typer.secho(f"warning: {message}", fg="yellow", err=True)
+        else:
+            before(message, category, *place, **options)
+
+    warnings.showwarning = show
+
+
 def readable(message: str) -> str:
     """The message with long words cut short: a path of thousands of letters says enough by its two ends."""
     return LONG_WORD.sub(lambda word: f"{word[0][:60]}…{word[0][-20:]} ({len(word[0]):,} letters)", message)
-
-
-class Commands(TyperGroup):
-    """Commands of which a wrong word on the command line ends with one line as well, instead of Typer's box."""
-
-    def main(self, *arguments: Any, **options: Any) -> NoReturn:
-        """As in Typer; the process ends with it."""
-        try:
-            status = super().main(*arguments, **options | {"standalone_mode": False})
-        except typer.Abort as error:  # Typer takes a bug's EOFError for the end of what a person types
-            raise error.__cause__ or error from None
-        except typer.TyperException as error:
-            message = " ".join(error.format_message().split()).removesuffix(".")
-            context: typer.Context | None = getattr(error, "ctx", None)
-            command = context.command_path if context else "semisup"
-            typer.echo(f"error: {message}; `{command} --help` shows what there is", err=True)
-            sys.exit(error.exit_code)
-        sys.exit(status if isinstance(status, int) else 0)
-
-
-def examples(*lines: str) -> str:
-    """The end of a command's help; "\\b" keeps Typer from breaking these lines anew."""
-    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
 
 
 def end(message: str, status: int) -> NoReturn:
@@ -101,9 +102,14 @@ def end_orderly_on_sigterm() -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), **options: Any
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    piped: int = WIDTH_OF_A_PIPE,
+    **options: Any,
 ) -> None:
-    """A table on stdout; `right` names the columns that are aligned to the right."""
+    """A table on stdout; `right` names the columns that are aligned to the right, `piped` is its width in a pipe."""
     from rich.console import Console
     from rich.table import Table
 
@@ -112,8 +118,14 @@ def print_table(
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else WIDTH_OF_A_PIPE
+    width = None if sys.stdout.isatty() else piped
     Console(highlight=False, markup=False, emoji=False, width=width).print(table)
+
+
+def reuse_note(stages: Mapping[str, Mapping[str, Any]]) -> str:
+    """How a title ends: "; 6 of 8 stages reused", or nothing where all were run."""
+    reused = sum(stage["reused"] for stage in stages.values())
+    return f"; {reused} of {len(stages)} stages reused" if reused else ""
 
 
 def print_page(page: str) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-from prefect import tags
+from prefect import Flow, tags
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.runtime import flow_run
+from prefect.states import Scheduled
 
 from flows.start import display
 from flows.start.server import ensure_prefect_api
@@ -17,6 +19,8 @@ from semisup.system.processes import process_tags
 Result = TypeVar("Result")
 MARK = "semisup"
 """Tag of our flow runs in Prefect; beside it stands the process, as "name=value" tags."""
+SECOND_START = "semisup.second-start"
+"""Tag of a flow run that is started once more."""
 MARKED = ("host", "machine", "pid", "pid.started")
 
 
@@ -51,6 +55,22 @@ def mark_flow_run() -> None:
         wanted = {*others, MARK, *_process_marks()}
         if wanted != present:
             client.update_flow_run(UUID(flow_run.id), tags=sorted(wanted))
+
+
+def start_once_more(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Have a run fetched again, once, whose process ended before the run began; a hook for runs that crash.
+
+    That befalls one that is being started while Prefect's server restarts: Prefect's client asks again only a server
+    that has answered it before. Nobody would fetch a run without a deployment, and one that was canceled meanwhile, or
+    is under way again, stays as it is.
+    """
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_run(flow_run.id)
+        as_it_crashed = found.state is not None and found.state.id == state.id
+        if not as_it_crashed or found.deployment_id is None or found.run_count > 0 or SECOND_START in found.tags:
+            return
+        client.update_flow_run(found.id, tags=[*found.tags, SECOND_START])
+        client.set_flow_run_state(found.id, Scheduled(message=f"started once more: {state.message}"))
 
 
 def _process_marks() -> list[str]:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 from semisup.errors import UserError
+from semisup.tracking.looking import look
+from semisup.tracking.places.pages import FOR_TRAINING
 from semisup.tracking.places.store import is_server, sqlite_path, store_uri
 
 
@@ -25,5 +27,18 @@ def command(folder: Path, port: int) -> list[str]:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise UserError(f"--port {port} is in use; choose another one with --port")
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # six more processes, for evaluations of text
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:starlette.middleware.wsgi is deprecated")  # MLflow's to mend
     server = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
     return [*server, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+
+
+def first_page(folder: Path, port: int) -> str:
+    """Address of the newest pipeline's table of runs; where none has run yet, of all experiments.
+
+    Raises:
+        UserError: the store cannot be read.
+    """
+    pages, store = f"http://127.0.0.1:{port}", look(folder)
+    with store.failures():
+        newest = store.search("tags.stage = 'pipeline'", limit=1)
+        return store.table(newest[0].experiment_id, pages) if newest else f"{pages}/#/experiments?{FOR_TRAINING}"

@@ -23,7 +23,7 @@ from semisup.system.memory import keep_to_the_end, uncollected
 
 if TYPE_CHECKING:
     from semisup.data.own_images import Progress
-    from semisup.stages.preflight.check import DataDigests
+    from semisup.stages.preflight.check import Checked, DataDigests
 
 
 def prepare(
@@ -47,15 +47,32 @@ def prepare(
             reach_prefect(own_server=own_server)
         with uncollected():
             from semisup.stages.preflight.check import check
-            from semisup.tracking.tracker import Tracker
         keep_to_the_end()
         with decoding_line(before=look_away) as say:
             checked = check(config, say, ensemble=ensemble)
+        if not ensemble:
+            _remember(config, checked)
         if not only_looks:
-            Tracker.open(config.tracking.experiment, Path.cwd())
+            from semisup.tracking.tracker import Tracker
+
+            Tracker.of_this_process(config.tracking.experiment, Path.cwd())
     for warning in checked.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     return config, checked.digests
+
+
+_known: "dict[str, Checked]" = {}
+"""The config that this command has checked, and what came of it, until its flow asks."""
+
+
+def _remember(config: PipelineConfig, checked: "Checked") -> None:
+    _known.clear()
+    _known[config.model_dump_json()] = checked
+
+
+def known_to_run(config: PipelineConfig) -> "Checked | None":
+    """What this command's own check of a config has found, told once: whoever asks again later looks again."""
+    return _known.pop(config.model_dump_json(), None)
 
 
 def reach_prefect(*, own_server: bool) -> None:
@@ -98,8 +115,8 @@ def decoding_line(before: Callable[[], None] = lambda: None) -> "Iterator[Progre
 
 
 def modules_of(config: PipelineConfig) -> list[str]:
-    """What a pipeline imports when it needs it, and may as well import while it waits for Prefect's server."""
-    return ["semisup.plots", *dict.fromkeys(step.spec.module for step in plan(config))]
+    """What a pipeline imports, in the order in which it needs it: it may as well do so while it waits for a server."""
+    return list(dict.fromkeys(step.spec.module for step in plan(config)))
 
 
 def known_stages(names: Sequence[str]) -> list[Any]:

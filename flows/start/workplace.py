@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from semisup.errors import UserError
+from semisup.errors import NO_SPACE, UserError
 from semisup.lineage.fingerprints import sha256
 from semisup.pipeline.specs import AnyConfig
 from semisup.system.own_files import (
@@ -58,9 +58,9 @@ def scratch_folder(config: AnyConfig) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=f"{owner()}-", dir=parent)).resolve()
         mark(folder)
     except OSError as error:
+        way_out = "free some space" if error.errno in NO_SPACE else "name a folder that can be written"
         raise UserError(
-            f"runtime.state={str(config.runtime.state)!r} cannot be used ({error.strerror}); "
-            "name a folder that can be written"
+            f"runtime.state={str(config.runtime.state)!r} cannot be used ({error.strerror}); {way_out}"
         ) from None
     try:
         yield folder

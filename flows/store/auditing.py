@@ -11,8 +11,8 @@ from semisup.delivery.labels_file import Row
 from semisup.delivery.page.audit import SAMPLE
 from semisup.errors import UserError
 from semisup.open_world.audit import Audited, audited
-from semisup.stages.evaluate import write_report
-from semisup.stages.support.files import write_json
+from semisup.stages.final.evaluate import write_report
+from semisup.system.json_files import write_json
 from semisup.system.own_files import temporary_folder
 from semisup.tracking.places.stored import StoredRun
 from semisup.tracking.tracker import Tracker
@@ -69,27 +69,27 @@ def conclude(rows: Sequence[Row]) -> Concluded | None:
 
 
 def counted(sample: Mapping[str, Any], rows: Sequence[Row]) -> Audited:
-    """The answers counted in the order of the sample, up to the last image that was answered.
+    """The annotations counted in the order of the sample, up to the last image that was annotated.
 
-    An image before it that nobody answered, that nobody can tell or whose file is gone counts against both ends: left
+    An image before it that nobody annotated, that nobody can tell or whose file is gone counts against both ends: left
     out, hard ones would make the labels look better than they are.
 
     Raises:
         UserError: a row is about no image of the sample.
     """
-    answers = {row.key: row for row in rows if row.audit}
+    annotations = {row.key: row for row in rows if row.audit}
     drawn = {each["id"] for each in sample["sample"]}
-    for key, row in answers.items():
+    for key, row in annotations.items():
         if key not in drawn:
             raise UserError(f"{row.where}: image {key!r} is none of the audit's; import the table as it was saved")
-    last = max(place for place, each in enumerate(sample["sample"]) if each["id"] in answers)
+    last = max(place for place, each in enumerate(sample["sample"]) if each["id"] in annotations)
     counts = {"right": 0, "wrong": 0, "unsure": 0}
     for each in sample["sample"][: last + 1]:
-        said = answers.get(each["id"])
-        if said is None or said.answer == "discard":
+        said = annotations.get(each["id"])
+        if said is None or said.kind == "discard":
             counts["unsure"] += 1
         else:
-            counts["right" if said.answer == "label" and said.label == each["label"] else "wrong"] += 1
+            counts["right" if said.kind == "label" and said.label == each["label"] else "wrong"] += 1
     return audited(**counts, accepted=sample["accepted"])
 
 

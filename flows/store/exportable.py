@@ -7,9 +7,9 @@ import yaml
 
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.tracking.places.stored import StoredRun
-from semisup.tracking.run import CONFIG
-from semisup.tracking.tracker import Tracker
+from semisup.tracking.looking import look
+from semisup.tracking.places.stored import CONFIG, StoredRun
+from semisup.tracking.reader import Reader
 
 LABELS = "step.labels"
 TABLE = "step.pseudo_label"
@@ -23,8 +23,17 @@ class FoundLabels:
     run_id: str
     """Of stage `labels`, or of stage `pseudo_label` where a person names such a run."""
     split: Path
-    ledger: Path
-    config: PipelineConfig
+    pseudo_labels: Path
+    config_text: str
+
+    @property
+    def config(self) -> PipelineConfig:
+        """What they were made with. To check it imports the code of its method, and torch: a table needs neither.
+
+        Raises:
+            UserError: another version of this project made it.
+        """
+        return _parsed(self.run_id, self.config_text)
 
 
 def find_labels(run_id: str, scratch: Path) -> FoundLabels:
@@ -34,17 +43,17 @@ def find_labels(run_id: str, scratch: Path) -> FoundLabels:
         UserError: there is no such run, it has no labels, or its files are damaged; or it is a pipeline of before final
             labels were made, whose table holds those of a teacher.
     """
-    tracker = Tracker.existing(Path.cwd())
-    run = tracker.find(run_id)
+    store = look(Path.cwd())
+    run = store.find(run_id)
     if run.tags.get("stage") == "pipeline" and run.complete:
-        run = tracker.get(final_labels(run))
+        run = store.get(final_labels(run))
     if run.tags.get("stage") not in {"labels", "pseudo_label"} or not run.complete:
         raise UserError(
             f"run {run.id[:8]} is of stage {run.tags.get('stage')!r} ({run.status}) and has no labels; name a complete "
             "pipeline (`semisup runs`), or a complete run of stage labels"
         )
-    split = whole(tracker, tracker.get(run.tags["upstream.split"]), scratch)
-    return FoundLabels(run.id, split, whole(tracker, run, scratch), config_of(tracker, run, scratch))
+    split = whole(store, store.get(run.tags["upstream.split"]), scratch)
+    return FoundLabels(run.id, split, whole(store, run, scratch), _text_of(store, run, scratch))
 
 
 def final_labels(pipeline: StoredRun) -> str:
@@ -74,28 +83,35 @@ def _round_of(step: str) -> int:
     return int(step.removeprefix(TABLE).removeprefix("-") or 1)
 
 
-def whole(tracker: Tracker, run: StoredRun, scratch: Path) -> Path:
+def whole(store: Reader, run: StoredRun, scratch: Path) -> Path:
     """The folder of a run's artifacts.
 
     Raises:
         UserError: they are damaged.
     """
-    problem = tracker.damage(run, scratch)
+    problem = store.damage(run, scratch)
     if problem:
         raise UserError(f"run {run.id[:8]} cannot be used: {problem}; run its config again")
-    return tracker.artifacts(run.id, scratch)
+    return store.artifacts(run.id, scratch)
 
 
-def config_of(tracker: Tracker, run: StoredRun, scratch: Path) -> PipelineConfig:
+def config_of(store: Reader, run: StoredRun, scratch: Path) -> PipelineConfig:
     """What a run was made with.
 
     Raises:
         UserError: another version of this project made it.
     """
-    text = tracker.file(run.id, CONFIG, scratch).read_text(encoding="utf-8")
+    return _parsed(run.id, _text_of(store, run, scratch))
+
+
+def _text_of(store: Reader, run: StoredRun, scratch: Path) -> str:
+    return store.file(run.id, CONFIG, scratch).read_text(encoding="utf-8")
+
+
+def _parsed(run_id: str, text: str) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(yaml.safe_load(text))
     except ValueError:
         raise UserError(
-            f"run {run.id[:8]} was made with a config that this version does not read; run it again"
+            f"run {run_id[:8]} was made with a config that this version does not read; run it again"
         ) from None

@@ -4,17 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
+from flows.start.run_names import SET_TAG
 from semisup.config import PipelineConfig, flatten
 from semisup.errors import UserError
-from semisup.evaluation.scores import SIGNIFICANCE_LEVEL, mcnemar, paired_difference, renumbered
-from semisup.tracking.places.stored import StoredRun
-from semisup.tracking.run import CONFIG
-from semisup.tracking.tracker import ERROR, Tracker
+from semisup.tracking.places.stored import CONFIG, ERROR, StoredRun
+from semisup.tracking.reader import Reader
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FIGURES = (
     "baseline_test_accuracy",
@@ -31,10 +32,36 @@ FIGURES = (
 STEP = "step."
 
 
-def pipelines(tracker: Tracker, limit: int, config: str | None = None) -> list[dict[str, Any]]:
+def pipelines(store: Reader, limit: int, config: str | None = None) -> list[dict[str, Any]]:
     """Pipelines of the store, newest first, as plain JSON values."""
     wanted = "tags.stage = 'pipeline'" + (f" and tags.config = '{_plain(config)}'" if config else "")
-    return [summary(run) for run in tracker.search(wanted, limit)]
+    return [summary(run) for run in store.search(wanted, limit)]
+
+
+def newest(store: Reader) -> StoredRun:
+    """The pipeline that began last, however it stands.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = store.search("tags.stage = 'pipeline'", limit=1)
+    if not found:
+        raise UserError("no pipeline has run here yet; `semisup run digits` is a start")
+    return found[0]
+
+
+def newest_complete(store: Reader, count: int, but: str = "") -> list[StoredRun]:
+    """So many complete pipelines beside the run `but`, the newest ones, in the order in which they began.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    found = store.search("tags.stage = 'pipeline' and tags.complete = 'true'")
+    others = [run for run in found if run.complete and run.id != but]
+    if len(others) < count:
+        what = "another complete pipeline" if but else "two complete pipelines"
+        raise UserError(f"this store does not hold {what}; `semisup runs` lists all, and `semisup run CONFIG` adds one")
+    return others[:count][::-1]
 
 
 def summary(run: StoredRun) -> dict[str, Any]:
@@ -43,6 +70,7 @@ def summary(run: StoredRun) -> dict[str, Any]:
         "run_id": run.id,
         "config": run.tags.get("config", ""),
         "seed": run.tags.get("seed", ""),
+        "set": run.tags.get(SET_TAG, ""),
         "status": "LOST" if run.gone else run.status,
         "started": run.started,
         "seconds": None if run.ended is None else round(run.ended - run.started, 3),
@@ -54,18 +82,19 @@ def summary(run: StoredRun) -> dict[str, Any]:
     }
 
 
-def detail(tracker: Tracker, run: StoredRun) -> dict[str, Any]:
+def detail(store: Reader, run: StoredRun) -> dict[str, Any]:
     """One run, of a pipeline or of a stage, as plain JSON values."""
-    page = {"page": tracker.link(run.id, run.experiment_id)}
+    page = {"page": store.link(run.id, run.experiment_id)}
     if run.tags.get("stage") == "pipeline":
         evaluate = run.tags.get(f"{STEP}evaluate")
-        report = {"report": tracker.locate(evaluate, "report.html")} if evaluate else {}
+        report = {"report": store.locate(evaluate, "report.html")} if evaluate else {}
         return summary(run) | page | report
     return {
         "run_id": run.id,
         "stage": run.tags.get("step", ""),
         "config": run.tags.get("config", ""),
         "seed": run.tags.get("seed", ""),
+        "set": run.tags.get(SET_TAG, ""),
         "status": "LOST" if run.gone else run.status,
         "complete": run.complete,
         "started": run.started,
@@ -81,7 +110,7 @@ def detail(tracker: Tracker, run: StoredRun) -> dict[str, Any]:
     }
 
 
-def compare(tracker: Tracker, first: StoredRun, second: StoredRun, scratch: Path) -> dict[str, Any]:
+def compare(store: Reader, first: StoredRun, second: StoredRun, scratch: Path) -> dict[str, Any]:
     """Two complete pipelines side by side, as plain JSON values.
 
     `config` holds the keys that differ; `test` the exact paired test of the two students on the same test images (None
@@ -96,13 +125,13 @@ def compare(tracker: Tracker, first: StoredRun, second: StoredRun, scratch: Path
                 f"run {run.id[:8]} is no complete pipeline (stage {run.tags.get('stage')!r}, {run.status}); "
                 "`semisup runs` lists those that can be compared"
             )
-    configs = [_config(tracker, run, scratch) for run in (first, second)]
+    configs = [_config(store, run, scratch) for run in (first, second)]
     keys = [key for key in {**configs[0], **configs[1]} if configs[0].get(key) != configs[1].get(key)]
     return {
         "first": summary(first),
         "second": summary(second),
         "config": {key: [configs[0].get(key), configs[1].get(key)] for key in keys},
-        "test": paired_test(*(_tested(tracker, run, scratch) for run in (first, second))),
+        "test": paired_test(*(_tested(store, run, scratch) for run in (first, second))),
     }
 
 
@@ -110,7 +139,7 @@ def compare(tracker: Tracker, first: StoredRun, second: StoredRun, scratch: Path
 class Evaluated:
     """What an evaluation says of its test images."""
 
-    predictions: pd.DataFrame
+    predictions: "pd.DataFrame"
     """`predictions.parquet`: id, truth, student_label, in any order."""
     classes: Sequence[str]
     """The names of these labels."""
@@ -121,6 +150,8 @@ def paired_test(first: Evaluated, second: Evaluated) -> dict[str, Any] | None:
 
     None where these are fewer than half of either's, or the truth of one differs.
     """
+    from semisup.evaluation.scores import SIGNIFICANCE_LEVEL, mcnemar, paired_difference, renumbered
+
     names = list(dict.fromkeys([*first.classes, *second.classes]))
     tables = []
     for tested in (first, second):
@@ -148,20 +179,22 @@ def paired_test(first: Evaluated, second: Evaluated) -> dict[str, Any] | None:
     }
 
 
-def _config(tracker: Tracker, run: StoredRun, scratch: Path) -> Mapping[str, Any]:
-    values = yaml.safe_load(tracker.file(run.id, CONFIG, scratch).read_text(encoding="utf-8"))
+def _config(store: Reader, run: StoredRun, scratch: Path) -> Mapping[str, Any]:
+    values = yaml.safe_load(store.file(run.id, CONFIG, scratch).read_text(encoding="utf-8"))
     try:
         return flatten(PipelineConfig.model_validate(values))
     except ValueError:  # written by another version of this project
         return flatten(values)
 
 
-def _tested(tracker: Tracker, run: StoredRun, scratch: Path) -> Evaluated:
-    evaluate = tracker.get(run.tags[f"{STEP}evaluate"])
-    problem = tracker.damage(evaluate, scratch)
+def _tested(store: Reader, run: StoredRun, scratch: Path) -> Evaluated:
+    import pandas as pd
+
+    evaluate = store.get(run.tags[f"{STEP}evaluate"])
+    problem = store.damage(evaluate, scratch)
     if problem:
         raise UserError(f"run {run.id[:8]} cannot be compared: of its evaluation, {problem}; run its config again")
-    folder = tracker.artifacts(evaluate.id, scratch)
+    folder = store.artifacts(evaluate.id, scratch)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return Evaluated(
         pd.read_parquet(folder / "predictions.parquet"), [row["name"] for row in metrics["student"]["per_class"]]

@@ -7,8 +7,8 @@ from flows.store.exportable import config_of, final_labels, tables_of, whole
 from flows.store.served import ServedModel, find_model
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
+from semisup.tracking.looking import look
 from semisup.tracking.places.stored import StoredRun
-from semisup.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ def find_review(run_id: str, scratch: Path) -> FoundReview:
     Raises:
         UserError: there is no such run, it is none or not complete, or its files are damaged.
     """
-    tracker = Tracker.existing(Path.cwd())
-    run = tracker.find(run_id)
+    store = look(Path.cwd())
+    run = store.find(run_id)
     if run.tags.get("stage") != "pipeline" or not run.complete:
         raise UserError(
             f"run {run.id[:8]} is of stage {run.tags.get('stage')!r} ({run.status}); a review needs a complete "
             "pipeline (`semisup runs`)"
         )
-    labels = tracker.get(final_labels(run))
-    split = whole(tracker, tracker.get(run.tags["step.split"]), scratch)
-    tables = tuple(whole(tracker, tracker.get(table), scratch) for table in tables_of(run))
+    labels = store.get(final_labels(run))
+    split = whole(store, store.get(run.tags["step.split"]), scratch)
+    tables = tuple(whole(store, store.get(table), scratch) for table in tables_of(run))
     model = find_model(run.id, scratch)
-    return FoundReview(run, split, whole(tracker, labels, scratch), tables, model, config_of(tracker, labels, scratch))
+    return FoundReview(run, split, whole(store, labels, scratch), tables, model, config_of(store, labels, scratch))

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semisup.errors import UserError
-from semisup.stages.support.files import WEIGHTS, read_json
-from semisup.tracking.model import registered_run
+from semisup.stages.support.models.saved import WEIGHTS
+from semisup.system.json_files import read_json
+from semisup.tracking.champions import registered_run
+from semisup.tracking.looking import look
 from semisup.tracking.places.stored import StoredRun
-from semisup.tracking.tracker import Tracker
+from semisup.tracking.reader import Reader
 
 REGISTERED = "models:/"
 MODELS = {"joint": "student", "baseline": "baseline"}
@@ -39,21 +41,19 @@ def find_model(name: str, scratch: Path) -> ServedModel:
         path = path.parent
     if path.is_dir() or (len(path.parts) > 1 and not name.startswith(REGISTERED)):
         return ServedModel(path, None, f"the model in {path}")
-    tracker = Tracker.existing(Path.cwd())
+    store = look(Path.cwd())
     if name.startswith(REGISTERED):
-        return _trained(tracker, tracker.get(registered_run(tracker, name)), None, scratch, f"{name}, ")
-    run = tracker.find(name)
+        return _trained(store, store.get(registered_run(store, name)), None, scratch, f"{name}, ")
+    run = store.find(name)
     if run.tags.get("stage") == "pipeline" and run.complete:
-        run = tracker.get(run.tags["step.evaluate"])
+        run = store.get(run.tags["step.evaluate"])
     if run.tags.get("stage") == "evaluate":
         kept = "joint" if run.metrics.get("student_kept", 1.0) else "baseline"
-        return _trained(tracker, tracker.get(run.tags[f"upstream.{kept}"]), run, scratch)
-    return _trained(tracker, run, None, scratch)
+        return _trained(store, store.get(run.tags[f"upstream.{kept}"]), run, scratch)
+    return _trained(store, run, None, scratch)
 
 
-def _trained(
-    tracker: Tracker, run: StoredRun, evaluate: StoredRun | None, scratch: Path, prefix: str = ""
-) -> ServedModel:
+def _trained(store: Reader, run: StoredRun, evaluate: StoredRun | None, scratch: Path, prefix: str = "") -> ServedModel:
     """The model of a training run; `evaluate` is the evaluation that is asked for its temperature, else the newest."""
     stage = run.tags.get("stage", "")
     if stage not in WITH_WEIGHTS:
@@ -63,20 +63,20 @@ def _trained(
         )
     if not run.complete:
         raise UserError(f"run {run.id[:8]} is {run.status} and not complete; name one that ended well")
-    problem = tracker.damage(run, scratch)
+    problem = store.damage(run, scratch)
     if problem:
         raise UserError(f"run {run.id[:8]} cannot be used: {problem}; run its config again")
-    folder = tracker.artifacts(run.id, scratch)
+    folder = store.artifacts(run.id, scratch)
     kind = read_json(folder / "model.json").get("name", "")
     words = f"{prefix}the {MODELS.get(stage, stage)} of run {run.id[:8]} ({kind})"
-    return ServedModel(folder, _temperature(tracker, run, evaluate), words)
+    return ServedModel(folder, _temperature(store, run, evaluate), words)
 
 
-def _temperature(tracker: Tracker, run: StoredRun, evaluate: StoredRun | None) -> float | None:
+def _temperature(store: Reader, run: StoredRun, evaluate: StoredRun | None) -> float | None:
     model = MODELS.get(run.tags["stage"])
     if model is None:
         return None
     reads = f"tags.`upstream.{run.tags['stage']}` = '{run.id}' and tags.stage = 'evaluate' and tags.complete = 'true'"
-    asked = [evaluate] if evaluate is not None else tracker.search(reads)
+    asked = [evaluate] if evaluate is not None else store.search(reads)
     fitted = [judged.metrics[key] for judged in asked if (key := f"{model}_temperature") in judged.metrics]
     return fitted[0] if fitted else None

@@ -24,7 +24,7 @@ from semisup.api.learning import training, vectors
 from semisup.api.learning.recipe import recipe
 from semisup.api.policies import AnyPolicy, LabelGraph, SelfTraining, check_fraction, check_policy
 from semisup.api.progress import Progress, listener
-from semisup.config.families import FAMILIES, family_of
+from semisup.config.families import FAMILIES, family_of, networks_in
 from semisup.data.datasets import UNLABELED
 from semisup.errors import UserError
 
@@ -54,9 +54,9 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     Args:
         policy: what unlabeled rows teach. None: `LabelGraph()` for vectors, for images
-            `SelfTraining(weights="confidence")`. Or `FixMatch`, `FlexMatch`, `FreeMatch`, `SoftMatch`, `OnlineArgmax`,
-            `SoftLabels`, perhaps within a modifier such as `Sharpened`: then labels are made anew at every step, by a
-            student that starts with the weights of one that learned from the labels alone.
+            `SelfTraining(weights="confidence")`. Or `FixMatch`, `FlexMatch`, `FreeMatch`, `SoftMatch`, `AdaMatch`,
+            `OnlineArgmax`, `SoftLabels`, perhaps within a modifier such as `Sharpened`: then labels are made anew at
+            every step, by a student that starts with the weights of one that learned from the labels alone.
         network: of images a name as `model.name` of a config ("small_cnn", "resnet18_small", "torchvision:…"), of
             vectors "mlp" or "linear". None: "small_cnn", "mlp". `LabelGraph` trains none.
         width: factor on the network's hidden widths.
@@ -265,8 +265,8 @@ class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             raise UserError(f"width={self.width!r} is outside [0.05, 16]; use a factor such as 0.5")
         if self.network is not None and not isinstance(self.network, str):
             raise UserError(f"network={self.network!r} is no name; use for example 'small_cnn'")
-        kind = None if self.network is None else family_of(self.network)
-        if kind is not None and kind in FAMILIES and self.network in FAMILIES[kind].installed:
+        kinds = {name: family_of(name) for name in networks_in(self.network or "")}
+        if len(kinds) > 1 or any(kind in FAMILIES and name in FAMILIES[kind].installed for name, kind in kinds.items()):
             raise UserError(
                 f"network={self.network!r} is pretrained in a pipeline, but a classifier begins anew; use semisup.run, "
                 "or a network such as 'small_cnn'"

@@ -22,16 +22,19 @@ from semisup.api.data import Dataset
 from semisup.api.inputs import read_images
 from semisup.api.progress import Listener, Progress, listener
 from semisup.config import PipelineConfig, flatten
-from semisup.config.files import apply_override, read_values, to_yaml, validate_kind
+from semisup.config.files import read_values, to_yaml, validate_kind
+from semisup.data.facts import DatasetFacts
 from semisup.data.own_images import write_config
 from semisup.delivery.image_files import ImageFile
 from semisup.delivery.predict import Predictor, predict
 from semisup.errors import UserError
-from semisup.pipeline.plan import Step, inputs_of, kept_step, plan
-from semisup.pseudo_labels import LEDGER
+from semisup.pipeline.plan import Step, kept_step, plan
+from semisup.pseudo_labels import TABLE_FILE
 from semisup.ready_made import find_config
 from semisup.stages.preflight.check import check
-from semisup.stages.support.files import DatasetFacts, pick_device, read_json
+from semisup.stages.running import run_steps
+from semisup.stages.support.models.device import pick_device
+from semisup.system.json_files import read_json
 from semisup.system.own_files import aside, temporary_folder
 
 ASKED = "overrides"
@@ -119,9 +122,7 @@ class PipelineModel:
         Raises:
             UserError: the images are not uint8, or not of the size that the model has learned.
         """
-        target = self.predictor.target
-        shape = (1 if target.channels == "gray" else 3, target.height, target.width)
-        return self.predictor.probabilities(read_images(images, shape).numpy())
+        return self.predictor.probabilities(read_images(images, self.predictor.target.shape).numpy())
 
     def predict_files(self, paths: Iterable[str | Path]) -> pd.DataFrame:
         """A row for each image file, of any kind and size: path, label, confidence, probabilities, reason."""
@@ -164,7 +165,7 @@ class Run:
         """A row for each unlabeled image, labeled by the model to keep: id, label (the class), confidence, margin,
         accepted, reason …"""
         names = np.array(DatasetFacts.read(self.folder / "split").class_names, dtype=object)
-        table = pd.read_parquet(self.folder / "labels" / LEDGER)
+        table = pd.read_parquet(self.folder / "labels" / TABLE_FILE)
         table["label"] = names[table["label"].to_numpy()]
         return table
 
@@ -236,8 +237,8 @@ def run(
         said = [*check(settled, _looking(listening)).warnings]
         kept = _moved(settled, folder, destination or folder)
         (folder / "config.yaml").write_text(to_yaml(kept), encoding="utf-8")
-        for step in _steps(settled):
-            _run_step(step, settled, folder, _Log(step.name, listening, said))
+        with _own_threads():
+            run_steps(_steps(settled), settled, folder, lambda step: _Log(step.name, listening, said))
     finished = Run(kept, destination or folder, tuple(dict.fromkeys(said)))
     if close is not None:
         weakref.finalize(finished, close)
@@ -251,15 +252,14 @@ def _steps(config: PipelineConfig) -> list[Step]:
     return [step for step in plan(config) if step.stage != "promote"]
 
 
-def _run_step(step: Step, config: PipelineConfig, folder: Path, log: "_Log") -> None:
-    inputs = inputs_of(step, config, {place.name: place for place in folder.iterdir() if place.is_dir()})
-    place = folder / step.name
-    place.mkdir()
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Stages set how many threads torch has, as the config says; afterwards it has as many as before."""
     threads = torch.get_num_threads()
     try:
-        step.spec.load(number=step.number)(config, inputs, place, log)
+        yield
     finally:
-        torch.set_num_threads(threads)  # stages set what the config says
+        torch.set_num_threads(threads)
 
 
 def _settle(
@@ -278,8 +278,6 @@ def _settle(
     if found is not None:
         values["data"] = found.data.model_copy(update={"max_broken": found.most_broken}).model_dump(mode="json")
     changes = [f"{key}={json.dumps(value, default=str)}" for key, value in _keys(overrides).items()]
-    for change in changes:
-        apply_override(values, change)
     return validate_kind(PipelineConfig, values, source, changes, asked=ASKED)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import semisup
 from semisup.api.learning import networks, vectors
-from semisup.errors import UserError
+from semisup.errors import UserError, in_one_line
 from semisup.system.own_files import aside, delete, is_marked, mark
 
 ABOUT, WEIGHTS = "classifier.json", "weights.safetensors"
@@ -82,8 +82,7 @@ def load(folder: Path, kind: type[Kind]) -> Kind:
     except UserError:
         raise
     except Exception as error:  # broken JSON, other keys, damaged weights: what can be wrong is no finite list
-        words = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"model {folder}: its files are damaged ({words}); save it again") from error
+        raise UserError(f"model {folder}: its files are damaged ({in_one_line(error, 200)}); save it again") from error
 
 
 def _restored(kind: type[Kind], about: Mapping[str, Any], tensors: dict[str, Tensor]) -> Kind:

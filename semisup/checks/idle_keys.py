@@ -60,9 +60,8 @@ def idle_regression_keys(config: RegressionConfig) -> Iterator[str]:
         why = "model.hidden=() has no layer that it could be in"
         yield from _idle("model", config.model, "dropout batch_norm", why, "for example hidden: [64, 32]")
     why = "a regression trains one small network in one process"
-    yield from _idle(
-        "runtime", config.runtime, "processes channels_last compile parallel_members dask", why, "`semisup run`"
-    )
+    names = "processes channels_last inference compile parallel_members dask"
+    yield from _idle("runtime", config.runtime, names, why, "`semisup run`")
 
 
 def _idle(at: str, section: Section, names: str, why: str, way_out: str) -> Iterator[str]:
@@ -118,6 +117,7 @@ def _of_frozen_networks(config: PipelineConfig) -> Iterator[str]:
     if config.data.features is not None:
         why = "data.features stands in place of a network"
         yield from _idle("model", config.model, "precision deskew normalize", why, "another model.name")
+        yield from _idle("runtime", config.runtime, "inference", why, "another model.name")
     yield from _idle("runtime", config.runtime, "processes compile", f"{train} is solved in one process", "train: head")
     sections: dict[str, TrainConfig] = {"baseline": config.baseline, "joint": config.joint}
     for stage, section in sections.items():
@@ -133,7 +133,7 @@ def _as_many_of_each_class(config: PipelineConfig) -> bool:
     """Is it known beforehand that all classes have the same number of labeled images?"""
     split = config.split
     drawn = isinstance(split.labeled_per_class, int) and split.imbalance_ratio == 1
-    return drawn and not config.data.facts.own_images and config.data.answers is None
+    return drawn and not config.data.facts.own_images and config.data.annotations is None
 
 
 def _of_training(stage: str, train: TrainConfig) -> Iterator[str]:
@@ -235,6 +235,9 @@ def _of_the_student(joint: JointConfig) -> Iterator[str]:
     if joint.labels_every_step and "temperature" not in joint.facts.heeds:
         why = f"joint.method={joint.method!r} takes the likeliest class, which is the same at any temperature"
         yield from _idle("joint.policy", joint.policy, "temperature", why, "joint.method: soft")
+    if joint.facts.aligns:
+        why = f"joint.method={joint.method!r} aligns with the labeled images' predictions"
+        yield from _idle("joint.policy", joint.policy, "distribution_alignment", why, "joint.method: fixmatch")
     if of_consistency(joint) and joint.policy.view in {"weak", "clean"} and joint.augment.changes_nothing:
         why = "joint.augment changes no image, so a weak view is the image as it is"
         yield from _idle("joint.policy", joint.policy, "view", why, "for example joint.augment.shift: 0.1")

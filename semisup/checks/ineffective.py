@@ -16,6 +16,7 @@ def ineffective_options(config: PipelineConfig, *, ensemble: bool = False) -> li
         *idle_keys(config, ensemble=ensemble),
         *_of_the_teacher(config),
         *_of_the_table(config),
+        *_of_the_gate(config),
         *_of_the_policy(config.joint),
         *_of_the_views(config),
         *_of_features(config),
@@ -54,6 +55,24 @@ def _of_the_table(config: PipelineConfig) -> list[str]:
         for name in CHOICES
         if getattr(label, name) != getattr(defaults, name)
     ]
+
+
+def _of_the_gate(config: PipelineConfig) -> list[str]:
+    label = config.pseudo_label
+    if label.least_precision == PseudoLabelConfig().least_precision:
+        return []
+    why = ""
+    if not config.labels_before_training:
+        why = f"joint.method={config.joint.method!r} learns from no table that could be refused"
+    elif label.teacher == "graph":
+        why = "pseudo_label.teacher='graph' is judged by labels held out, and not refused"
+    elif set_apart := next((name for name in CHOICES if getattr(label, name) is not None), ""):
+        why = f"validation images cannot tell what pseudo_label.{set_apart} accepts"
+    elif label.teacher == "champion" and config.rounds == 1:
+        why = "a champion may have learned from the validation images"
+    elif not config.split.validation_per_class and not config.data.facts.own_images:
+        why = "split.validation_per_class=0: no image could judge"
+    return [f"pseudo_label.least_precision={label.least_precision:g}, but {why}; leave it out"] if why else []
 
 
 def _of_the_policy(joint: JointConfig) -> list[str]:

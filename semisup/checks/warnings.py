@@ -10,6 +10,7 @@ from semisup.calibration import fewest_accepted
 from semisup.checks.ineffective import ineffective_options
 from semisup.config import CertifiedThreshold, JointConfig, PipelineConfig
 from semisup.evaluation.keeping import judges_in_words
+from semisup.pseudo_labels import REFUSED
 
 FEWEST_DISCORDANT = 6
 """Images that one model must have right and the other wrong, all the same way round, before McNemar's exact test shows
@@ -114,6 +115,12 @@ def too_few_to_certify(config: PipelineConfig) -> str:
 def pseudo_label_warnings(summary: Mapping[str, Any], *, drift: bool = True) -> list[str]:
     """What a pseudo-label summary shows that cannot help a student, one line each; `drift`: of class shares, too."""
     per_class = summary["accepted_per_class"]
+    if REFUSED in summary.get("reasons", ()):
+        return [
+            f"the pseudo-labels are refused, for too few are right: {expected_words(summary['expected'])}, below "
+            "pseudo_label.least_precision; the student learns from labeled images alone. Label more images, or raise "
+            "pseudo_label.threshold"
+        ]
     if summary["accepted"] == 0 and set(summary.get("reasons", ())) - {"below_threshold"}:
         return [
             "no pseudo-label was accepted: "
@@ -129,6 +136,18 @@ def pseudo_label_warnings(summary: Mapping[str, Any], *, drift: bool = True) -> 
     if sum(count > 0 for count in per_class) == 1:
         warnings.append("all accepted pseudo-labels are of one class; the student can only drift toward it")
     return warnings + (_drift(summary, "the teacher", ", and consider pseudo_label.top_share") if drift else [])
+
+
+def expected_words(expected: Mapping[str, Any]) -> str:
+    """What validation images say of the pseudo-labels (`expected` of a summary), as a part of a sentence."""
+    judges = f"{expected['judges']:,} validation images"
+    if "precision" not in expected:
+        return f"none of {judges} is labeled as surely"
+    precision = expected["precision"]
+    return (
+        f"of {expected['accepted']:,} of {judges} that are labeled as surely, {precision['estimate']:.1%} are right "
+        f"(95 % interval {precision['low']:.1%} … {precision['high']:.1%})"
+    )
 
 
 def final_label_warnings(summary: Mapping[str, Any]) -> list[str]:
@@ -173,7 +192,7 @@ def _unsettled(training: Mapping[str, Any], joint: JointConfig) -> list[str]:
     policy, steps = joint.policy, training.get("steps")
     if steps is None or not joint.labels_every_step:
         return []
-    means = {"distribution alignment": True} if policy.distribution_alignment else {}
+    means = {"distribution alignment": True} if joint.alignment else {}
     means |= {f"joint.method={joint.method!r}": False} if joint.facts.remembers else {}
     return [
         f"joint.policy.momentum={momentum:g} of {whose} does not settle in {steps:,} steps: it remembers about "
@@ -202,6 +221,8 @@ def _drift(summary: Mapping[str, Any], who: str, advice: str = "") -> list[str]:
     sample, and the predicted ones are tested against them.
     """
     predicted, picked = (np.array(summary[name]) for name in ("predicted_per_class", "validation_per_class"))
+    if not predicted.any():  # all are of none of the classes
+        return []
     shares, expected = predicted / predicted.sum(), picked / picked.sum()
     distance = np.abs(shares - expected).sum() / 2
     known = picked > 0  # the teacher has never seen an image of the others

@@ -4,15 +4,21 @@ Defaults < YAML file < ``--set key=value``. Only stages, flows and the command l
 plain arguments. Field docstrings are the documentation: Prefect's form and ``docs`` show them.
 """
 
-from semisup.config.listing import describe_keys, flatten, keys, sections_in
+from semisup.config.listing import describe_keys, flatten, former_keys, keys, sections_in
 from semisup.config.pipeline import FEWEST_CALIBRATION_IMAGES, PipelineConfig
 from semisup.config.sections.augment import AugmentConfig, ViewsConfig
 from semisup.config.sections.base import NUMBER, SECTION, UNION_TAGS, WORD, Fraction, PositiveInt, Precision, Section
-from semisup.config.sections.data import DataConfig, parse_bytes, resolve_data_root
+from semisup.config.sections.data import DataConfig, parse_bytes, resolve_base, resolve_data_root
 from semisup.config.sections.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.sections.joint import JointConfig, PolicyConfig
 from semisup.config.sections.model import ChooseConfig, ModelConfig, ProbeConfig
-from semisup.config.sections.pseudo_labels import CertifiedThreshold, PseudoLabelConfig, UncertaintyConfig
+from semisup.config.sections.pseudo_labels import (
+    AlignmentConfig,
+    CertifiedThreshold,
+    PseudoLabelConfig,
+    UncertaintyConfig,
+    alignment_of,
+)
 from semisup.config.sections.runtime import RuntimeConfig, TrackingConfig
 from semisup.config.sections.split import SplitConfig
 from semisup.config.sections.teachers import CalibrateConfig, EnsembleConfig
@@ -32,6 +38,7 @@ __all__ = [
     "SECTION",
     "UNION_TAGS",
     "WORD",
+    "AlignmentConfig",
     "AugmentConfig",
     "BaselineConfig",
     "CalibrateConfig",
@@ -62,10 +69,13 @@ __all__ = [
     "TrainConfig",
     "UncertaintyConfig",
     "ViewsConfig",
+    "alignment_of",
     "describe_keys",
     "flatten",
+    "former_keys",
     "keys",
     "parse_bytes",
+    "resolve_base",
     "resolve_data_root",
     "sections_in",
 ]

@@ -1,5 +1,6 @@
 """What configs need to know of a family of networks. Its code is :mod:`semisup.networks.family`'s."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from semisup.config.plugins import Plugins
@@ -12,6 +13,8 @@ READY_MADE = "features"
 class FamilyFacts:
     """What decides which configs make sense with the networks of a family."""
 
+    names: Callable[[], Sequence[str]] = tuple
+    """Names of its networks, without the family."""
     installed: frozenset[str] = frozenset()
     """Names of those that begin with weights of their own, which are installed with them."""
     has_options: bool = False
@@ -29,6 +32,15 @@ FAMILIES: Plugins[FamilyFacts] = Plugins(
     first=("own", "resnet18_small", "efficientnet_lite", "features", "torchvision", "timm"),
 )
 """By the name before the colon in `model.name`."""
+
+
+JOINT = "+"
+"""Between the names of networks whose features stand side by side."""
+
+
+def networks_in(name: str) -> tuple[str, ...]:
+    """The networks that `model.name` names."""
+    return tuple(name.split(JOINT))
 
 
 def family_of(name: str) -> str:

@@ -1,7 +1,10 @@
 """Configs from YAML files and ``--set``: reading them strictly, and saying in one line what is wrong."""
 
 import difflib
+import json
 import re
+import shlex
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,17 +12,43 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from semisup.config import UNION_TAGS, PipelineConfig, keys
-from semisup.errors import UserError
+from semisup.config import UNION_TAGS, PipelineConfig, former_keys, keys
+from semisup.errors import RenamedKeyWarning, UserError
 
-VALUE_OR_SECTION = ("pseudo_label.threshold",)
+ALIGNMENTS = ("pseudo_label.distribution_alignment", "joint.policy.distribution_alignment")
+VALUE_OR_SECTION = ("pseudo_label.threshold", *ALIGNMENTS)
 """Keys that hold a value or a section of keys: a `--set` of one of those replaces a value."""
 ALTERNATIVES = {
     "pseudo_label.threshold": "a number in [0, 1], or a section such as {target_precision: 0.99}",
     "pseudo_label.threshold.fallback": "a number in [0, 1] or 'stop'",
+    **dict.fromkeys(ALIGNMENTS, "true, false, or a section such as {target: estimated}"),
     "split.labeled_per_class": "a whole number from 1 on, or 'all'",
 }
 """Keys that may hold things of two kinds, and both of them."""
+FORMS = {
+    "data.size": "a list of two whole numbers, [height, width], such as [64, 64], or one for both",
+    "data.range": "a list of two numbers, [black, white], such as [0, 4095]",
+    "optimizer.betas": "a list of two numbers, such as [0.9, 0.999]",
+    "schedule.milestones": "a list of whole numbers, such as [30, 60]",
+    "model.hidden": "a list of whole numbers, such as [64, 64]",
+    "data.options": "a section of keys, such as {side: 8}",
+    "policy.options": "a section of keys, such as {count: 8}",
+    "distribution_alignment.shares": "a share for each class, such as {cat: 0.7, dog: 0.3}",
+}
+"""End of a key → what it holds, where that is a list or has keys of no section of ours."""
+KINDS_OF_VALUES = {
+    "int": "a whole number, such as 3",
+    "float": "a number, such as 0.5",
+    "bool": "true or false",
+    "string": "text, such as 'abc', in quotes where YAML takes it for something else",
+    "path": "a path, such as data/photos",
+}
+"""How pydantic's names of errors of a type begin → what should stand there."""
+OF_A_TYPE = re.compile(r"(int|float|bool|string|path)_(type|parsing|parsing_size|from_float)")
+OF_A_FORM = frozenset({"tuple_type", "list_type", "dict_type", "mapping_type", "missing", "too_long", "too_short"})
+"""Pydantic's names of errors of lists and mappings."""
+FILLS_IN = frozenset({"recipe"})
+"""Keys that decide what others are: where one is wrong, rules between keys would be asked of what nobody meant."""
 MOST_MISTAKES = 10
 C = TypeVar("C", bound=BaseModel)
 """The kind of config: a pipeline's, or another one with a key `task` whose default is its name."""
@@ -37,10 +66,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
 
 def load_kind(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
     """As :func:`load_config`, for another kind of config."""
-    values = read_values(path)
-    for override in overrides:
-        apply_override(values, override)
-    return validate_kind(kind, values, str(path), overrides)
+    return validate_kind(kind, read_values(path), str(path), overrides)
 
 
 def read_values(path: Path) -> dict[str, Any]:
@@ -66,11 +92,14 @@ def validate(values: Mapping[str, Any], source: str) -> PipelineConfig:
 def validate_kind(
     kind: type[C], values: Mapping[str, Any], source: str, overrides: Sequence[str] = (), *, asked: str = "--set"
 ) -> C:
-    """As :func:`validate`, for another kind of config. A mistake in a key of the `overrides` is not the source's, but
-    that of whatever is `asked` of it.
+    """As :func:`validate`, for another kind of config, with ``key=value`` overrides on top. A mistake in a key of the
+    overrides is not the source's, but that of whatever is `asked` of it. Keys may have the names that they had before.
 
     All mistakes are told at once: those of single keys, and rules between keys as far as these can be asked without.
     """
+    values, overrides = _in_names_of_today(kind, values, overrides, source, asked)
+    for override in overrides:
+        apply_override(values, override)
     _check_task(kind, values, source)
     try:
         return kind.model_validate(values)
@@ -119,7 +148,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UserError(f"config {str(path)!r} is not valid YAML: {_yaml_problem(error)}; mend that line") from None
     if values is None:
-        return {}
+        raise UserError(
+            f"config {str(path)!r} holds no key; write {{}} for the defaults, which are a run on the digits, or have "
+            "one written for your images: semisup init FOLDER"
+        )
     if not isinstance(values, dict):
         raise UserError(f"config {str(path)!r} holds a {type(values).__name__}; it must be a mapping of sections")
     return values
@@ -164,7 +196,10 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     try:
         value = _parse(text)
     except yaml.YAMLError as error:
-        raise UserError(f"--set {override!r}: the value is not valid YAML: {_yaml_problem(error)}; quote it") from None
+        raise UserError(
+            f"--set {override!r}: the value is not valid YAML: {_yaml_problem(error)}; if it is text, quote it, as in "
+            f"{_quoted(key, text)}"
+        ) from None
     *sections, leaf = key.strip().split(".")
     for depth, section in enumerate(sections, start=1):
         inner = values.setdefault(section, {})
@@ -174,6 +209,37 @@ def apply_override(values: dict[str, Any], override: str) -> None:
             raise UserError(f"--set {override!r}: {'.'.join(sections[:depth])} is a value, not a section; see its keys")
         values = inner
     values[leaf] = value
+
+
+def _in_names_of_today(
+    kind: type[BaseModel], given: Mapping[str, Any], overrides: Sequence[str], source: str, asked: str
+) -> tuple[dict[str, Any], list[str]]:
+    """A copy of the values, and the overrides, with the keys' names of today; whoever used another is told."""
+    values: dict[str, Any] = _unshared(dict(given))
+    renamed, told = list(overrides), list[str]()
+    for before, now in former_keys(kind):
+        *sections, leaf = before.split(".")
+        section: Any = values
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        new = now.rpartition(".")[2]
+        if isinstance(section, dict) and leaf in section and new not in section:
+            section[new] = section.pop(leaf)
+            told.append(f"{source}: {before} is called {now} now; rename it")
+        for place, override in enumerate(renamed):
+            key, equals, text = override.partition("=")
+            if key.strip() == before:
+                renamed[place] = f"{now}{equals}{text}"
+                told.append(f"{asked}: {before} is called {now} now; rename it")
+    for line in told:
+        warnings.warn(line, RenamedKeyWarning, stacklevel=4)
+    return values, renamed
+
+
+def _quoted(key: str, text: str) -> str:
+    """A `--set` that a shell and YAML read as text: in quotes of both."""
+    one_line = " ".join(key.split())
+    return f"--set {shlex.quote(f'{one_line}={json.dumps(text, ensure_ascii=False)}')}"
 
 
 def _check_task(kind: type[BaseModel], values: Mapping[str, Any], source: str) -> None:
@@ -197,6 +263,8 @@ def _mistakes(kind: type[BaseModel], values: Mapping[str, Any], error: Validatio
     left, wrong = _unshared(values), set[str]()
     while True:
         problems = error.errors(include_url=False, include_context=False)
+        if FILLS_IN & {_key(problem) for problem in problems}:
+            problems = [problem for problem in problems if not _is_a_rule(problem)]
         for problem in problems:
             key = _key(problem)
             message = _explain(key, problem["type"], problem["msg"], problem["input"], kind)
@@ -204,7 +272,7 @@ def _mistakes(kind: type[BaseModel], values: Mapping[str, Any], error: Validatio
                 found.setdefault(message, key)
         removed = [name for problem in problems if (name := _left_out(left, problem))]
         wrong |= {*removed}
-        if not removed:
+        if not removed or FILLS_IN & wrong:
             return [(key, message) for message, key in found.items()]
         try:
             kind.model_validate(left)
@@ -222,27 +290,46 @@ def _left_out(values: dict[str, Any], problem: Mapping[str, Any]) -> str:
     *sections, leaf = path or [""]
     for section in sections:
         values = values.get(section, {}) if isinstance(values, dict) else {}
-    rule = problem["type"] == "value_error" and isinstance(problem["input"], Mapping | BaseModel)
-    if rule or not isinstance(values, dict) or leaf not in values:
+    if _is_a_rule(problem) or not isinstance(values, dict) or leaf not in values:
         return ""
     del values[leaf]
     return str(leaf)
+
+
+def _is_a_rule(problem: Mapping[str, Any]) -> bool:
+    """Between keys; else it is about one."""
+    return problem["type"] == "value_error" and isinstance(problem["input"], Mapping | BaseModel)
 
 
 def _key(error: Mapping[str, Any]) -> str:
     return ".".join(str(part) for part in error["loc"] if part not in UNION_TAGS)
 
 
+def _form(key: str, problem: str) -> tuple[str, str] | None:
+    """The key that holds a value of a wrong type, or that is one, and what should stand there."""
+    if problem not in OF_A_FORM and not OF_A_TYPE.fullmatch(problem):
+        return None
+    for name in (key, key.rpartition(".")[0]):
+        for end, form in FORMS.items():
+            if name == end or name.endswith(f".{end}"):
+                return name, form
+    of_a_type = OF_A_TYPE.fullmatch(problem)
+    return (key, KINDS_OF_VALUES[of_a_type[1]]) if of_a_type else None
+
+
 def _explain(key: str, problem: str, message: str, value: Any, kind: type[BaseModel]) -> str:
     if problem == "extra_forbidden":
         known = list(keys(kind))
-        nearest = difflib.get_close_matches(key, known, n=1) or [
-            name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]
-        ]
+        nearest = (
+            [now for before, now in former_keys(kind) if before == key]
+            or difflib.get_close_matches(key, known, n=1)
+            or [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+        )
         command = "configs" if kind is PipelineConfig else "regress diabetes"
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"`semisup {command} --keys` lists them all"
         return f"unknown key {key!r}; {hint}"
-    if key in ALTERNATIVES:
+    rule_of_a_section = problem == "value_error" and isinstance(value, Mapping)
+    if key in ALTERNATIVES and not rule_of_a_section:
         return f"{key}={value!r}: must be {ALTERNATIVES[key]}"
     if problem == "value_error":
         message = message.removeprefix("Value error, ")
@@ -253,5 +340,10 @@ def _explain(key: str, problem: str, message: str, value: Any, kind: type[BaseMo
     if problem == "string_pattern_mismatch":
         space = "spaces, " if "[\\w .-]" in message else ""
         return f"{key}={value!r} may hold letters, digits, {space}'.', '_' and '-' only"
+    if problem == "string_type" and isinstance(value, Mapping) and set(value.values()) == {None}:
+        value = f"{{{', '.join(map(str, value))}}}"
+        message = f"must be text, and YAML takes braces for a mapping; quote it, as in {_quoted(key, value)}"
+    elif found := _form(key, problem):
+        key, message = found[0], f"must be {found[1]}"
     rule = message.removeprefix("Input ").replace("should be a valid", "must be a valid").replace("should", "must")
     return f"{key}={value!r}: {rule[0].lower()}{rule[1:]}"

@@ -23,6 +23,15 @@ def keys(section: type[BaseModel] = PipelineConfig, prefix: str = "") -> Iterato
             yield from keys(kind, f"{prefix}{name}.")
 
 
+def former_keys(section: type[BaseModel] = PipelineConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted name of before, that of today) of every key that was renamed."""
+    for before, now in getattr(section, "FORMERLY", {}).items():
+        yield prefix + before, prefix + now
+    for name, field in section.model_fields.items():
+        for kind in sections_in(field.annotation):
+            yield from former_keys(kind, f"{prefix}{name}.")
+
+
 def describe_keys(section: type[BaseModel] = PipelineConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """(dotted key, default, meaning) of every leaf."""
     for name, field in section.model_fields.items():

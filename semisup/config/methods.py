@@ -23,6 +23,8 @@ class MethodFacts:
     """Does it give weight 0 to images of which its teacher is not sure?"""
     remembers: bool = False
     """Has it running means of its own, whose `momentum` scales with the steps where it is unset?"""
+    aligns: bool = False
+    """Does it align the mean of its predictions itself, whatever `joint.policy.distribution_alignment` says?"""
     judges_single_images: bool = False
     """Would mixed images mean nothing to it?"""
     learns_negatives: bool = False
@@ -39,6 +41,17 @@ METHODS: Plugins[MethodFacts] = Plugins(
     group="semisup.policies",
     package="semisup.pseudo_labels.policies",
     attribute="METHOD",
-    first=("threshold", "confidence", "ups", "online", "soft", "fixmatch", "flexmatch", "freematch", "softmatch"),
+    first=(
+        "threshold",
+        "confidence",
+        "ups",
+        "online",
+        "soft",
+        "fixmatch",
+        "flexmatch",
+        "freematch",
+        "softmatch",
+        "adamatch",
+    ),
 )
 """By the names that `joint.method` may have."""

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from semisup.config.families import READY_MADE
+from semisup.config.sections.augment import AugmentConfig
 from semisup.config.sections.base import Name, Section
 from semisup.config.sections.data import DataConfig
 from semisup.config.sections.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.sections.joint import JointConfig
 from semisup.config.sections.model import ChooseConfig, ModelConfig, ProbeConfig
-from semisup.config.sections.pseudo_labels import CertifiedThreshold, PseudoLabelConfig
+from semisup.config.sections.pseudo_labels import CertifiedThreshold, PseudoLabelConfig, alignment_of
 from semisup.config.sections.runtime import RuntimeConfig, TrackingConfig
 from semisup.config.sections.split import SplitConfig
 from semisup.config.sections.teachers import CalibrateConfig, EnsembleConfig
@@ -42,6 +43,16 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
 }
 """What a recipe sets where nobody says otherwise."""
 FEWEST_CALIBRATION_IMAGES = 20  # fewer say nothing about any confidence
+
+
+def _filled_in(values: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Sections with what stands in `defaults` and not in them."""
+    filled = dict(values)
+    for section, of_section in defaults.items():
+        given = filled.get(section) or {}
+        if isinstance(given, Mapping):  # a finished section says all of its keys
+            filled[section] = {**of_section, **given}
+    return filled
 
 
 class PipelineConfig(Section):
@@ -75,6 +86,20 @@ class PipelineConfig(Section):
     runtime: RuntimeConfig = RuntimeConfig()
     tracking: TrackingConfig = TrackingConfig()
 
+    # Validators of this kind run from the last one to the first: this one sees what the others filled in.
+    @model_validator(mode="before")
+    @classmethod
+    def _networks_of_photographs_are_trained_in_what_the_processor_has(cls, values: Any) -> Any:
+        """In bfloat16 where it computes in that, unless somebody says otherwise."""
+        sections = values if isinstance(values, Mapping) else {}
+        try:
+            model = ModelConfig.model_validate(sections.get("model") or {})
+        except ValidationError:
+            return values  # which is said of the section itself
+        if not model.of_photographs or model.train in {"probe", "head"}:
+            return values
+        return _filled_in(values, {"baseline": {"precision": "auto"}, "joint": {"precision": "auto"}})
+
     @model_validator(mode="before")
     @classmethod
     def _ready_made_features_stand_for_a_network(cls, values: Any) -> Any:
@@ -91,14 +116,7 @@ class PipelineConfig(Section):
     def _a_recipe_fills_in(cls, values: Any) -> Any:
         named = values.get("recipe") if isinstance(values, Mapping) else None
         chosen = RECIPES.get(named) if isinstance(named, str) else None
-        if not chosen:
-            return values
-        filled = dict(values)
-        for section, defaults in chosen.items():
-            given = filled.get(section) or {}
-            if isinstance(given, Mapping):  # a finished section says all of its keys
-                filled[section] = defaults | dict(given)
-        return filled
+        return _filled_in(values, chosen) if chosen else values
 
     @model_validator(mode="after")
     def _a_probe_goes_without_steps(self) -> "PipelineConfig":
@@ -171,6 +189,24 @@ class PipelineConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _many_channels_are_no_colors(self) -> "PipelineConfig":
+        channels = self.data.channels
+        if not isinstance(channels, int) or self.data.features is not None:
+            return self
+        if self.model.imagenet and self.model.weights is None:
+            raise ValueError(
+                f"data.channels={channels}, but model.name={self.model.name!r} is pretrained on three; use for example "
+                "small_cnn, or model.weights of an earlier run on such images"
+            )
+        for key, view in self._views.items():
+            if view is not None and view.randaugment:
+                raise ValueError(
+                    f"{key}.randaugment={view.randaugment}, but data.channels={channels}, and some of its operations "
+                    "know gray and colors alone; use shift, rotation, scale or cutout"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _kept_views_are_not_mixed(self) -> "PipelineConfig":
         for key, section in (("baseline", self.baseline), ("joint", self.joint)):
             if self.model.train == "auto" and section.mixup.alpha:
@@ -184,6 +220,12 @@ class PipelineConfig(Section):
                     "images anew at every step; use kept_views: 0, or no mixup"
                 )
         return self
+
+    @property
+    def channels_last(self) -> bool:
+        """Does the network keep each pixel's channels together?"""
+        asked = self.runtime.channels_last
+        return self.model.of_photographs if asked is None else asked
 
     @property
     def judged_by_labels(self) -> bool:
@@ -211,16 +253,20 @@ class PipelineConfig(Section):
                 )
         return self
 
-    @model_validator(mode="after")
-    def _digits_are_never_mirrored(self) -> "PipelineConfig":
-        views = {
+    @property
+    def _views(self) -> Mapping[str, AugmentConfig | None]:
+        """Key → how images are changed there."""
+        return {
             "baseline.augment": self.baseline.augment,
             "joint.augment": self.joint.augment,
             "joint.strong_augment": self.joint.strong_augment,
             "pseudo_label.test_time.augment": self.pseudo_label.test_time.augment,
             "evaluate.test_time.augment": self.evaluate.test_time.augment,
         }
-        for key, view in views.items():
+
+    @model_validator(mode="after")
+    def _digits_are_never_mirrored(self) -> "PipelineConfig":
+        for key, view in self._views.items():
             if view and view.horizontal_flip and self.data.facts.mirrored_is_another:
                 raise ValueError(
                     f"{key}.horizontal_flip=true, but a mirrored image of {self.data.name!r} is another "
@@ -242,8 +288,20 @@ class PipelineConfig(Section):
             )
         if self.calibrates and label.distribution_alignment:
             raise ValueError(
-                "pseudo_label.distribution_alignment=true, but it would change the calibrated confidences; use false, "
+                "pseudo_label.distribution_alignment is on, but it would change the calibrated confidences; use false, "
                 "or no calibration"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_estimated_with_validation_images(self) -> "PipelineConfig":
+        """A folder of one's own may hold some that no config speaks of."""
+        aligned = alignment_of(self.pseudo_label.distribution_alignment)
+        drawn = self.split.validation_per_class or self.data.facts.own_images
+        if aligned and aligned.target == "estimated" and not drawn:
+            raise ValueError(
+                "pseudo_label.distribution_alignment.target='estimated', but split.validation_per_class=0 leaves no "
+                "validation image to estimate with; use for example 5, or target: given"
             )
         return self
 

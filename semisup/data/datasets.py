@@ -24,6 +24,7 @@ class ImageSet:
         ids: one stable name per image, such as "train/00017".
         class_names: in the order of the labels.
         pixel_digest: what decides the pixels, where that is known without a look at them; "" where it is not.
+        group_digest: which images belong together, of images with a `pixel_digest`; "" where nobody said so.
     """
 
     images: Tensor
@@ -31,6 +32,7 @@ class ImageSet:
     ids: tuple[str, ...]
     class_names: tuple[str, ...]
     pixel_digest: str = ""
+    group_digest: str = ""
 
     def __post_init__(self) -> None:
         assert self.images.dtype == torch.uint8
@@ -56,13 +58,14 @@ class ImageSet:
 
 
 def digest(images: ImageSet) -> str:
-    """SHA-256, in hex, of all that an ImageSet holds: equal exactly when shape, pixels, labels, names and ids are.
+    """SHA-256, in hex, of all that an ImageSet holds: equal exactly when shape, pixels, groups, labels, names, ids are.
 
     Pixels with a `pixel_digest` are taken at its word.
     """
     header = {"shape": list(images.images.shape), "class_names": images.class_names}
     if images.pixel_digest:  # there may be a million ids: one after the other, not in one text
-        sha = hashlib.sha256(json.dumps(header | {"pixels": images.pixel_digest}).encode())
+        pixels = "/".join(filter(None, (images.pixel_digest, images.group_digest)))
+        sha = hashlib.sha256(json.dumps(header | {"pixels": pixels}).encode())
         for name in images.ids:
             sha.update(json.dumps(name).encode())
     else:

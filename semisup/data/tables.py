@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 
@@ -30,7 +30,7 @@ def write_csv(table: pd.DataFrame, file: Path, **options: Any) -> None:
     safe.rename(columns=protected).to_csv(file, index=False, float_format="%.6g", **options)
 
 
-def read_csv(file: Path, field: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+def read_csv(file: Path | BinaryIO, field: str, columns: Sequence[str] = ()) -> pd.DataFrame:
     """All of a table as text, "" where there is nothing; cells as they were before :func:`write_csv`.
 
     `field` begins every message; `columns` are those that are asked for, each of which may be there once.

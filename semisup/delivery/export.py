@@ -5,10 +5,8 @@ import json
 import os
 import shlex
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
@@ -16,10 +14,11 @@ from xml.sax.saxutils import quoteattr
 
 import pandas as pd
 
-from semisup.delivery.chosen import COLUMNS, PSEUDO, Sent, Sources
+from semisup.delivery.chosen import PSEUDO, Report
 from semisup.delivery.labels_file import CONTROL
 from semisup.delivery.names import safe_name
-from semisup.delivery.tables import check_out, table_written
+from semisup.delivery.sent import Sent, Sources
+from semisup.delivery.tables import check_out
 from semisup.errors import UserError
 from semisup.system.own_files import aside
 
@@ -27,27 +26,6 @@ MARK = "semisup-export.json"
 """Says that a folder was written here, and may be written over."""
 NOT_LINKABLE = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES})
 IMAGES = "images"
-
-
-@dataclass
-class Report:
-    """What an export came to."""
-
-    images: int = 0
-    classes: Counter[str] = field(default_factory=Counter)
-    symbolic_links: int = 0
-
-
-def export_table(chosen: pd.DataFrame, out: Path) -> Report:
-    """CSV or Parquet, by the file's name, with COLUMNS; one's own images can be read back with it as `data.manifest`.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    types = dict.fromkeys(COLUMNS, str) | {"confidence": float}
-    with table_written(out, types) as table:
-        table.append(chosen)
-    return Report(len(chosen), Counter(chosen["label"]))
 
 
 def export_imagefolder(
@@ -88,7 +66,7 @@ def export_labelstudio(
     Label Studio's local files, which serves them as :func:`served_images` says.
     """
     with folder_written(out, sources.root, force=force, about=about) as aside:
-        return write_labelstudio(chosen, sources(chosen), aside, class_names, sources.served_root)
+        return write_labelstudio(chosen, sources(chosen), aside, class_names, sources.served_root(chosen["path"]))
 
 
 class Served(NamedTuple):

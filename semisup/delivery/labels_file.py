@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from semisup.data.roles.answers import KINDS, OPEN_ROLES, Answer
+from semisup.data.roles.annotations import BEFORE, COLUMN, KINDS, OPEN_ROLES, Annotation, with_column
 from semisup.data.roles.known_roles import content_of
 from semisup.data.roles.split import Role, Split
 from semisup.data.tables import no_column, read_csv
@@ -22,7 +22,7 @@ ANNOTATION = "annotation_id"
 AUDIT = "audit"
 """A column of the table that the page of an audit saves."""
 NONE = "none"
-"""An answer: the image is of none of the classes. Nothing shall be learned from it, as of one that nobody can tell."""
+"""Said of an image that is of none of the classes. Nothing shall be learned from it, as of one that nobody can tell."""
 MOST_NAMED = 12
 """Classes, in an error."""
 
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     where: str
     key: str
     """An image's id or, where there is none, its path."""
-    answer: str
+    kind: str
     label: str
     audit: str = ""
     """Which audit it belongs to; "" where to none."""
@@ -42,8 +42,9 @@ class Row(NamedTuple):
 def read_labels(file: Path) -> list[Row]:
     """The rows of a CSV table that the labeling page saves, or of Label Studio's JSON export.
 
-    A table has the columns id or path, label, and perhaps answer ("label" or "discard"); so has Label Studio's CSV. Of
-    its tasks every annotation is a row; those that were skipped or submitted without a class are passed over.
+    A table has the columns id or path, label, and perhaps annotation ("label" or "discard"; `answer` in tables of
+    before); so has Label Studio's CSV. Of its tasks every annotation is a row; those that were skipped or submitted
+    without a class are passed over.
 
     Raises:
         UserError: it cannot be read, lacks a column, holds nothing, or an annotation names several classes.
@@ -65,17 +66,17 @@ def read_labels(file: Path) -> list[Row]:
 
 def _table(file: Path) -> list[Row]:
     field = f"--import {file}"
-    table = read_csv(file, field, ("id", "path", "label", "answer", AUDIT))
+    table = with_column(read_csv(file, field, ("id", "path", "label", COLUMN, BEFORE, AUDIT)))
     key = next((name for name in ("id", "path") if name in table), None)
     if key is None or "label" not in table:
         raise no_column("'label'" if key else "'id' or 'path'", list(map(str, table)), field)
     labelstudios = ANNOTATION in table
-    answers = table["answer"] if "answer" in table and not labelstudios else ["label"] * len(table)
+    kinds = table[COLUMN] if COLUMN in table and not labelstudios else ["label"] * len(table)
     audits = table[AUDIT] if AUDIT in table else [""] * len(table)
-    found = zip(table[key], answers, table["label"], audits, strict=True)
+    found = zip(table[key], kinds, table["label"], audits, strict=True)
     rows = [
-        Row(f"{file}, row {number}", name, answer.strip(), label.strip(), audit.strip())
-        for number, (name, answer, label, audit) in enumerate(found, 1)
+        Row(f"{file}, row {number}", name, kind.strip(), label.strip(), audit.strip())
+        for number, (name, kind, label, audit) in enumerate(found, 1)
     ]
     if not labelstudios:
         return rows
@@ -171,26 +172,26 @@ class Known:
         return cls(images, dict(zip(map(content_of, split.table["id"]), split.table["role"], strict=True)))
 
 
-def check_rows(rows: Sequence[Row], known: Known, class_names: Sequence[str]) -> dict[str, Answer]:
+def check_rows(rows: Sequence[Row], known: Known, class_names: Sequence[str]) -> dict[str, Annotation]:
     """Content → annotation.
 
     Raises:
         UserError: a row is about no image of the data set, or one that is held out; it names no class; it has no label;
             or another row says otherwise of the same image.
     """
-    answers: dict[str, Answer] = {}
+    annotations: dict[str, Annotation] = {}
     for row in rows:
-        answer = _checked(row, known, class_names)
-        before = answers.setdefault(answer.content, answer)
-        if (before.answer, before.label) != (answer.answer, answer.label):
-            said = [f"{one.label!r}" if one.label else "discard" for one in (before, answer)]
+        annotation = _checked(row, known, class_names)
+        before = annotations.setdefault(annotation.content, annotation)
+        if (before.kind, before.label) != (annotation.kind, annotation.label):
+            said = [f"{one.label!r}" if one.label else "discard" for one in (before, annotation)]
             raise UserError(
                 f"{row.where}: image {row.key!r} is annotated twice, {said[0]} and {said[1]}; keep one of them"
             )
-    return answers
+    return annotations
 
 
-def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Answer:
+def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Annotation:
     # An id ends with the hash of the file, so that an image keeps its annotations when it gets another name.
     found = known.images.get(row.key) or known.images.get(content_of(row.key))
     if found is None:
@@ -200,27 +201,29 @@ def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Answer:
     if role not in OPEN_ROLES:
         what = f"a {role} image" if role else "left out of the split"
         raise UserError(f"{row.where}: image {row.key!r} is {what}, which nothing is learned from; delete the row")
-    match row.answer:
+    match row.kind:
         case "discard" | "none":  # the value of NONE
-            return Answer(content, path, "discard", "", role)
+            return Annotation(content, path, "discard", "", role)
         case "label" if not row.label:
             raise UserError(f"{row.where}: image {row.key!r} has no label; give it one, or delete the row")
         case "label" if row.label in class_names:
-            return Answer(content, path, "label", row.label, role)
+            return Annotation(content, path, "label", row.label, role)
         case "label":
             nearest = get_close_matches(row.label, class_names, n=1)
             some = ", ".join(class_names[:MOST_NAMED]) + (" …" if len(class_names) > MOST_NAMED else "")
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {some}"
             raise UserError(f"{row.where}: label {row.label!r} is no class of the data set; {hint}")
         case _:
-            raise UserError(f"{row.where}: answer {row.answer!r} is none of {', '.join([*KINDS, NONE])}; mend it")
+            raise UserError(f"{row.where}: annotation {row.kind!r} is none of {', '.join([*KINDS, NONE])}; mend it")
 
 
-def merged(old: Mapping[str, Answer], new: Mapping[str, Answer]) -> tuple[dict[str, Answer], dict[str, int]]:
+def merged(
+    old: Mapping[str, Annotation], new: Mapping[str, Annotation]
+) -> tuple[dict[str, Annotation], dict[str, int]]:
     """All annotations, the newer of two about an image; and how many of the new file are new, changed or the same."""
     counts = {"new": 0, "changed": 0, "same": 0}
-    for content, answer in new.items():
+    for content, annotation in new.items():
         before: Any = old.get(content)
-        same = before and (before.answer, before.label) == (answer.answer, answer.label)
+        same = before and (before.kind, before.label) == (annotation.kind, annotation.label)
         counts["new" if before is None else "same" if same else "changed"] += 1
     return {**old, **new}, counts

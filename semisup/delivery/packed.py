@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semisup.data.own_images.reading.decode import size_of
-from semisup.delivery.chosen import Sent, Sources
-from semisup.delivery.export import Report, folder_written
+from semisup.delivery.chosen import Report
+from semisup.delivery.export import folder_written
+from semisup.delivery.sent import Sent, Sources
 
 ROWS_A_GROUP = 100
 """As `datasets` has it for images: what is read to look at one of them."""

@@ -16,8 +16,11 @@ from semisup.calibration import temper
 from semisup.data.own_images.reading.decode import BrokenImageError, Target, decode
 from semisup.data.own_images.reading.threads import worked_ahead
 from semisup.delivery.image_files import ImageFile
-from semisup.errors import UserError
-from semisup.stages.support.files import WEIGHTS, load_model, read_json
+from semisup.errors import UserError, in_one_line
+from semisup.networks.classifier import Classifier
+from semisup.networks.inference.choice import hasten
+from semisup.stages.support.models.saved import WEIGHTS, load_predicting
+from semisup.system.json_files import read_json
 from semisup.training.predict import predict_log_probabilities
 
 FILES_PER_TASK = 32
@@ -60,10 +63,10 @@ class Predictor:
                 height,
                 width,
                 description.get("resize", "crop"),
-                CHANNELS[channels],
+                CHANNELS.get(channels, channels),
                 None if span is None else (float(span[0]), float(span[1])),
             )
-            model = load_model(folder).to(device)
+            model = load_predicting(folder, device)
         except FileNotFoundError as error:
             raise UserError(
                 f"model {folder}: there is no {Path(error.filename or WEIGHTS).name}; name a folder with {WEIGHTS} and "
@@ -72,9 +75,22 @@ class Predictor:
         except UserError:
             raise
         except Exception as error:  # broken JSON, other keys, damaged weights: what can be wrong is no finite list
-            words = " ".join(str(error).split())[:200] or type(error).__name__
-            raise UserError(f"model {folder}: its files are damaged ({words}); name another one") from error
+            raise UserError(
+                f"model {folder}: its files are damaged ({in_one_line(error, 200)}); name another one"
+            ) from error
         return cls(model, tuple(description["class_names"]), target, temperature)
+
+    def hasten(self, images: int, cache: Path) -> None:
+        """Before so many images: have them predicted by what is faster here, in float32, where the model may be.
+
+        One that OpenVINO predicted when its confidence was judged already is, and one that computes in bfloat16 stays
+        with the engine that did, for each rounds it in its own way. What was measured is kept in the folder `cache`.
+        """
+        model = self.model
+        if not isinstance(model, Classifier) or model.precision != torch.float32:
+            return
+        if model.predicted_by == "torch" and model.is_on_cpu:
+            hasten(model, self.target.shape, images, cache)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Tempered softmax probabilities (N, classes) of images (N, C, H, W)."""

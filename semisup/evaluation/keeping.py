@@ -65,7 +65,13 @@ def better_model(
 
 
 def judges_in_words(kept: Mapping[str, Any]) -> str:
-    """ "100 validation images", or "100 labeled images, each held out in turn"."""
+    """ "100 validation images", or "100 labeled images, each held out in turn", or several times (`repetitions`)."""
     if kept.get("judges") == "held-out labels":
-        return f"{kept['images']:,} labeled images, each held out in turn"
+        return f"{kept['images']:,} labeled images, each held out {times_held_out(kept)}"
     return f"{kept['images']:,} validation images"
+
+
+def times_held_out(kept: Mapping[str, Any]) -> str:
+    """ "in turn", or "3 times"."""
+    times = kept.get("repetitions", 1)
+    return "in turn" if times == 1 else f"{times} times"

@@ -10,8 +10,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 Labels: TypeAlias = NDArray[np.integer[Any]]
 
@@ -80,11 +78,13 @@ def classification_report(truth: Labels, predicted: Labels, num_classes: int) ->
     Raises:
         ValueError: no labels, differing lengths, or a label outside [0, num_classes).
     """
-    _check_labels(num_classes, truth=truth, predicted=predicted)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        truth, predicted, labels=np.arange(num_classes), average=None, zero_division=0
-    )
-    return PerClass(precision, recall, f1, support.astype(np.int64))
+    counts = confusion(truth, predicted, num_classes)
+    right, guessed, support = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
+    return PerClass(_share(right, guessed), _share(right, support), _share(2 * right, guessed + support), support)
+
+
+def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
 
 
 def macro_f1(truth: Labels, predicted: Labels) -> float:
@@ -96,7 +96,9 @@ def macro_f1(truth: Labels, predicted: Labels) -> float:
         ValueError: no labels, or differing lengths.
     """
     _check_labels(None, truth=truth, predicted=predicted)
-    return float(f1_score(truth, predicted, average="macro", zero_division=0))
+    names, labels = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
+    numbered = labels[: len(truth)], labels[len(truth) :]
+    return float(classification_report(*numbered, len(names)).f1.mean())
 
 
 def confusion(truth: Labels, predicted: Labels, num_classes: int) -> NDArray[np.int64]:
@@ -106,8 +108,8 @@ def confusion(truth: Labels, predicted: Labels, num_classes: int) -> NDArray[np.
         ValueError: no labels, differing lengths, or a label outside [0, num_classes).
     """
     _check_labels(num_classes, truth=truth, predicted=predicted)
-    counts: NDArray[np.int64] = confusion_matrix(truth, predicted, labels=np.arange(num_classes)).astype(np.int64)
-    return counts
+    cells = truth.astype(np.int64) * num_classes + predicted
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def mcnemar(truth: Labels, first: Labels, second: Labels) -> McNemar:
@@ -147,6 +149,8 @@ def paired_difference(truth: Labels, first: Labels, second: Labels, level: float
     padded_total = total + 2
     center = (only_second - only_first) / padded_total
     variance = ((only_first + only_second + 1) / padded_total - center**2) / padded_total
+    from scipy.special import ndtri
+
     half_width = float(ndtri((1 + level) / 2)) * sqrt(variance)
     estimate = (only_second - only_first) / total
     return Interval(estimate, max(-1.0, center - half_width), min(1.0, center + half_width))

@@ -54,6 +54,14 @@ def fit_embedding(features: Table, dimensions: int = DIMENSIONS) -> Embedding:
     It has `dimensions` numbers, or as many as N rows of D features can tell apart: min(D, N − 1), but at least one.
     """
     width = features[:1].shape[1]
+    kept = max(min(dimensions, width, len(features) - 1), 1)
+    mean, components = (_of_few if len(features) < width else _of_many)(features, kept)
+    return Embedding(mean.float(), components.float().contiguous())
+
+
+def _of_many(features: Table, kept: int) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and components (D, kept), float64, from the covariance (D, D) of the rooted features."""
+    width = features[:1].shape[1]
     total, products = torch.zeros(width, dtype=torch.float64), torch.zeros(width, width, dtype=torch.float64)
     for start in range(0, len(features), ROWS_AT_A_TIME):
         rows = rooted(features[start : start + ROWS_AT_A_TIME])
@@ -61,9 +69,25 @@ def fit_embedding(features: Table, dimensions: int = DIMENSIONS) -> Embedding:
         products += (rows.T @ rows).double()
     mean = total / len(features)
     covariance = products / len(features) - torch.outer(mean, mean)
-    kept = max(min(dimensions, width, len(features) - 1), 1)
-    components = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :kept]  # eigh sorts from the smallest on
-    return Embedding(mean.float(), components.float().contiguous())
+    return mean, _largest(covariance, kept)
+
+
+def _of_few(features: Table, kept: int) -> tuple[Tensor, Tensor]:
+    """The same from the products of N < D rows with one another, (N, N): a fifth of the time for 1,200 of 2,560."""
+    rows = torch.cat(
+        [rooted(features[start : start + ROWS_AT_A_TIME]) for start in range(0, len(features), ROWS_AT_A_TIME)]
+    ).double()
+    mean = rows.mean(dim=0)
+    rows -= mean
+    # The rows turned by the products' eigenvectors are the components, each as long as the rows vary along it. Where
+    # they do not vary at all, QR finds some direction.
+    return mean, torch.linalg.qr(rows.T @ _largest(rows @ rows.T, kept)).Q
+
+
+def _largest(products: Tensor, count: int) -> Tensor:
+    """The eigenvectors (M, count) of a symmetric matrix (M, M) that belong to its largest eigenvalues, those first."""
+    vectors: Tensor = torch.linalg.eigh(products).eigenvectors.flip(1)[:, :count]  # eigh sorts from the smallest on
+    return vectors
 
 
 def embed(embedding: Embedding, features: Table) -> Tensor:

@@ -5,12 +5,15 @@ after Iscen et al. 2019 (arXiv 1904.04717), section 4.2.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 EXACT = 50_000
 """Images up to which every pair is compared: 50,000 take some ten CPU seconds, and the time grows with the square."""
@@ -32,7 +35,7 @@ class Graph:
             has a row of zeros.
     """
 
-    weights: csr_array
+    weights: "csr_array"
 
     def __len__(self) -> int:
         return int(self.weights.shape[0])
@@ -87,6 +90,8 @@ def _indexed(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def neighbor_graph(points: Tensor, k: int = NEIGHBORS) -> Graph:
     """The graph of N points (N, d) of length 1, each with its k nearest: weight max(0, cosine)³, made symmetric."""
+    from scipy.sparse import csr_array  # a tenth of a second of a command's start
+
     count = len(points)
     cosines, columns = nearest(points, k)
     values = cosines.clamp(min=0, max=1).pow(POWER).numpy().ravel()

@@ -160,12 +160,13 @@ def hold_out(
     strengths: Sequence[float] = STRENGTHS,
     folds: int = 5,
     repetitions: int = 1,
+    units: NDArray[np.int64] | None = None,
 ) -> HeldOut:
-    """Both ways to learn, without the labels of one fold after the other.
+    """Both ways to learn, without the labels of one fold after the other; `units` (n,) as in :func:`deal_folds`.
 
     An image whose label is held out is one of the unlabeled ones in the graph, and no row of the student.
     """
-    partitions = list(deal_partitions(points.labels.numpy(), folds, repetitions, rng))
+    partitions = list(deal_partitions(points.labels.numpy(), folds, repetitions, rng, units))
     times = [time.process_time()]
     strength, supervised = hold_out_supervised(points, partitions, strengths)
     times.append(time.process_time())

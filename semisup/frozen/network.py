@@ -1,5 +1,7 @@
 """A frozen network with a probe on top: one classifier from raw images to logits, saved and loaded as any other."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -74,6 +76,10 @@ class ProbedClassifier(Classifier):
         return cls(model.preprocess, model.backbone, probe, mirror=mirror, precision=precision)
 
     @property
+    def _inferred_layers(self) -> nn.Module:
+        return self.backbone
+
+    @property
     def head(self) -> nn.Module:
         """Embedding and probe: features (B, D) to logits."""
         return self.probe
@@ -85,9 +91,13 @@ class ProbedClassifier(Classifier):
 
     def features(self, images: Tensor) -> Tensor:
         """float32 (B, D) of uint8 or float32 images (B, C, H, W)."""
-        seen = self.preprocess(images).contiguous(memory_format=torch.channels_last)
-        features = self._body(seen)
-        return (features + self._body(seen.flip(3))) / 2 if self.mirror else features
+        body: Callable[[Tensor], Tensor]
+        if self.engine is not None and self.is_predicting:
+            body, seen = self.engine, self.preprocess.turned(images)
+        else:
+            body, seen = self._body, self.preprocess(images)
+        features = body(seen)
+        return (features + body(seen.flip(3))) / 2 if self.mirror else features
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.probe(self.features(images))
@@ -95,5 +105,5 @@ class ProbedClassifier(Classifier):
 
     def _body(self, seen: Tensor) -> Tensor:
         with self.reduced(seen):
-            features: Tensor = self.backbone(seen)
+            features: Tensor = self.backbone(seen.contiguous(memory_format=torch.channels_last))
         return features.float()

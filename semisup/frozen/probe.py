@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from torch import Tensor
 
 ROWS_AT_A_TIME = 65_536
@@ -60,6 +59,8 @@ def fit_probe(points: Tensor, targets: Tensor, weights: Tensor, inverse_regulari
         weights: float (N,), none negative, at least one positive.
         inverse_regularization: C, above 0: large values trust the rows, small ones keep the weights small.
     """
+    from scipy.optimize import minimize  # a third of a second of a command's start
+
     rows = weights.nonzero().flatten()
     points, targets, weights = points[rows], targets[rows].double(), weights[rows].double()
     classes, width = targets.shape[1], points.shape[1]

@@ -15,7 +15,7 @@ from typing import Any
 
 from semisup.budget import Budget
 from semisup.config import PipelineConfig, flatten
-from semisup.config.families import FAMILIES, family_of
+from semisup.config.families import FAMILIES, JOINT, family_of
 from semisup.config.methods import METHODS
 from semisup.lineage.code_versions import code_version
 from semisup.lineage.earlier import earlier_versions
@@ -28,7 +28,7 @@ WITHOUT_EFFECT = (
     "data.download",
     "data.manifest",
     "data.features",
-    "data.answers",
+    "data.annotations",
     "data.max_broken",
     "data.cache",
     "data.cache_limit",
@@ -114,7 +114,7 @@ def _foreign_code(config: AnyConfig, spec: StageSpec) -> dict[str, str]:
         return {}
     codes = {
         "joint.method": METHODS.code(config.joint.method),
-        "model.name": FAMILIES.code(family_of(config.model.name)),
+        "model.name": JOINT.join(filter(None, (FAMILIES.code(family_of(part.name)) for part in config.model.parts))),
     }
     return {
         f"{key}.code": code for key, code in codes.items() if code and key.partition(".")[0] in _sections(config, spec)
@@ -132,10 +132,13 @@ def effective_config(config: AnyConfig, spec: StageSpec) -> dict[str, Any]:
     """Dotted key → plain value of the keys that a stage looks at and that can change its result.
 
     How fast a machine is decides what a budget of time comes to, and the size of a batch what is drawn for its views.
-    Only `model.train: auto` trains to choose, and spends `choose.budget` on it.
+    Only `model.train: auto` trains to choose, and spends `choose.budget` on it. An engine counts where one is
+    asked for: to `auto` what any of them computed is as good, and which one did is part of what a stage leaves.
     """
     sections = _sections(config, spec)
     read = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in sections}
+    if read.get("data.group") is None:
+        read.pop("data.group", None)  # as when there was no such key, and there were results already
     if read.get("data.channels") == "gray":
         read["data.channels"] = "grey"  # as it was spelled when there were results already
     trains_to_choose = isinstance(config, PipelineConfig) and config.model.train == "auto"
@@ -149,6 +152,8 @@ def effective_config(config: AnyConfig, spec: StageSpec) -> dict[str, Any]:
         counted |= SPEED
     if read.get("pseudo_label.test_time.views", 1) > 1 or read.get("pseudo_label.uncertainty.passes", 0):
         counted.add("pseudo_label.batch_size")
+    if read.get("runtime.inference", "auto") != "auto":
+        counted.add("runtime.inference")
     return {
         key: value
         for key, value in read.items()

@@ -1,9 +1,10 @@
 """A backbone behind its preprocessing: whatever the network, the one preprocessing is part of the model."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import MethodType
-from typing import Any
+from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from semisup.data.augmentation.geometry import upright
 from semisup.networks.cuts import cut
 from semisup.networks.heads import head_name
 
+EngineName: TypeAlias = Literal["torch", "openvino"]
 LEAST_DEVIATION = 1 / 255
 """Of a channel, on the 0..1 scale: one step of 8 bits."""
 
@@ -44,11 +46,28 @@ class Preprocess(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(divisors(std), dtype=torch.float32).view(-1, 1, 1))
 
+    def turned(self, images: Tensor) -> Tensor:
+        """The images upright, where that is wanted: float32, or else as they are."""
+        return upright(images) if self.deskew else images
+
     def forward(self, images: Tensor) -> Tensor:
-        if self.deskew:
-            images = upright(images)
+        images = self.turned(images)
         # (x / 255 - mean) / std, as one pass over the pixels.
         return torch.addcmul(-self.mean / self.std, images.float(), 1 / (255 * self.std))
+
+
+class Engine(Protocol):
+    """What computes a part of a network in eval mode, preprocessing included, from images (B, C, H, W) to float32."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Its answers about uint8 or float32 images on the 0..255 scale, which are upright where that is wanted."""
+
+    def prepare(self, images: Tensor) -> None:
+        """Get ready for batches like this one; raises an error where it cannot compute the network."""
+
+    @property
+    def description(self) -> str:
+        """What decides the bits of its answers beside the network."""
 
 
 def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
@@ -69,10 +88,52 @@ class Classifier(nn.Module):
         """How many blocks learn with what follows them; 0: it is not decided by blocks. See :meth:`freeze`."""
         self.precision = torch.float32
         """What the frozen part computes in, on a CPU, where the rest is told what it makes of images."""
+        self.engine: Engine | None = None
+        """What computes :attr:`inferred_part` in place of torch, where nothing is in training mode."""
+        self.predicted_by: EngineName = "torch"
+        """What is to compute its predictions once it is trained."""
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.backbone(self.preprocess(images))
+        logits: Tensor
+        if not self.is_predicting or (self.engine is None and not self._is_lower):
+            logits = self.backbone(self.preprocess(images))
+        elif self.engine is None or self.frozen or self.last_blocks:
+            logits = self.learning(self.seen_by_learning(images))
+        else:
+            logits = self.engine(self.preprocess.turned(images))
         return logits
+
+    @property
+    def is_predicting(self) -> bool:
+        """Is nothing in training mode? Dropout may be, on purpose, in a network that is not trained."""
+        return not self.training and not any(module.training for module in self.backbone.modules())
+
+    @property
+    def _is_lower(self) -> bool:
+        """Do the layers below the last blocks compute in lower precision than those that learn?"""
+        return self.last_blocks > 0 and self.precision != torch.float32
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Are its weights where engines compute?"""
+        return next(self.parameters()).device.type == "cpu"
+
+    @property
+    def inferred_part(self) -> nn.Module:
+        """What an engine computes: upright images to what the learning part gets to see, or to logits."""
+        preprocess = copy.copy(self.preprocess)
+        preprocess.deskew = False
+        return nn.Sequential(preprocess, self._inferred_layers)
+
+    @property
+    def _inferred_layers(self) -> nn.Module:
+        if self.last_blocks:
+            return cut(self.backbone, self.last_blocks)[0]
+        if self.frozen:
+            body = copy.deepcopy(self.backbone)
+            body.set_submodule(head_name(body), nn.Identity())
+            return body
+        return self.backbone
 
     @property
     def head(self) -> nn.Module:
@@ -97,6 +158,8 @@ class Classifier(nn.Module):
 
         In `precision`, float32 or bfloat16 (B, C, H, W).
         """
+        if self.engine is not None and self.is_predicting:
+            return self.engine(self.preprocess.turned(images)).to(self.precision)
         seen: Tensor = self.preprocess(images)
         with self.reduced(seen):
             seen = cut(self.backbone, self.last_blocks)[0](seen)
@@ -154,7 +217,12 @@ class Classifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer gets to see of images as in :meth:`forward`: float32 (B, D)."""
-        return self.features_behind(self, images)
+        if self.is_predicting:
+            if self._is_lower or (self.engine is not None and self.last_blocks):
+                return self.features_behind(self.tail, self.activations(images))
+            if self.engine is not None and self.frozen:
+                return self.engine(self.preprocess.turned(images))
+        return self.features_behind(self.backbone, self.preprocess(images))
 
     def features_behind(self, part: nn.Module, seen: Tensor) -> Tensor:
         """What the last layer gets to see, float32 (B, D), when a part of the network that ends with it is shown this.
@@ -181,3 +249,14 @@ def deskewed_once(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
     finally:
         for module in deskewing:
             module.deskew = True
+
+
+@contextmanager
+def as_predicting(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in eval mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from semisup.errors import UserError
+from semisup.errors import UserError, in_one_line
 
 HUB = "hf-hub:"
 FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -86,5 +86,5 @@ def _fetch(url: str, file: Path) -> None:
         # It writes aside, checks the hash that the name promises, and only then gives the file its name.
         torch.hub.download_url_to_file(url, str(file), promised and promised[1], progress=False)
     except (OSError, RuntimeError) as error:
-        words = " ".join(str(error).split())
+        words = in_one_line(error)
         raise UserError(f"model.download=true, but {url} cannot be fetched: {words}; name a file") from error

@@ -75,8 +75,6 @@ class Family(FamilyFacts):
     build: Callable[[Wanted], nn.Module]
     """A backbone with random weights, in training mode: float32 (B, C, H, W) to logits (B, num_classes). Raises an
     UnknownNetworkError for a name that it does not know, a UserError for images that the network does not take."""
-    names: Callable[[], Sequence[str]]
-    """Names of its networks, without the family."""
     suggested: bool = False
     """Are they suggested for a wrong name that names no family?"""
     installed_weights: Callable[[str], Path] = none_installed

@@ -6,11 +6,12 @@ from typing import Literal
 
 import torch
 
-from semisup.config.families import FAMILIES, family_of
+from semisup.config.families import FAMILIES, family_of, networks_in
 from semisup.errors import UserError
 from semisup.networks.classifier import Classifier, Preprocess
 from semisup.networks.families import family, family_called
 from semisup.networks.family import UnknownNetworkError, Wanted
+from semisup.networks.joined import join
 
 BARE = ("own", "resnet18_small", "efficientnet_lite", "features")
 """Families whose networks are named without them."""
@@ -34,10 +35,12 @@ def build_model(
 
     Args:
         name: one of this project's, such as "small_cnn", "torchvision:<name>" for any classifier of torchvision,
-            "timm:<name>" for any network of timm, or FAMILY:NAME of an installed package's family.
+            "timm:<name>" for any network of timm, or FAMILY:NAME of an installed package's family; or several of them
+            with "+" between, whose features stand side by side (:class:`semisup.networks.joined.Joined`).
         image_shape: (C, H, W).
         mean, std: one per channel, on the 0..1 scale; or three for gray images, which the network then gets to see as
-            three equal channels.
+            three equal channels. Of several networks those of each; other ones are given by :func:`join`, or come with
+            the weights.
         width: factor on the hidden widths (only of the family `own`).
         dropout: probability (as `width`); None for the model's own. Never on the output layer.
         deskew: see `Preprocess`.
@@ -47,6 +50,24 @@ def build_model(
     Raises:
         UserError: an unknown name, an option that the model does not have, or images too small for it.
     """
+    if len(names := networks_in(name)) > 1:
+        networks = [
+            build_model(
+                each,
+                image_shape,
+                num_classes,
+                mean=mean,
+                std=std,
+                width=width,
+                dropout=dropout,
+                batch_norm=batch_norm,
+                deskew=deskew,
+                seed=seed,
+                device=device,
+            )
+            for each in names
+        ]
+        return join(networks, num_classes)
     assert len(mean) == len(std)
     assert len(mean) == image_shape[0] or (len(mean), image_shape[0]) == (3, 1)
     wanted = Wanted(name, (len(mean), *image_shape[1:]), num_classes, width, dropout, batch_norm)

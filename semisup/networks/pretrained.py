@@ -24,6 +24,8 @@ PREFIXES = ("module.", "backbone.")
 NOT_OF_THE_BODY = re.compile(r"(AuxLogits|aux1|aux2|preprocess)\.")
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 
+BETWEEN_DIGESTS = "+"
+"""Of the files of several networks side by side."""
 _expected: dict[Path, str] = {}
 """Weights that a run has been promised to begin with: file → SHA-256."""
 
@@ -47,20 +49,23 @@ def find_weights(weights: str | None, model_name: str, *, download: bool) -> Pat
         raise unknown_model(model_name) from None
 
 
-def expect_weights(file: Path) -> str:
-    """SHA-256 of the file in hex; from now on this process refuses to read other weights from there."""
-    _expected[file.resolve()] = weights_digest(file)
-    return _expected[file.resolve()]
+def expect_weights(files: Sequence[Path]) -> str:
+    """:func:`weights_digest` of the files; from now on this process refuses to read other weights from there."""
+    digest = weights_digest(files)
+    promise_weights(files, digest)
+    return digest
 
 
-def promise_weights(file: Path, digest: str) -> None:
-    """From now on this process reads no other weights from there than those of this digest."""
-    _expected[file.resolve()] = digest
+def promise_weights(files: Sequence[Path], digest: str) -> None:
+    """From now on this process reads no other weights from the files than those of this digest."""
+    for file, of_file in zip(files, digest.split(BETWEEN_DIGESTS), strict=True):
+        _expected[file.resolve()] = of_file
 
 
-def promised_weights(file: Path) -> str:
-    """The digest that this process expects of the file; "" where it expects none."""
-    return _expected.get(file.resolve(), "")
+def promised_weights(files: Sequence[Path]) -> str:
+    """The digest that this process expects of the files; "" where it expects none."""
+    expected = [_expected.get(file.resolve(), "") for file in files]
+    return BETWEEN_DIGESTS.join(expected) if all(expected) else ""
 
 
 def own_normalization(file: Path) -> tuple[Sequence[float], Sequence[float]] | None:
@@ -73,10 +78,13 @@ def own_normalization(file: Path) -> tuple[Sequence[float], Sequence[float]] | N
     return mean, std
 
 
-def weights_digest(file: Path) -> str:
-    """SHA-256 of the file in hex."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def weights_digest(files: Sequence[Path]) -> str:
+    """SHA-256 of each file in hex, with BETWEEN_DIGESTS between them."""
+    digests = []
+    for file in files:
+        with file.open("rb") as opened:
+            digests.append(hashlib.file_digest(opened, "sha256").hexdigest())
+    return BETWEEN_DIGESTS.join(digests)
 
 
 def begin_with(backbone: nn.Module, file: Path, model_name: str) -> None:

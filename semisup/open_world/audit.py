@@ -31,10 +31,10 @@ class Audited:
 
 
 def audited(right: int, wrong: int, unsure: int, accepted: int) -> Audited:
-    """What these answers about a random sample, drawn without replacement, say of `accepted` labels.
+    """What these annotations about a random sample, drawn without replacement, say of `accepted` labels.
 
     Raises:
-        ValueError: more answers than labels, a negative number, or no label.
+        ValueError: more annotations than labels, a negative number, or no label.
     """
     if min(right, wrong, unsure) < 0 or accepted < 1 or right + wrong + unsure > accepted:
         raise ValueError(f"{right} right, {wrong} wrong and {unsure} unsure of {accepted} labels")
@@ -81,7 +81,7 @@ def _first(stays: Callable[[int], bool], low: int, high: int) -> int:
 
 @lru_cache
 def most_wrong(target: float, accepted: int, most: int) -> tuple[int, ...]:
-    """For 0 to `most` answers: how many may be wrong, so that the lower end is at the target or above; −1: none may."""
+    """For 0 to `most` annotations: how many may be wrong, with the lower end at the target or above; −1: none may."""
     allowed, found = -1, []
     for seen in range(min(most, accepted) + 1):
         while allowed + 1 <= seen and interval(seen - allowed - 1, allowed + 1, accepted)[0] >= target:

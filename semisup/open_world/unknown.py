@@ -60,10 +60,20 @@ def fit_detector(labeled: Floats, labels: Labels, pool: Floats, seed: int) -> De
 
 
 def held_out_scores(
-    labeled: Floats, labels: Labels, pool: Floats, *, folds: int, rng: np.random.Generator
+    labeled: Floats,
+    labels: Labels,
+    pool: Floats,
+    *,
+    folds: int,
+    rng: np.random.Generator,
+    units: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """Scores (n,) of labeled images, each by a detector that takes it for one of the pool's, without its label."""
-    fold, seed = rng.permutation(len(labeled)) % folds, int(rng.integers(2**31))
+    """Scores (n,) of labeled images, each by a detector that takes it for one of the pool's, without its label.
+
+    Images of one unit, numbers (n,) from 0, are held out together.
+    """
+    units = np.arange(len(labeled)) if units is None else units
+    fold, seed = (rng.permutation(int(units.max()) + 1) % folds)[units], int(rng.integers(2**31))
     scores = np.empty(len(labeled), np.float32)
     for number in range(folds):
         out = fold == number

@@ -1,7 +1,7 @@
 """Which steps a pipeline consists of, in which order they run and what each reads."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,22 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
     Nothing is made that nobody reads: no table before the training of a student that labels at every step, no ensemble
     that would teach nobody, no round that takes nothing from the one before.
     """
+    return tuple(_with_followers(_placed(config, champion=champion), config))
+
+
+def _with_followers(steps: Iterable[Step], config: PipelineConfig) -> Iterator[Step]:
+    """The steps, and behind each the stages that are known to follow it."""
+    for step in steps:
+        yield step
+        behind = [spec for spec in SPECS.values() if spec.follows == step.name and spec.when(config)]
+        followers = [Step(spec.name, spec.name, {role: role for role in spec.inputs}) for spec in behind]
+        yield from _with_followers(followers, config)
+
+
+def _placed(config: PipelineConfig, *, champion: bool) -> list[Step]:
+    """The steps whose place or inputs depend on others."""
     chosen = {"choose": "choose"} if config.model.chooses else {}
-    steps = [split_step(config)]
-    if chosen:
-        steps.append(Step("choose", "choose", {"split": "split"}))
-    steps.append(Step("baseline", "baseline", {"split": "split"} | chosen))
+    steps = [split_step(config), Step("baseline", "baseline", {"split": "split"} | chosen)]
     teacher = "baseline"
     if config.labels_before_training and config.pseudo_label.teacher == "ensemble":
         steps += ensemble_steps(config)
@@ -56,7 +67,10 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
         teacher = CHAMPION
     certified = isinstance(config.pseudo_label.threshold, CertifiedThreshold)
     compares = {"baseline": "baseline"} if certified else {}  # calibration images with the pool
-    looks = {"baseline": "baseline"} if config.pseudo_label.unknown.false_alarms else {}  # for unknown images
+    # for unknown images, or at the pool's class shares
+    looks = config.pseudo_label.unknown.false_alarms or config.pseudo_label.distribution_alignment
+    looking = {"baseline": "baseline"} if looks else {}
+    aligned = {"baseline": "baseline"} if config.joint.alignment else {}
     last_table: dict[str, str] = {}
     for number in range(1, config.students + 1):
         suffix = f"-{number}" if number > 1 else ""
@@ -69,27 +83,25 @@ def plan(config: PipelineConfig, *, champion: bool = False) -> tuple[Step, ...]:
             if calibration:
                 steps.append(Step(f"calibrate{suffix}", "calibrate", {"split": "split"} | asked | compares))
             previous = {"previous": last_table["pseudo_label"]} if last_table else {}
-            steps.append(Step(table, "pseudo_label", {"split": "split"} | asked | calibration | previous | looks))
+            steps.append(Step(table, "pseudo_label", {"split": "split"} | asked | calibration | previous | looking))
             last_table = {"pseudo_label": table}
         learns_from = last_table if config.joint.reads_the_table(number) else {}
-        steps.append(Step(student, "joint", {"split": "split"} | learns_from | starts | chosen))
+        steps.append(Step(student, "joint", {"split": "split"} | learns_from | starts | chosen | aligned))
         teacher = student
     models = {"baseline": "baseline", "joint": student_step(config)}
     calibration = {"calibrate": "calibrate-kept"} if config.calibrates else {}
     steps.append(Step("keep", "keep", _judges(config) if chosen else {"split": "split"} | models))
     if calibration:
         steps.append(Step("calibrate-kept", "calibrate", {"split": "split", "kept": KEPT} | compares))
-    steps += [
-        Step("labels", "labels", {"split": "split", "kept": KEPT} | calibration | before_of(config) | looks),
+    return [
+        *steps,
+        Step("labels", "labels", {"split": "split", "kept": KEPT} | calibration | before_of(config) | looking),
         Step(
             "evaluate",
             "evaluate",
             {"split": "split"} | models | {"keep": "keep", "labels": "labels"} | last_table | calibration | chosen,
         ),
     ]
-    if config.promote.enabled:
-        steps.append(Step("promote", "promote", {"evaluate": "evaluate", CHAMPION: CHAMPION}))
-    return tuple(steps)
 
 
 def student_step(config: PipelineConfig) -> str:

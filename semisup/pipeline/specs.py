@@ -34,7 +34,7 @@ StageName = Literal[
     "regression_fit",
     "regression_evaluate",
 ]
-Seen = Literal["test", "answers"]
+Seen = Literal["test", "annotations"]
 
 
 class Stage(Protocol):
@@ -46,7 +46,7 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One stage. Whoever adds one writes this, its module, its test, and its place in a plan."""
+    """One stage. Whoever adds one writes this, its module and its test; a place with conditions stands in `plan`."""
 
     name: StageName
     module: str
@@ -71,6 +71,10 @@ class StageSpec:
     """Are its pictures and pages its result? Of the other stages they are a view: new colors retrain no model."""
     config: type[AnyConfig] = PipelineConfig
     """The kind of config whose pipelines have it."""
+    follows: str | None = None
+    """The step that it stands behind in a pipeline; its inputs are then the steps of these names. None: `plan` says."""
+    when: Callable[[PipelineConfig], bool] = lambda config: True
+    """Of a stage that follows a step: does a pipeline of this config have it?"""
 
     @property
     def function(self) -> Any:
@@ -114,13 +118,15 @@ _ALL = (
         "semisup.stages.split",
         sections=("seed", "data", "split"),
         inputs=("before",),
-        sees=("test", "answers"),  # test images matter by their ids; its table tells later stages what came of answers
+        sees=("test", "annotations"),  # test images matter by their ids; annotations by what the table makes of them
     ),
     StageSpec(
         "choose",
         "semisup.stages.choose",
         sections=("seed", "data", "model", "probe", "choose", "baseline", "joint", "runtime"),
         inputs=("split",),
+        follows="split",
+        when=lambda config: config.model.chooses,
     ),
     StageSpec(
         "baseline",
@@ -165,7 +171,7 @@ _ALL = (
         "joint",
         "semisup.stages.joint",
         sections=("seed", "data", "model", "joint", "runtime"),
-        inputs=("split", "pseudo_label", "teacher", "choose"),
+        inputs=("split", "pseudo_label", "teacher", "choose", "baseline"),
         keeps_checkpoints=True,
         shared=True,
         teaches=True,
@@ -182,13 +188,18 @@ _ALL = (
         "semisup.stages.final.labels",
         sections=("seed", "data", "pseudo_label", "runtime"),
         inputs=("split", "kept", "calibrate", "before", "baseline"),
-        unread=("pseudo_label.top_share", "pseudo_label.max_disagreement", "pseudo_label.share_per_round"),
+        unread=(
+            "pseudo_label.top_share",
+            "pseudo_label.max_disagreement",
+            "pseudo_label.share_per_round",
+            "pseudo_label.least_precision",
+        ),
         keeps_checkpoints=True,
         shared=True,
     ),
     StageSpec(
         "evaluate",
-        "semisup.stages.evaluate",
+        "semisup.stages.final.evaluate",
         sections=tuple(PipelineConfig.model_fields),  # its report shows the whole config
         inputs=("split", "baseline", "pseudo_label", "joint", "keep", "labels", "calibrate", "choose"),
         sees=("test",),
@@ -207,6 +218,8 @@ _ALL = (
         "semisup.stages.promote",
         sections=("name", "promote"),
         inputs=("evaluate", "champion"),
+        follows="evaluate",
+        when=lambda config: config.promote.enabled,
     ),
     StageSpec(
         "regression_fit",

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
+from semisup.data.own_images.reading.many import as_picture
 from semisup.plots.style import (
     BLUE,
     GRAY,
@@ -123,8 +124,8 @@ def _draw_compound(
     answers: Mapping[str, tuple[str, bool]],
 ) -> None:
     """One image (C, H, W) with its classes and, per model, the classes that it names and whether they are these."""
-    channels, height, width = image.shape
-    pixels, scale = image.transpose(1, 2, 0) if channels == 3 else image[0], 0.42 / max(height, width)
+    height, width = image.shape[1:]
+    pixels, scale = as_picture(image), 0.42 / max(height, width)
     (left, top), right = corner, corner[0] + 0.46
     extent = (left, left + width * scale, top + height * scale, top)
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="none")

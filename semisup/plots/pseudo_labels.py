@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
+from semisup.data.own_images.reading.many import as_picture
 from semisup.plots.style import (
     BLUE,
     GRAY,
@@ -209,8 +210,8 @@ def _draw_example(
 ) -> None:
     """One image (C, H, W) with its label, a figure and, where the label is wrong, its true class and a frame."""
     label, figure, wrong_as = captions
-    channels, rows, columns = image.shape
-    pixels = image.transpose(1, 2, 0) if channels == 3 else image[0]
+    rows, columns = image.shape[1:]
+    pixels = as_picture(image)
     width, height = size * columns / max(rows, columns), size * rows / max(rows, columns)
     left, top = corner[0] + (size - width) / 2, corner[1] + (size - height) / 2
     extent = (left, left + width, top + height, top)

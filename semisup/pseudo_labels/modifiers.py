@@ -26,6 +26,15 @@ def align(probabilities: Tensor, class_shares: Tensor, mean_prediction: Tensor) 
     return aligned / aligned.sum(dim=1, keepdim=True)
 
 
+def corrected_mean(mean: Tensor, probabilities: Tensor, momentum: float, batches: Tensor) -> Tensor:
+    """The running mean (C,) after a further batch (U, C), the so many-th: m·mean + (1 - m)·(mean of the batch) from 0
+    on, divided by 1 - m^batches, so that the first batch counts fully.
+
+    Source: Kingma & Ba 2015 (arXiv 1412.6980), section 3.
+    """
+    return mean.lerp(probabilities.mean(dim=0), (1 - momentum) / (1 - momentum**batches))
+
+
 @dataclass(frozen=True)
 class Modifier(Policy):
     """A policy that sees changed probabilities; it decides about everything else, its extra loss among it."""
@@ -37,10 +46,20 @@ class Modifier(Policy):
         """As the wrapped policy."""
         return self.policy.uses_predictions
 
+    @property
+    def uses_labeled_predictions(self) -> bool:
+        """As the wrapped policy."""
+        return self.policy.uses_labeled_predictions
+
     def init(self, num_unlabeled: int, num_classes: int) -> State:
         """The modifier's own state, and the wrapped policy's under names that begin with "inner."."""
         inner = self.policy.init(num_unlabeled, num_classes)
         return self.own_state(num_unlabeled, num_classes) | {INNER + name: value for name, value in inner.items()}
+
+    def look_at_labeled(self, state: State, probabilities: Tensor) -> State:
+        """What the wrapped policy makes of the labeled images, whose probabilities are changed by what suits them."""
+        inner = self.policy.look_at_labeled(_inner(state), self.modify_labeled(probabilities))
+        return state | {INNER + name: value for name, value in inner.items()}
 
     def update(self, state: State, probabilities: Tensor, indices: Tensor) -> tuple[State, Tensor, Tensor]:
         """What the wrapped policy makes of the changed probabilities."""
@@ -56,6 +75,10 @@ class Modifier(Policy):
     def own_state(self, num_unlabeled: int, num_classes: int) -> State:
         """What the modifier itself remembers before the first step."""
         return {}
+
+    def modify_labeled(self, probabilities: Tensor) -> Tensor:
+        """Of labeled images (B, C): as they are, unless the change has nothing to do with what is unlabeled."""
+        return probabilities
 
     @abstractmethod
     def modify(self, own: State, probabilities: Tensor, indices: Tensor) -> tuple[State, Tensor]:
@@ -102,8 +125,8 @@ class Aligned(Modifier):
         own = {name: value.to(probabilities.device) for name, value in own.items()}
         if len(probabilities):
             own["batches"] = own["batches"] + 1
-            weight = (1 - self.momentum) / (1 - self.momentum ** own["batches"])
-            own["mean_prediction"] = own["mean_prediction"].lerp(probabilities.mean(dim=0), weight)
+            mean = corrected_mean(own["mean_prediction"], probabilities, self.momentum, own["batches"])
+            own["mean_prediction"] = mean
         return own, align(probabilities, own["class_shares"], own["mean_prediction"])
 
 
@@ -127,10 +150,14 @@ class Sharpened(Modifier):
             raise ValueError(f"temperature={self.temperature} is not above 0; use 1 to leave the probabilities alone")
         return {}
 
+    def modify_labeled(self, probabilities: Tensor) -> Tensor:
+        """Sharpened as well: their confidence is compared with that of unlabeled images."""
+        # By logarithms: with a small T every power of a row could be 0, and so its sum.
+        return (probabilities.log() / self.temperature).softmax(dim=1)
+
     def modify(self, own: State, probabilities: Tensor, indices: Tensor) -> tuple[State, Tensor]:
         """The sharpened probabilities."""
-        # By logarithms: with a small T every power of a row could be 0, and so its sum.
-        return own, (probabilities.log() / self.temperature).softmax(dim=1)
+        return own, self.modify_labeled(probabilities)
 
 
 @dataclass(frozen=True)

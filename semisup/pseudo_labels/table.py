@@ -33,7 +33,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "accepted_round": pa.int64(),
     "flipped": pa.bool_(),
 }
-"""Of the file; `build_ledger` says what they mean."""
+"""Of the file; `build_table` says what they mean."""
 FURTHER: dict[str, pa.DataType] = {"negative": pa.list_(pa.int64()), "unknown": pa.float32()}
 """Columns of some: rounds of UPS have a list of the classes that an image is not, and where images of none of the
 classes were looked for, there is the score by which they were told."""
@@ -56,6 +56,8 @@ class Selection:
     """Most standard deviation over the passes of Monte Carlo dropout."""
     share_per_round: float | None = None
     """In round r this share times r of all images, the most confident ones."""
+    refused: str = ""
+    """Reason for which none is accepted, whatever it passes."""
 
     @property
     def compares_images(self) -> bool:
@@ -97,10 +99,12 @@ class Selection:
         if self.max_uncertainty is not None and uncertainty is not None:
             reasons[~(uncertainty <= np.float32(self.max_uncertainty))] = "uncertain"
         reasons[~(confidence >= np.float32(self.threshold))] = "below_threshold"
+        if self.refused:
+            reasons[:] = self.refused
         return reasons
 
 
-def build_ledger(
+def build_table(
     ids: Ids,
     indices: NDArray[np.int64],
     probabilities: NDArray[np.float32],
@@ -180,7 +184,7 @@ def in_order_of(previous: pd.DataFrame, ids: Ids) -> pd.DataFrame:
     return previous.set_index("id").loc[list(ids)].reset_index()
 
 
-def write_ledger(path: Path, parts: Iterable[pd.DataFrame]) -> None:
+def write_table(path: Path, parts: Iterable[pd.DataFrame]) -> None:
     """Write parts of a pseudo-label table, one after another, as row groups of a Parquet file.
 
     The file has its name once it is whole.
@@ -202,16 +206,16 @@ def write_ledger(path: Path, parts: Iterable[pd.DataFrame]) -> None:
 
 
 def pick_examples(
-    ledger: pd.DataFrame, threshold: float, per_group: int, seed: int
+    pseudo_labels: pd.DataFrame, threshold: float, per_group: int, seed: int
 ) -> tuple[NDArray[np.int64], list[str]]:
     """(rows, groups) of images worth a look: random accepted ones, those nearest the threshold, random rejected ones.
 
     Every row is picked at most once, so that a small pseudo-label table fills fewer places.
     """
-    rng = numpy_generator(seed, "ledger examples")
-    confidence, accepted = ledger["confidence"].to_numpy(), ledger["accepted"].to_numpy()
+    rng = numpy_generator(seed, "ledger examples")  # another word would draw others than stores of before hold
+    confidence, accepted = pseudo_labels["confidence"].to_numpy(), pseudo_labels["accepted"].to_numpy()
     borderline = np.argsort(np.abs(confidence - threshold), kind="stable")[:per_group]
-    others = np.setdiff1d(np.arange(len(ledger)), borderline)
+    others = np.setdiff1d(np.arange(len(pseudo_labels)), borderline)
     picks = [
         ("accepted", rng.permutation(others[accepted[others]])[:per_group]),
         ("borderline", borderline),

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from semisup import plots
-from semisup.report import advice, calibration, data, evaluation, overview, pseudo_labels
+from semisup.report import advice, calibration, data, evaluation, overview, pseudo_labels, shares
 from semisup.report.artifacts import STAGES, Artifacts, read_artifacts
 from semisup.report.pictures import draw
 from semisup.report.text import (
@@ -89,6 +89,7 @@ def _context(artifacts: Artifacts) -> dict[str, Any]:
         "choice_table": choice_rows(artifacts.choice) if artifacts.choice else [],
         **overview.context(artifacts),
         **pseudo_labels.context(artifacts),
+        **shares.context(artifacts),
         **calibration.context(artifacts),
         **evaluation.context(artifacts),
         **advice.context(artifacts),

@@ -81,8 +81,9 @@ def _other_network(metrics: Mapping[str, Any], right: str) -> list[str]:
             "Try another network. Four fifths of the labels in place of half brought no gain that chance would not "
             f"explain ({points(gain['estimate'])} points, 95\u00a0% interval {points(gain['low'])} to "
             f"{points(gain['high'])}), and {right}: "
-            "other features may bring more than other labels. `model.name: timm:NAME` has others; `recipe: steps` with "
-            "`model.train: last_2` learns its own."
+            "other features may bring more than other labels. timm has others: `--set model.name=timm:NAME --set "
+            "model.weights=DEFAULT --set model.download=true`. `--set recipe=auto` finds out whether more of the "
+            "network should learn."
         ]
     if metrics.get("input", {}).get("from_nothing"):
         return [

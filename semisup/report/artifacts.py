@@ -55,6 +55,8 @@ class LeftOut:
     """Leaking copies: id, role, copy_of, copy_of_role."""
     copies_removed: bool
     """Or are they used all the same?"""
+    same_group: pd.DataFrame
+    """Images that were removed for others of their group: id, role, group_with, group_with_role."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Artifacts:
     roles: Mapping[str, int]
     """Role → number of images."""
     left_out: LeftOut
-    answers: Mapping[str, int]
+    annotations: Mapping[str, int]
     """What annotations came to, in images; empty where there are none."""
     training: Mapping[str, Mapping[str, Any]]
     """Stage → its `training.json`, and the `seconds` of its `timings.json`."""
@@ -78,7 +80,7 @@ class Artifacts:
     learned_from: Mapping[str, Any]
     """`summary.json` of the table that the last student learned from; empty where it labeled at every step."""
     confidence: NDArray[np.float32]
-    """(N,) of the final labels, in the ledger's order."""
+    """(N,) of the final labels, in the pseudo-label table's order."""
     accepted: NDArray[np.bool_]
     """(N,): is each sure enough?"""
     summary: Mapping[str, Any]
@@ -133,8 +135,8 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
         FileNotFoundError: a folder lacks one of its files.
     """
     labels, evaluate = folders["labels"], folders["evaluate"]
-    ledger = labels / "pseudo_labels.parquet"
-    judged = pq.read_table(ledger, columns=["confidence", "accepted"])
+    pseudo_labels = labels / "pseudo_labels.parquet"
+    judged = pq.read_table(pseudo_labels, columns=["confidence", "accepted"])
     with np.load(labels / "examples.npz", allow_pickle=False) as arrays:
         images = arrays["images"]
     split = folders["split"] / "split.parquet"
@@ -144,7 +146,7 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
         dataset=_json(folders["split"] / "dataset.json"),
         roles={role: roles.get(role, 0) for role in plots.ROLES},
         left_out=_left_out(folders["split"], split),
-        answers=_if_there(folders["split"] / "answers_applied.json"),
+        annotations=_annotations(folders["split"]),
         training={stage: _training(folders[stage]) for stage in ("baseline", "joint")},
         history=_histories(folders),
         choice=_choice(folders["choose"]) if "choose" in folders else {},
@@ -153,7 +155,7 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
         confidence=judged["confidence"].to_numpy(),
         accepted=judged["accepted"].to_numpy(),
         summary=_json(labels / "summary.json"),
-        correct=_audit(labels / "audit.parquet", ledger),
+        correct=_audit(labels / "audit.parquet", pseudo_labels),
         images=images,
         examples=pd.read_parquet(labels / "examples.parquet"),
         metrics=_json(evaluate / "metrics.json"),
@@ -168,6 +170,11 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def _annotations(split: Path) -> Any:
+    """What became of annotations; runs of before called their file otherwise."""
+    return _if_there(split / "annotations_applied.json") or _if_there(split / "answers_applied.json")
+
+
 def _if_there(path: Path) -> Any:
     return _json(path) if path.exists() else {}
 
@@ -180,7 +187,8 @@ def _left_out(folder: Path, split: Path) -> LeftOut:
     if len(copies):
         ids = pq.read_table(split, columns=["id"])["id"]
         kept = pc.any(pc.is_in(pa.array(copies["id"], ids.type), value_set=ids)).as_py()
-    return LeftOut(broken, copies, copies_removed=not kept)
+    same_group = _table(folder / "same_group.csv", ["id", "role", "group_with", "group_with_role"])
+    return LeftOut(broken, copies, copies_removed=not kept, same_group=same_group)
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:
@@ -205,11 +213,11 @@ def _calibration(folder: Path | None) -> Calibration | None:
     return Calibration(_json(folder / "calibration.json"), pd.read_parquet(folder / "reliability.parquet"))
 
 
-def _audit(path: Path, ledger: Path) -> NDArray[np.bool_] | None:
+def _audit(path: Path, pseudo_labels: Path) -> NDArray[np.bool_] | None:
     """No id is read where some truth is not known, as of most images of one's own: there may be a million."""
-    if not path.exists() or _count_known(path) < pq.read_metadata(ledger).num_rows:
+    if not path.exists() or _count_known(path) < pq.read_metadata(pseudo_labels).num_rows:
         return None
-    audit, labels = pq.read_table(path, columns=["id", "truth"]), pq.read_table(ledger, columns=["id", "label"])
+    audit, labels = pq.read_table(path, columns=["id", "truth"]), pq.read_table(pseudo_labels, columns=["id", "label"])
     known = audit.filter(pc.greater_equal(audit["truth"], 0))
     rows = pc.index_in(labels["id"].cast(known["id"].type), value_set=known["id"])
     if not len(labels) or rows.null_count:

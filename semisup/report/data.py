@@ -1,8 +1,10 @@
-"""The section about the data: which images there are, in which roles, what was left out, what people answered."""
+"""The section about the data: which images there are, in which roles, what was left out, what people annotated."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import pandas as pd
 
 from semisup import plots
 from semisup.data.roles.split import REMOVED
@@ -11,7 +13,7 @@ from semisup.report.text import UNKNOWN
 
 MOST_SHOWN = 10
 """Files in a list; a page is no table."""
-ANSWERS = {
+ANNOTATIONS = {
     "joined": "Unlabeled images labeled",
     "corrected": "Labels corrected",
     "confirmed": "Labels confirmed",
@@ -31,7 +33,8 @@ def context(artifacts: Artifacts) -> dict[str, Any]:
         "counts_table": _counts_table(artifacts),
         "broken": _broken(artifacts.left_out),
         "copies": _copies(artifacts.left_out),
-        "answers": _answers(artifacts.answers),
+        "same_group": _same_group(artifacts.left_out),
+        "annotations": _annotations(artifacts.annotations),
     }
 
 
@@ -79,23 +82,47 @@ def _copies(left_out: LeftOut) -> dict[str, Any] | None:
         "Nothing is learned from them" if left_out.copies_removed else "They are used all the same, and flatter figures"
     )
     shown = copies.head(MOST_SHOWN)
-    rows = zip(shown["id"], shown["role"], shown["copy_of"], shown["copy_of_role"], strict=True)
     return {
         "sentence": f"{_number(len(copies), 'image')} {are} of held-out images ({kinds}). {fate} (data.duplicates).",
-        "table": [[_named(image, role), _named(other, of)] for image, role, other, of in rows],
+        "table": _pairs(shown, "copy_of"),
         "more": _more(len(copies) - len(shown), "duplicates.csv"),
     }
 
 
-def _answers(applied: Mapping[str, int]) -> dict[str, Any] | None:
-    """What became of the annotations in `data.answers`; None where there are none."""
+def _same_group(left_out: LeftOut) -> dict[str, Any] | None:
+    """Images of the groups of held-out ones, the first ones by name; None where there are none."""
+    apart = left_out.same_group
+    if apart.empty:
+        return None
+    kinds = _counted(f"with {ROLE_NAMES[role]} images" for role in apart["group_with_role"])
+    share = "shares its" if len(apart) == 1 else "share their"
+    shown = apart.head(MOST_SHOWN)
+    return {
+        "sentence": (
+            f"{_number(len(apart), 'image')} {share} group with held-out images ({kinds}), which a model could know by "
+            "them. Nothing is learned from them (data.group)."
+        ),
+        "table": _pairs(shown, "group_with"),
+        "more": _more(len(apart) - len(shown), "same_group.csv"),
+    }
+
+
+def _pairs(shown: pd.DataFrame, other: str) -> list[list[str]]:
+    """An image and the one that it was left out for, which the column `other` names, each with its role."""
+    rows = zip(shown["id"], shown["role"], shown[other], shown[f"{other}_role"], strict=True)
+    return [[_named(image, role), _named(its, of)] for image, role, its, of in rows]
+
+
+def _annotations(applied: Mapping[str, int]) -> dict[str, Any] | None:
+    """What became of the annotations in `data.annotations`; None where there are none."""
     if not applied:
         return None
     total = sum(applied.values())
+    images = _number(total, "image")
     corrections = _number(applied["corrected"], "annotation") if applied["corrected"] else "no annotation"
     return {
-        "sentence": f"People have annotated {_number(total, 'image')} (data.answers); {corrections} corrected a label.",
-        "table": [[words, f"{applied[key]:,}"] for key, words in ANSWERS.items() if applied[key]],
+        "sentence": f"People have annotated {images} (data.annotations); {corrections} corrected a label.",
+        "table": [[words, f"{applied[key]:,}"] for key, words in ANNOTATIONS.items() if applied[key]],
     }
 
 

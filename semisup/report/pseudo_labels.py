@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from semisup.checks.warnings import expected_words
+from semisup.pseudo_labels import REFUSED
 from semisup.report.artifacts import Artifacts
 from semisup.report.text import UNKNOWN, percent
 
@@ -13,6 +15,7 @@ REASONS = {
     "disagreement": "The members disagree",
     "uncertain": "The passes differ",
     "unknown": "Of none of the classes",
+    REFUSED: "Too few labels are right",
 }
 
 
@@ -51,6 +54,10 @@ def _learned_from(artifacts: Artifacts) -> str:
         f"It learned from a table that its teacher had made: {summary['accepted']:,} of {total:,} labels were accepted"
         f"{right}."
     )
+    if expected := summary.get("expected"):
+        words += f" Beforehand: {expected_words(expected)}."
+    if REFUSED in summary.get("reasons", ()):
+        words += " That is too few (pseudo_label.least_precision), so the student learned from labels alone."
     if number == 1:
         return words
     return (

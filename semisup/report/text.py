@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from semisup.evaluation.keeping import times_held_out
 from semisup.plots.choice import PROBES, WAYS
 
 UNKNOWN = "–"
@@ -88,11 +89,11 @@ def _probe_sentence(training: Mapping[str, Any]) -> str:
     if "pseudo_labels" in training:
         who = "Student"
         pseudo = (
-            f" and {training['pseudo_labels']:,} pseudo-labels, which weigh as much as "
-            f"{training['pseudo_label_weight']:,.0f} sure ones"
+            f" and {training['pseudo_labels']:,} pseudo-labels, accepted or not, which by their confidence weigh as "
+            f"much as {training['pseudo_label_weight']:,.0f} sure ones"
         )
     return (
-        f"{who}: a logistic regression (C = {training['inverse_regularization']:g}) on features of the frozen network, "
+        f"{who}: a logistic regression (C = {training['inverse_regularization']:g}) on frozen features, "
         f"of {training['labels']:,} labels{pseudo}; {duration(training['seconds'])}."
     )
 
@@ -103,10 +104,10 @@ def choice_sentence(choice: Mapping[str, Any]) -> str:
     optimistic = " They were chosen on these labels, so their figures are a little optimistic." if compared else ""
     best, student = (WAYS[model if choice[model] == "probe" else choice[model]] for model in ("baseline", "student"))
     return (
-        f"Each of {choice['kept']['images']:,} labels was held out in turn, and every way to learn was asked about "
-        f"those that it had not seen. The best of those that learn from labels alone is the baseline ({best}); the "
-        f"best of those that learn from the graph's labels, too, is the student ({student}).{optimistic} In the end "
-        "both learn from every label."
+        f"Each of {choice['kept']['images']:,} labels was held out {times_held_out(choice['kept'])}, and every way to "
+        "learn was asked about those that it had not seen. The best of those that learn from labels alone is the "
+        f"baseline ({best}); the best of those that learn from the graph's labels, too, is the student ({student})."
+        f"{optimistic} In the end both learn from every label."
     )
 
 

@@ -3,27 +3,37 @@
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 FOLDS = 5
 FEWEST_PER_CLASS = 3
-"""With fewer, what is left of a class while one fold is held out says nothing about it."""
+"""Images, or groups of them. With fewer, what is left of a class while one fold is held out says nothing about it."""
 
 
 def out_of_sample_probabilities(
-    features: NDArray[np.float32], labels: NDArray[np.int64], num_classes: int, seed: int
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    num_classes: int,
+    seed: int,
+    units: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64] | None:
     """Probabilities (N, C) of each image by a logistic regression that has not seen it; None: too few labels for that.
 
     The network itself has learned its labels by heart, wrong ones included, so that only its features (N, D) are used.
+    Of images of one unit, numbers (N,), it has seen none.
     """
-    counts = np.bincount(labels, minlength=num_classes)
+    told_apart = np.arange(len(labels)) if units is None else units
+    counts = np.bincount(np.unique(np.stack([labels, told_apart]), axis=1)[0], minlength=num_classes)
     present = np.flatnonzero(counts)
     if len(present) < 2 or counts[present].min() < FEWEST_PER_CLASS:
         return None
-    folds = StratifiedKFold(min(FOLDS, int(counts[present].min())), shuffle=True, random_state=seed % 2**32)
+    kind = StratifiedKFold if units is None else StratifiedGroupKFold
+    dealer = kind(min(FOLDS, int(counts[present].min())), shuffle=True, random_state=seed % 2**32)
+    folds = [(learned, held) for learned, held in dealer.split(features, labels, units) if len(held)]
+    if any(len(np.unique(labels[learned])) < len(present) for learned, _ in folds):
+        return None  # groups of several classes cannot always be dealt so that each class is learned
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, C=0.1))
     probabilities = np.zeros((len(labels), num_classes))
     probabilities[:, present] = cross_val_predict(model, features, labels, cv=folds, method="predict_proba")

@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from semisup.config import PipelineConfig
+from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.pipeline.log import StageLog
 from semisup.stages.rungs import PROBE, climb
-from semisup.stages.support.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model
 from semisup.stages.support.frozen import read_choice
+from semisup.stages.support.images import pool_of
 from semisup.stages.support.learner import learner
+from semisup.stages.support.models.configured import fresh_model
+from semisup.stages.support.models.device import pick_device
+from semisup.stages.support.models.saved import save_model
 from semisup.stages.support.probes import fit_baseline
 from semisup.stages.support.training import EpochReporter, open_checkpoints, save_training
 from semisup.system.randomness import derive_seed
@@ -62,5 +66,7 @@ def run(
     )
     if group.rank:
         return  # the first process has the same weights
-    save_model(config, facts, learns.weights(result.weights), out_dir, stage="baseline")
+    save_model(
+        config, facts, learns.weights(result.weights), out_dir, stage="baseline", predicted_by=model.predicted_by
+    )
     save_training(result, config.baseline, out_dir, log, "Baseline: labeled images alone")

@@ -24,6 +24,7 @@ from semisup.calibration import (
     uncertified,
 )
 from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
 from semisup.errors import UserError
@@ -31,9 +32,11 @@ from semisup.pipeline.log import StageLog
 from semisup.plots import certificate_walk, reliability_diagram, save_png
 from semisup.stages.open_world.elsewhere import compare_with_pool, from_elsewhere
 from semisup.stages.support.features import looked_at
-from semisup.stages.support.files import DatasetFacts, load_placed, pool_of, read_json, write_json
+from semisup.stages.support.images import pool_of
+from semisup.stages.support.models.saved import load_placed
 from semisup.stages.support.probes import graph_predictions
 from semisup.stages.support.teachers import name_teacher
+from semisup.system.json_files import read_json, write_json
 from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.predict import predict_views
 
@@ -130,6 +133,8 @@ def why_approximate(config: PipelineConfig, model: Path | None, *, final: bool) 
         caveats.append("a champion of an earlier pipeline may have been trained on these calibration images")
     elif of_table:
         caveats.append("the model was trained on pseudo-labels that the same calibration images chose")
+    if config.data.group is not None:
+        caveats.append("calibration images of one group (data.group) are alike, so that they count for fewer")
     if student:  # it may be surer of them, right or wrong, than of images that it has never seen
         caveats.append("the model was trained on the unlabeled images and not on the calibration images")
     if config.pseudo_label.unknown.false_alarms is not None:

@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semisup.config import PipelineConfig
+from semisup.data.facts import DatasetFacts
+from semisup.data.own_images.images import units_at
 from semisup.data.roles.split import Split
-from semisup.evaluation.keeping import better_model
+from semisup.evaluation.keeping import better_model, judges_in_words
 from semisup.evaluation.scores import accuracy_interval
 from semisup.frozen.learning import STRENGTHS, deal_partitions, hold_out, log_loss, share_right, spread_labels
 from semisup.pipeline.log import StageLog
 from semisup.plots import save_png, worth_of_ways
 from semisup.stages.rungs import FOLDS, PROBE, RUNGS, STUDENT, Comparison, Labeled, PseudoLabeled
-from semisup.stages.support.files import DatasetFacts, write_json
 from semisup.stages.support.frozen import frozen_pool, write_choice
+from semisup.system.json_files import write_json
 from semisup.system.randomness import numpy_generator
 
 REPETITIONS = 3
@@ -39,8 +41,8 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     :data:`semisup.stages.rungs.RUNGS`, whichever had most labels right), `strengths` (C of both probes), `temperature`
     of the graph, `ways` (name, accuracy with its interval and log-loss of the supervised probe, the student, the graph
     itself and the other rungs), `left_out` (name of a rung → why, without its seconds, which are in `timings.json`),
-    `kept` (which of the two models, by :func:`semisup.evaluation.keeping.better_model`). What fits `choose.budget`
-    depends on the machine.
+    `kept` (which of the two models, by :func:`semisup.evaluation.keeping.better_model`, and `repetitions`, how often
+    each label was held out). What fits `choose.budget` depends on the machine.
     """
     began = time.monotonic()
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
@@ -50,7 +52,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     graph = points.graph()
     images = len(pool.labeled) + len(pool.unlabeled)
     given = config.probe.baseline_c
-    rng = numpy_generator(config.seed, "folds")
+    rng, units = numpy_generator(config.seed, "folds"), units_at(config.data, split.indices("labeled"))
     held = hold_out(
         points,
         graph,
@@ -58,12 +60,13 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         strengths=STRENGTHS if given is None else (given,),
         student_strength=config.probe.student_c,
         repetitions=REPETITIONS if images <= FEW else 1,
+        units=units,
     )
     truth, ways, seconds = pool.labels, held.ways(), dict(held.seconds)
     baselines, students = {PROBE: held.baseline}, {PROBE: held.student}
     left_out: dict[str, str] = {}
     if config.model.train == "auto":
-        folds = [fold for _, fold in deal_partitions(truth.numpy(), FOLDS, 1, rng)]
+        folds = [fold for _, fold in deal_partitions(truth.numpy(), FOLDS, 1, rng, units)]
         compared = Comparison(config, Labeled.of(config, split, facts), folds, log)
 
         def said_without(held_out: Tensor) -> PseudoLabeled:
@@ -93,13 +96,14 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
             share_right(baselines[best(baselines)], truth),
             share_right(students[best(students)], truth),
             judges="held-out labels",
-        ),
+        )
+        | {"repetitions": len(held.baseline)},
     }
     write_choice(out_dir, embedding, choice)
     _table(split, held.ways(), truth).to_parquet(out_dir / "held_out.parquet", index=False)
     save_png(worth_of_ways(choice["ways"]), out_dir / "choice.png")
     write_json(out_dir / "timings.json", {"seconds": time.monotonic() - began, "cpu_seconds": seconds})
-    _report(choice, seconds, len(truth), log)
+    _report(choice, seconds, log)
 
 
 def _way(name: str, table: Tensor, truth: Tensor) -> dict[str, Any]:
@@ -126,7 +130,7 @@ def _table(split: Split, ways: Mapping[str, Tensor], truth: Tensor) -> pd.DataFr
     return pd.DataFrame(columns)
 
 
-def _report(choice: Mapping[str, Any], seconds: Mapping[str, float], images: int, log: StageLog) -> None:
+def _report(choice: Mapping[str, Any], seconds: Mapping[str, float], log: StageLog) -> None:
     figures = {"graph_temperature": choice["temperature"], "baseline_strength": choice["strengths"]["baseline"]}
     for way in choice["ways"]:
         figures |= {f"held_out_accuracy.{way['name']}": way["accuracy"]}
@@ -134,6 +138,6 @@ def _report(choice: Mapping[str, Any], seconds: Mapping[str, float], images: int
         figures |= {f"cpu_seconds.{way['name']}": seconds[way["name"]]}
     log.metrics(figures | {"student_kept": float(choice["kept"]["model"] == "student")})
     said = ", ".join(f"{way['name']} {way['accuracy']:.1%}" for way in choice["ways"])
-    log.info(f"of {images:,} labeled images, each held out in turn: {said}; keep the {choice['kept']['model']}")
+    log.info(f"of {judges_in_words(choice['kept'])}: {said}; keep the {choice['kept']['model']}")
     if {way["name"] for way in choice["ways"]} & {*RUNGS}:
         log.info("baseline and student were chosen on these labels, so these figures are a little optimistic")

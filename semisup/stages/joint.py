@@ -13,33 +13,31 @@ from torch import Tensor
 from semisup.budget import Budget
 from semisup.checks.warnings import training_warnings
 from semisup.config import JointConfig, PipelineConfig
+from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.errors import UserError
 from semisup.pipeline.log import StageLog
-from semisup.pseudo_labels import LEDGER, Policy
+from semisup.pseudo_labels import REFUSED, TABLE_FILE, Policy
 from semisup.pseudo_labels.method import Told
 from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
 from semisup.pseudo_labels.policies import method
+from semisup.stages.open_world.shares import find_aim
 from semisup.stages.rungs import PROBE, climb
-from semisup.stages.support.files import (
-    DatasetFacts,
-    describe_network,
-    fresh_model,
-    load_model,
-    pick_device,
-    pool_of,
-    read_json,
-    save_model,
-)
 from semisup.stages.support.frozen import read_choice
+from semisup.stages.support.images import pool_of
 from semisup.stages.support.learner import learner
+from semisup.stages.support.models.configured import describe_network, fresh_model
+from semisup.stages.support.models.device import pick_device
+from semisup.stages.support.models.saved import load_model, save_model
 from semisup.stages.support.probes import fit_student
 from semisup.stages.support.training import EpochReporter, open_checkpoints, save_training
+from semisup.system.json_files import read_json
 from semisup.system.memory import give_back
 from semisup.system.randomness import derive_seed
 from semisup.training.loop import UnlabeledTerm, train
 from semisup.training.process_group import ALONE, ProcessGroup
 
+ALIGNMENT = "joint.policy.distribution_alignment"
 LEARNED_FROM = ["index", "label", "confidence", "accepted", "reason", "round"]
 """What of the pseudo-label table a student needs."""
 
@@ -56,8 +54,9 @@ def run(
     """Leaves the student's best weights, the history with α and mask rate, and its curves.
 
     `pseudo_label` among the inputs is the table that it learns from; a method that labels at every step reads none.
-    `teacher` among the inputs is whose weights the student starts with; without one it starts anew. Training goes on
-    from what lies in `checkpoints`. Every process of a `group` makes the same call; the first one leaves the results.
+    `teacher` among the inputs is whose weights the student starts with; without one it starts anew. `baseline` is there
+    where predictions are aligned: it estimates the pool's class shares. Training goes on from what lies in
+    `checkpoints`. Every process of a `group` makes the same call; the first one leaves the results.
     """
     joint, device = config.joint, pick_device(config)
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
@@ -70,12 +69,16 @@ def run(
         if rung == PROBE:
             fit_student(config, inputs, learned, out_dir, log, weigh=weigh)
         else:
-            climb(config, rung, inputs, out_dir, log, ledger=learned)
+            climb(config, rung, inputs, out_dir, log, pseudo_labels=learned)
         return
     round_number = int(table["round"].iloc[0]) if table is not None else _round_after(inputs.get("teacher"))
     of_round = f" round {round_number}" if round_number > 1 else ""  # no student starts like the one before it
     steps = known_steps(joint, len(split.indices("labeled")), len(split.indices("unlabeled")))
-    indices, policy = unlabeled_part(joint, split, table, facts.num_classes, device, steps=steps)
+    aim = None
+    if joint.alignment and group.rank == 0:
+        aim = find_aim(joint.alignment, config, inputs, split, facts, key=ALIGNMENT, log=log)
+    shares = group.from_first(aim.shares if aim else None)
+    indices, policy = unlabeled_part(joint, split, table, facts.num_classes, device, steps=steps, shares=shares)
     reads_a_table = table is not None
     del table  # of a million images it is large, and training needs none of it
     give_back()
@@ -124,8 +127,9 @@ def run(
     )
     if group.rank:
         return  # the first process has the same weights
-    save_model(config, facts, learns.weights(result.weights), out_dir, stage="joint")
-    told: dict[str, Any] = {} if reads_a_table else {"learned_from_table": False, "round": round_number}
+    save_model(config, facts, learns.weights(result.weights), out_dir, stage="joint", predicted_by=student.predicted_by)
+    told: dict[str, Any] = {"alignment": dict(aim.summary)} if aim else {}
+    told |= {} if reads_a_table else {"learned_from_table": False, "round": round_number}
     summary = save_training(result, joint, out_dir, log, f"Student{of_round}: labels and pseudo-labels", **told)
     for warning in training_warnings(summary, joint):
         log.warning(warning)
@@ -141,7 +145,7 @@ def _check_alike(config: PipelineConfig, teacher: Path) -> None:
     if theirs["stage"] == "ensemble":
         raise UserError(f"{start}, but the teacher is an ensemble, whose weights no student can take; use start: fresh")
     for key, ours in describe_network(config).items():
-        if theirs.get(key, ours) != ours:
+        if key != "precision" and theirs.get(key, ours) != ours:  # that is no matter of weights
             raise UserError(
                 f"{start}, but model.{key} is {ours!r} and that of the teacher {theirs[key]!r}; use the same, or "
                 "start: fresh"
@@ -150,7 +154,7 @@ def _check_alike(config: PipelineConfig, teacher: Path) -> None:
 
 def _read_table(joint: JointConfig, folder: Path) -> pd.DataFrame:
     columns = LEARNED_FROM + (["negative"] if joint.facts.learns_negatives else [])
-    return pd.read_parquet(folder / LEDGER, columns=columns)
+    return pd.read_parquet(folder / TABLE_FILE, columns=columns)
 
 
 def _round_after(teacher: Path | None) -> int:
@@ -177,10 +181,12 @@ def unlabeled_part(
     device: torch.device,
     *,
     steps: int | None = None,
+    shares: Tensor | None = None,
 ) -> tuple[Tensor, Policy]:
     """Pool indices of the images in the unlabeled term, and the policy that gives them targets.
 
-    `table` is that of pseudo-labels, or None where the student reads none; `steps` those of the training, if known.
+    `table` is that of pseudo-labels, or None where the student reads none; `steps` those of the training, if known;
+    `shares` (C,) what its predictions are aligned with, None: they are not.
     """
     unlabeled = split.indices("unlabeled")
     if table is not None:
@@ -198,10 +204,9 @@ def unlabeled_part(
     policy = chosen.policy(Told(config.policy, num_classes, momentum=memory, options=options))
     if config.policy.temperature != 1:
         policy = Sharpened(policy, config.policy.temperature)
-    if config.policy.distribution_alignment:
-        shares = torch.bincount(split.labels("labeled"), minlength=num_classes) / len(split.labels("labeled"))
+    if shares is not None:
         policy = Aligned(policy, shares.to(device), config.policy.memory(steps, of_alignment=True))
-    if table is None or not config.policy.ledger_share:
+    if table is None or not config.policy.ledger_share or (table["reason"] == REFUSED).any():
         return unlabeled, policy
     indices, labels, confidence = _tensors(table, "index", "label", "confidence")
     return indices, Blended(policy, labels.to(device), confidence.to(device), config.policy.ledger_share)
@@ -211,13 +216,13 @@ def _tensors(table: pd.DataFrame, *columns: str) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(table[name].to_numpy().copy()) for name in columns)
 
 
-def _learned_from(ledger: pd.DataFrame, config: JointConfig) -> "pd.Series[bool]":
+def _learned_from(pseudo_labels: pd.DataFrame, config: JointConfig) -> "pd.Series[bool]":
     """Of which images something is learned."""
     if not config.learns_from_accepted:
-        return ledger["reason"] != "unknown"
+        return ~pseudo_labels["reason"].isin(["unknown", REFUSED])
     if config.facts.learns_negatives:
-        return ledger["accepted"] | (ledger["negative"].map(len) > 0)
-    return ledger["accepted"]
+        return pseudo_labels["accepted"] | (pseudo_labels["negative"].map(len) > 0)
+    return pseudo_labels["accepted"]
 
 
 def _flags(classes: "pd.Series[Any]", num_classes: int) -> Tensor:

@@ -20,7 +20,7 @@ from semisup.evaluation.scores import (
 )
 from semisup.pipeline.log import StageLog
 from semisup.pipeline.plan import CHAMPION
-from semisup.stages.support.files import read_json, write_json
+from semisup.system.json_files import read_json, write_json
 
 Model: TypeAlias = Literal["student", "baseline"]
 ABOUT = "this is about these trained networks; `semisup benchmark` asks what a method is worth over seeds"

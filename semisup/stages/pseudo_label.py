@@ -1,6 +1,7 @@
 """Stage `pseudo_label`: the frozen teacher labels every unlabeled image, in every round anew, for its student."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
@@ -10,22 +11,28 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from semisup.config import CertifiedThreshold, PipelineConfig, PseudoLabelConfig
+from semisup.config import CertifiedThreshold, PipelineConfig, PseudoLabelConfig, alignment_of
+from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
-from semisup.pipeline.log import StageLog
-from semisup.pseudo_labels import LEDGER
-from semisup.pseudo_labels.table import Ids, Selection, build_ledger, in_order_of, write_ledger
+from semisup.evaluation.expected import Expected
+from semisup.pipeline.log import Silence, StageLog
+from semisup.pseudo_labels import REFUSED, TABLE_FILE
+from semisup.pseudo_labels.table import Ids, Selection, build_table, in_order_of, write_table
 from semisup.pseudo_labels.uncertainty import select
 from semisup.stages.open_world.elsewhere import named_unlabeled
+from semisup.stages.open_world.shares import find_aim
 from semisup.stages.open_world.unknown import Unknown, find_unknown
-from semisup.stages.support.files import DatasetFacts, load_placed, pool_of, read_json
+from semisup.stages.support.images import pool_of
+from semisup.stages.support.models.saved import load_placed
 from semisup.stages.support.probes import graph_digest, graph_predictions
 from semisup.stages.support.pseudo_label_audit import audit_all, look_for_drift
 from semisup.stages.support.teacher_predictions import Shards, TeacherPredictions, ask
 from semisup.stages.support.teachers import name_teacher
+from semisup.system.json_files import read_json
 from semisup.system.memory import give_back
 from semisup.training.process_group import ALONE, ProcessGroup
 
+ALIGNMENT = "pseudo_label.distribution_alignment"
 BEFORE = ["id", "label", "round", "accepted_round"]
 """What a round needs of the pseudo-label table before."""
 ThresholdKind: TypeAlias = Literal["fixed", "certified", "fallback"]
@@ -45,7 +52,10 @@ def run(
     `teacher` among the inputs is the folder of a training stage or an ensemble: the baseline, the student of the round
     before or, in the first round, an ensemble or a champion of old. With `choose` in its place, the graph labels.
     `calibrate` has the teacher's temperature and perhaps a certified threshold. `previous` is this stage's folder of
-    the round before. `baseline` is there where images of none of the classes shall be found: they are never accepted.
+    the round before. `baseline` is there where images of none of the classes shall be found, which are never accepted,
+    or where predictions are aligned with class shares.
+
+    A teacher that this run has trained labels the validation images, too, which says how many labels are right.
 
     The teacher's tables lie in `checkpoints`, shard by shard, and a pass that was interrupted goes on from them. Every
     process of a `group` makes the same call and asks the teacher for its own shards; the first one does the rest.
@@ -79,12 +89,13 @@ def label_all(
     selection, kind = selection_of(config.pseudo_label, calibration, final=final)
     pool = pool_of(config, facts)
     indices = split.indices("unlabeled")
-    class_shares = None
-    if config.pseudo_label.distribution_alignment:
-        counts = torch.bincount(split.labels("labeled"), minlength=facts.num_classes)
-        class_shares = counts / counts.sum()
+    alignment = alignment_of(config.pseudo_label.distribution_alignment)
     with TemporaryDirectory(dir=out_dir) as elsewhere:
-        shards = Shards((checkpoints or Path(elsewhere)) / "shards", len(indices))
+        kept_in = checkpoints or Path(elsewhere)
+        shards = Shards(kept_in / "shards", len(indices))
+        asked = split.indices("validation")
+        can_judge = len(asked) and not (by_graph or final) and _are_like_the_pool(config, selection, inputs)
+        judges = Shards(kept_in / "validation", len(asked)) if can_judge else None
         if by_graph:
             said, _ = graph_predictions(config, inputs, split, facts, log)
             shards.fill(lambda _, rows: {"log_probabilities": said[rows]})
@@ -93,15 +104,24 @@ def label_all(
             assert place is not None, "a network labels where no graph does"
             model = load_placed(place, config)
             ask(model, pool, indices, shards, config=config, log=log, group=group)
+            if judges is not None:
+                ask(model, pool, asked, judges, config=config, log=Silence(), group=group)
             if group.rank:
                 return
             del model
         give_back()  # what the network needed on the way
-        predictions = TeacherPredictions.of(shards, calibration.get("temperature", 1.0), class_shares)
-        previous = inputs.get("previous")
-        before = pd.read_parquet(previous / LEDGER, columns=BEFORE) if previous else None
         unknown = find_unknown(config, inputs, split, facts, log)
-        parts = ledger_parts(
+        flagged, aim = None if unknown is None else unknown.flagged, None
+        if alignment:
+            aim = find_aim(alignment, config, inputs, split, facts, key=ALIGNMENT, log=log, leave_out=flagged)
+        temperature, shares = calibration.get("temperature", 1.0), aim.shares if aim else None
+        predictions = TeacherPredictions.of(shards, temperature, shares, leave_out=flagged)
+        expected = _expected(replace(predictions, shards=judges), selection, split) if judges else None
+        if expected and expected.are_too_few(config.pseudo_label.least_precision):
+            selection = replace(selection, refused=REFUSED)
+        previous = inputs.get("previous")
+        before = pd.read_parquet(previous / TABLE_FILE, columns=BEFORE) if previous else None
+        parts = table_parts(
             predictions,
             split.id_column("unlabeled"),
             indices.numpy(),
@@ -111,7 +131,7 @@ def label_all(
             config=config.pseudo_label,
             unknown=unknown,
         )
-        write_ledger(out_dir / LEDGER, parts)
+        write_table(out_dir / TABLE_FILE, parts)
         # Audits, after the pseudo-label table is written: nothing below can change a label.
         threshold = selection.threshold
         named = named_unlabeled(config, indices)
@@ -127,13 +147,15 @@ def label_all(
             kind=kind,
             named=named,
             unknown=unknown.summary if unknown else None,
+            alignment=aim.summary if aim else None,
+            expected=expected,
         )
         if "before" in inputs:
             ids = split.ids("unlabeled")
             look_for_drift(config, inputs, out_dir, log, predictions=predictions, ids=ids, facts=facts)
 
 
-def ledger_parts(
+def table_parts(
     predictions: TeacherPredictions,
     ids: Ids,
     indices: NDArray[np.int64],
@@ -153,10 +175,11 @@ def ledger_parts(
         previous = in_order_of(previous, ids)
     reasons = None
     if selection.compares_images:
-        reasons = _reasons(predictions, selection, 1 if previous is None else int(previous["round"].iloc[0]) + 1)
+        round_number = 1 if previous is None else int(previous["round"].iloc[0]) + 1
+        reasons = _reasons(predictions, selection, round_number, None if unknown is None else unknown.flagged)
     for predicted in predictions:
         rows = predicted.rows
-        part = build_ledger(
+        part = build_table(
             ids[rows],
             indices[rows],
             predicted.probabilities,
@@ -174,12 +197,31 @@ def ledger_parts(
         if predicted.deviations is not None:
             negative = _negative_classes(predicted.probabilities, predicted.deviations, config)
             negative[part["accepted"].to_numpy()] = False
+            negative &= not selection.refused
             part["negative"] = [np.flatnonzero(row).tolist() for row in negative]
         yield part
 
 
-def _reasons(predictions: TeacherPredictions, selection: Selection, round_number: int) -> NDArray[np.object_]:
-    """Why each image is rejected, among all of them."""
+def _are_like_the_pool(config: PipelineConfig, selection: Selection, inputs: Mapping[str, Path]) -> bool:
+    """Is a validation image accepted as an unlabeled one is, and has the teacher not learned from it?"""
+    champion = config.pseudo_label.teacher == "champion" and "previous" not in inputs  # it may be of another split
+    return not (champion or selection.compares_images or selection.max_disagreement is not None)
+
+
+def _expected(judges: TeacherPredictions, selection: Selection, split: Split) -> Expected:
+    """What validation images say, whose predictions are tempered and aligned as those of the pool are."""
+    labels, reasons = [], []
+    for predicted in judges:
+        labels.append(predicted.labels)
+        confidence = predicted.probabilities.max(axis=1)
+        reasons.append(selection.reasons(predicted.labels, confidence, None, uncertainty=predicted.uncertainty))
+    return Expected.of(np.concatenate(labels), np.concatenate(reasons) == "", split.labels("validation").numpy())
+
+
+def _reasons(
+    predictions: TeacherPredictions, selection: Selection, round_number: int, unknown: NDArray[np.bool_] | None
+) -> NDArray[np.object_]:
+    """Why each image is rejected, among all of them but those that are unknown (N,), which take up nobody's place."""
     columns: dict[str, list[NDArray[Any]]] = {"label": [], "confidence": [], "disagreement": [], "uncertainty": []}
     for predicted in predictions:
         columns["label"].append(predicted.labels.astype(np.int32))
@@ -192,7 +234,17 @@ def _reasons(predictions: TeacherPredictions, selection: Selection, round_number
     )
     assert label is not None
     assert confidence is not None
-    return selection.reasons(label, confidence, disagreement, uncertainty=uncertainty, round_number=round_number)
+    known = np.ones(len(label), bool) if unknown is None else ~unknown
+    reasons = np.full(len(label), "", dtype=object)  # of the others `build_table` says that they are unknown
+    if known.any():
+        reasons[known] = selection.reasons(
+            label[known],
+            confidence[known],
+            None if disagreement is None else disagreement[known],
+            uncertainty=None if uncertainty is None else uncertainty[known],
+            round_number=round_number,
+        )
+    return reasons
 
 
 def selection_of(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,24 +18,22 @@ from torch import Tensor, nn
 from semisup.budget import Budget
 from semisup.config import PipelineConfig, TrainConfig
 from semisup.data.datasets import UNLABELED, ImageSet
+from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.data.rows import Images, gather
 from semisup.errors import UserError
 from semisup.frozen.probe import fit_probe
-from semisup.networks.classifier import Classifier
+from semisup.networks.classifier import Classifier, EngineName
 from semisup.pipeline.log import StageLog
 from semisup.pseudo_labels.method import Told
 from semisup.pseudo_labels.policies import method
-from semisup.stages.support.files import (
-    DatasetFacts,
-    fresh_model,
-    pick_device,
-    pool_of,
-    save_model,
-    write_json,
-)
 from semisup.stages.support.frozen import read_choice
+from semisup.stages.support.images import pool_of
 from semisup.stages.support.learner import learner
+from semisup.stages.support.models.configured import fresh_model
+from semisup.stages.support.models.device import pick_device
+from semisup.stages.support.models.saved import save_model
+from semisup.system.json_files import write_json
 from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.batches import some_of
 from semisup.training.loop import Examples, UnlabeledTerm, train
@@ -78,7 +76,10 @@ class Rung:
 
 
 def on_rung(config: PipelineConfig, name: str) -> PipelineConfig:
-    """The config of one rung of RUNGS. It sees mirrored views, too, where `model.mirror` says so."""
+    """The config of one rung of RUNGS. It sees mirrored views, too, where `model.mirror` says so.
+
+    Of networks side by side the first one is trained.
+    """
 
     def mirrored(train: TrainConfig) -> TrainConfig:
         flip = {"horizontal_flip": train.augment.horizontal_flip or config.model.mirror}
@@ -86,7 +87,7 @@ def on_rung(config: PipelineConfig, name: str) -> PipelineConfig:
 
     return config.model_copy(
         update={
-            "model": config.model.model_copy(update=dict(RUNGS[name])),
+            "model": config.model.parts[0].model_copy(update=dict(RUNGS[name])),
             "baseline": mirrored(config.baseline),
             "joint": mirrored(config.joint),
         }
@@ -141,6 +142,20 @@ class PseudoLabeled:
         return cls(ImageSet(gather(pool.images, rows), hidden, ids, pool.class_names), labels, confidence)
 
 
+class Fitted(NamedTuple):
+    """A network that was trained on a rung.
+
+    Attributes:
+        weights: of the whole network.
+        said: (k, C), log-probabilities of the images that were asked about.
+        predicted_by: what computes its predictions.
+    """
+
+    weights: dict[str, Tensor]
+    said: Tensor
+    predicted_by: EngineName
+
+
 def fit_on_rung(
     config: PipelineConfig,
     labeled: Labeled,
@@ -150,8 +165,8 @@ def fit_on_rung(
     among: Tensor | None = None,
     asked: Tensor | None = None,
     pseudo: PseudoLabeled | None = None,
-) -> tuple[dict[str, Tensor], Tensor]:
-    """The weights of the whole network after training, and log-probabilities (k, C) of the images `asked` about, (k,).
+) -> Fitted:
+    """A network after training, and what it says of the images `asked` about, (k,).
 
     `config` is that of a rung; of the labeled images only those `among` them, bool (n,), are learned from. With
     `pseudo` it is trained as `joint` says, else as `baseline`.
@@ -178,7 +193,7 @@ def fit_on_rung(
     learns.network.load_state_dict(result.weights)
     questions = images[(everything[:0] if asked is None else asked).to(device)]
     said = predict_log_probabilities(learns.network, questions) if len(questions) else torch.empty(0, 0)
-    return learns.weights(result.weights), said
+    return Fitted(learns.weights(result.weights), said, model.predicted_by)
 
 
 def begin_as_probe(head: nn.Module, network: nn.Module, images: Images, labels: Tensor, num_classes: int) -> None:
@@ -274,7 +289,7 @@ class Comparison:
         for number, held in enumerate(self.folds):
             purpose, asked = f"{name} fold {number}", held.nonzero().flatten()
             pseudo = said_without(held) if said_without else None
-            _, said = fit_on_rung(config, self.labeled, self.log, purpose, among=~held, asked=asked, pseudo=pseudo)
+            said = fit_on_rung(config, self.labeled, self.log, purpose, among=~held, asked=asked, pseudo=pseudo).said
             table[0, held] = said
             self.log.progress(number + 1, len(self.folds), f"{name}, held-out labels")
         return table
@@ -307,24 +322,24 @@ def climb(
     out_dir: Path,
     log: StageLog,
     *,
-    ledger: pd.DataFrame | None = None,
+    pseudo_labels: pd.DataFrame | None = None,
 ) -> None:
     """Train the baseline on a rung, with all labels; leaves what its training leaves, without a history.
 
-    With the pseudo-label table `ledger` (index, label, confidence) it is the student that is trained.
+    With the pseudo-label table `pseudo_labels` (index, label, confidence) it is the student that is trained.
     """
-    began, is_judged = time.monotonic(), ledger is None or config.judged_by_labels
+    began, is_judged = time.monotonic(), pseudo_labels is None or config.judged_by_labels
     config = on_rung(config, name)
-    stage, model = ("baseline", "baseline") if ledger is None else ("joint", "student")
+    stage, model = ("baseline", "baseline") if pseudo_labels is None else ("joint", "student")
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     pseudo, figures = None, dict[str, float](labels=len(split.ids("labeled")))
-    if ledger is not None and len(ledger):
-        columns = (torch.from_numpy(ledger[key].to_numpy().copy()) for key in ("index", "label", "confidence"))
+    if pseudo_labels is not None and len(pseudo_labels):
+        columns = (torch.from_numpy(pseudo_labels[key].to_numpy().copy()) for key in ("index", "label", "confidence"))
         rows, labels, confidence = columns
         pseudo = PseudoLabeled.of(config, rows, facts, labels, confidence)
         figures["pseudo_labels"] = len(labels)
-    weights, _ = fit_on_rung(config, Labeled.of(config, split, facts), log, model, pseudo=pseudo)
-    save_model(config, facts, weights, out_dir, stage=stage)
+    fitted = fit_on_rung(config, Labeled.of(config, split, facts), log, model, pseudo=pseudo)
+    save_model(config, facts, fitted.weights, out_dir, stage=stage, predicted_by=fitted.predicted_by)
     judged = ""
     if is_judged:
         held_out = figures["held_out_accuracy"] = read_choice(inputs["choose"])["kept"][f"{model}_validation_accuracy"]

@@ -12,8 +12,16 @@ from torch import Tensor
 
 from semisup.config import PipelineConfig
 from semisup.data.datasets import UNLABELED, ImageSet, digest
+from semisup.data.facts import DatasetFacts
 from semisup.data.own_images import own_images
-from semisup.data.roles.answers import Applied, apply_answers, before_answers, read_answers, write_answers
+from semisup.data.own_images.images import units_at
+from semisup.data.roles.annotations import (
+    Applied,
+    apply_annotations,
+    before_annotations,
+    read_annotations,
+    write_annotations,
+)
 from semisup.data.roles.changes import Changes, changes_between
 from semisup.data.roles.growing import draw_by_content, read_memory, write_memory
 from semisup.data.roles.known_roles import Contents, KnownRoles, contents_of
@@ -32,12 +40,14 @@ from semisup.errors import UserError
 from semisup.networks.classifier import LEAST_DEVIATION, divisors
 from semisup.networks.families.own import PATCH
 from semisup.pipeline.log import StageLog
-from semisup.stages.support.files import DatasetFacts, ids_for_test, pool_of, write_json
+from semisup.stages.support.images import ids_for_test, pool_of
+from semisup.system.json_files import write_json
 from semisup.system.randomness import derive_seed, numpy_generator
 
 MOST_PATCHES = 2**20
 """From so many a covariance of a dozen numbers is known; large images hold that many in a few."""
 
+FEWEST_GROUPS = 2
 MOST_NAMED = 3
 """Classes, in a warning."""
 Roles = NDArray[np.object_]
@@ -50,7 +60,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
 
     Of one's own images also `broken_files.csv` and `duplicates.csv`: what was left out, and why; and, where `before`
     among the inputs is the folder of an earlier split of these images, whose roles they keep, `changes.md`. Where
-    people have answered, `answers.csv`, and in `answers_applied.json` what became of them.
+    people have annotated, `annotations.csv`, and in `annotations_applied.json` what became of them.
     """
     from semisup.plots import class_counts, save_png  # only now: `semisup status` looks at splits and draws nothing
 
@@ -59,7 +69,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     if before is not None and DatasetFacts.read(before).name != config.data.name:
         before = None  # of a data set that never changes
     known = read_memory(before) if before else KnownRoles.none()
-    split, leaks, drawn, applied = _plan(config, pool, test_ids, known)
+    split, leaks, apart, drawn, applied = _plan(config, pool, test_ids, known)
     facts = describe(config, pool, split)
     _warn_of_constant_channels(facts, log)
     split.write(out_dir / "split.parquet")
@@ -68,10 +78,12 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     if config.data.facts.own_images:
         _tell_what_is_short(config, facts, log)
         _tell_what_is_left_out(config, duplicates_table(pool.ids, test_ids, drawn, leaks), out_dir, log)
-    if config.data.answers is not None:
-        write_answers(read_answers(config.data.answers).values(), out_dir / "answers.csv")
-        write_json(out_dir / "answers_applied.json", vars(applied))
-        _tell_what_was_answered(applied, log)
+        if config.data.group is not None:
+            _tell_what_is_apart(config, duplicates_table(pool.ids, test_ids, drawn, apart), out_dir, log)
+    if config.data.annotations is not None:
+        write_annotations(read_annotations(config.data.annotations).values(), out_dir / "annotations.csv")
+        write_json(out_dir / "annotations_applied.json", vars(applied))
+        _tell_what_was_annotated(applied, log)
     if before:
         write_memory(known, split, out_dir)
         _tell_what_changed(_changes(before, known, split, [*pool.ids, *test_ids], facts), out_dir, log)
@@ -88,13 +100,13 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
 
 
 def plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: KnownRoles | None = None) -> Split:
-    """The split of a config, decided by its seed, by answers of people and, of one's own images, by their roles
+    """The split of a config, decided by its seed, by annotations of people and, of one's own images, by their roles
     `before`.
 
     Raises:
         UserError: as in :func:`semisup.data.roles.split.draw_roles`, :func:`semisup.data.roles.split.long_tail` and
-            :func:`semisup.data.roles.answers.apply_answers`; or copies of validation or test images were all that a
-            class, or the unlabeled images, had.
+            :func:`semisup.data.roles.annotations.apply_annotations`; or copies of validation or test images were all
+            that a class, or the unlabeled images, had.
     """
     return _plan(config, pool, test_ids, before or KnownRoles.none()).split
 
@@ -102,21 +114,29 @@ def plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], befo
 class _Planned(NamedTuple):
     split: Split
     leaks: Leaks
+    apart: Leaks
+    """The same of `data.group`: images that share their group with one in a role that they must not know."""
     drawn: Roles
-    """(N,), before copies that leak were removed."""
+    """(N,), before what leaks was removed."""
     applied: Applied
 
 
 def _plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: KnownRoles) -> _Planned:
-    """What a person answered goes before the draw's labels, and what would leak into a test image goes out last."""
-    answers, contents = read_answers(config.data.answers), contents_of(pool.ids)
-    drawn = _draw(config, pool, contents, before_answers(before, answers) if before else before)
-    labels, drawn, applied = apply_answers(answers, contents, pool.labels.numpy(), drawn, pool.class_names)
+    """What a person annotated goes before the draw's labels, and what would leak into a test image goes out last."""
+    annotations, contents = read_annotations(config.data.annotations), contents_of(pool.ids)
+    drawn = _draw(config, pool, contents, before_annotations(before, annotations) if before else before)
+    labels, drawn, applied = apply_annotations(annotations, contents, pool.labels.numpy(), drawn, pool.class_names)
     leaks, roles = _leaks(config, drawn) if config.data.facts.own_images else {}, drawn.copy()
     if leaks and config.data.duplicates == "remove":
         roles[list(leaks)] = REMOVED
-        _check_what_remains(config, labels, roles, pool.class_names)
-    return _Planned(Split.build(pool.ids, labels, roles, test_ids), leaks, drawn, applied)
+        way_out = "add other images, or use duplicates: warn"
+        _check_what_remains(config, labels, roles, pool.class_names, ("data.duplicates='remove'", "copies of", way_out))
+    apart = _apart(config, roles)
+    if apart:
+        roles[list(apart)] = REMOVED
+        why = (f"data.group={config.data.group!r}", "in a group with", "move images, or leave data.group out")
+        _check_what_remains(config, labels, roles, pool.class_names, why)
+    return _Planned(Split.build(pool.ids, labels, roles, test_ids), leaks, apart, drawn, applied)
 
 
 def _draw(config: PipelineConfig, pool: ImageSet, contents: Contents, before: KnownRoles) -> NDArray[np.object_]:
@@ -141,7 +161,27 @@ def _draw(config: PipelineConfig, pool: ImageSet, contents: Contents, before: Kn
         seed=derive_seed(config.seed, "split"),
         given=own_images(config.data).given,
         before=before,
+        units=own_images(config.data).units,
     )
+
+
+def _apart(config: PipelineConfig, roles: Roles) -> Leaks:
+    """Images that have to go, for their group is also where they must not be known."""
+    if config.data.group is None:
+        return {}
+    labeled = np.flatnonzero(roles == "labeled")
+    units = units_at(config.data, torch.from_numpy(labeled))
+    if units is not None and len(np.unique(units)) < FEWEST_GROUPS:
+        raise UserError(
+            f"data.group={config.data.group!r} puts all {len(labeled):,} labeled images into one group, so that none "
+            "could be held out; use another pattern or column, or leave it out"
+        )
+    own = own_images(config.data)
+    assert own.units is not None
+    assert own.test_units is not None
+    numbers, _ = pd.factorize(np.array([*own.units, *own.test_units], dtype=object))
+    found = find_leaks(roles, numbers[: len(roles)], numbers[len(roles) :])
+    return {row: where for row, where in found.items() if roles[row] != REMOVED}
 
 
 def _leaks(config: PipelineConfig, roles: Roles) -> Leaks:
@@ -150,24 +190,23 @@ def _leaks(config: PipelineConfig, roles: Roles) -> Leaks:
 
 
 def _check_what_remains(
-    config: PipelineConfig, labels: NDArray[np.int64], roles: Roles, class_names: Sequence[str]
+    config: PipelineConfig,
+    labels: NDArray[np.int64],
+    roles: Roles,
+    class_names: Sequence[str],
+    why: tuple[str, str, str],
 ) -> None:
+    """`why`: the key that took images out, what they are of others, and the way out."""
+    key, are, way_out = why
     for label, name in enumerate(class_names):
         if not ((roles == "labeled") & (labels == label)).any():
             raise UserError(
-                f"data.duplicates='remove' takes all labeled images of class {name!r}: they are copies of validation "
-                "or test images; add other images, or use duplicates: warn"
+                f"{key} takes all labeled images of class {name!r}: they are {are} validation or test images; {way_out}"
             )
     if config.split.validation_per_class and not (roles == "validation").any():
-        raise UserError(
-            "data.duplicates='remove' takes all validation images: they are copies of test images; add other images, "
-            "or use duplicates: warn"
-        )
+        raise UserError(f"{key} takes all validation images: they are {are} test images; {way_out}")
     if not (roles == "unlabeled").any():
-        raise UserError(
-            "data.duplicates='remove' takes all unlabeled images: they are copies of validation or test images; add "
-            "other images, or use duplicates: warn"
-        )
+        raise UserError(f"{key} takes all unlabeled images: they are {are} validation or test images; {way_out}")
 
 
 def _tell_what_is_short(config: PipelineConfig, facts: DatasetFacts, log: StageLog) -> None:
@@ -204,16 +243,30 @@ def _tell_what_is_left_out(config: PipelineConfig, copies: pd.DataFrame, out_dir
         log.warning(f"{len(copies):,} images that are copies of others ({kinds}) {what}; duplicates.csv names them")
 
 
-def _tell_what_was_answered(applied: Applied, log: StageLog) -> None:
-    log.metrics({f"answers.{name}": count for name, count in vars(applied).items()})
+def _tell_what_is_apart(config: PipelineConfig, rows: pd.DataFrame, out_dir: Path, log: StageLog) -> None:
+    table = rows.rename(columns={"copy_of": "group_with", "copy_of_role": "group_with_role"})
+    write_csv(table, out_dir / "same_group.csv")
+    log.metrics({"same_group_images": len(table)})
+    if len(table):
+        kinds = ", ".join(
+            f"{count:,} with {role} images" for role, count in table["group_with_role"].value_counts().items()
+        )
+        log.warning(
+            f"{len(table):,} images share their group (data.group={config.data.group!r}; {kinds}) and were removed; "
+            "same_group.csv names them"
+        )
+
+
+def _tell_what_was_annotated(applied: Applied, log: StageLog) -> None:
+    log.metrics({f"annotations.{name}": count for name, count in vars(applied).items()})
     log.info(
-        f"answers of people: {applied.joined:,} images join the labeled ones, {applied.corrected:,} labels corrected, "
-        f"{applied.confirmed:,} confirmed, {applied.discarded:,} images left out"
+        f"annotations by people: {applied.joined:,} images join the labeled ones, {applied.corrected:,} labels "
+        f"corrected, {applied.confirmed:,} confirmed, {applied.discarded:,} images left out"
     )
     if applied.held_out or applied.missing:
         log.warning(
-            f"answers that are not used: {applied.held_out:,} about images that validate, calibrate or are left out, "
-            f"{applied.missing:,} about images that are test images or not there any more"
+            f"annotations that are not used: {applied.held_out:,} about images that validate, calibrate or are left "
+            f"out, {applied.missing:,} about images that are test images or not there any more"
         )
 
 
@@ -276,11 +329,13 @@ def describe(config: PipelineConfig, pool: ImageSet, split: Split) -> DatasetFac
         pool_size=len(pool),
         test_size=len(split.ids("test")),
         class_counts=counts,
+        own_images=config.data.facts.own_images,
     )
 
 
 def _warn_of_constant_channels(facts: DatasetFacts, log: StageLog) -> None:
-    names = ("red", "green", "blue") if len(facts.std) == 3 else ("gray",)
+    usual = {1: ("gray",), 3: ("red", "green", "blue")}
+    names = usual.get(len(facts.std)) or tuple(map(str, range(1, len(facts.std) + 1)))
     for name, mean, deviation in zip(names, facts.mean, facts.std, strict=True):
         if deviation < LEAST_DEVIATION:
             log.warning(

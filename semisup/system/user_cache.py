@@ -1,7 +1,11 @@
 """Where a user's cache is."""
 
 import os
+import re
 from pathlib import Path
+
+EMPTY_TABLES = re.compile(r"mlflow-[\w.+]+\.db")
+"""Names of MLflow's empty tables, one for each of its versions, with which the user's next store begins."""
 
 
 def user_cache() -> Path:

@@ -2,11 +2,9 @@
 
 import copy
 import os
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import mlflow
 import numpy as np
@@ -17,39 +15,16 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
-from semisup.errors import UserError
-from semisup.lineage.fingerprints import damage
 from semisup.system.memory import uncollected
 from semisup.system.signals import undisturbed
+from semisup.tracking.champions import ALIAS
 from semisup.tracking.places.quiet import quiet
-from semisup.tracking.places.relocation import local_path
 from semisup.tracking.tracker import Tracker
 
 MODEL_NAME = "model"
-ALIAS = "champion"
-ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
-"""MLflow's codes for a registered model, or an alias, that is not there."""
-OTHER_MODEL = f"choose another promote.model, or take {ALIAS!r} away from that version on its page (`semisup ui`)"
-"""The way out where a champion cannot be used."""
-REFERENCE = re.compile(r"models:/(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))")
-
 
 _one_default = threading.RLock()
 """The default store is the process's; several threads may run a pipeline each."""
-
-
-@dataclass(frozen=True)
-class Champion:
-    """The registered model's version that carries the alias, and where it came from."""
-
-    version: str
-    model_id: str
-    run_id: str
-    """The training stage's run, whose weights it is."""
-    promoted_by: str
-    """The `promote` run that made it champion."""
-    predecessor: str
-    """The `promote` run of the champion before it, or ""."""
 
 
 def log_model(tracker: Tracker, run_id: str, model: nn.Module, example: Tensor) -> str:
@@ -86,85 +61,6 @@ def log_model(tracker: Tracker, run_id: str, model: nn.Module, example: Tensor) 
 def model_requirements() -> dict[str, str]:
     """What the exported model needs to run: name → version."""
     return {"mlflow": mlflow.__version__, "torch": torch.__version__.partition("+")[0]}
-
-
-def champion(tracker: Tracker, name: str) -> Champion | None:
-    """The champion of a registered model, or None.
-
-    Raises:
-        UserError: it was not made by this project, so nothing is known of the images it was tested on.
-    """
-    try:
-        version = tracker.client.get_model_version_by_alias(name, ALIAS)
-    except MlflowException as error:
-        if error.error_code in ABSENT:
-            return None
-        if error.error_code == "PERMISSION_DENIED":  # a server says so of models that do not exist, too
-            raise UserError(
-                f"promote.model={name!r}: the MLflow server does not let this user see that registered model; have it "
-                "made and shared by its administrator, or set promote.enabled: false"
-            ) from None
-        raise
-    tags = version.tags
-    if "promoted_by" not in tags:
-        raise UserError(
-            f"promote.model={name!r}: its champion, version {version.version}, was not made by semisup and cannot be "
-            f"compared; {OTHER_MODEL}"
-        )
-    return Champion(
-        str(version.version), tags["model_id"], str(version.run_id), tags["promoted_by"], tags["predecessor"]
-    )
-
-
-def lost_files(tracker: Tracker, found: Champion) -> str | None:
-    """What is wrong with the files of a champion: they are gone, or not what they were; None where it can be used.
-
-    Of a store on a server only the runs are looked for, and what is read of them is looked at when it is read.
-    """
-    for run_id in (found.run_id, found.promoted_by):
-        run = tracker.known(run_id)
-        if run is None:
-            return f"run {run_id[:8]} is not in this store any more"
-        folder = tracker.local_artifacts(run_id)
-        if folder is not None and (problem := damage(folder, run.tags.get("output_digest", ""))):
-            return f"of run {run_id[:8]}, {problem}"
-    return lost_model(tracker, found.model_id)
-
-
-def lost_model(tracker: Tracker, model_id: str) -> str | None:
-    """What is wrong with a logged model; None where it is there, or cannot be looked at from here."""
-    try:
-        place = local_path(tracker.client.get_logged_model(model_id).artifact_location)
-    except MlflowException as error:
-        if error.error_code not in ABSENT:
-            raise
-        return f"model {model_id} is not in this store any more"
-    return f"{place / 'MLmodel'} is gone" if place is not None and not (place / "MLmodel").is_file() else None
-
-
-def registered_run(tracker: Tracker, name: str) -> str:
-    """Id of the training run whose model `models:/NAME@ALIAS` or `models:/NAME/VERSION` is.
-
-    Raises:
-        UserError: there is no such model, or it was not made by this project.
-    """
-    wanted = REFERENCE.fullmatch(name)
-    if wanted is None:
-        raise UserError(f"model {name!r} is not of the form models:/NAME@{ALIAS} or models:/NAME/VERSION")
-    try:
-        if wanted["alias"]:
-            version = tracker.client.get_model_version_by_alias(wanted["name"], wanted["alias"])
-        else:
-            version = tracker.client.get_model_version(wanted["name"], wanted["version"])
-    except MlflowException as error:
-        if error.error_code in {*ABSENT, "PERMISSION_DENIED"}:
-            raise UserError(
-                f"model {name!r} is not in this store, or not for this user; `semisup ui` shows them"
-            ) from None
-        raise
-    if "promoted_by" not in version.tags:
-        raise UserError(f"model {name!r} was not made by semisup; name another one, or a run")
-    return str(version.run_id)
 
 
 @undisturbed()

@@ -13,17 +13,16 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from semisup.config import DataConfig, flatten, resolve_data_root
+from semisup.config import DataConfig, flatten, resolve_base
 from semisup.config.files import to_yaml
 from semisup.lineage.fingerprints import MANIFEST, Lineage, manifest_of, output_digest
 from semisup.pipeline.specs import AnyConfig
 from semisup.system.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, beat
 from semisup.system.signals import undisturbed
+from semisup.tracking.places.stored import CONFIG, LINEAGE
 from semisup.tracking.places.tag_names import stored_name, stored_names
 
 MOST_PARAMS_PER_CALL, MOST_METRICS_PER_CALL = 100, 1000
-LINEAGE = "lineage.json"
-CONFIG = "config.yaml"
 LONGEST_KEY = 250
 """Characters of a metric's name that MLflow takes."""
 LIKE_A_NUMBER = re.compile(r"_(?=[0-9a-f]+(?:_|[^\w\-. ]))")
@@ -81,13 +80,14 @@ class Run:
     @undisturbed()
     def log_dataset(self, config: AnyConfig, digest: str) -> None:
         """The data set as a logged input."""
-        url = config.data.url if isinstance(config.data, DataConfig) else None
-        root = resolve_data_root(config.data) if isinstance(config.data, DataConfig) else None
+        data = config.data
+        place = (resolve_base(data) or data.manifest) if isinstance(data, DataConfig) else None
+        url = place if isinstance(place, str) else None
         dataset = Dataset(
-            name=config.data.name,
+            name=data.name,
             digest=digest[:32],
             source_type="local" if url is None else url.partition("://")[0],
-            source=json.dumps({"uri": url or (root.resolve().as_uri() if root else "embedded")}),
+            source=json.dumps({"uri": url or (place.resolve().as_uri() if isinstance(place, Path) else "embedded")}),
         )
         inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
         try:

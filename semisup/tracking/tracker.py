@@ -1,43 +1,45 @@
 """The store: opened and checked; runs that always end; finished runs found again."""
 
 import random
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import mlflow
 from mlflow.entities import Run as MlflowRun
+from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from semisup.errors import NO_SPACE, UserError
-from semisup.lineage.fingerprints import Lineage, damage
-from semisup.system.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, machine, process_tags
+from semisup.errors import UserError
+from semisup.lineage.fingerprints import Lineage
+from semisup.system.processes import process_tags
 from semisup.system.signals import undisturbed
 from semisup.tracking.places.connect import connect
-from semisup.tracking.places.failures import NO_ANSWER, first_line
+from semisup.tracking.places.failures import NO_ANSWER, first_line, store_failures
+from semisup.tracking.places.pages import is_ours_of_before, page_tags
 from semisup.tracking.places.quiet import quiet
-from semisup.tracking.places.relocation import local_path
-from semisup.tracking.places.store import FOR_TRAINING, is_server, redacted, sqlite_path, store_uri, without_secrets
-from semisup.tracking.places.stored import StoredRun, beginning, stored_run, written_here
+from semisup.tracking.places.store import check_exists, is_server, redacted, sqlite_path, store_uri, without_secrets
+from semisup.tracking.places.stored import ERROR, StoredRun, beginning, stored_run, written_here
 from semisup.tracking.places.tag_names import stored_names
 from semisup.tracking.provenance import provenance
-from semisup.tracking.run import LINEAGE, Heart, Run
+from semisup.tracking.reader import ModelVersion, Reader
+from semisup.tracking.run import Heart, Run
 
-UI_PORT = 5000
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 30.0
 """Seconds for which, at most, a withdrawn claim waits the first time and later."""
 T = TypeVar("T")
+ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+"""MLflow's codes for a registered model, an alias or a logged model that is not there."""
 DEFAULT_EXPERIMENT = "Default"
 """MLflow makes it with every store."""
-ERROR = "error"
-"""Tag: in one line, why a run failed."""
 
 
 class WithdrawnError(Exception):
@@ -45,7 +47,7 @@ class WithdrawnError(Exception):
 
 
 @dataclass(frozen=True)
-class Tracker:
+class Tracker(Reader):
     """A store, opened and checked, and the experiment in it."""
 
     client: MlflowClient
@@ -67,6 +69,21 @@ class Tracker:
         return cls(*connect(experiment, folder))
 
     @classmethod
+    def of_this_process(cls, experiment: str, folder: Path) -> "Tracker":
+        """The store as in :meth:`open`, which is opened once in a process.
+
+        One in a file is opened anew where another file has taken its place.
+        """
+        uri = store_uri(folder)
+        key = (uri, experiment, _identity(sqlite_path(uri)))
+        with _opening:
+            if key not in _opened:
+                opened = cls.open(experiment, folder)
+                key = (uri, experiment, _identity(sqlite_path(uri)))  # it may have been made only now
+                _opened[key] = opened
+            return _opened[key]
+
+    @classmethod
     def existing(cls, folder: Path) -> "Tracker":
         """The store as in :meth:`open`, for a look at what is in it: nothing is made that is not there.
 
@@ -74,8 +91,8 @@ class Tracker:
             UserError: there is none in this folder, or it cannot be used.
         """
         database = sqlite_path(store_uri(folder))
-        if database is not None and not database.exists():
-            raise UserError(f"there is no MLflow store at {str(database)!r}; run `semisup run digits` there first")
+        if database is not None:
+            check_exists(database)
         return cls.open(DEFAULT_EXPERIMENT, folder)
 
     # --- writing ------------------------------------------------------------------------------------------------------
@@ -158,6 +175,23 @@ class Tracker:
             monitor.start()
         return monitor
 
+    def show_figures(self) -> str:
+        """Have MLflow's page of the experiment show key figures. What somebody else has set there stays.
+
+        A courtesy: who may not write it, on a server with users of its own, runs without it.
+
+        Returns:
+            The page's address, as :meth:`table` gives it, without asking a store that has just failed once more.
+        """
+        known: dict[str, str] = {}
+        with suppress(MlflowException):
+            known |= self.experiment_tags(self.experiment_id)
+            for name, value in page_tags(self.experiment_id).items():
+                if name not in known or is_ours_of_before(name, known[name]):
+                    self.client.set_experiment_tag(self.experiment_id, name, value)
+                    known[name] = value
+        return self.table(tags=known)
+
     def exclusively(self, what: str, work: Callable[[], T]) -> T:
         """What `work` returns, done while no other process of this store does work of the same name."""
         wait = SHORTEST_WAIT
@@ -176,7 +210,7 @@ class Tracker:
     def close_lost(self, fingerprint: str | None = None) -> list[StoredRun]:
         """End the runs (of a fingerprint, or all of this project) that nobody works at any more; those that were."""
         of = f"tags.fingerprint = '{fingerprint}'" if fingerprint else "tags.semisup.version LIKE '%'"
-        lost = self._lost(self.search(f"{of} and attributes.status = 'RUNNING'"))
+        lost = self.lost(self.search(f"{of} and attributes.status = 'RUNNING'"))
         for run in lost:
             self._close(run)
         return lost
@@ -195,34 +229,6 @@ class Tracker:
         found = self.client.search_runs(experiments, wanted, max_results=limit, order_by=["attributes.start_time DESC"])
         return [self._seen(run) for run in found]
 
-    def finished(self, fingerprint: str) -> list[StoredRun]:
-        """Complete runs of a fingerprint, newest first."""
-        wanted = f"tags.fingerprint = '{fingerprint}' and tags.complete = 'true' and attributes.status = 'FINISHED'"
-        return self.search(wanted)
-
-    def running(self, fingerprint: str, but: str = "") -> list[StoredRun]:
-        """Runs of a fingerprint that are under way, apart from one of them; those of lost processes do not count."""
-        wanted = f"tags.fingerprint = '{fingerprint}' and attributes.status = 'RUNNING'"
-        found = [run for run in self.search(wanted) if run.id != but]
-        lost = {run.id for run in self._lost(found)}
-        return [run for run in found if run.id not in lost]
-
-    def _lost(self, runs: Sequence[StoredRun]) -> list[StoredRun]:
-        """Those of RUNNING runs that are lost for certain.
-
-        They are looked at again after their process was found gone: it may have written a good end before it went. Of
-        another machine only the heartbeat is known, and clocks may differ by hours: it is listened to for two beats.
-        """
-        suspects = [run for run in runs if run.gone]
-        if any(run.tags.get("machine") != machine() for run in suspects):
-            time.sleep(2 * SECONDS_BETWEEN_BEATS)
-        again = [self.get(run.id) for run in suspects]
-        return [
-            now
-            for before, now in zip(suspects, again, strict=True)
-            if now.status == "RUNNING" and now.tags.get(HEARTBEAT) == before.tags.get(HEARTBEAT)
-        ]
-
     def get(self, run_id: str) -> StoredRun:
         """A run of which the store itself told the id."""
         return self._seen(self.client.get_run(run_id))
@@ -237,30 +243,39 @@ class Tracker:
             return None
         return self._seen(run) if run.info.lifecycle_stage == "active" else None
 
-    def find(self, run_id: str) -> StoredRun:
-        """The run that a person means: by its id, or by the beginning of it.
+    def alias(self, name: str, alias: str) -> ModelVersion | None:
+        """As `Reader` says."""
+        return _version(lambda: self.client.get_model_version_by_alias(name, alias))
 
-        Raises:
-            UserError: there is none, or several begin so.
-        """
-        wanted = run_id.strip().lower()
-        if not wanted or not set(wanted) <= set("0123456789abcdef") or len(wanted) > 32:
-            raise UserError(f"run {run_id!r} is no run id; `semisup runs` lists them")
-        found = [run for run in self.search("tags.semisup.version LIKE '%'", limit=10_000) if run.id.startswith(wanted)]
-        if not found:
-            raise UserError(f"run {run_id!r} is not in this store; `semisup runs` lists those that are")
-        if len(found) > 1:
-            raise UserError(f"run {run_id!r} could be any of {len(found)} runs; write more of its id")
-        return found[0]
+    def version(self, name: str, number: str) -> ModelVersion | None:
+        """As `Reader` says."""
+        return _version(lambda: self.client.get_model_version(name, number))
 
-    def lineage(self, run: StoredRun, scratch: Path) -> Lineage | None:
-        """What a run followed from; None for a run that has not said so."""
+    def model_place(self, model_id: str) -> str | None:
+        """As `Reader` says."""
         try:
-            return Lineage.from_json((self.file(run.id, LINEAGE, scratch)).read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError, MlflowException):
+            return str(self.client.get_logged_model(model_id).artifact_location)
+        except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise
             return None
 
+    def experiment_tags(self, experiment_id: str) -> Mapping[str, str]:
+        """As `Reader` says."""
+        return dict(self.client.get_experiment(experiment_id).tags)
+
+    def failures(self) -> AbstractContextManager[None]:
+        """As `Reader` says."""
+        return store_failures(self.uri)
+
     # --- artifacts ----------------------------------------------------------------------------------------------------
+
+    def lineage(self, run: StoredRun, scratch: Path) -> Lineage | None:
+        """As `Reader` says."""
+        try:
+            return super().lineage(run, scratch)
+        except MlflowException:
+            return None
 
     def artifacts(self, run_id: str, scratch: Path) -> Path:
         """Folder with a run's artifacts: the store's own where it is on this machine, else a copy within `scratch`."""
@@ -291,44 +306,53 @@ class Tracker:
             )
 
     def damage(self, run: StoredRun, scratch: Path) -> str | None:
-        """What is wrong with a complete run's artifacts; None when they are there and match their digest."""
+        """As `Reader` says."""
         try:
-            return damage(self.artifacts(run.id, scratch), run.tags.get("output_digest", ""))
+            return super().damage(run, scratch)
         except MlflowException as error:
             if any(sign in str(error) for sign in NO_ANSWER):
                 raise
             return "its artifacts cannot be read"
-        except OSError as error:
-            if error.errno in NO_SPACE:
-                raise
-            return f"its artifacts cannot be read ({error.strerror})"
-
-    def locate(self, run_id: str, file: str) -> str:
-        """Where people find an artifact: its path, or on a server the address of its page."""
-        local = self.local_artifacts(run_id)
-        return str(local / file) if local is not None else f"{self.link(run_id)}/artifacts/{file}"
 
     def _check_downloadable(self, run_id: str) -> None:
-        if self._place(run_id).startswith("mlflow-artifacts:") and not is_server(self.uri):
+        if self.place(run_id).startswith("mlflow-artifacts:") and not is_server(self.uri):
             raise UserError(
                 f"MLFLOW_TRACKING_URI={without_secrets(self.uri)!r}: the files of run {run_id[:8]} are kept by an "
                 "MLflow server and can be had from it alone; use the server's address"
             )
 
-    def local_artifacts(self, run_id: str) -> Path | None:
-        """Where the store itself keeps a run's artifacts; None where that is not on this machine."""
-        return local_path(self._place(run_id))
-
-    def _place(self, run_id: str) -> str:
-        return self._places.get(run_id) or self.get(run_id).artifact_uri
+    def place(self, run_id: str) -> str:
+        """As `Reader` says; of a run that was looked at the store is not asked again."""
+        return self._places.get(run_id) or super().place(run_id)
 
     def _seen(self, run: MlflowRun) -> StoredRun:
         stored = stored_run(run)
         self._places[stored.id] = stored.artifact_uri
         return stored
 
-    def link(self, run_id: str, experiment_id: str | None = None) -> str:
-        """Address of a run's page: on the MLflow server, or for a file store where `semisup ui` serves it."""
-        server = self.uri.rstrip("/") if is_server(self.uri) else f"http://127.0.0.1:{UI_PORT}"
-        page = f"experiments/{experiment_id or self.experiment_id}/runs/{run_id}"
-        return f"{without_secrets(server)}/#/{page}?{FOR_TRAINING}"
+
+_opened: dict[tuple[str, str, tuple[int, int] | None], Tracker] = {}
+_opening = threading.Lock()
+"""Several threads may run a pipeline each."""
+
+
+def _identity(database: Path | None) -> tuple[int, int] | None:
+    """Of a store's file: another one at the same place has another."""
+    try:
+        found = database.stat() if database is not None else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
+
+
+def _version(ask: Callable[[], MlflowVersion]) -> ModelVersion | None:
+    """A version of a registered model; None where there is no such model, alias or version."""
+    try:
+        found = ask()
+    except MlflowException as error:
+        if error.error_code in ABSENT:
+            return None
+        if error.error_code == "PERMISSION_DENIED":  # a server says so of models that do not exist, too
+            raise PermissionError from None
+        raise
+    return ModelVersion(str(found.version), str(found.run_id), found.tags)

@@ -25,7 +25,7 @@ from semisup.training.early_stopping import EarlyStopping
 from semisup.training.labels import LabeledTargets
 from semisup.training.optimization.compilation import compiled, compiler_mistakes
 from semisup.training.optimization.optimizers import build_optimizer, set_learning_rate
-from semisup.training.optimization.precision import computing_in
+from semisup.training.optimization.precision import computing_in, depthwise_in_float32
 from semisup.training.optimization.schedules import alpha_ramp, lr_factor
 from semisup.training.predict import validate
 from semisup.training.process_group import ALONE, ProcessGroup
@@ -156,7 +156,11 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
     mixup_rng = numpy_generator(seed, "mixup")
     so_far = TrainingState(device, model, optimizer, clock, ema, stopping, sources, mixup_rng, policy_state)
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _flushed_denormals():
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        _flushed_denormals(),
+        depthwise_in_float32(model, config.precision, device),
+    ):
         # Dropout knows no generator but the global ones; on a CPU, those of idle GPUs are left alone.
         _seed_dropout(device, seed, group)
         if saved := group.from_first(checkpoints.latest(device.type) if checkpoints and group.rank == 0 else None):
@@ -190,7 +194,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                 if mixes:
                     mixing = draw_mixing(len(indices), config.mixup.alpha, mixup_rng, device)
                     targets = mixing(targets)
-                _, images = seen(labeled_stream.view, indices, mixing, group)
+                unmixed_labeled, images = seen(labeled_stream.view, indices, mixing, group)
 
                 figures: StepFigures
                 if unlabeled and alpha > 0:
@@ -216,6 +220,7 @@ def train(  # noqa: PLR0912, PLR0915 -- one loop, read from top to bottom, is cl
                             smoothing=smoothing if unlabeled.smooth else None,
                             teacher=ema.module if ema and unlabeled.teacher == "ema" else None,
                             teacher_images=teacher_images,
+                            labeled_images=unmixed_labeled if unlabeled.policy.uses_labeled_predictions else None,
                             group=group,
                         )
                 else:

@@ -6,9 +6,11 @@ stopping see what one process alone would see, and only what is dear is divided:
 Source of data-parallel training: torch's DistributedDataParallel, which averages the gradients of the parameters.
 """
 
+import os
+import sys
 import warnings
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -154,6 +156,17 @@ class Processes:
     def of_first(self, value: float) -> float:
         """An all-reduce, too."""
         return self.summed(value if self.rank == 0 else 0.0)
+
+
+def end_process(status: int = 0) -> NoReturn:
+    """End this process of several at once; what it was to write must be written.
+
+    Threads of torch's group may ask for the interpreter's lock while Python ends, which now and then aborts a process
+    whose work is done ("terminate called without an active exception").
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 class _Gather(torch.autograd.Function):

@@ -64,6 +64,7 @@ def joint_step(
     smoothing: Smoothing | None,
     teacher: nn.Module | None = None,
     teacher_images: Tensor | None = None,
+    labeled_images: Tensor | None = None,
     group: ProcessGroup = ALONE,
 ) -> tuple[StepFigures, State]:
     """L_labeled + alpha · L_unlabeled in one forward pass over both batches, and the policy's next state.
@@ -72,15 +73,23 @@ def joint_step(
     unlabeled part (those of the labeled part come ready). A policy that looks at predictions gets those of `teacher`
     (None: the model itself) for `teacher_images` (None: what the model sees, which must not be mixed then: a mixed
     image has no single label worth learning). They cost a forward pass of their own, in eval mode, unless they are what
-    the model puts out anyway.
+    the model puts out anyway. A policy that looks at labeled images as well gets what the same network predicts, in the
+    same pass, for `labeled_images`: those of the batch, unmixed.
 
     Images are this process's share of both batches; targets, indices and figures are of the whole ones.
     """
     predictions: Tensor | None = None
     sizes = [len(targets), len(unlabeled_indices)]
-    if policy.uses_predictions and not (teacher is None and teacher_images is None):
+    apart = any(given is not None for given in (teacher, teacher_images, labeled_images))
+    if policy.uses_predictions and apart:
         looked_at = unlabeled_images if teacher_images is None else teacher_images
-        predictions = group.gather(_predict(model if teacher is None else teacher, looked_at), sizes[1])
+        asked = model if teacher is None else teacher
+        if labeled_images is None:
+            predictions = group.gather(_predict(asked, looked_at), sizes[1])
+        else:
+            said = group.gather(_predict(asked, torch.cat([labeled_images, looked_at])), *sizes)
+            labeled_predictions, predictions = said.split(sizes)
+            state = policy.look_at_labeled(state, labeled_predictions.softmax(dim=1))
     together = group.gather(model(torch.cat([images, unlabeled_images])).float(), *sizes)
     logits, unlabeled_logits = together.split(sizes)
     if predictions is None:

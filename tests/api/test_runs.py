@@ -12,6 +12,7 @@ import pytest
 
 import semisup as ss
 from semisup.config.files import load_config
+from semisup.data.own_images.decoded import checksums
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,15 @@ def test_it_leaves_what_the_stages_leave(result, stage_folders):
             if theirs.suffix in {".parquet", ".safetensors", ".json"} and theirs.name != "timings.json":
                 assert ours.read_bytes() == theirs.read_bytes(), ours
     assert {path.name for path in run.folder.iterdir() if path.is_dir()} == set(steps)
+
+
+def test_of_a_run_on_a_cache_that_turns_out_to_be_damaged_nothing_is_kept(tiny_config, tmp_path):
+    file = tmp_path / "pool.u8"
+    file.symlink_to("/proc/self/mem")  # whose beginning nobody can read, as on a failing disk
+    checksums._Watch(tmp_path, [checksums.Blocks(file, 1, 1, np.zeros(1, np.uint32))])
+    with pytest.raises(ss.UserError, match="nothing of this is kept"):
+        ss.run(tiny_config, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_metrics_are_those_of_the_evaluation(result):

@@ -52,7 +52,7 @@ def test_keys_label_and_the_table_holds_what_was_pressed(tmp_path, open_page):
     for key in ("2", "s", "x", "1"):  # image 0 dog, 1 skipped, 2 left out, 3 cat
         page.keyboard.press(key)
     table = saved(page, tmp_path)
-    assert table.columns.tolist() == ["id", "path", "answer", "label", "given"]
+    assert table.columns.tolist() == ["id", "path", "annotation", "label", "given"]
     assert table.to_numpy().tolist() == [
         ["0.png@0", "0.png", "label", "dog", ""],
         ["2.png@2", "2.png", "discard", "", ""],
@@ -61,7 +61,7 @@ def test_keys_label_and_the_table_holds_what_was_pressed(tmp_path, open_page):
     assert page.inner_text("#count") == "3 of 4"
 
 
-def test_undo_takes_the_answers_back_one_by_one(tmp_path, open_page):
+def test_undo_takes_the_annotations_back_one_by_one(tmp_path, open_page):
     page = open_page(page_file(tmp_path, ["cat", "dog", "bird"])).page
     for key in ("1", "2", "3", "u", "Backspace", "3"):  # 0 cat, 1 dog, 2 bird; both last ones back; 1 bird
         page.keyboard.press(key)
@@ -69,7 +69,7 @@ def test_undo_takes_the_answers_back_one_by_one(tmp_path, open_page):
     assert dict(zip(table["path"], table["label"], strict=True)) == {"0.png": "cat", "1.png": "bird"}
 
 
-def test_an_answer_given_again_replaces_the_older_and_undo_restores_it(tmp_path, open_page):
+def test_an_annotation_given_again_replaces_the_older_and_undo_restores_it(tmp_path, open_page):
     page = open_page(page_file(tmp_path, ["cat", "dog", "bird"])).page
     for key in ("1", "ArrowLeft", "2"):
         page.keyboard.press(key)
@@ -88,10 +88,10 @@ def test_clicks_label_as_keys_do_and_arrows_go_round(tmp_path, open_page):
     page.click("#strip button >> nth=2")
     page.click("#discard")
     table = saved(page, tmp_path)
-    assert dict(zip(table["path"], table["answer"], strict=True)) == {"0.png": "label", "2.png": "discard"}
+    assert dict(zip(table["path"], table["annotation"], strict=True)) == {"0.png": "label", "2.png": "discard"}
 
 
-def test_answers_outlive_the_page(tmp_path, open_page, chromium):
+def test_annotations_outlive_the_page(tmp_path, open_page, chromium):
     file, context = page_file(tmp_path, ["cat", "dog", "bird"]), chromium.new_context()
     open_page(file, context=context).page.keyboard.press("2")
     again = open_page(file, context=context).page
@@ -157,7 +157,7 @@ def test_in_the_dark_the_page_is_dark(tmp_path, open_page):
 
 
 def audit_page(tmp_path, accepted, allowed, places=None):
-    """An audit's page of as many images as there are labels; the third entry of `allowed` is that of two answers.
+    """An audit's page of as many images as there are labels; the third entry of `allowed` is that of two annotations.
 
     `places` in the sample: where no file is gone, they are counted.
     """
@@ -186,14 +186,14 @@ def test_an_audit_shows_no_label_takes_none_of_the_classes_and_says_when_enough_
     page.keyboard.press("u")
     page.click("#none")
     table = saved(page, tmp_path)
-    assert table.columns.tolist() == ["id", "path", "answer", "label", "given", "audit"]
-    assert table["answer"].tolist() == ["label", "label", "label", "none"]
+    assert table.columns.tolist() == ["id", "path", "annotation", "label", "given", "audit"]
+    assert table["annotation"].tolist() == ["label", "label", "label", "none"]
     assert table["label"].tolist() == ["cat", "dog", "cat", ""]
     assert set(table["audit"]) == {"abc123"}
     assert set(table["given"]) == {""}
 
 
-def test_images_skipped_in_an_audit_count_as_wrong_until_they_are_answered(tmp_path, open_page):
+def test_images_skipped_in_an_audit_count_as_wrong_until_they_are_annotated(tmp_path, open_page):
     page = open_page(audit_page(tmp_path, ["cat"] * 4, [-1, -1, 0, 0, 0])).page
     for key in ("1", "s", "1"):
         page.keyboard.press(key)
@@ -204,7 +204,7 @@ def test_images_skipped_in_an_audit_count_as_wrong_until_they_are_answered(tmp_p
     assert "That is enough" in page.inner_text("#enough")
 
 
-def test_images_of_the_sample_whose_files_are_gone_count_as_wrong_up_to_the_last_answer(tmp_path, open_page):
+def test_images_of_the_sample_whose_files_are_gone_count_as_wrong_up_to_the_last_annotation(tmp_path, open_page):
     page = open_page(audit_page(tmp_path, ["cat"] * 3, [-1, -1, 0, 0, 1], places=[0, 2, 3])).page
     for key in ("1", "1"):
         page.keyboard.press(key)

@@ -7,7 +7,9 @@ import tarfile
 from pathlib import Path
 
 import datasets
+import numpy as np
 import webdataset
+from PIL import Image
 from pycocotools.coco import COCO
 
 from tests.data.corpus import encoded, photo, put
@@ -81,6 +83,21 @@ def parquet(photos: Path, out: Path) -> Path:
     return out
 
 
+def saved(photos: Path, out: Path) -> Path:
+    """The same, as `save_to_disk` leaves it: Arrow."""
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(CLASSES))})
+    splits = {}
+    for role in ("labeled", "test", "unlabeled"):
+        rows = [row for row in files(photos) if row[0].startswith(role)]
+        table = {
+            "image": [{"path": path, "bytes": content} for path, _, content in rows],
+            "label": [None if label is None else CLASSES.index(label) for _, label, _ in rows],
+        }
+        splits["train" if role == "labeled" else role] = datasets.Dataset.from_dict(table, features=features)
+    datasets.DatasetDict(splits).save_to_disk(out, num_shards={"train": 2, "test": 1, "unlabeled": 1})
+    return out
+
+
 def coco(photos: Path, out: Path) -> Path:
     """A COCO file for each role beside the images, boxes and all."""
     shutil.copytree(photos, out / "images")
@@ -110,6 +127,23 @@ def fiftyone(photos: Path, out: Path) -> Path:
             put(out / "data" / name, content)
             labels[name.removesuffix(".jpg")] = None if label is None else CLASSES.index(label)
     (out / "labels.json").write_text(json.dumps({"classes": list(CLASSES), "labels": labels}))
+    return out
+
+
+def arrays(photos: Path, out: Path) -> Path:
+    """The decoded pixels, in a folder: an .npz for what is learned from, and the rest as .npy."""
+    out.mkdir()
+    parts = {
+        role: [row for row in files(photos) if row[0].startswith(role)] for role in ("labeled", "test", "unlabeled")
+    }
+    pixels = {
+        role: np.stack([np.array(Image.open(io.BytesIO(content)).resize((32, 32))) for *_, content in rows])
+        for role, rows in parts.items()
+    }
+    labels = {role: [CLASSES.index(label) for _, label, _ in parts[role]] for role in ("labeled", "test")}
+    np.savez(out / "train.npz", x_train=pixels["labeled"], y_train=labels["labeled"], class_names=np.array(CLASSES))
+    for name, array in {"x_test": pixels["test"], "y_test": labels["test"], "x_unlabeled": pixels["unlabeled"]}.items():
+        np.save(out / f"{name}.npy", array)
     return out
 
 

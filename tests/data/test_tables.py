@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from semisup.data.roles.answers import Answer, read_answers, write_answers
+from semisup.data.roles.annotations import Annotation, read_annotations, write_annotations
 from semisup.data.tables import protected, read_csv, unprotected, write_csv
-from semisup.delivery.export import export_table
+from semisup.delivery.chosen import export_table
 from semisup.delivery.tables import table_written
 
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1:A9)", "\t=1", "＝1+1", '=HYPERLINK("http://x","y")']
@@ -59,9 +59,9 @@ def test_no_table_of_ours_holds_a_cell_that_runs(tmp_path):
     export_table(pd.DataFrame(rows, columns=columns), tmp_path / "export.csv")
     with table_written(tmp_path / "predicted.csv", {"path": str, "probability.=x": float, "=x": str}) as table:
         table.append(pd.DataFrame({"path": FORMULAS, "probability.=x": -0.5, "=x": FORMULAS}))
-    answers = [Answer(f"{n}", name, "label", name, "unlabeled") for n, name in enumerate(FORMULAS)]
-    write_answers(answers, tmp_path / "answers.csv")
-    for name in ("export.csv", "predicted.csv", "answers.csv"):
+    annotations = [Annotation(f"{n}", name, "label", name, "unlabeled") for n, name in enumerate(FORMULAS)]
+    write_annotations(annotations, tmp_path / "annotations.csv")
+    for name in ("export.csv", "predicted.csv", "annotations.csv"):
         assert {cell for cell in raw_cells(tmp_path / name) if cell[:1] in set("=+-@＝\t")} <= {"-0.5"}, name
-    assert list(read_answers(tmp_path / "answers.csv").values()) == answers
+    assert list(read_annotations(tmp_path / "annotations.csv").values()) == annotations
     assert read_csv(tmp_path / "export.csv", "e")["label"].tolist() == FORMULAS

@@ -17,20 +17,21 @@ from hypothesis import strategies as st
 from semisup.config import DataConfig
 from semisup.config.files import validate
 from semisup.data.datasets import UNLABELED
+from semisup.data.facts import DatasetFacts
 from semisup.data.own_images import forget, own_images
 from semisup.data.own_images.folders.listing import list_images
 from semisup.data.own_images.folders.roles import role_of
 from semisup.data.roles.split import Split
 from semisup.data.sources import load_pool
 from semisup.delivery import export as exporting
-from semisup.delivery.chosen import Sources, choose
-from semisup.delivery.export import MARK, export_imagefolder, export_labelstudio, export_table, served_images
+from semisup.delivery.chosen import choose, export_table
+from semisup.delivery.export import MARK, export_imagefolder, export_labelstudio, served_images
 from semisup.delivery.names import MOST_BYTES, safe_name
+from semisup.delivery.sent import Sources
 from semisup.errors import UserError
 from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage
-from semisup.pseudo_labels.table import Selection, build_ledger
-from semisup.stages.support.files import DatasetFacts
+from semisup.pseudo_labels.table import Selection, build_table
 from tests.data.corpus import encoded, photo, put
 
 ODD = ["../b: c?", "test", "..", "=Ça va#/", "con", "__background__"]
@@ -70,32 +71,32 @@ def found(tmp_path_factory):
 
 
 def stage_folders_of(config, folder: Path) -> tuple[Path, Path]:
-    split, ledger = folder / "split", folder / "ledger"
+    split, pseudo_labels = folder / "split", folder / "labels"
     split.mkdir()
-    ledger.mkdir()
+    pseudo_labels.mkdir()
     load_stage("split")(config, {}, split, Silence())
     table, facts = Split.read(split / "split.parquet"), DatasetFacts.read(split)
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet([0.2] * facts.num_classes, len(table.ids("unlabeled"))).astype(np.float32)
-    labels = build_ledger(
+    labels = build_table(
         table.ids("unlabeled"),
         table.indices("unlabeled").numpy(),
         probabilities,
         selection=Selection(0.5),
         teacher="baseline:0123",
     )
-    labels.to_parquet(ledger / "pseudo_labels.parquet", index=False)
-    return split, ledger
+    labels.to_parquet(pseudo_labels / "pseudo_labels.parquet", index=False)
+    return split, pseudo_labels
 
 
 def digest_of(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def expected_contents(config, split: Path, ledger: Path, least: float) -> dict[str, str]:
+def expected_contents(config, split: Path, pseudo_labels: Path, least: float) -> dict[str, str]:
     """Content's hash → class, worked out from pseudo-label table and split themselves."""
     names = DatasetFacts.read(split).class_names
-    table, labels = Split.read(split / "split.parquet").table, pd.read_parquet(ledger / "pseudo_labels.parquet")
+    table, labels = Split.read(split / "split.parquet").table, pd.read_parquet(pseudo_labels / "pseudo_labels.parquet")
     rows = [*labels[labels["accepted"] & (labels["confidence"] >= least)].itertuples()]
     rows += [*table[table["role"] == "labeled"].itertuples()]
     return {digest_of(config.data.root / row.id.rpartition("@")[0]): names[row.label] for row in rows}
@@ -114,11 +115,11 @@ def read_back(root: Path, cache: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("link", [False, True])
 def test_an_exported_folder_read_back_gives_the_same_labels_for_the_same_contents(found, tmp_path, link):
-    config, split, ledger = found
-    chosen = choose(split, ledger, min_confidence=0.6, with_labeled=True)
+    config, split, pseudo_labels = found
+    chosen = choose(split, pseudo_labels, min_confidence=0.6, with_labeled=True)
     sources = Sources(config, DatasetFacts.read(split))
     report = export_imagefolder(chosen, sources, tmp_path / "out", link=link, force=False, about={})
-    expected = expected_contents(config, split, ledger, 0.6)
+    expected = expected_contents(config, split, pseudo_labels, 0.6)
     assert report.images == len(chosen) == len(expected)
     back = read_back(tmp_path / "out", tmp_path / "cache")
     assert {sha: unquote(name) for sha, name in back.items()} == expected
@@ -131,23 +132,23 @@ def test_an_exported_folder_read_back_gives_the_same_labels_for_the_same_content
 
 
 def test_only_accepted_and_labeled_images_go_out_and_never_validation_or_test(found):
-    _, split, ledger = found
-    table, labels = Split.read(split / "split.parquet").table, pd.read_parquet(ledger / "pseudo_labels.parquet")
-    chosen = choose(split, ledger, with_labeled=True)
+    _, split, pseudo_labels = found
+    table, labels = Split.read(split / "split.parquet").table, pd.read_parquet(pseudo_labels / "pseudo_labels.parquet")
+    chosen = choose(split, pseudo_labels, with_labeled=True)
     roles = chosen.merge(table, on="id", validate="one_to_one", suffixes=("", "_split"))["role_split"]
     assert set(roles) == {"labeled", "unlabeled"}
     accepted = set(labels.loc[labels["accepted"], "id"])
     assert set(chosen.loc[chosen["source"] == "pseudo_label", "id"]) == accepted
-    assert set(choose(split, ledger)["id"]) == accepted
-    assert (choose(split, ledger, min_confidence=0.8)["confidence"] >= 0.8).all()
+    assert set(choose(split, pseudo_labels)["id"]) == accepted
+    assert (choose(split, pseudo_labels, min_confidence=0.8)["confidence"] >= 0.8).all()
     with pytest.raises(UserError, match="is so sure"):
-        choose(split, ledger, min_confidence=1.0)
+        choose(split, pseudo_labels, min_confidence=1.0)
 
 
 def test_a_confidence_of_exactly_the_least_one_goes_out(found, tmp_path):
     """float32 keeps 0.95 as 0.94999999, which some readers of Parquet files hold to be less than 0.95."""
-    _, split, ledger = found
-    labels = pd.read_parquet(ledger / "pseudo_labels.parquet").assign(accepted=True)
+    _, split, pseudo_labels = found
+    labels = pd.read_parquet(pseudo_labels / "pseudo_labels.parquet").assign(accepted=True)
     labels["confidence"] = np.full(len(labels), 0.95, np.float32)
     labels.to_parquet(tmp_path / "pseudo_labels.parquet", index=False)
     assert len(choose(split, tmp_path, min_confidence=0.95)) == len(labels)
@@ -157,8 +158,8 @@ def test_a_confidence_of_exactly_the_least_one_goes_out(found, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_an_exported_table_is_a_manifest_of_the_same_images(found, tmp_path, suffix):
-    config, split, ledger = found
-    chosen, out = choose(split, ledger, with_labeled=True), tmp_path / f"labels{suffix}"
+    config, split, pseudo_labels = found
+    chosen, out = choose(split, pseudo_labels, with_labeled=True), tmp_path / f"labels{suffix}"
     export_table(chosen, out)
     listing = list_images(config.data.root, out)
     read = {path: listing.class_names[label] for path, label in zip(listing.paths, listing.labels, strict=True)}
@@ -187,8 +188,8 @@ def test_images_in_no_files_are_written_as_their_pixels(stage_folders, tiny_conf
 
 
 def test_label_studio_gets_predictions_with_their_score_and_labels_as_annotations(found, tmp_path):
-    config, split, ledger = found
-    chosen, facts = choose(split, ledger, with_labeled=True), DatasetFacts.read(split)
+    config, split, pseudo_labels = found
+    chosen, facts = choose(split, pseudo_labels, with_labeled=True), DatasetFacts.read(split)
     sources = Sources(config, facts)
     export_labelstudio(chosen, sources, tmp_path / "ls", facts.class_names, force=False, about={})
     served = served_images(sources.root, tmp_path / "ls")
@@ -216,8 +217,8 @@ def test_label_studio_gets_predictions_with_their_score_and_labels_as_annotation
 
 
 def test_files_that_are_gone_changed_or_outside_are_left_out_and_named(found, tmp_path):
-    config, split, ledger = found
-    chosen = choose(split, ledger, with_labeled=True)
+    config, split, pseudo_labels = found
+    chosen = choose(split, pseudo_labels, with_labeled=True)
     other = tmp_path / "photos"
     for path in chosen["path"]:
         put(other / path, (config.data.root / path).read_bytes())
@@ -240,8 +241,8 @@ def test_files_that_are_gone_changed_or_outside_are_left_out_and_named(found, tm
 
 
 def test_nothing_is_half_written_and_nothing_of_others_is_deleted(found, tmp_path, monkeypatch):
-    config, split, ledger = found
-    chosen, sources = choose(split, ledger), Sources(config, DatasetFacts.read(split))
+    config, split, pseudo_labels = found
+    chosen, sources = choose(split, pseudo_labels), Sources(config, DatasetFacts.read(split))
 
     def go(out: Path, force: bool = False) -> None:
         export_imagefolder(chosen, sources, out, link=False, force=force, about={})

@@ -1,4 +1,4 @@
-"""Answers that a person hands in: every row is right, or one line says which is not."""
+"""Annotations that a person hands in: every row is right, or one line says which is not."""
 
 import json
 import xml.etree.ElementTree
@@ -6,7 +6,7 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
-from semisup.data.roles.answers import Answer
+from semisup.data.roles.annotations import Annotation
 from semisup.data.roles.split import Split
 from semisup.delivery.export import labeling_interface
 from semisup.delivery.labels_file import Known, check_rows, merged, read_labels
@@ -20,22 +20,23 @@ SPLIT = Split.build(
 KNOWN = Known.of(IDS, ["t.png@5e"], SPLIT, own=True)
 
 
-def answers_in(tmp_path, text, name="labels.csv"):
+def annotations_in(tmp_path, text, name="labels.csv"):
     file = tmp_path / name
     file.write_text(text, encoding="utf-8")
     return check_rows(read_labels(file), KNOWN, NAMES)
 
 
-def test_answers_are_found_by_id_by_content_and_by_path(tmp_path):
-    expected = {"3c": Answer("3c", "c.png", "label", "dog", "unlabeled")}
-    assert answers_in(tmp_path, "id,label\nc.png@3c,dog\n") == expected
-    assert answers_in(tmp_path, "id,label\nother name.png@3c,dog\n") == expected
-    assert answers_in(tmp_path, "path,label\nc.png,dog\n") == expected
+def test_annotations_are_found_by_id_by_content_and_by_path(tmp_path):
+    expected = {"3c": Annotation("3c", "c.png", "label", "dog", "unlabeled")}
+    assert annotations_in(tmp_path, "id,label\nc.png@3c,dog\n") == expected
+    assert annotations_in(tmp_path, "id,label\nother name.png@3c,dog\n") == expected
+    assert annotations_in(tmp_path, "path,label\nc.png,dog\n") == expected
 
 
-def test_the_role_without_answers_and_what_is_discarded_are_kept(tmp_path):
-    found = answers_in(tmp_path, "\ufeffid,path,answer,label,given\r\na.png@1a,a.png,discard,,cat\r\n")
-    assert found == {"1a": Answer("1a", "a.png", "discard", "", "labeled")}
+def test_the_role_without_annotations_and_what_is_discarded_are_kept(tmp_path):
+    found = annotations_in(tmp_path, "\ufeffid,path,annotation,label,given\r\na.png@1a,a.png,discard,,cat\r\n")
+    assert found == {"1a": Annotation("1a", "a.png", "discard", "", "labeled")}
+    assert annotations_in(tmp_path, "id,answer,label\na.png@1a,discard,\n") == found  # of a page of before
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_the_role_without_answers_and_what_is_discarded_are_kept(tmp_path):
         ("id,label\nb.png@2b,dog", "is a validation image"),
         ("id,label\nt.png@5e,dog", "is a test image"),
         ("id,label\nc.png@3c,dog\nc.png@3c,cat", "row 2: image 'c.png@3c' is annotated twice, 'dog' and 'cat'"),
-        ("id,answer,label\nc.png@3c,perhaps,dog", "answer 'perhaps'"),
+        ("id,annotation,label\nc.png@3c,perhaps,dog", "annotation 'perhaps'"),
         ("id,other\nc.png@3c,dog", "no column 'label'"),
         ("label\ndog", "no column 'id' or 'path'"),
         ("id,label\n", "holds no annotations"),
@@ -60,7 +61,7 @@ def test_the_role_without_answers_and_what_is_discarded_are_kept(tmp_path):
 )
 def test_a_wrong_row_is_named_in_one_line(tmp_path, text, why):
     with pytest.raises(UserError, match=why) as raised:
-        answers_in(tmp_path, text)
+        annotations_in(tmp_path, text)
     assert "\n" not in str(raised.value)
 
 
@@ -75,11 +76,11 @@ def task(name, *choices, **more):
 
 
 def test_open_skipped_and_empty_tasks_are_passed_over(tmp_path):
-    answered = task("c.png@3c", "dog")
-    answered["annotations"] += task("", "cat", was_cancelled=True)["annotations"] + task("")["annotations"]
-    tasks = [answered, {"data": {"id": "d.png@4d"}, "annotations": []}, task("a.png@1a")]
-    found = answers_in(tmp_path, json.dumps(tasks), "export.json")
-    assert {content: answer.label for content, answer in found.items()} == {"3c": "dog"}
+    annotated = task("c.png@3c", "dog")
+    annotated["annotations"] += task("", "cat", was_cancelled=True)["annotations"] + task("")["annotations"]
+    tasks = [annotated, {"data": {"id": "d.png@4d"}, "annotations": []}, task("a.png@1a")]
+    found = annotations_in(tmp_path, json.dumps(tasks), "export.json")
+    assert {content: annotation.label for content, annotation in found.items()} == {"3c": "dog"}
 
 
 def as_json(*said):
@@ -101,11 +102,11 @@ def as_csv(*said):
 def test_annotators_who_agree_count_once_and_those_who_disagree_are_refused_with_the_image(tmp_path, export):
     agreed = [("c.png@3c", "dog", 1), ("c.png@3c", "dog", 2), ("d.png@4d", "", 1), ("d.png@4d", "cat", 2)]
     text, name = export(*agreed)
-    found = answers_in(tmp_path, text, name)
-    assert {content: answer.label for content, answer in found.items()} == {"3c": "dog", "4d": "cat"}
+    found = annotations_in(tmp_path, text, name)
+    assert {content: annotation.label for content, annotation in found.items()} == {"3c": "dog", "4d": "cat"}
     text, name = export(*agreed, ("c.png@3c", "cat", 3))
     with pytest.raises(UserError, match=r"'c\.png@3c' is annotated twice, 'dog' and 'cat'") as raised:
-        answers_in(tmp_path, text, name)
+        annotations_in(tmp_path, text, name)
     assert "\n" not in str(raised.value)
 
 
@@ -123,14 +124,14 @@ def test_other_controls_of_a_project_do_not_matter(tmp_path, place):
     results = [*NOTES[:place], ours, *NOTES[place:]]
     tasks = [{"data": {"id": "c.png@3c"}, "annotations": [{"result": results}]}]
     tasks += [{"data": {"id": "d.png@4d"}, "annotations": [{"result": NOTES}]}]  # nothing said of the class
-    found = answers_in(tmp_path, json.dumps(tasks), "export.json")
-    assert {content: answer.label for content, answer in found.items()} == {"3c": "dog"}
+    found = annotations_in(tmp_path, json.dumps(tasks), "export.json")
+    assert {content: annotation.label for content, annotation in found.items()} == {"3c": "dog"}
 
 
 def test_other_columns_of_label_studios_csv_do_not_matter(tmp_path):
-    text = 'annotation_id,answer,id,label,note\n1,perhaps,c.png@3c,dog,"a, b"\n2,,d.png@4d,,\n'
-    found = answers_in(tmp_path, text)
-    assert {content: answer.label for content, answer in found.items()} == {"3c": "dog"}
+    text = 'annotation_id,annotation,id,label,note\n1,perhaps,c.png@3c,dog,"a, b"\n2,,d.png@4d,,\n'
+    found = annotations_in(tmp_path, text)
+    assert {content: annotation.label for content, annotation in found.items()} == {"3c": "dog"}
 
 
 def test_the_only_choice_is_the_class_whatever_it_is_called_and_of_several_the_one_called_label(tmp_path):
@@ -138,9 +139,9 @@ def test_the_only_choice_is_the_class_whatever_it_is_called_and_of_several_the_o
         results = [control("choices", name, choices=["dog"]) for name in names]
         return json.dumps([{"data": {"id": "c.png@3c"}, "annotations": [{"result": results}]}])
 
-    assert answers_in(tmp_path, tasks("species"), "export.json")["3c"].label == "dog"
+    assert annotations_in(tmp_path, tasks("species"), "export.json")["3c"].label == "dog"
     with pytest.raises(UserError, match="'light', 'species', none of them 'label'"):
-        answers_in(tmp_path, tasks("species", "light"), "export.json")
+        annotations_in(tmp_path, tasks("species", "light"), "export.json")
 
 
 def test_nobody_can_submit_a_task_of_ours_without_a_class():
@@ -150,9 +151,9 @@ def test_nobody_can_submit_a_task_of_ours_without_a_class():
 
 
 def test_blanks_around_a_label_mean_nothing(tmp_path):
-    assert answers_in(tmp_path, "id,answer,label\nc.png@3c, label, dog \n")["3c"].label == "dog"
+    assert annotations_in(tmp_path, "id,annotation,label\nc.png@3c, label, dog \n")["3c"].label == "dog"
     with pytest.raises(UserError, match="has no label"):
-        answers_in(tmp_path, "id,label\nc.png@3c,  \n")
+        annotations_in(tmp_path, "id,label\nc.png@3c,  \n")
 
 
 LABELSTUDIO_CSV = """"annotation_id","annotator","created_at","id","image","label","lead_time","updated_at"
@@ -163,8 +164,8 @@ LABELSTUDIO_CSV = """"annotation_id","annotator","created_at","id","image","labe
 
 
 def test_label_studios_csv_export_is_taken_as_well(tmp_path):
-    found = answers_in(tmp_path, LABELSTUDIO_CSV)
-    assert {content: answer.label for content, answer in found.items()} == {"3c": "dog", "4d": "cat"}
+    found = annotations_in(tmp_path, LABELSTUDIO_CSV)
+    assert {content: annotation.label for content, annotation in found.items()} == {"3c": "dog", "4d": "cat"}
     choices = xml.etree.ElementTree.fromstring(labeling_interface(NAMES)).find("Choices")
     assert f'"{choices.get("name")}"' in LABELSTUDIO_CSV.splitlines()[0]  # which names the column by it
 
@@ -173,7 +174,7 @@ def test_a_cell_of_label_studios_csv_with_several_choices_is_not_a_class_of_that
     cell = json.dumps({"choices": ["cat", "dog"]}).replace('"', '""')
     text = f'annotation_id,id,label\n1,d.png@4d,cat\n2,c.png@3c,"{cell}"\n'
     with pytest.raises(UserError, match=r"row 2: image 'c\.png@3c' has 2 classes, 'cat', 'dog'; choose one") as raised:
-        answers_in(tmp_path, text)
+        annotations_in(tmp_path, text)
     assert "\n" not in str(raised.value)
 
 
@@ -189,19 +190,19 @@ def test_a_cell_of_label_studios_csv_with_several_choices_is_not_a_class_of_that
 )
 def test_a_wrong_task_is_named(tmp_path, text, why):
     with pytest.raises(UserError, match=why):
-        answers_in(tmp_path, text, "export.json")
+        annotations_in(tmp_path, text, "export.json")
 
 
-def test_answers_add_up_and_the_newer_of_two_stands():
+def test_annotations_add_up_and_the_newer_of_two_stands():
     def said(content, label):
-        return {content: Answer(content, content, "label", label, "unlabeled")}
+        return {content: Annotation(content, content, "label", label, "unlabeled")}
 
     old, new = (
         said("1", "cat") | said("2", "cat") | said("3", "cat"),
         said("2", "dog") | said("3", "cat") | said("4", "dog"),
     )
     both, counts = merged(old, new)
-    assert {content: answer.label for content, answer in both.items()} == {
+    assert {content: annotation.label for content, annotation in both.items()} == {
         "1": "cat",
         "2": "dog",
         "3": "cat",

@@ -17,13 +17,14 @@ from pycocotools.coco import COCO
 
 from semisup.config import DataConfig
 from semisup.config.files import validate
+from semisup.data.facts import DatasetFacts
 from semisup.data.own_images import forget, own_images
 from semisup.data.own_images.reading.decode import size_of
 from semisup.delivery import packed
-from semisup.delivery.chosen import Sources, choose
+from semisup.delivery.chosen import choose
 from semisup.delivery.export import export_imagefolder, export_labelstudio, served_images
 from semisup.delivery.names import SPLITS
-from semisup.stages.support.files import DatasetFacts
+from semisup.delivery.sent import Sources
 from tests.data.corpus import encoded, photo, put
 from tests.delivery.test_export import stage_folders_of
 
@@ -72,14 +73,14 @@ def sha(content: bytes) -> str:
 @pytest.fixture
 def expected(run):
     """Content's hash → class of all that goes out, from the tables themselves: ids end with the hash."""
-    _, split, ledger = run
-    chosen = choose(split, ledger, with_labeled=True)
+    _, split, pseudo_labels = run
+    chosen = choose(split, pseudo_labels, with_labeled=True)
     return {name.rpartition("@")[2]: label for name, label in zip(chosen["id"], chosen["label"], strict=True)}
 
 
 def export(run, write, out):
-    config, split, ledger = run
-    chosen, facts = choose(split, ledger, with_labeled=True), DatasetFacts.read(split)
+    config, split, pseudo_labels = run
+    chosen, facts = choose(split, pseudo_labels, with_labeled=True), DatasetFacts.read(split)
     report = write(chosen, Sources(config, facts), out, facts.class_names, force=False, about={})
     assert report.images == len(chosen)
     return out
@@ -141,8 +142,8 @@ def test_fiftyones_layout_is_read_back(run, expected, tmp_path):
 
 def test_every_image_of_an_exported_folder_is_seen_by_torchvision_and_by_datasets(run, expected, tmp_path):
     """A folder called "a test strip" is a split to `datasets`, which then passes over all others."""
-    config, split, ledger = run
-    chosen = choose(split, ledger, with_labeled=True)
+    config, split, pseudo_labels = run
+    chosen = choose(split, pseudo_labels, with_labeled=True)
     sources = Sources(config, DatasetFacts.read(split))
     export_imagefolder(chosen, sources, tmp_path / "out", link=False, force=False, about={})
     seen = torchvision.datasets.ImageFolder(tmp_path / "out")
@@ -166,11 +167,11 @@ def test_the_words_that_are_escaped_are_those_of_datasets():
 
 
 def test_nothing_is_written_beside_images_that_lie_in_a_container(run, tmp_path):
-    config, split, ledger = run
+    config, split, pseudo_labels = run
     before = sorted(config.data.root.parent.iterdir())
-    chosen, facts = choose(split, ledger), DatasetFacts.read(split)
+    chosen, facts = choose(split, pseudo_labels), DatasetFacts.read(split)
     sources = Sources(config, facts)
     export_labelstudio(chosen, sources, tmp_path / "ls", facts.class_names, force=False, about={})
     assert sorted(config.data.root.parent.iterdir()) == before
-    storage = served_images(sources.served_root, tmp_path / "ls").storage
+    storage = served_images(sources.served_root(chosen["path"]), tmp_path / "ls").storage
     assert len(list(storage.iterdir())) == len(chosen)

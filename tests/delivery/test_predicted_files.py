@@ -18,7 +18,8 @@ from semisup.delivery import predict as predicting
 from semisup.delivery.image_files import ImageFile, ImageFiles
 from semisup.delivery.predict import FILES_PER_TASK, Predictor, column_types, predict
 from semisup.errors import UserError
-from semisup.stages.support.files import load_model, read_json, write_json
+from semisup.stages.support.models.saved import load_model
+from semisup.system.json_files import read_json, write_json
 from tests.data.corpus import broken_files, encoded, photo, put
 
 CPU = torch.device("cpu")

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.data.sources import load_pool
 from semisup.delivery.export import MARK
@@ -20,18 +21,18 @@ from semisup.delivery.page import build_page, thumbnail
 from semisup.delivery.page.annotate import write_review
 from semisup.delivery.page.candidates import CHECK, LABEL, Material, to_check, to_label
 from semisup.errors import UserError
-from semisup.stages.support.files import DatasetFacts, load_model
+from semisup.stages.support.models.saved import load_model
 from tests.data.corpus import encoded, photo
 
 HOSTILE = ["</script><script>alert(1)</script>", 'say "a\'b"', "<img src=x onerror=alert(1)>", "猫 \u2028", "&amp;"]
 
 
-def material_of(config, folders, ledgers=("pseudo_label",), split=None):
+def material_of(config, folders, learned_from=("pseudo_label",), split=None):
     return Material(
         config,
         DatasetFacts.read(folders["split"]),
         split or Split.read(folders["split"] / "split.parquet"),
-        [pd.read_parquet(folders[name] / "pseudo_labels.parquet") for name in ledgers],
+        [pd.read_parquet(folders[name] / "pseudo_labels.parquet") for name in learned_from],
         load_model(folders["joint"]),
         None,
     )
@@ -54,22 +55,22 @@ def test_what_is_asked_about_is_more_doubtful_and_more_often_wrong_than_the_rest
     truth = load_pool("digits").labels.numpy()
     table = to_label(material, 40)
     wrong = (table["label_1"].astype(int).to_numpy() != truth[table["index"]]).mean()
-    ledger = material.ledgers[0]
-    assert wrong > 2 * (ledger["label"].to_numpy() != truth[ledger["index"]]).mean()
+    pseudo_labels = material.learned_from[0]
+    assert wrong > 2 * (pseudo_labels["label"].to_numpy() != truth[pseudo_labels["index"]]).mean()
 
 
 def test_labels_that_changed_between_rounds_are_told_and_count(tiny_config, round_folders):
     rounds = material_of(tiny_config, round_folders, ("pseudo_label", "pseudo_label-2", "pseudo_label-3"))
     table = to_label(rounds, len(rounds.split.ids("unlabeled")))
-    second, third = (ledger.set_index("id")["flipped"] for ledger in rounds.ledgers[1:])
+    second, third = (pseudo_labels.set_index("id")["flipped"] for pseudo_labels in rounds.learned_from[1:])
     expected = (second.astype(int) + third.astype(int))[table["id"]].to_numpy()
     np.testing.assert_allclose(table["flips"], expected / 2)
     assert (table["reason"].str.contains("its label changed in 1 of 2") == (expected == 1)).all()
 
 
-def test_a_ledger_of_other_images_is_refused(material):
+def test_a_table_of_other_images_is_refused(material):
     other = Material(
-        material.config, material.facts, material.split, [material.ledgers[0].iloc[1:]], material.student, None
+        material.config, material.facts, material.split, [material.learned_from[0].iloc[1:]], material.student, None
     )
     with pytest.raises(UserError, match="other images"):
         to_label(other, 5)

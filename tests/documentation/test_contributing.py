@@ -64,7 +64,7 @@ def test_the_example_of_a_stage_leaves_what_it_says(accepted, evenness, tmp_path
 
 def test_the_example_of_a_command_answers_and_says_a_mistake_in_one_line():
     command: dict = {}
-    exec(compile(example("flows/cli/champion.py"), "champion.py", "exec"), command)
+    exec(compile(example("flows/cli/look/champion.py"), "champion.py", "exec"), command)
     app = typer.Typer()
     app.command()(command["champion"])
     assert CliRunner().invoke(app, ["digits"]).stdout.strip() == "digits"

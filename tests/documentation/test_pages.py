@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import typer
@@ -13,6 +14,7 @@ from docs.hooks.tables import cell
 from flows.cli import app
 from semisup.config import PipelineConfig, describe_keys, keys
 from semisup.config.regression import RegressionConfig
+from semisup.config.sources import SOURCES
 from tests.documentation.pages import FENCE, PAGES, PROJECT, blocks, commands, prose, quoted, read
 
 README = PROJECT / "README.md"
@@ -106,7 +108,8 @@ def test_every_measured_file_is_shown_on_a_page():
 
 def test_the_command_below_a_table_is_one_that_writes_its_file():
     for name in shown_results()[1]:
-        _, _, module, *words = shlex.split(results.source_of(name).command)
+        words = shlex.split(results.source_of(name).command)
+        _, _, module, *words = words[words.index("python") :]  # behind what is set for it
         path = PROJECT / module.replace(".", "/")
         source = read(path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__main__.py")
         for option in (word for word in words if word.startswith("--")):
@@ -148,3 +151,73 @@ def test_the_map_of_the_house_names_every_room():
     rooms = {path.parent.name for package in ("flows", "semisup") for path in (PROJECT / package).glob("*/__init__.py")}
     assert rooms <= on_it
     assert on_it - rooms <= {"budget", "errors"}  # these are single files
+
+
+def clicks() -> dict[Path, int]:
+    """Page of the site → the fewest links that lead there from its first page, by the text of the pages alone."""
+    first = PROJECT / "docs" / "index.md"
+    found, to_read = {first: 0}, [first]
+    for page in to_read:
+        for target, _ in LINK.findall(read(page)):
+            linked = (page.parent / target).resolve()
+            if linked.suffix == ".md" and linked.is_relative_to(PROJECT) and linked not in found:
+                found[linked] = found[page] + 1
+                to_read.append(linked)
+    return found
+
+
+MOST_CLICKS = 3
+OF_THE_LONG_README = {
+    "accuracy with 100 labels of MNIST in a minute": r"\| MNIST, 100 labels, 1 min \| 5 \| \d",
+    "label spreading on CIFAR-10": r"\| CIFAR-10 \(JPEG\), 4,000 labels, 30 min \| \d+\.\d\d ± \d\.\d\d in \d+ s \|",
+    "what others have published with as many labels": r"ladder networks \d\d\.\d\d",
+    "what the two methods' own tutorial reached": r"\d\d\.\d\d % \(baseline\), \d\d\.\d\d % \(method 1\)",
+    "photographs of trash, ten labels a class": r"\| trash \| 10 \| \d",
+    "labels that pseudo-labels save": r"\| 50 \|.*about \d+ labels",
+    "every method at one budget": r"\| flexmatch \|.* \d\d\.\d",
+    "pipelines killed a hundred times": r"100 `kill -9`",
+    "memory that a run needs at most": r"\| peak memory .*\d",
+    "copies of test images in CIFAR-10": r"\d+ copies of test images",
+}
+
+
+def test_every_page_is_three_clicks_from_the_first_one_without_the_menu():
+    found = clicks()
+    far = {page for page in PAGES if found.get(page, MOST_CLICKS + 1) > MOST_CLICKS}
+    assert far == {README}  # which the repository shows, and the site does not
+
+
+@pytest.mark.parametrize("figure", OF_THE_LONG_README)
+def test_ten_figures_of_the_readme_that_had_6667_words_are_three_clicks_from_the_first_page(figure):
+    near = [page for page, count in clicks().items() if count <= MOST_CLICKS]
+    assert any(re.search(OF_THE_LONG_README[figure], filled(read(page))) for page in near)
+
+
+CITED = re.compile(
+    r"([A-Z][\w-]+(?: & [A-Z][\w-]+| et al\.)?) (\d{4})(?:\]\(https://arxiv\.org/abs/| ?\((?:\w+, )?arXiv |, arXiv )"
+    r"(\d{4}\.\d{4,5})"
+)
+
+
+def test_every_number_of_arxiv_stands_with_the_same_authors_and_year_wherever_it_is_cited():
+    cited: dict[str, set[tuple[str, str]]] = {}
+    sources = [*PAGES, *(PROJECT / "semisup").rglob("*.py"), *(PROJECT / "benchmarks").rglob("*.py")]
+    for source in sources:
+        text = re.sub(r"\s+", " ", read(source))
+        for authors, year, number in CITED.findall(text):
+            cited.setdefault(number, set()).add((authors, year))
+        assert set(re.findall(r"(?:arXiv |arxiv\.org/abs/)(\d{4}\.\d{4,5})", text)) <= cited.keys(), source
+    assert {number: names for number, names in cited.items() if len(names) > 1} == {}
+
+
+def test_the_table_of_kinds_and_places_is_what_the_sources_state():
+    lines = read(PROJECT / "docs/how-to/buckets.md").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    told = {
+        name: places
+        for names, *places in rows
+        if set(places) <= {"yes", "–"}
+        for name in re.findall("`([^`]+)`", names)
+    }
+    words = {True: "yes", False: "–"}
+    assert told == {name: ["yes", words[SOURCES[name].remote], words[SOURCES[name].manifest]] for name in SOURCES.own}

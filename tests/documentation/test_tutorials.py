@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 import shlex
@@ -80,7 +81,9 @@ def test_the_digits_tutorial(tmp_path):
         "evaluate": "stale",
         "promote": "stale",
     }
-    assert len(re.findall(r" digits +0 +finished ", printed["semisup runs"])) == 2
+    runs = [re.split(r"\s{2,}", line) for line in printed["semisup runs"].splitlines()[1:]]
+    assert [row[1:5] for row in runs if "threshold" in " ".join(row)] == [["digits", "0", "pseudo_label.threshold=0.8", "finished"]]
+    assert [row[1:4] for row in runs if "threshold" not in " ".join(row)] == [["digits", "0", "finished"]]
     (code,) = blocks(TUTORIALS / "digits.md", "python")
     done = run(f"python -W ignore -c {shlex.quote(code)}", tmp_path)
     assert done.split("\n")[0] == "(2, 10)"
@@ -127,6 +130,18 @@ def test_the_tutorial_about_hugging_face(tmp_path):
     by_people, now, names = re.fullmatch(r"(\d+) images .* people, (\d+) are labeled now: (.*)", said).groups()
     assert 0 < int(by_people) < int(now) <= 60
     assert names == "checks, discs, stripes"
+
+
+def test_the_cells_of_the_notebook_run_one_after_another(tmp_path):
+    """In one interpreter; what a cell ends with is shown as a notebook would."""
+    cells = json.loads((TUTORIALS / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    program = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    shown = "print(classifier._repr_html_(), run._repr_html_(), run.report._repr_html_())"
+    said = run(f"python -W error::UserWarning -c {shlex.quote(chr(10).join([*program, shown]))}", tmp_path)
+    shares = [float(share) for share in re.findall(r"([\d.]+)% of 300 test images are right", said)]
+    assert len(shares) == 2
+    assert min(shares) > 85  # a logistic regression on the 100 labels has some 88
+    assert "Model to keep" in said
 
 
 def test_the_page_about_python_runs_as_written(tmp_path):

@@ -232,6 +232,7 @@ def test_every_run_has_its_seed_one_thread_and_no_promotion(folder):
 
 def test_with_equal_time_every_run_has_a_supervised_one_that_trains_for_as_long(folder):
     budgets = ["baseline.budget=2s", "joint.budget=0.1 min", "rounds=2", "joint.ramp_end=3"]
+    budgets += ["baseline.early_stopping.monitor=loss", "baseline.early_stopping.min_delta=0.5"]
     plan = planned("digits", [], range(2), "50", budgets, equal_time=True)
     assert len(plan.all_jobs()) == 2 * len(plan.jobs()) == 8
     for job in plan.jobs():
@@ -239,6 +240,10 @@ def test_with_equal_time_every_run_has_a_supervised_one_that_trains_for_as_long(
         ours, theirs = job.config, job.supervised.config
         assert Budget.parse(theirs.baseline.budget) == Budget(2 + 2 * 6, "CPU seconds")
         assert (theirs.rounds, theirs.joint.budget, theirs.baseline.early_stopping.keep) == (1, "1 steps", "best")
+        stopping = (
+            theirs.baseline.early_stopping
+        )  # of every epoch it must be able to keep the one that is right most often
+        assert (stopping.monitor, stopping.min_delta) == ("accuracy", 0)
         assert theirs.baseline.augment == ours.baseline.augment
         assert (theirs.seed, theirs.split, theirs.model) == (ours.seed, ours.split, ours.model)
         assert "supervised for as long" in job.supervised.words

@@ -27,24 +27,27 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.orchestration import get_client as get_prefect_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowFilter, FlowFilterName
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelled, Completed, Crashed, Pending, Scheduled
 
 import flows.pipeline.flow
 from flows.deployments import cron_schedule, deployments, description, next_times
 from flows.pipeline.flow import pipeline
 from flows.pipeline.stage_flow import stage
 from flows.pipeline.steps import Wanted
+from flows.start.launch import SECOND_START, start_once_more
 from flows.start.server import answers, check_port
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config, to_yaml, validate
 from semisup.errors import StoreUnavailableError, UserError
 from semisup.tracking.places.tag_names import told_names
 from semisup.tracking.tracker import Tracker
-from tests.flows.test_growing_pipeline import Drawer, config_of, roles_of
+from tests.flows.pipeline.test_growing_pipeline import Drawer, config_of, roles_of
 from tests.variants import STEPS
 from tests.waiting import LONG, wait_until
 
@@ -318,6 +321,28 @@ def test_a_stage_that_takes_too_long_is_ended_and_has_failed(store, tiny_config)
     assert status_of_each(store) == {"pipeline": "FAILED", "split": "FINISHED", "baseline": "FAILED"}
 
 
+@pytest.mark.prefect
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("deployed", [False, True], ids=["no deployment", "deployment"])
+def test_only_a_run_that_a_deployment_fetches_is_started_once_more(deployed):
+    with api() as client:
+        run = crashed_before_it_began(client, deployed=deployed)
+        start_once_more(pipeline, run, run.state)
+        found = client.read_flow_run(run.id)
+        assert (found.state.is_scheduled(), SECOND_START in found.tags) == (deployed, deployed)
+
+
+@pytest.mark.prefect
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_that_was_canceled_after_it_crashed_is_not_started_once_more():
+    with api() as client:
+        run = crashed_before_it_began(client, deployed=True)
+        client.set_flow_run_state(run.id, Cancelled(), force=True)
+        start_once_more(pipeline, run, run.state)
+        found = client.read_flow_run(run.id)
+        assert (found.state.name, found.tags) == ("Cancelled", [])
+
+
 # --- with a real server, scheduler and runner -------------------------------------------------------------------------
 
 
@@ -443,12 +468,77 @@ def test_what_a_killed_process_served_is_served_again(server, store_template, ti
 
 @pytest.mark.slow
 @pytest.mark.prefect
-def test_a_run_that_would_overlap_is_cancelled_and_says_why_and_a_signal_ends_all_in_order(tiny_served, tiny_config):
+def test_a_run_whose_predecessor_ends_just_before_it_is_due_is_not_canceled(tiny_served):
+    process, log = tiny_served.process, tiny_served.log
+    with api() as client, predecessor(client, tiny_served) as before:
+        next_one = run_in_seconds(client, before, 20)
+        due = next_one.expected_start_time
+        wait_until(lambda: datetime.now(UTC) > due - timedelta(seconds=6), process, log)
+        client.set_flow_run_state(before.id, Completed(), force=True)
+        assert client.read_flow_run(before.id).state.timestamp < due
+        wait_until(lambda: is_final(client, next_one), process, log)
+        assert client.read_flow_run(next_one.id).state.is_completed()
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_a_run_whose_predecessor_is_under_way_is_canceled_when_it_is_due_and_not_earlier(tiny_served):
+    with api() as client, predecessor(client, tiny_served) as before:
+        next_one = run_in_seconds(client, before, 20)
+        wait_until(lambda: is_final(client, next_one), tiny_served.process, tiny_served.log)
+        state = client.read_flow_run(next_one.id).state
+        assert state.is_cancelled()
+        assert state.message == "Deployment concurrency limit reached."
+        assert state.timestamp >= next_one.expected_start_time
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_a_run_whose_process_ends_before_it_begins_is_started_once_more_and_not_again(tiny_served):
+    process, log = tiny_served.process, tiny_served.log
+    killed: list[int] = []
+
+    def state_of(run: FlowRun) -> State[Any]:
+        state = client.read_flow_run(run.id).state
+        assert state is not None
+        return state
+
+    def killed_at_birth(run: FlowRun) -> bool:
+        """Was there a new process of that run to be killed? It had to import the flow yet."""
+        for child in psutil.Process(process.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if child.pid not in killed and child.environ().get("PREFECT__FLOW_RUN_ID") == str(run.id):
+                    child.kill()
+                    killed.append(child.pid)
+                    return True
+        return False
+
+    with api() as client:
+        deployment = client.read_deployment_by_name("semisup-pipeline/tiny")
+        client.pause_deployment(deployment.id)
+        wait_until(lambda: not under_way("tiny"), process, log)
+        once = client.create_flow_run_from_deployment(deployment.id)
+        wait_until(lambda: killed_at_birth(once), process, log, every=0.05)
+        wait_until(lambda: state_of(once).is_completed(), process, log)
+        twice = client.create_flow_run_from_deployment(deployment.id)
+        for _ in range(2):
+            wait_until(lambda: killed_at_birth(twice), process, log, every=0.05)
+        wait_until(lambda: state_of(twice).is_crashed(), process, log)
+        for run in (once, twice):
+            before = state_of(run)
+            start_once_more(pipeline, run, before)
+            assert state_of(run).id == before.id
+        client.resume_deployment(deployment.id)
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_a_run_that_would_overlap_is_canceled_and_says_why_and_a_signal_ends_all_in_order(tiny_served, tiny_config):
     process, log = tiny_served.process, tiny_served.log
     with api() as client:
         deployment = client.read_deployment_by_name("semisup-pipeline/tiny")
         client.pause_deployment(deployment.id)  # the schedule shall not come in between
-        wait_until(lambda: not any(run.state_type in {"PENDING", "RUNNING"} for run in flow_runs("tiny")), process, log)
+        wait_until(lambda: not under_way("tiny"), process, log)
         parameters = {"config": endless(tiny_config).model_dump(mode="json")}
         first = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
         wait_until(lambda: "baseline" in status_of_each(tiny_served.folder, "endless"), process, log)
@@ -540,6 +630,48 @@ def flow_runs(deployment: str) -> list[FlowRun]:
             deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[deployment])),
             flow_filter=FlowFilter(name=FlowFilterName(any_=["semisup-pipeline"])),
         )
+
+
+@contextmanager
+def predecessor(client: SyncPrefectClient, served: Served) -> Iterator[FlowRun]:
+    """A run that has the pipeline's only slot, as a run that is being started has. The test itself ends it.
+
+    Nothing of the schedule comes in between.
+    """
+    deployment = client.read_deployment_by_name("semisup-pipeline/tiny")
+    client.pause_deployment(deployment.id)
+    wait_until(lambda: not under_way("tiny"), served.process, served.log)
+    run = client.create_flow_run_from_deployment(
+        deployment.id, state=Scheduled(scheduled_time=datetime.now(UTC) + timedelta(days=1))
+    )
+    try:
+        assert client.set_flow_run_state(run.id, Pending()).status is SetStateStatus.ACCEPT
+        yield run
+    finally:
+        client.set_flow_run_state(run.id, Completed(), force=True)
+        client.resume_deployment(deployment.id)
+
+
+def crashed_before_it_began(client: SyncPrefectClient, *, deployed: bool) -> FlowRun:
+    """A run that somebody made, and whose process ended at once."""
+    if deployed:
+        deployment = client.create_deployment(client.create_flow(pipeline), "once-more", enforce_parameter_schema=False)
+        run = client.create_flow_run_from_deployment(deployment)
+    else:
+        run = client.create_flow_run(pipeline)
+    client.set_flow_run_state(run.id, Crashed(message="Process exited with status code: 1."))
+    return client.read_flow_run(run.id)
+
+
+def run_in_seconds(client: SyncPrefectClient, before: FlowRun, seconds: float) -> FlowRun:
+    """A run of the same deployment that is due then."""
+    due = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(seconds=seconds))
+    return client.create_flow_run_from_deployment(before.deployment_id, state=due)
+
+
+def under_way(deployment: str) -> bool:
+    """Is a run of the pipeline's deployment being started, or running?"""
+    return any(run.state_type in {"PENDING", "RUNNING"} for run in flow_runs(deployment))
 
 
 def is_final(client: SyncPrefectClient, run: FlowRun) -> bool:

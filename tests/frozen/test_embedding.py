@@ -25,8 +25,9 @@ def test_rooting_keeps_signs_and_gives_rows_of_length_one():
     np.testing.assert_allclose(seen[0], expected / np.linalg.norm(expected), rtol=1e-5)
 
 
-def test_components_are_those_of_an_independent_analysis_but_for_their_signs():
-    table = features()
+@pytest.mark.parametrize("rows", [60, 20, 19, 8], ids="{} rows of 20 features".format)
+def test_components_are_those_of_an_independent_analysis_but_for_their_signs(rows):
+    table = features(rows)
     fitted, theirs = fit_embedding(table, 5), PCA(5, svd_solver="full").fit(rooted(table).double().numpy())
     cosines = np.abs((fitted.components.T.double().numpy() * theirs.components_).sum(axis=1))
     np.testing.assert_allclose(cosines, 1, atol=1e-4)
@@ -39,6 +40,13 @@ def test_points_have_length_one_and_their_cosines_are_those_of_the_projected_fea
     theirs = PCA(5, svd_solver="full").fit_transform(rooted(table).double().numpy())
     theirs /= np.linalg.norm(theirs, axis=1, keepdims=True)
     np.testing.assert_allclose(points @ points.T, theirs @ theirs.T, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [60, 12, 3, 1])
+def test_components_are_orthonormal_also_where_rows_are_copies_of_one_another(rows):
+    table = features(1).repeat(rows, 1)
+    components = fit_embedding(table, 5).components
+    torch.testing.assert_close(components.T @ components, torch.eye(components.shape[1]), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("rows", "width", "kept"), [(60, 20, 20), (10, 20, 9), (2, 20, 1), (1, 20, 1)])

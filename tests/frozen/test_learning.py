@@ -89,3 +89,18 @@ def test_pseudo_labels_of_weight_zero_leave_the_supervised_probe():
     alone = supervised_probe(points, 3.0)
     student = student_probe(points, torch.zeros(90, dtype=torch.int64), torch.zeros(90), 3.0)
     assert torch.equal(student.weight, alone.weight)
+
+
+def test_images_of_one_unit_are_held_out_together_so_that_none_is_known_by_its_copy():
+    """Pairs of equal images with random labels: a copy tells all, and nothing else tells anything."""
+    generator = torch.Generator().manual_seed(3)
+    table = F.normalize(torch.randn(30, 40, generator=generator)).repeat_interleave(2, dim=0)
+    labels = (torch.arange(30) % 3)[torch.randperm(30, generator=generator)].repeat_interleave(2)
+    points = Points(table, labels, F.normalize(torch.randn(20, 40, generator=generator)), 3)
+    shares = {}
+    for name, units in {"alone": None, "together": np.repeat(np.arange(30), 2)}.items():
+        rng = np.random.default_rng(0)
+        held = hold_out(points, points.graph(), rng, student_strength=3.0, strengths=(100.0,), units=units)
+        shares[name] = (held.baseline[0].argmax(dim=1) == labels).double().mean().item()
+    assert shares["alone"] > 0.7
+    assert shares["together"] < 0.5

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from semisup.pseudo_labels import Policy
 from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
+from semisup.pseudo_labels.policies.adamatch import AdaMatch
 from semisup.pseudo_labels.policies.fixmatch import FixMatch
 from semisup.pseudo_labels.policies.flexmatch import FlexMatch
 from semisup.pseudo_labels.policies.freematch import FreeMatch
@@ -41,6 +42,7 @@ def policies(num_classes: int) -> list[Policy]:
         UncertaintyLabels(labels, confidence > 0.7, negative),
         Aligned(FreeMatch(momentum=0.9), shares, momentum=0.9),
         Sharpened(SoftMatch(), 0.5),
+        AdaMatch(0.7, momentum=0.9),
         nested,
     ]
 

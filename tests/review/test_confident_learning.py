@@ -72,3 +72,23 @@ def test_a_class_with_two_images_says_nothing():
     features = np.zeros((12, 3), np.float32)
     assert out_of_sample_probabilities(features, np.array([0] * 10 + [1] * 2), 2, seed=0) is None
     assert out_of_sample_probabilities(features, np.array([0] * 12), 2, seed=0) is None
+
+
+def test_of_a_group_that_is_held_out_the_probabilities_know_nothing():
+    """Features that tell the groups and not the classes: those who know the rest of a group are right always."""
+    units = np.repeat(np.arange(24), 5)
+    labels = units % 2
+    features = (5 * np.eye(24)[units] + np.random.default_rng(2).normal(0, 0.1, (120, 24))).astype(np.float32)
+    right = [
+        (out_of_sample_probabilities(features, labels, 2, 0, known).argmax(axis=1) == labels).mean()
+        for known in (None, units)
+    ]
+    assert right[0] > 0.95
+    assert right[1] < 0.7
+
+
+def test_a_class_of_two_groups_says_nothing_however_many_images_these_have():
+    units, labels = np.repeat(np.arange(12), 10), np.repeat([0, 1], [100, 20])
+    features = np.random.default_rng(3).normal(size=(120, 3)).astype(np.float32)
+    assert out_of_sample_probabilities(features, labels, 2, 0) is not None
+    assert out_of_sample_probabilities(features, labels, 2, 0, units) is None

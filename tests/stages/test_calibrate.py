@@ -14,35 +14,18 @@ from sklearn.metrics import log_loss
 from semisup.config import PipelineConfig
 from semisup.data.sources import load_pool
 from semisup.errors import UserError
-from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage
 from semisup.stages import calibrate
 from semisup.stages.calibrate import parts, why_approximate
 from semisup.stages.open_world.elsewhere import told_from_elsewhere
-from semisup.stages.support.files import load_model, read_json, write_json
+from semisup.stages.support.models.saved import load_model
+from semisup.system.json_files import read_json, write_json
 from semisup.system.randomness import numpy_generator
+from tests.listening import Listener
 from tests.variants import changed
 
 CERTIFIED = {"target_precision": 0.8, "confidence": 0.95, "fallback": 0.97}
 """What a teacher with five labels per class can reach."""
-
-
-class Ear(Silence):
-    """A log that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.warnings: list[str] = []
-        self.figures: dict[str, float] = {}
-
-    def info(self, message: str) -> None:
-        self.lines.append(message)
-
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def metrics(self, values: Any, step: int | None = None) -> None:
-        self.figures |= values
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +47,10 @@ def folders(config: PipelineConfig, stage_runner: Any, tmp_path_factory: pytest.
 
 def calibrated(
     config: PipelineConfig, folders: dict[str, Path], out_dir: Path, teacher: Path | None = None
-) -> tuple[dict[str, Any], Ear]:
+) -> tuple[dict[str, Any], Listener]:
     """(calibration.json, what the stage said) of one more run of the stage alone."""
     out_dir.mkdir()
-    ear = Ear()
+    ear = Listener()
     inputs = {"split": folders["split"], "teacher": teacher or folders["baseline"], "baseline": folders["baseline"]}
     load_stage("calibrate")(config, inputs, out_dir, ear)
     return read_json(out_dir / "calibration.json"), ear
@@ -219,6 +202,12 @@ def test_every_reason_why_a_certificate_is_approximate_is_named(keys, stage, sai
     caveats = why_approximate(changed(config, pseudo_label=keys), model_of(stage, tmp_path), final=False)
     assert len(caveats) == len(said)
     assert all(word in caveat for word, caveat in zip(said, caveats, strict=True))
+
+
+def test_a_certificate_of_images_in_groups_is_approximate_for_they_are_alike(config, tmp_path):
+    grouped = changed(config, data={"name": "folder", "group": "{patient}/…"})
+    (caveat,) = why_approximate(grouped, model_of("baseline", tmp_path), final=True)
+    assert "data.group" in caveat
 
 
 @pytest.mark.parametrize(

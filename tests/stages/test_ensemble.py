@@ -22,9 +22,10 @@ from semisup.lineage.fingerprints import manifest_of, output_digest
 from semisup.pipeline.log import Silence, StageLog
 from semisup.pipeline.plan import ensemble_plan, independent, plan
 from semisup.pipeline.specs import SPECS, STAGES, load_stage
-from semisup.stages.support.files import load_model, load_placed
+from semisup.stages.support.models.saved import load_model, load_placed
 from semisup.system.randomness import derive_seed
 from semisup.training.predict import predict_views
+from tests.listening import Listener
 from tests.variants import changed
 
 MEMBERS = 3
@@ -59,16 +60,6 @@ def read_json(path: Path) -> Any:
 def bits(folder: Path) -> str:
     """Digest of all that later stages can see."""
     return output_digest(manifest_of(folder))
-
-
-class Ear(Silence):
-    """A log that keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +213,7 @@ def test_boosted_members_read_the_weights_that_the_one_before_left(boosted, boos
 
 def test_a_member_that_fits_every_label_says_that_boosting_adds_nothing(tiny_config, shared, tmp_path):
     config = changed(tiny_config, baseline={"epochs": 60}, ensemble={"method": "boosting", "members": 2})
-    ear = Ear()
+    ear = Listener()
     folders = run_plan(config, tmp_path, shared, only=("member-1",), log=ear)
     assert read_json(folders["member-1"] / "member.json")["error"] == 0
     assert (pd.read_parquet(folders["member-1"] / "boosting.parquet")["weight"] == 1).all()
@@ -237,7 +228,7 @@ def test_where_no_member_is_better_than_guessing_all_have_equal_votes_and_the_en
         members[name] = shutil.copytree(boosted[name], tmp_path / name)
         member = read_json(members[name] / "member.json") | {"weight": 0.0, "error": 0.9}
         (members[name] / "member.json").write_text(json.dumps(member), encoding="utf-8")
-    ear = Ear()
+    ear = Listener()
     folders = run_plan(boosting_config, tmp_path / "again", shared | members, only=("ensemble",), log=ear)
     ensemble = load_model(folders["ensemble"])
     assert isinstance(ensemble, Ensemble)

@@ -7,19 +7,10 @@ from torch.nn import functional as F
 from semisup.config.files import validate
 from semisup.data.roles.split import Split
 from semisup.data.sources import load_pool
-from semisup.pipeline.log import Silence
-from semisup.stages.support.files import load_model, read_json
+from semisup.stages.support.models.saved import load_model
+from semisup.system.json_files import read_json
 from tests.conftest import TINY
-
-
-class Listener(Silence):
-    """Keeps the figures."""
-
-    def __init__(self) -> None:
-        self.figures: dict[str, float] = {}
-
-    def metrics(self, values, step=None):
-        self.figures |= values
+from tests.listening import Listener
 
 
 def test_each_model_gets_the_temperature_of_least_cross_entropy_on_the_calibration_images(stage_runner, tmp_path):

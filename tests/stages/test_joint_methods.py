@@ -18,7 +18,8 @@ from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage
 from semisup.stages import joint
 from semisup.stages.joint import unlabeled_part
-from semisup.stages.support.files import load_model, read_json
+from semisup.stages.support.models.saved import load_model
+from semisup.system.json_files import read_json
 from tests.variants import changed
 
 SHORT: dict[str, Any] = {"epochs": 2, "budget": "5 steps", "ramp_start": 0, "ramp_end": 0, "unlabeled_batch_size": 24}
@@ -50,7 +51,8 @@ def of(config: PipelineConfig, method: str, **keys: Any) -> PipelineConfig:
 def run(config: PipelineConfig, folders: dict[str, Path], out: Path, **inputs: Path) -> Path:
     """The joint stage's folder."""
     out.mkdir()
-    load_stage("joint")(config, {name: folders[name] for name in ("split", "pseudo_label")} | inputs, out, Silence())
+    given = {name: folders[name] for name in ("split", "pseudo_label", "baseline")}
+    load_stage("joint")(config, given | inputs, out, Silence())
     return out
 
 
@@ -82,7 +84,7 @@ def seen_by_train(config: PipelineConfig, inputs: dict[str, Path], out: Path, mo
 
 
 def plain_inputs(folders: dict[str, Path]) -> dict[str, Path]:
-    return {name: folders[name] for name in ("split", "pseudo_label")}
+    return {name: folders[name] for name in ("split", "pseudo_label", "baseline")}
 
 
 # --- every method -----------------------------------------------------------------------------------------------------
@@ -125,7 +127,7 @@ def test_the_same_config_gives_the_same_bytes_with_all_options_at_once(method, t
 @pytest.mark.parametrize(
     ("method", "asked", "view"),
     [(method, None, "same") for method in ("online", "soft")]
-    + [(method, None, "weak") for method in ("fixmatch", "flexmatch", "freematch", "softmatch")]
+    + [(method, None, "weak") for method in ("fixmatch", "flexmatch", "freematch", "softmatch", "adamatch")]
     + [("online", "clean", "clean"), ("soft", "weak", "weak"), ("fixmatch", "same", "same")],
 )
 def test_unless_asked_for_another_view_the_self_training_methods_look_at_the_students_and_the_others_at_a_weak_one(
@@ -142,10 +144,10 @@ def test_unless_asked_for_another_view_the_self_training_methods_look_at_the_stu
 
 def part(config: PipelineConfig, folders: dict[str, Path]) -> tuple[Tensor, Any, pd.DataFrame, Split]:
     """Indices, policy, pseudo-label table and split."""
-    ledger = pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")
+    pseudo_labels = pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")
     split = Split.read(folders["split"] / "split.parquet")
-    indices, policy = unlabeled_part(config.joint, split, ledger, 10, torch.device("cpu"))
-    return indices, policy, ledger, split
+    indices, policy = unlabeled_part(config.joint, split, pseudo_labels, 10, torch.device("cpu"))
+    return indices, policy, pseudo_labels, split
 
 
 @pytest.mark.parametrize("method", ONLINE)
@@ -156,15 +158,15 @@ def test_the_online_methods_learn_from_every_unlabeled_image(method, tiny_config
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_targets_are_the_ledgers_word_and_the_teachers_in_their_shares_and_then_sharpened(
+def test_targets_are_the_tables_word_and_the_teachers_in_their_shares_and_then_sharpened(
     share, temperature, tiny_config, stage_folders
 ):
     keys = {"ledger_share": share, "temperature": temperature}
-    _, policy, ledger, _ = part(of(tiny_config, "soft", policy=keys), stage_folders)
+    _, policy, pseudo_labels, _ = part(of(tiny_config, "soft", policy=keys), stage_folders)
     said = torch.rand(7, 10, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
     rows = torch.tensor([5, 0, 17, 3, 99, 2, 1])
-    _, targets, weights = policy.update(policy.init(len(ledger), 10), said, rows)
-    chosen = ledger.iloc[rows.tolist()]
+    _, targets, weights = policy.update(policy.init(len(pseudo_labels), 10), said, rows)
+    chosen = pseudo_labels.iloc[rows.tolist()]
     prior = torch.empty(7, 10)
     for place, (label, confidence) in enumerate(zip(chosen["label"], chosen["confidence"], strict=True)):
         prior[place] = (1 - confidence) / 9
@@ -174,14 +176,59 @@ def test_targets_are_the_ledgers_word_and_the_teachers_in_their_shares_and_then_
     assert weights.tolist() == [1.0] * 7
 
 
-def test_distribution_alignment_scales_by_the_labeled_class_shares_over_the_running_mean(tiny_config, stage_folders):
-    keys = {"distribution_alignment": True, "momentum": 0.9}
-    _, policy, ledger, split = part(of(tiny_config, "soft", policy=keys), stage_folders)
+GIVEN = {str(name): 0.3 if name == 3 else 0.7 / 9 for name in range(10)}
+
+
+@pytest.mark.parametrize("target", [True, "labeled", "uniform", "given", "estimated"])
+def test_distribution_alignment_scales_by_the_shares_of_its_target_over_the_running_mean(
+    target, tiny_config, stage_folders, tmp_path, monkeypatch
+):
+    more = {"shares": GIVEN} if target == "given" else {}
+    aligned = target if target is True else {"target": target} | more
+    config = of(tiny_config, "soft", policy={"distribution_alignment": aligned, "momentum": 0.9})
+    split = Split.read(stage_folders["split"] / "split.parquet")
+    policy = seen_by_train(config, plain_inputs(stage_folders), tmp_path, monkeypatch)["unlabeled"].policy
     said = torch.rand(7, 10, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
-    _, targets, _ = policy.update(policy.init(len(ledger), 10), said, torch.arange(7))
-    shares = torch.bincount(split.labels("labeled"), minlength=10) / len(split.labels("labeled"))
-    scaled = said * shares / said.mean(dim=0)
+    state, targets, _ = policy.update(policy.init(100, 10), said, torch.arange(7))
+    labeled = torch.bincount(split.labels("labeled"), minlength=10) / len(split.labels("labeled"))
+    expected = {"uniform": torch.full((10,), 0.1), "given": torch.tensor(list(GIVEN.values()))}.get(target, labeled)
+    if target == "estimated":
+        expected = state["class_shares"]
+        truth = torch.bincount(load_pool("digits").labels[split.indices("unlabeled")], minlength=10).double()
+        assert (expected - truth / truth.sum()).abs().sum() / 2 < 0.25  # of a network of some steps
+        assert (expected - labeled).abs().max() > 1e-3
+    scaled = said * expected / said.mean(dim=0)
     torch.testing.assert_close(targets, scaled / scaled.sum(dim=1, keepdim=True), atol=1e-4, rtol=1e-4)
+
+
+def test_shares_that_the_pool_does_not_have_are_told_with_the_estimate_and_kept_beside_the_training(
+    tiny_config, stage_folders, tmp_path
+):
+    class Ear(Silence):
+        def warning(self, message: str) -> None:
+            said.append(message)
+
+    said: list[str] = []
+    given = {str(name): 0.91 if name == 3 else 0.01 for name in range(10)}
+    alignment = {"target": "given", "shares": given}
+    config = of(tiny_config, "soft", policy={"distribution_alignment": alignment, "momentum": 0.5})
+    (tmp_path / "out").mkdir()
+    load_stage("joint")(config, plain_inputs(stage_folders), tmp_path / "out", Ear())
+    (warning,) = [line for line in said if "distribution_alignment" in line]
+    for part_ in ("aims at the given shares", "class '3' has 91.0% of them", "target: estimated"):
+        assert part_ in warning
+    found = read_json(tmp_path / "out" / "training.json")["alignment"]
+    assert found["target"] == "given"
+    assert found["shares"] == pytest.approx(list(given.values()))
+    assert found["low"][3] <= found["estimate"][3] <= found["high"][3] < 0.5
+    assert sum(found["estimate"]) == pytest.approx(1)
+
+
+def test_shares_of_other_classes_are_refused_with_the_names_of_these(tiny_config, stage_folders, tmp_path):
+    alignment = {"target": "given", "shares": {"cat": 0.5, "dog": 0.5}}
+    config = of(tiny_config, "soft", policy={"distribution_alignment": alignment})
+    with pytest.raises(UserError, match=r"distribution_alignment.shares: it has no class '0'; .* of 0, 1, 2"):
+        run(config, stage_folders, tmp_path / "out")
 
 
 # --- the start --------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from scipy.stats import binomtest
 
 from semisup.config import PipelineConfig
 from semisup.errors import UserError
-from semisup.pipeline.log import Silence
 from semisup.stages.promote import ABOUT, Champion, Decision, decide, run
+from tests.listening import Listener
 
 CLASSES = ("cat", "dog", "emu")
 IMAGES = 40
@@ -280,20 +280,6 @@ def test_where_test_images_came_or_went_those_that_both_had_decide(change):
 # --- the stage --------------------------------------------------------------------------------------------------------
 
 
-class Ear(Silence):
-    """A log that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.figures: dict[str, float] = {}
-
-    def info(self, message: str) -> None:
-        self.lines.append(message)
-
-    def metrics(self, values: Any, step: int | None = None) -> None:
-        self.figures |= values
-
-
 def promoted_in(
     folder: Path,
     predictions: pd.DataFrame,
@@ -302,14 +288,14 @@ def promoted_in(
     *,
     kept: str = "student",
     classes: tuple[str, ...] = CLASSES,
-) -> tuple[dict[str, Any], Any, Ear]:
+) -> tuple[dict[str, Any], Any, Listener]:
     """(decision, predictions if any are left, what was said) of the stage, run in a folder of its own."""
     (folder / "evaluate").mkdir(parents=True)
     predictions.to_parquet(folder / "evaluate" / "predictions.parquet")
     validated = {"student_validation_accuracy": 0.5, "baseline_validation_accuracy": 0.5}
     metrics = {"kept": {"model": kept, **validated}, "student": {"per_class": [{"name": name} for name in classes]}}
     (folder / "evaluate" / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    out, ear = folder / "promote", Ear()
+    out, ear = folder / "promote", Listener()
     out.mkdir()
     inputs = {"evaluate": folder / "evaluate"} | ({"champion": champion} if champion else {})
     run(config or PipelineConfig(), inputs, out, ear)
@@ -407,7 +393,7 @@ def test_an_evaluation_that_chose_no_model_is_refused_with_the_way_out(tmp_path)
     (tmp_path / "evaluate" / "metrics.json").write_text("{}", encoding="utf-8")
     evaluated(student=GOOD, baseline=BAD).to_parquet(tmp_path / "evaluate" / "predictions.parquet")
     with pytest.raises(UserError, match="run `evaluate` again"):
-        run(PipelineConfig(), {"evaluate": tmp_path / "evaluate"}, tmp_path, Ear())
+        run(PipelineConfig(), {"evaluate": tmp_path / "evaluate"}, tmp_path, Listener())
 
 
 def test_the_decision_has_all_its_keys_in_every_case(tmp_path):

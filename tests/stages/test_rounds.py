@@ -17,14 +17,16 @@ from semisup.networks.models import build_model
 from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage
 from semisup.stages import joint
-from semisup.stages.support.files import load_model, read_json, write_json
+from semisup.stages.support.models.saved import load_model
+from semisup.system.json_files import read_json, write_json
 from semisup.system.randomness import derive_seed
+from tests.listening import Listener
 
 LABELS = ("pseudo_label", "pseudo_label-2", "pseudo_label-3")
 STUDENTS = ("joint", "joint-2", "joint-3")
 
 
-def ledgers_of(folders: dict[str, Path]) -> list[pd.DataFrame]:
+def tables_of(folders: dict[str, Path]) -> list[pd.DataFrame]:
     """The pseudo-label tables of all rounds, by id."""
     return [pd.read_parquet(folders[step] / "pseudo_labels.parquet").set_index("id") for step in LABELS]
 
@@ -41,7 +43,7 @@ def digest_of(folder: Path) -> str:
 
 
 def test_each_round_is_taught_by_the_student_of_the_round_before(round_folders):
-    teachers = [set(ledger["teacher"]) for ledger in ledgers_of(round_folders)]
+    teachers = [set(pseudo_labels["teacher"]) for pseudo_labels in tables_of(round_folders)]
     first, second = (digest_of(round_folders[student]) for student in STUDENTS[:2])
     baseline = digest_of(round_folders["baseline"])
     assert teachers == [{f"baseline:{baseline}"}, {f"student:{first}"}, {f"student:{second}"}]
@@ -49,12 +51,12 @@ def test_each_round_is_taught_by_the_student_of_the_round_before(round_folders):
 
 @pytest.mark.parametrize(("labels", "teacher"), [("pseudo_label-2", "joint"), ("pseudo_label-3", "joint-2")])
 def test_every_image_is_labeled_anew_by_the_teachers_own_forward_pass(labels, teacher, round_folders):
-    ledger, pool = pd.read_parquet(round_folders[labels] / "pseudo_labels.parquet"), load_pool("digits")
+    pseudo_labels, pool = pd.read_parquet(round_folders[labels] / "pseudo_labels.parquet"), load_pool("digits")
     with torch.inference_mode():
-        probabilities = load_model(round_folders[teacher])(pool.images[ledger["index"].tolist()]).softmax(dim=1)
+        probabilities = load_model(round_folders[teacher])(pool.images[pseudo_labels["index"].tolist()]).softmax(dim=1)
     confidence, label = probabilities.max(dim=1)
-    assert ledger["label"].tolist() == label.tolist()
-    np.testing.assert_allclose(ledger["confidence"], confidence, atol=1e-5)
+    assert pseudo_labels["label"].tolist() == label.tolist()
+    np.testing.assert_allclose(pseudo_labels["confidence"], confidence, atol=1e-5)
 
 
 def test_a_champion_teaches_the_first_round_and_is_named_by_its_weights(
@@ -63,9 +65,9 @@ def test_a_champion_teaches_the_first_round_and_is_named_by_its_weights(
     config = with_champion(tiny_config)
     champion = {"champion": stage_folders["joint"]}
     folders = stage_runner(config, tmp_path, ("pseudo_label",), stage_folders | champion)
-    ledger = pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")
-    assert set(ledger["teacher"]) == {f"student:{digest_of(stage_folders['joint'])}"}
-    assert set(ledger["round"]) == {1}
+    pseudo_labels = pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")
+    assert set(pseudo_labels["teacher"]) == {f"student:{digest_of(stage_folders['joint'])}"}
+    assert set(pseudo_labels["round"]) == {1}
 
 
 def with_champion(config: PipelineConfig) -> PipelineConfig:
@@ -103,51 +105,51 @@ def test_a_teacher_of_other_classes_or_images_is_a_mistake_with_a_way_out(
 
 
 def test_flipped_is_where_the_label_is_another_than_in_the_round_before(round_folders):
-    first, *later = ledgers_of(round_folders)
+    first, *later = tables_of(round_folders)
     assert not first["flipped"].any()
     before = first
-    for ledger in later:
-        expected = {id_: label != before["label"][id_] for id_, label in ledger["label"].items()}
-        assert ledger["flipped"].to_dict() == expected
-        before = ledger
-    assert any(ledger["flipped"].any() for ledger in later)  # or the test would prove little
+    for pseudo_labels in later:
+        expected = {id_: label != before["label"][id_] for id_, label in pseudo_labels["label"].items()}
+        assert pseudo_labels["flipped"].to_dict() == expected
+        before = pseudo_labels
+    assert any(pseudo_labels["flipped"].any() for pseudo_labels in later)  # or the test would prove little
 
 
 def test_the_first_acceptance_is_null_where_no_round_accepted_and_never_changes_once_set(round_folders):
     accepted_so_far: dict[str, int] = {}
-    for number, ledger in enumerate(ledgers_of(round_folders), start=1):
-        assert set(ledger["round"]) == {number}
-        for id_ in ledger.index[ledger["accepted"]]:
+    for number, pseudo_labels in enumerate(tables_of(round_folders), start=1):
+        assert set(pseudo_labels["round"]) == {number}
+        for id_ in pseudo_labels.index[pseudo_labels["accepted"]]:
             accepted_so_far.setdefault(id_, number)
-        known = ledger["accepted_round"].dropna()
+        known = pseudo_labels["accepted_round"].dropna()
         assert known.to_dict() == accepted_so_far
     assert {1, 2} <= set(accepted_so_far.values())
-    assert len(accepted_so_far) < len(ledger)
+    assert len(accepted_so_far) < len(pseudo_labels)
 
 
 def test_every_round_labels_exactly_the_unlabeled_images_and_no_other(round_folders):
     split = pd.read_parquet(round_folders["split"] / "split.parquet")
     roles = split.groupby("role")["id"].agg(set)
-    for ledger in ledgers_of(round_folders):
-        assert ledger.index.is_unique
-        assert set(ledger.index) == roles["unlabeled"]
+    for pseudo_labels in tables_of(round_folders):
+        assert pseudo_labels.index.is_unique
+        assert set(pseudo_labels.index) == roles["unlabeled"]
         for role in ("labeled", "validation", "test"):
-            assert roles[role].isdisjoint(ledger.index)
+            assert roles[role].isdisjoint(pseudo_labels.index)
 
 
-def test_summaries_count_what_the_ledgers_hold_and_remember_the_rounds_before(round_folders):
-    summaries, ledgers = summaries_of(round_folders), ledgers_of(round_folders)
-    for number, (summary, ledger) in enumerate(zip(summaries, ledgers, strict=True), start=1):
+def test_summaries_count_what_the_tables_hold_and_remember_the_rounds_before(round_folders):
+    summaries, tables = summaries_of(round_folders), tables_of(round_folders)
+    for number, (summary, pseudo_labels) in enumerate(zip(summaries, tables, strict=True), start=1):
         assert summary["round"] == number
-        assert summary["accepted"] == ledger["accepted"].sum()
-        assert summary["flipped"] == ledger["flipped"].sum()
-        assert summary["newly_accepted"] == (ledger["accepted_round"] == number).sum()
+        assert summary["accepted"] == pseudo_labels["accepted"].sum()
+        assert summary["flipped"] == pseudo_labels["flipped"].sum()
+        assert summary["newly_accepted"] == (pseudo_labels["accepted_round"] == number).sum()
         lines = [{name: earlier[name] for name in summary["rounds"][0]} for earlier in summaries[:number]]
         assert summary["rounds"] == lines
     assert summaries[0]["newly_accepted"] == summaries[0]["accepted"]
 
 
-def test_a_ledger_does_not_depend_on_the_audit_of_the_round_before(tiny_config, round_folders, stage_runner, tmp_path):
+def test_a_table_does_not_depend_on_the_audit_of_the_round_before(tiny_config, round_folders, stage_runner, tmp_path):
     previous = tmp_path / "previous"
     shutil.copytree(round_folders["pseudo_label"], previous)
     (previous / "audit.parquet").unlink()
@@ -155,26 +157,12 @@ def test_a_ledger_does_not_depend_on_the_audit_of_the_round_before(tiny_config, 
     write_json(previous / "summary.json", summary | {"precision": 0.0, "rounds": []})
     config = tiny_config.model_copy(update={"rounds": 2})
     again = stage_runner(config, tmp_path, ("pseudo_label-2",), round_folders | {"pseudo_label": previous})
-    ledgers = [folders["pseudo_label-2"] / "pseudo_labels.parquet" for folders in (again, round_folders)]
-    assert ledgers[0].read_bytes() == ledgers[1].read_bytes()
-
-
-class Ear(Silence):
-    """A log that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.figures: dict[str, float] = {}
-
-    def info(self, message: str) -> None:
-        self.lines.append(message)
-
-    def metrics(self, values: Any, step: int | None = None) -> None:
-        self.figures |= values
+    tables = [folders["pseudo_label-2"] / "pseudo_labels.parquet" for folders in (again, round_folders)]
+    assert tables[0].read_bytes() == tables[1].read_bytes()
 
 
 def test_the_log_hears_of_the_round_and_what_it_changed(tiny_config, round_folders, tmp_path):
-    ear = Ear()
+    ear = Listener()
     inputs = {"split": round_folders["split"], "teacher": round_folders["joint"]}
     inputs["previous"] = round_folders["pseudo_label"]
     load_stage("pseudo_label")(tiny_config, inputs, tmp_path, ear)

@@ -29,8 +29,7 @@ from semisup.pipeline.log import Silence
 from semisup.pipeline.plan import plan
 from semisup.pipeline.specs import STAGES, load_stage
 from semisup.stages.preflight.check import check
-from semisup.stages.support import files
-from semisup.stages.support.files import ALL_THREADS, pick_device
+from semisup.stages.support.models.device import ALL_THREADS, pick_device
 from tests.variants import changed
 from tests.waiting import LONG
 
@@ -62,7 +61,7 @@ def ids_of(folders: dict[str, Path], role: str) -> set[str]:
     return set(table.loc[table["role"] == role, "id"])
 
 
-def ledger_of(folders: dict[str, Path]) -> pd.DataFrame:
+def table_of(folders: dict[str, Path]) -> pd.DataFrame:
     return pd.read_parquet(folders["pseudo_label"] / "pseudo_labels.parquet")
 
 
@@ -108,15 +107,11 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from semisup.config.files import load_config
-from semisup.pipeline.log import Silence
-from semisup.pipeline.plan import inputs_of, plan
-from semisup.pipeline.specs import load_stage
+from semisup.pipeline.plan import plan
+from semisup.stages.running import run_steps
 
-config, root = load_config(Path(sys.argv[1])), Path(sys.argv[2])
-for step in plan(config):
-    inputs = inputs_of(step, config, {place.name: place for place in root.iterdir()})
-    (root / step.name).mkdir()
-    load_stage(step.stage)(config, inputs, root / step.name, Silence())
+config = load_config(Path(sys.argv[1]))
+run_steps(plan(config), config, Path(sys.argv[2]))
 """
 
 
@@ -137,7 +132,7 @@ def test_another_process_gives_the_same_bits(tiny_config, stage_folders, tmp_pat
         assert (there[stage] / name).read_bytes() == (stage_folders[stage] / name).read_bytes()
 
 
-def test_another_seed_gives_another_split_other_weights_and_another_ledger(
+def test_another_seed_gives_another_split_other_weights_and_another_table(
     tiny_config, stage_folders, stage_runner, tmp_path
 ):
     others = digests(stage_runner(changed(tiny_config, seed=4), tmp_path, BEFORE_EVALUATE))
@@ -153,10 +148,10 @@ def test_another_seed_gives_another_split_other_weights_and_another_ledger(
 
 def test_the_batch_size_of_the_pseudo_label_pass_changes_no_label(tiny_config, stage_folders, stage_runner, tmp_path):
     small = changed(tiny_config, pseudo_label={"batch_size": 100})
-    ledger = ledger_of(stage_runner(small, tmp_path, ("pseudo_label",), stage_folders))
-    expected = ledger_of(stage_folders)
-    assert ledger["label"].tolist() == expected["label"].tolist()
-    np.testing.assert_allclose(ledger["confidence"], expected["confidence"], atol=1e-5)
+    pseudo_labels = table_of(stage_runner(small, tmp_path, ("pseudo_label",), stage_folders))
+    expected = table_of(stage_folders)
+    assert pseudo_labels["label"].tolist() == expected["label"].tolist()
+    np.testing.assert_allclose(pseudo_labels["confidence"], expected["confidence"], atol=1e-5)
 
 
 class Crash(BaseException):
@@ -265,28 +260,28 @@ def test_labels_of_unlabeled_and_test_images_are_not_in_the_split_table(stage_fo
     assert (table.loc[table["role"].isin(["unlabeled", "test"]), "label"] == UNLABELED).all()
 
 
-def test_the_ledger_holds_exactly_the_unlabeled_images_once_each(stage_folders):
-    ledger = ledger_of(stage_folders)
-    assert ledger["id"].is_unique
-    assert set(ledger["id"]) == ids_of(stage_folders, "unlabeled")
+def test_the_table_holds_exactly_the_unlabeled_images_once_each(stage_folders):
+    pseudo_labels = table_of(stage_folders)
+    assert pseudo_labels["id"].is_unique
+    assert set(pseudo_labels["id"]) == ids_of(stage_folders, "unlabeled")
 
 
 @pytest.mark.parametrize("role", ["labeled", "validation", "test"])
 def test_no_labeled_validation_or_test_image_is_ever_pseudo_labeled(role, stage_folders):
-    assert ids_of(stage_folders, role).isdisjoint(ledger_of(stage_folders)["id"])
+    assert ids_of(stage_folders, role).isdisjoint(table_of(stage_folders)["id"])
 
 
-def test_the_ledgers_index_and_id_name_the_same_image(stage_folders):
-    ledger = ledger_of(stage_folders)
+def test_the_tables_index_and_id_name_the_same_image(stage_folders):
+    pseudo_labels = table_of(stage_folders)
     ids = np.array(load_pool("digits").ids)
-    assert ids[ledger["index"].to_numpy()].tolist() == ledger["id"].tolist()
+    assert ids[pseudo_labels["index"].to_numpy()].tolist() == pseudo_labels["id"].tolist()
 
 
-def test_a_ledger_with_a_validation_image_is_refused_by_the_joint_stage(tiny_config, stage_folders, tmp_path):
-    ledger = ledger_of(stage_folders)
+def test_a_table_with_a_validation_image_is_refused_by_the_joint_stage(tiny_config, stage_folders, tmp_path):
+    pseudo_labels = table_of(stage_folders)
     validation = Split.read(stage_folders["split"] / "split.parquet").indices("validation")
-    ledger.loc[ledger["accepted"].idxmax(), "index"] = int(validation[0])
-    ledger.to_parquet(tmp_path / "pseudo_labels.parquet")
+    pseudo_labels.loc[pseudo_labels["accepted"].idxmax(), "index"] = int(validation[0])
+    pseudo_labels.to_parquet(tmp_path / "pseudo_labels.parquet")
     inputs = stage_folders | {"pseudo_label": tmp_path}
     with pytest.raises(AssertionError, match="pseudo-labeled"):
         load_stage("joint")(tiny_config, inputs, tmp_path, Silence())
@@ -305,7 +300,7 @@ def test_scrambling_the_truth_of_unlabeled_images_changes_no_bit_but_the_audits(
         labels = torch.where(hidden, (pool.labels + 1) % 10, pool.labels)
         return ImageSet(pool.images, labels, pool.ids, pool.class_names)
 
-    monkeypatch.setattr(files, "source", lambda name: replace(digits, pool=scrambled))
+    monkeypatch.setattr("semisup.stages.support.images.source", lambda name: replace(digits, pool=scrambled))
     split = {"split": stage_folders["split"]}
     folders = split | stage_runner(tiny_config, tmp_path, ("baseline", "pseudo_label", "joint"), split)
     compared = [
@@ -482,22 +477,24 @@ def test_the_report_of_a_calibrated_run_tells_of_the_calibration(compound_folder
     assert "Compound images" in report
 
 
-def test_the_ledger_is_the_forward_pass_of_the_saved_baseline(tiny_config, stage_folders):
+def test_the_table_is_the_forward_pass_of_the_saved_baseline(tiny_config, stage_folders):
     weights = safetensors.numpy.load_file(stage_folders["baseline"] / "weights.safetensors")
-    ledger, pool = ledger_of(stage_folders), load_pool("digits")
+    pseudo_labels, pool = table_of(stage_folders), load_pool("digits")
     position = {id_: i for i, id_ in enumerate(pool.ids)}
-    images = pool.images[[position[id_] for id_ in ledger["id"]]]
+    images = pool.images[[position[id_] for id_ in pseudo_labels["id"]]]
     confidence, label = forward_by_hand(weights, images).softmax(dim=1).max(dim=1)
-    np.testing.assert_allclose(ledger["confidence"], confidence, atol=1e-4)
-    assert ledger["label"].tolist() == label.tolist()
-    assert (ledger["accepted"] == (ledger["confidence"] >= np.float32(tiny_config.pseudo_label.threshold))).all()
+    np.testing.assert_allclose(pseudo_labels["confidence"], confidence, atol=1e-4)
+    assert pseudo_labels["label"].tolist() == label.tolist()
+    assert (
+        pseudo_labels["accepted"] == (pseudo_labels["confidence"] >= np.float32(tiny_config.pseudo_label.threshold))
+    ).all()
 
 
-def test_coverage_and_precision_of_the_summary_are_counted_from_ledger_and_truth(tiny_config, stage_folders):
-    summary, ledger = read_json(stage_folders["pseudo_label"] / "summary.json"), ledger_of(stage_folders)
+def test_coverage_and_precision_of_the_summary_are_counted_from_table_and_truth(tiny_config, stage_folders):
+    summary, pseudo_labels = read_json(stage_folders["pseudo_label"] / "summary.json"), table_of(stage_folders)
     target = load_digits().target
-    truth = [target[int(id_.removeprefix("digits/"))] for id_ in ledger["id"]]
-    rows = list(zip(truth, ledger["label"], ledger["confidence"], strict=True))
+    truth = [target[int(id_.removeprefix("digits/"))] for id_ in pseudo_labels["id"]]
+    rows = list(zip(truth, pseudo_labels["label"], pseudo_labels["confidence"], strict=True))
     threshold = np.float32(tiny_config.pseudo_label.threshold)
     accepted = [(true, label) for true, label, confidence in rows if np.float32(confidence) >= threshold]
     assert 0 < len(accepted) < len(rows)  # or the test would be empty
@@ -511,9 +508,9 @@ def test_coverage_and_precision_of_the_summary_are_counted_from_ledger_and_truth
         assert summary["precision_per_class"][digit] == expected
 
 
-def test_the_teacher_in_the_ledger_is_named_by_its_weights(stage_folders):
+def test_the_teacher_in_the_table_is_named_by_its_weights(stage_folders):
     weights = (stage_folders["baseline"] / "weights.safetensors").read_bytes()
-    assert set(ledger_of(stage_folders)["teacher"]) == {f"baseline:{hashlib.sha256(weights).hexdigest()[:12]}"}
+    assert set(table_of(stage_folders)["teacher"]) == {f"baseline:{hashlib.sha256(weights).hexdigest()[:12]}"}
 
 
 def test_the_normalization_is_numpys_over_labeled_and_unlabeled_images_alone(stage_folders):
@@ -591,12 +588,12 @@ def test_the_online_method_uses_every_unlabeled_image(tiny_config, stage_folders
     assert history_of(tmp_path)["mask_rate"].tolist() == [1.0]
 
 
-def test_the_threshold_method_uses_exactly_the_accepted_images_of_the_ledger(
+def test_the_threshold_method_uses_exactly_the_accepted_images_of_the_table(
     tiny_config, stage_folders, tmp_path, monkeypatch
 ):
     term, steps = unlabeled_term_of(changed(tiny_config, joint=SHORT), stage_folders, tmp_path, monkeypatch)
-    ledger, pool = ledger_of(stage_folders), load_pool("digits")
-    accepted = set(ledger.loc[ledger["confidence"] >= np.float32(0.8), "id"])
+    pseudo_labels, pool = table_of(stage_folders), load_pool("digits")
+    accepted = set(pseudo_labels.loc[pseudo_labels["confidence"] >= np.float32(0.8), "id"])
     assert torch.equal(term.images[:], pool.images[[id_ in accepted for id_ in pool.ids]])
     assert steps == -(-len(accepted) // 96)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from semisup.config import PipelineConfig
 from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage
-from semisup.pseudo_labels.table import build_ledger
+from semisup.pseudo_labels.table import build_table
 from semisup.stages import pseudo_label
 from semisup.stages.support.teacher_predictions import Shards, TeacherPredictions
 from tests.conftest import TINY
@@ -37,7 +37,7 @@ class CutError(Exception):
 def label(config: PipelineConfig, folders: dict[str, Path], out: Path, checkpoints: Path | None = None, **more: Path):
     """Run the stage; its pseudo-label table."""
     out.mkdir(parents=True)
-    inputs = {"split": folders["split"], "teacher": folders["baseline"]} | more
+    inputs = {"split": folders["split"], "teacher": folders["baseline"], "baseline": folders["baseline"]} | more
     load_stage("pseudo_label", checkpoints)(config, inputs, out, Silence())
     return pd.read_parquet(out / "pseudo_labels.parquet")
 
@@ -49,7 +49,7 @@ def small_shards(monkeypatch):
 
 
 @pytest.mark.parametrize("keys", KEYS.values(), ids=KEYS)
-def test_a_streamed_ledger_is_the_one_of_all_images_at_once(keys, stage_folders, tmp_path, monkeypatch, small_shards):
+def test_a_streamed_table_is_the_one_of_all_images_at_once(keys, stage_folders, tmp_path, monkeypatch, small_shards):
     config = PipelineConfig.model_validate(TINY | {"pseudo_label": TINY["pseudo_label"] | keys})
     tables: list[pd.DataFrame] = []
 
@@ -59,14 +59,14 @@ def test_a_streamed_ledger_is_the_one_of_all_images_at_once(keys, stage_folders,
         whole = np.concatenate([shard.probabilities for shard in shards])
         raw = np.concatenate([shard.raw_confidence for shard in shards])
         tables.append(
-            build_ledger(
+            build_table(
                 ids, indices, whole, selection=selection, teacher=teacher, previous=previous, raw_confidence=raw
             )
         )
         return parts(predictions, ids, indices, selection=selection, teacher=teacher, previous=previous, **more)
 
-    parts = pseudo_label.ledger_parts
-    monkeypatch.setattr(pseudo_label, "ledger_parts", at_once)
+    parts = pseudo_label.table_parts
+    monkeypatch.setattr(pseudo_label, "table_parts", at_once)
     first = label(config, stage_folders, tmp_path / "first")
     assert pq.ParquetFile(tmp_path / "first" / "pseudo_labels.parquet").num_row_groups == -(-len(first) // SIZE)
     second = label(config, stage_folders, tmp_path / "second", previous=tmp_path / "first")

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 
+from semisup.data.facts import DatasetFacts
 from semisup.frozen.embedding import Embedding
-from semisup.stages.support.files import DatasetFacts, load_model, save_model
 from semisup.stages.support.frozen import read_embedding, write_choice
+from semisup.stages.support.models.saved import load_model, save_model
 
 PACKAGES = [Path(__file__).parents[2] / name for name in ("semisup", "flows", "benchmarks")]
 
@@ -28,7 +29,8 @@ def test_weights_that_lie_transposed_in_memory_come_back_with_equal_numbers(tiny
     weights = load_model(stage_folders["baseline"]).state_dict()
     turned = {name: value.mT.contiguous().mT if value.ndim > 1 else value for name, value in weights.items()}
     assert any(not value.is_contiguous() for value in turned.values())
-    save_model(tiny_config, DatasetFacts.read(stage_folders["split"]), turned, tmp_path, stage="baseline")
+    facts = DatasetFacts.read(stage_folders["split"])
+    save_model(tiny_config, facts, turned, tmp_path, stage="baseline", predicted_by="torch")
     back = load_model(tmp_path).state_dict()
     assert back.keys() == weights.keys()
     assert all(torch.equal(back[name], value) for name, value in weights.items())

@@ -2,12 +2,16 @@
 
 import sqlite3
 import subprocess
+import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from alembic import command
+from mlflow.store.db.utils import _get_alembic_config
 
 from semisup.errors import UserError
+from semisup.tracking.looking import look
 from semisup.tracking.places.failures import store_failures
 from semisup.tracking.tracker import Tracker
 
@@ -20,9 +24,9 @@ def disk(tmp_path, monkeypatch):
     place.mkdir()
 
     def mounted(kilobytes: int) -> Path:
-        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)]
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)]
         try:
-            subprocess.run(command, check=True, capture_output=True)
+            subprocess.run(mount, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
             pytest.skip("no permission to mount a disk")
         monkeypatch.chdir(place)
@@ -84,3 +88,29 @@ def test_a_store_of_another_mlflow_says_which_one_to_use(schema, said, store):
     with pytest.raises(UserError, match=said) as raised:
         Tracker.open("semisup", store)
     assert "\n" not in str(raised.value)
+
+
+@pytest.fixture
+def of_an_older_mlflow(store):
+    """A store with a run, brought back to the tables of MLflow 3.16 by MLflow's own migrations."""
+    with Tracker.open("semisup", store).run("a run", {"semisup.version": "0"}) as run:
+        pass
+    url = f"sqlite:///{store}/mlflow.db"
+    command.downgrade(_get_alembic_config(url), "b7e2c1a4d9f3")
+    return store, run.id, url
+
+
+def test_a_store_of_an_older_mlflow_is_not_brought_up_to_date_unasked(of_an_older_mlflow):
+    """MLflow does that by itself where a table is missing; the older version could not open the store any more."""
+    store, _, url = of_an_older_mlflow
+    before = (store / "mlflow.db").read_bytes()
+    for look_at in (lambda: Tracker.open("semisup", store), lambda: look(store)):
+        with pytest.raises(UserError, match=f"is older than this MLflow.*; make a copy .* `mlflow db upgrade {url}`"):
+            look_at()
+    assert (store / "mlflow.db").read_bytes() == before
+
+
+def test_a_store_of_an_older_mlflow_is_upgraded_by_the_command_that_is_named(of_an_older_mlflow):
+    store, run_id, url = of_an_older_mlflow
+    subprocess.run([Path(sys.executable).with_name("mlflow"), "db", "upgrade", url], check=True, capture_output=True)
+    assert [run.id for run in Tracker.open("semisup", store).search("attributes.status = 'FINISHED'")] == [run_id]

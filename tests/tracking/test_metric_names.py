@@ -11,11 +11,11 @@ from mlflow.utils.validation import _validate_metric_name
 from semisup.config.files import validate
 from semisup.data.own_images import forget
 from semisup.lineage.fingerprints import MANIFEST
-from semisup.pipeline.log import Silence
 from semisup.pipeline.specs import load_stage
 from semisup.tracking.run import LONGEST_KEY, points
 from semisup.tracking.tracker import Tracker
 from tests.data.corpus import encoded, photo, put
+from tests.listening import Listener
 
 ODD = ["../../evil", "a//b", "shoes/", "/", "..", ".", "a#b?c", "_2f_", "a_2f/", "a/2f_", "", " ", "x" * 300, "=1"]
 names = st.text() | st.text(alphabet="_2f/. a#", max_size=8) | st.sampled_from(ODD)
@@ -51,16 +51,6 @@ def test_the_class_can_be_told_from_the_name_of_its_figure(name):
 @pytest.mark.parametrize("name", ["train_loss", "top_2_accuracy", "drift.confidence", "rejected.below_threshold"])
 def test_figures_of_our_own_are_called_as_they_are(name):
     assert points({name: 1.0})[0].key == name
-
-
-class Listener(Silence):
-    """Keeps the figures."""
-
-    def __init__(self) -> None:
-        self.figures: dict[str, float] = {}
-
-    def metrics(self, values, step=None) -> None:
-        self.figures |= values
 
 
 def test_a_split_of_any_classes_and_files_is_logged_whole_and_read_back(store, tmp_path):

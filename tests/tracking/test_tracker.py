@@ -464,7 +464,7 @@ def test_a_place_that_cannot_be_written_to_is_named(place, store, monkeypatch):
 
 
 def test_a_store_that_another_command_holds_for_too_long_is_named(store, monkeypatch):
-    monkeypatch.setattr("semisup.tracking.places.connect.SECONDS_FOR_OTHERS", 0.1)
+    monkeypatch.setattr("semisup.tracking.places.store.SECONDS_FOR_OTHERS", 0.1)
     with FileLock(store / "mlflow.db.lock", is_singleton=False):
         assert "mlflow.db.lock is locked" in the_error()
 

@@ -15,6 +15,7 @@ from torch import Tensor, distributed, nn
 from semisup.config import AugmentConfig, TrainConfig
 from semisup.pseudo_labels import Policy
 from semisup.pseudo_labels.modifiers import Aligned, Blended, Sharpened
+from semisup.pseudo_labels.policies.adamatch import AdaMatch
 from semisup.pseudo_labels.policies.fixmatch import FixMatch
 from semisup.pseudo_labels.policies.flexmatch import FlexMatch
 from semisup.pseudo_labels.policies.freematch import FreeMatch
@@ -25,7 +26,7 @@ from semisup.pseudo_labels.policies.threshold import FixedLabels
 from semisup.pseudo_labels.policies.ups import UncertaintyLabels
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import Examples, TrainingResult, UnlabeledTerm, train
-from semisup.training.process_group import Processes, ProcessGroup
+from semisup.training.process_group import Processes, ProcessGroup, end_process
 
 CLASSES, STEPS, EPOCHS, CUT_AFTER = 3, 50, 5, 2
 UNIFORM = torch.full((CLASSES,), 1 / CLASSES)
@@ -58,6 +59,7 @@ POLICIES: dict[str, Policy] = {
     "flexmatch": FlexMatch(0.6),
     "freematch": FreeMatch(0.9, 0.05),
     "softmatch": SoftMatch(0.9),
+    "adamatch": AdaMatch(0.6, 0.9),
     "aligned, sharpened": Aligned(Sharpened(FixMatch(0.5), 0.7), UNIFORM, 0.9),
     "blended": Blended(FixMatch(0.5), TRUTH, torch.full((70,), 0.8), 0.3),
 }
@@ -175,6 +177,7 @@ def main(rank: int, size: int, folder: Path) -> None:
     results["bfloat16"] = {"weights": weights, "best": result.weights, "history": result.history}
     torch.save(results, folder / f"{rank}.pt")
     distributed.destroy_process_group()
+    end_process()
 
 
 if __name__ == "__main__":

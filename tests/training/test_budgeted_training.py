@@ -23,7 +23,7 @@ EVERYTHING = {  # every source of chance at once, and every schedule that could 
     "ema_decay": 0.9,
     "disturb_label": 20.0,
 }
-NEVER_BETTER = {"min_delta": 100.0}
+NEVER_BETTER = {"monitor": "loss", "min_delta": 100.0}
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

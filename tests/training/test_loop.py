@@ -47,7 +47,7 @@ PLAIN_SGD = {
     "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0, "weight_decay": 0},
     "schedule": {"name": "constant"},
 }
-NEVER_BETTER = {"min_delta": 100.0}
+NEVER_BETTER = {"monitor": "loss", "min_delta": 100.0}
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -127,6 +127,20 @@ def test_a_budget_of_time_ends_in_all_processes_at_the_same_step_also_after_an_i
     )  # a slow step may use up more than an epoch
 
 
+def test_a_process_ends_with_its_status_and_all_it_said_whatever_its_threads_do():
+    code = (
+        "import threading\n"
+        "from semisup.training.process_group import end_process\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "print('said', end='')\n"
+        "end_process(3)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], check=False, cwd=PROJECT, capture_output=True, text=True, timeout=LONG
+    )
+    assert (ended.returncode, ended.stdout) == (3, "said")
+
+
 @given(count=st.integers(0, 50), size=st.integers(1, 9))
 def test_shares_cover_everything_once_and_are_even(count, size):
     shares = [Processes(rank, size, torch.device("cpu")).share(count) for rank in range(size)]

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -46,7 +46,7 @@ FIRST_PRINTABLE = 32
 LONGEST_TEXT, LONGEST_NAME = 4_096, 255
 """Letters of a path, and bytes of one name in it, on any common file system."""
 Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
-NUMBER, WORD, SECTION = UNION_TAGS = ("a number", "a word", "a section")
+NUMBER, WORD, SECTION, SWITCH = UNION_TAGS = ("a number", "a word", "a section", "on or off")
 
 
 class Section(BaseModel):
@@ -55,11 +55,23 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
     )
+    FORMERLY: ClassVar[Mapping[str, str]] = {}
+    """What a key was called before → its name of today. Configs, stored ones too, are read with either."""
 
     @model_validator(mode="before")
     @classmethod
     def _an_empty_section_is_its_defaults(cls, values: Any) -> Any:
         return {} if values is None else values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_have_their_names_of_today(cls, values: Any) -> Any:
+        """Where a key is there under both names, the old one stays, and is refused as unknown."""
+        if not isinstance(values, Mapping):
+            return values
+        return {
+            now if (now := cls.FORMERLY.get(key, key)) not in values else key: value for key, value in values.items()
+        }
 
     @field_validator("*", mode="before")
     @classmethod
@@ -76,7 +88,8 @@ class Section(BaseModel):
     @classmethod
     def _a_truth_value_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         annotation = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and bool not in {annotation, *get_args(annotation)}:
+        kinds = [annotation, *(getattr(kind, "__origin__", kind) for kind in get_args(annotation))]
+        if isinstance(value, bool) and bool not in kinds:
             raise ValueError(f"is {str(value).lower()}, a truth value; write what it should be")
         return value
 

@@ -8,6 +8,7 @@ from semisup.config.methods import METHODS, MethodFacts
 from semisup.config.plugins import NameOf, Options, own_options
 from semisup.config.sections.augment import AugmentConfig
 from semisup.config.sections.base import BatchSize, Fraction, Section, nothing_or
+from semisup.config.sections.pseudo_labels import Alignment, AlignmentConfig, alignment_of
 from semisup.config.sections.training import TrainConfig
 
 USUAL_MOMENTUM = 0.99
@@ -26,19 +27,21 @@ class PolicyConfig(Section):
     """What the teacher looks at: what the student sees, a view like that of the labeled images, or the image as it is.
     Unset: `same` for `online` and `soft`, `weak` for the others."""
     threshold: Fraction = 0.95
-    """fixmatch, flexmatch: least confidence."""
+    """fixmatch, flexmatch: least confidence. adamatch: the same, as a share of the labeled batch's mean confidence (in
+    its paper 0.9)."""
     momentum: Annotated[float, Field(ge=0, le=0.999999)] | None = None
-    """freematch, softmatch, distribution alignment: of the running means, per step. Unset: what suits the steps, a
-    memory of a tenth of them; of at most 100 (0.99) for distribution alignment, and of at most 1,000 (the papers'
-    0.999) for freematch and softmatch. 0.99 where the budget is time."""
+    """freematch, softmatch, adamatch, distribution alignment: of the running means, per step. Unset: what suits the
+    steps, a memory of a tenth of them; of at most 100 (0.99) for distribution alignment, and of at most 1,000 (the
+    papers' 0.999) for the methods. 0.99 where the budget is time."""
     fairness_weight: Annotated[float, Field(ge=0), nothing_or(1e-6, 1e4)] = 0.01
     """freematch: weight of its fairness term."""
     deviations: Annotated[float, Field(ge=0.01, le=1_000)] = 2.0
     """softmatch: n; weights fall from the mean confidence on like a normal density n times as narrow as its spread."""
     temperature: Annotated[float, Field(ge=0.001, le=100)] = 1.0
     """Targets and confidences come from p^(1/T): below 1 sharper, above 1 softer."""
-    distribution_alignment: bool = False
-    """Scale the teacher's predictions by labeled class shares over their running mean."""
+    distribution_alignment: Alignment = False
+    """Scale the teacher's predictions by class shares over their running mean: `true` by those of the labeled images,
+    or a section with `target`."""
     ledger_share: Fraction = 0.0
     """Share of the pseudo-label table's prediction in the teacher's; the rest is predicted at the step. Only for
     students that start anew: one that starts with its teacher's weights knows the table's predictions (`start`)."""
@@ -64,8 +67,8 @@ class JointConfig(TrainConfig):
     not, each with the weight (confidence − 1/C) / (1 − 1/C) for C classes. `ups`: the accepted ones, and the classes
     that an image is not (Rizve et al. 2021). The others make labels at every step for every unlabeled image: `online`
     the student's own argmax (Lee 2013), `soft` the probabilities as they are, `fixmatch` (Sohn et al. 2020),
-    `flexmatch` (Zhang et al. 2021), `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023). Installed packages
-    may bring more."""
+    `flexmatch` (Zhang et al. 2021), `freematch` (Wang et al. 2023), `softmatch` (Chen et al. 2023), `adamatch`
+    (Berthelot et al. 2022). Installed packages may bring more."""
     policy: PolicyConfig = PolicyConfig()
     start: Literal["fresh", "baseline", "teacher"] = "fresh"
     """Initial weights: new ones in every round; those of the baseline in the first round and new ones in later rounds;
@@ -91,6 +94,13 @@ class JointConfig(TrainConfig):
     def facts(self) -> MethodFacts:
         """What is known of the method."""
         return METHODS[self.method]
+
+    @property
+    def alignment(self) -> AlignmentConfig | None:
+        """Of predictions at every step; None where there are none, or where the method aligns them itself."""
+        if not self.labels_every_step or self.facts.aligns:
+            return None
+        return alignment_of(self.policy.distribution_alignment)
 
     @property
     def learns_from_accepted(self) -> bool:
@@ -145,7 +155,7 @@ class JointConfig(TrainConfig):
         return own_options(self.facts.options, self.policy.options, f"method={self.method!r}", "policy.options")
 
     @model_validator(mode="after")
-    def _a_ledger_tells_something_new(self) -> "JointConfig":
+    def _a_table_tells_something_new(self) -> "JointConfig":
         if self.policy.ledger_share and self.start == "teacher":
             raise ValueError(
                 f"policy.ledger_share={self.policy.ledger_share}, but with start='teacher' a student knows what the "

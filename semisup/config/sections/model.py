@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from semisup.config.families import FAMILIES, FamilyFacts, family_of
+from semisup.config.families import FAMILIES, JOINT, READY_MADE, FamilyFacts, family_of, networks_in
 from semisup.config.sections.base import Dropout, Precision, Section
 from semisup.config.sections.training import a_time
 
@@ -50,10 +50,11 @@ class ModelConfig(Section):
 
     name: str = "small_cnn"
     """`small_cnn` (fast, for digits), `paired_cnn` (its convolutions doubled), `pooled_cnn` (for photographs),
-    `seed_cnn`, `vgg_small`, `resnet18_small`, `efficientnet_lite0` (pretrained on ImageNet, its weights are installed;
-    `efficientnet_lite2`: larger, a package of its own), `torchvision:NAME` for any torchvision classifier, or
-    `timm:NAME` for any network of timm, such as `timm:vit_small_patch14_dinov2`, with or without the weights' tag.
-    `features`: none, see `data.features`."""
+    `seed_cnn`, `vgg_small`, `resnet18_small`, `efficientnet_lite0` and the larger `efficientnet_lite2` (pretrained on
+    ImageNet, their weights are installed), `torchvision:NAME` for any torchvision classifier, or `timm:NAME` for any
+    network of timm, such as `timm:vit_small_patch14_dinov2`, with or without the weights' tag. `features`: none, see
+    `data.features`. With `train: probe` or `auto` also several pretrained ones, their features side by side, with `+`
+    between their names: `efficientnet_lite0+efficientnet_lite2`."""
     width: Annotated[float, Field(ge=0.05, le=16)] = 1.0
     """Multiplies the number of channels, of this project's own networks."""
     dropout: Dropout | None = None
@@ -67,7 +68,8 @@ class ModelConfig(Section):
     weights: Annotated[str, Field(min_length=1)] | None = None
     """Begin with these weights, all but those of the last layer: a file with a state dict (torch's, or safetensors), of
     a `torchvision:NAME` or `timm:NAME` the name of their own, such as `DEFAULT`, or of the latter `hf-hub:OWNER/NAME`.
-    Unset: the installed ones of `efficientnet_lite0`, random ones of the others."""
+    Unset: the installed ones of `efficientnet_lite0` and `efficientnet_lite2`, random ones of the others. Of networks
+    side by side those that have no installed ones begin with these."""
     download: bool = False
     """Fetch torchvision's or timm's weights where they are not in the cache. Nothing is ever downloaded without it."""
     train: Train = "all"
@@ -92,6 +94,31 @@ class ModelConfig(Section):
     ImageNet's. Pretrained networks see a gray image as three equal channels, unless the weights are of an earlier run
     on gray ones."""
 
+    @field_validator("name")
+    @classmethod
+    def _networks_side_by_side_are_different_ones(cls, name: str) -> str:
+        names = [each.strip() for each in networks_in(name)]
+        if len(names) > 1 and ("" in names or READY_MADE in names or len({*names}) < len(names)):
+            raise ValueError(
+                f"{name!r}: {JOINT} stands between the names of different networks, such as "
+                f"efficientnet_lite0{JOINT}efficientnet_lite2"
+            )
+        return JOINT.join(names)
+
+    @model_validator(mode="after")
+    def _networks_side_by_side_stay_as_they_are(self) -> "ModelConfig":
+        if len(self.parts) > 1 and not self.chooses and self._is_known:
+            raise ValueError(
+                f"train={self.train!r}, but name={self.name!r} joins the features of {len(self.parts)} networks, which "
+                "are not trained; use train: probe (recipe: graph), or name one network"
+            )
+        if self.weights is not None and not any(part.weights for part in self.parts):
+            raise ValueError(
+                f"weights={self.weights!r}, but each of name={self.name!r} begins with its installed ones; leave "
+                "weights out, or name one network"
+            )
+        return self
+
     @model_validator(mode="after")
     def _only_one_network_whitens(self) -> "ModelConfig":
         if self.whiten and self.name.rpartition(":")[2] not in self.family.whitening:
@@ -100,10 +127,11 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _only_a_pretrained_body_is_frozen(self) -> "ModelConfig":
-        if self.train != "all" and not self.pretrained:
+        if self.train != "all" and not self.pretrained and self._is_known:
+            without = next(part.name for part in self.parts if not part.pretrained)
             raise ValueError(
-                f"train={self.train!r}, but weights is unset; name pretrained weights, or a network that has them "
-                "(efficientnet_lite0), or leave train out"
+                f"train={self.train!r}, but weights is unset, and {without} has none installed; name pretrained "
+                "weights, or networks that have them (efficientnet_lite0, efficientnet_lite2), or leave train out"
             )
         if self.download and self.weights is None:
             raise ValueError("download=true, but weights is unset; name pretrained weights, or leave download out")
@@ -114,15 +142,40 @@ class ModelConfig(Section):
         return self
 
     @property
+    def parts(self) -> "tuple[ModelConfig, ...]":
+        """Each of the networks alone."""
+        names = networks_in(self.name)
+        if len(names) == 1:
+            return (self,)
+        each = [self.model_copy(update={"name": name}) for name in names]
+        return tuple(part.model_copy(update={"weights": None}) if part._has_installed else part for part in each)
+
+    @property
     def family(self) -> FamilyFacts:
-        """What is known of the network's family; of one that does not exist, nothing."""
-        named = family_of(self.name)
+        """What is known of the network's family; of one that does not exist, or of several networks, nothing."""
+        named = "" if JOINT in self.name else family_of(self.name)
         return FAMILIES[named] if named in FAMILIES else FamilyFacts()
 
     @property
+    def _is_known(self) -> bool:
+        """Is there such a network? Of one that there is not nothing else is said: whoever builds it names those that
+        are near, and those of large packages with a colon in their names are known only then.
+        """
+        return all(":" in name or name in FAMILIES[family_of(name)].names() for name in networks_in(self.name))
+
+    @property
+    def _has_installed(self) -> bool:
+        return self.name.rpartition(":")[2] in self.family.installed
+
+    @property
     def pretrained(self) -> bool:
-        """Does the network begin with weights that somebody else trained?"""
-        return self.weights is not None or self.name.rpartition(":")[2] in self.family.installed
+        """Does the network, or each of several, begin with weights that somebody else trained?"""
+        return all(part.weights is not None or part._has_installed for part in self.parts)
+
+    @property
+    def of_photographs(self) -> bool:
+        """Is it a network of somebody else's, with the weights that it was pretrained with?"""
+        return self.pretrained and not self.family.has_options
 
     @property
     def chooses(self) -> bool:

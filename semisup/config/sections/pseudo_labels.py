@@ -1,11 +1,53 @@
 """Which of the teacher's labels are accepted."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from semisup.config.plugins import OwnOptions
 from semisup.config.sections.augment import ViewsConfig
-from semisup.config.sections.base import NUMBER, SECTION, WORD, BatchSize, Fraction, Section, Share, kind_of
+from semisup.config.sections.base import NUMBER, SECTION, SWITCH, WORD, BatchSize, Fraction, Section, Share, kind_of
+
+
+def _named(shares: Any) -> Any:
+    """YAML takes the names of digits for numbers."""
+    return {str(name): share for name, share in shares.items()} if isinstance(shares, Mapping) else shares
+
+
+class AlignmentConfig(Section):
+    """Distribution alignment: which class shares the mean of the predictions is scaled to."""
+
+    target: Literal["labeled", "uniform", "given", "estimated"] = "labeled"
+    """Shares of the `labeled` images; `uniform` ones; those `given` as `shares`; or those of the unlabeled images as
+    they are `estimated` from the baseline's predictions, which validation images calibrate (EM; Saerens et al. 2002).
+    """
+    shares: Annotated[Mapping[str, Fraction], BeforeValidator(_named), AfterValidator(OwnOptions)] = Field({})
+    """Target `given`: name of each class, and its share of the unlabeled images."""
+
+    @model_validator(mode="after")
+    def _given_shares_are_shares(self) -> "AlignmentConfig":
+        if (self.target == "given") != bool(self.shares):
+            asked = "is empty" if self.target == "given" else f"is set, but target={self.target!r}"
+            raise ValueError(f"shares {asked}; use both, such as {{target: given, shares: {{cat: 0.3, dog: 0.7}}}}")
+        if self.shares and abs(sum(self.shares.values()) - 1) > ROUNDED:
+            raise ValueError(f"shares have the sum {sum(self.shares.values()):g}; use shares of sum 1")
+        return self
+
+
+ROUNDED = 0.01
+"""As far from 1 as shares of two digits may be in all."""
+Alignment = Annotated[
+    Annotated[bool, Tag(SWITCH)] | Annotated[AlignmentConfig, Tag(SECTION)],
+    Discriminator(lambda value: SECTION if kind_of(value) == SECTION else SWITCH),
+]
+
+
+def alignment_of(setting: bool | AlignmentConfig) -> AlignmentConfig | None:
+    """What a key that is `true`, `false` or a section says; None: no alignment."""
+    if isinstance(setting, AlignmentConfig):
+        return setting
+    return AlignmentConfig() if setting else None
 
 
 class CertifiedThreshold(Section):
@@ -65,16 +107,21 @@ class PseudoLabelConfig(Section):
     """Accept a pseudo-label whose confidence, the largest probability, is at least this; or a section with
     `target_precision`, `confidence` and `fallback`: the lowest threshold that can be certified."""
     top_share: Share | None = None
-    """Of each predicted class accept only this share of its images, the most confident ones; the threshold still
-    holds. Unset: no limit."""
+    """Of each predicted class accept only this share of its images, without those found `unknown`, the most confident
+    ones; the threshold still holds. Unset: no limit."""
     max_disagreement: Annotated[float, Field(ge=0, le=1)] | None = None
     """Teacher `ensemble`: accept only where the standard deviation of the members' probabilities of the label is at
     most this. Unset: no limit."""
     share_per_round: Share | None = None
-    """Curriculum labeling (Cascante-Bonilla et al. 2021): in round r accept this share times r of all images, the most
-    confident ones; the threshold still holds. Unset: no limit."""
-    distribution_alignment: bool = False
-    """Scale the probabilities of each class so that their mean over the pool is the labeled images' class share."""
+    """Curriculum labeling (Cascante-Bonilla et al. 2021): in round r accept this share times r of all images, without
+    those found `unknown`, the most confident ones; the threshold still holds. Unset: no limit."""
+    least_precision: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Refuse all labels, so that the student learns from labeled images alone, where validation images show that fewer
+    than this share are right: the whole 95 % interval, of those that pass `threshold` and `uncertainty`, lies below.
+    0: never."""
+    distribution_alignment: Alignment = False
+    """Scale the probabilities of each class so that their mean over the pool, without images that are found `unknown`,
+    is a class share: `true` that of the labeled images, or a section with `target`."""
     drift_limit: Fraction = 0.1
     """Your own images: warn where new unlabeled images are further than this from those that were known before, in the
     shares of predicted classes or the distribution of confidence, each between 0 and 1."""

@@ -32,8 +32,14 @@ class RuntimeConfig(Section):
     """Processes that train the baseline and the student together, each with its share of every batch, of the threads,
     and with a GPU of its own where there are some. They take ten seconds to begin. Floating point and dropout apart,
     the result is that of one process."""
-    channels_last: bool = False
-    """Keep each pixel's channels together in memory: convolutions are then faster on most processors and GPUs."""
+    channels_last: bool | None = None
+    """Keep each pixel's channels together in memory: convolutions are then faster on most processors and GPUs. Unset:
+    of networks of photographs with pretrained weights."""
+    inference: Literal["auto", "torch", "openvino"] = "auto"
+    """What computes features of frozen networks, labels, and all other predictions of trained ones on a CPU. `auto`:
+    OpenVINO where that is measured to be faster, else torch; the answers about a network always come from the one that
+    is noted beside its weights. In float32 their logits agree to 1e-4; a frozen network computes in `model.precision`
+    with both. `torch` or `openvino`: that one, for bits that do not hang on what was measured."""
     compile: bool = False
     """Have torch compile the network that is trained, which takes up to a minute for each stage and changes rounding.
     Needs a C++ compiler, on a GPU also Triton."""

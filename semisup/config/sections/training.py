@@ -69,8 +69,9 @@ class EarlyStoppingConfig(Section):
 
     keep: Literal["best", "last"] = "best"
     """`last`: keep the weights of the last epoch and never stop early, so that validation labels decide nothing."""
-    monitor: Literal["loss", "accuracy"] = "loss"
-    """Validation loss (lower is better) or validation accuracy (higher is better)."""
+    monitor: Literal["loss", "accuracy"] = "accuracy"
+    """Validation accuracy (higher is better; of equals the least loss) or validation loss (lower is better). With few
+    labels the loss soon rises with confidence in wrong answers, and its best epoch is often the first one."""
     patience: Epochs = 20
     """Epochs without improvement after which training stops."""
     min_delta: Annotated[float, Field(ge=0, le=100)] = 0.0
@@ -126,7 +127,8 @@ class TrainConfig(Section):
     """Validate and keep an exponential moving average of the weights, per step; 0 turns it off."""
     precision: Precision = "float32"
     """What convolutions and matrix products are computed in while training; weights, losses and all predictions stay
-    float32. `bfloat16` is faster on GPUs and processors that have it (AVX512-BF16, AMX); `auto` takes it there."""
+    float32. `bfloat16` is faster on GPUs and processors that have it (AVX512-BF16, AMX); `auto` takes it there. Unset:
+    `auto` where a network of photographs begins with pretrained weights and more than its last layer is trained."""
 
     @model_validator(mode="after")
     def _a_budget_has_a_step_for_every_epoch(self) -> "TrainConfig":

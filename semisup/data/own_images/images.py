@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from semisup.config import DataConfig, parse_bytes, resolve_data_root
+from semisup.config import DataConfig, parse_bytes, resolve_base, resolve_data_root
 from semisup.config.sources import SOURCES
 from semisup.data.datasets import UNLABELED, ImageSet, digest
 from semisup.data.listing import Listing
@@ -20,9 +21,12 @@ from semisup.data.own_images.decoded.cache import Cache, cache_folder
 from semisup.data.own_images.decoded.checksums import is_intact, seal
 from semisup.data.own_images.decoded.pack import InTest, Pack
 from semisup.data.own_images.decoded.seen import hashes_of
+from semisup.data.own_images.folders.units import units_of
+from semisup.data.own_images.reading import many
 from semisup.data.own_images.reading.decode import Target
 from semisup.data.own_images.reading.depth import Depth, depth_warnings
 from semisup.data.own_images.reading.duplicates import RULE, find_groups
+from semisup.data.own_images.remote.kept import told_to
 from semisup.data.source import Source
 from semisup.errors import UserError
 from semisup.system.memory import give_back
@@ -41,6 +45,8 @@ class OwnImages:
         test: the test images.
         given: (N,) of the pool, "unlabeled" or "validation" where that is fixed, "" where the split decides.
         groups: int64 (N,), then those of the test images (M,): images in one group are copies of each other.
+        units: name of the group that each image (N,) is in by `data.group`, then those of the test images (M,); None
+            where that is unset.
         pack: where the pixels are; nobody deletes it while it is held.
         files: path, reason and what else is known of every file, as in :class:`Pack`, broken ones included.
         named_test: does the data set name its test images itself?
@@ -54,6 +60,8 @@ class OwnImages:
     given: NDArray[np.object_]
     groups: NDArray[np.int64]
     test_groups: NDArray[np.int64]
+    units: tuple[str, ...] | None
+    test_units: tuple[str, ...] | None
     pack: Pack
     files: pd.DataFrame
     named_test: bool
@@ -100,6 +108,15 @@ def own_images(data: DataConfig, say: Progress = lambda done, total, note: None)
     return _opened[key]
 
 
+def units_at(data: DataConfig, indices: Tensor) -> NDArray[np.int64] | None:
+    """Numbers (n,) of the groups that the pool's images at `indices` (n,) are in; None without `data.group`."""
+    if data.group is None:
+        return None
+    units = own_images(data).units
+    assert units is not None, "the key was set when they were opened"
+    return np.unique([units[row] for row in indices.tolist()], return_inverse=True)[1].astype(np.int64)
+
+
 def listing_of(data: DataConfig) -> Listing:
     """The images of a config whose source lists them, before any is read.
 
@@ -113,10 +130,20 @@ def listing_of(data: DataConfig) -> Listing:
 
 
 def _open(data: DataConfig, say: Progress) -> OwnImages:
-    listing = listing_of(data)
+    with told_to(say):
+        listing = listing_of(data)
+    if isinstance(data.channels, int) and data.name != "arrays" and not many.INSTALLED:
+        raise UserError(f"data.channels={data.channels} needs another package to read TIFF files; type: {many.INSTALL}")
     target = Target(*data.size, data.resize, data.channels, data.range)
     named_test = bool((listing.roles == "test").any())
-    in_test = no_test if named_test else share_in_test(data.test_share)
+    units = None
+    if data.group is not None:
+        units = np.array(
+            units_of(data.group, listing.paths, listing.labels, resolve_base(data), data.manifest), dtype=object
+        )
+        if not named_test:
+            listing.roles[_tested(units, listing, data.test_share)] = "test"
+    in_test = no_test if named_test or units is not None else share_in_test(data.test_share)
     pack = Cache(cache_folder(data.cache), parse_bytes(data.cache_limit)).pack(listing, target, in_test, say)
     files = pack.files
     files["path"] = listing.paths  # a pack may have been made of the same files under other names
@@ -124,7 +151,10 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
     readable = files["row"].to_numpy() >= 0
     sides = [np.flatnonzero(readable & (files["test"].to_numpy() == test)) for test in (False, True)]
     _check_classes(listing, *sides)
-    pool, test = (_image_set(listing, pack, rows, test=bool(side)) for side, rows in enumerate(sides))
+    of_sides = [None if units is None else tuple(units[rows].tolist()) for rows in sides]
+    pool, test = (
+        _image_set(listing, pack, rows, test=bool(side), units=of_sides[side]) for side, rows in enumerate(sides)
+    )
     groups, repaired = _groups(pack) if data.duplicates != "ignore" else (np.arange(len(pool) + len(test)), ())
     depth = Depth.of(files)
     warnings = (*_warnings(files), *_contradictions(listing, files), *depth_warnings(files, data.range))
@@ -139,6 +169,8 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
         given=given,
         groups=groups[: len(pool)],
         test_groups=groups[len(pool) :],
+        units=of_sides[0],
+        test_units=of_sides[1],
         pack=pack,
         files=files,
         named_test=named_test,
@@ -167,7 +199,18 @@ def share_in_test(share: float) -> InTest:
     return in_test
 
 
-def _image_set(listing: Listing, pack: Pack, rows: NDArray[np.int64], *, test: bool) -> ImageSet:
+def _tested(units: NDArray[np.object_], listing: Listing, share: float) -> NDArray[np.bool_]:
+    """Which images are tested with, where nothing names them: those with a label whose group's own lot says so."""
+    in_test = share_in_test(share)
+    lots = {unit: in_test(unit) for unit in set(units.tolist())}
+    drawn: NDArray[np.bool_] = np.array([lots[unit] for unit in units], dtype=bool)
+    decided: NDArray[np.bool_] = (listing.roles == "").astype(bool) & (listing.labels != UNLABELED)
+    return drawn & decided
+
+
+def _image_set(
+    listing: Listing, pack: Pack, rows: NDArray[np.int64], *, test: bool, units: tuple[str, ...] | None
+) -> ImageSet:
     hashes = hashes_of(pack.files)[rows]
     ids = (f"{listing.paths[row]}@{content[:12].decode()}" for row, content in zip(rows, hashes, strict=True))
     return ImageSet(
@@ -176,6 +219,8 @@ def _image_set(listing: Listing, pack: Pack, rows: NDArray[np.int64], *, test: b
         ids=tuple(ids),
         class_names=listing.class_names,
         pixel_digest=f"{pack.folder.parent.name}/{pack.folder.name}",
+        # Who is in which group decides the roles.
+        group_digest="" if units is None else hashlib.sha256("\n".join(units).encode()).hexdigest(),
     )
 
 
@@ -206,11 +251,16 @@ def _check_broken(files: pd.DataFrame, most: float) -> None:
     broken = files[files["row"] < 0]
     if len(broken) / len(files) <= most:  # as a share is written: 0.29 · 100 is less than 29
         return
-    shown = "; ".join(f"{row.path} is {row.reason}" for row in broken.head(MOST_SHOWN).itertuples())
+    shown = "; ".join(f"{row.path} {_said(str(row.reason))}" for row in broken.head(MOST_SHOWN).itertuples())
     raise UserError(
         f"data.max_broken={most:g}, but {len(broken):,} of {len(files):,} files cannot be used: {shown}"
         f"{' …' if len(broken) > MOST_SHOWN else ''}; mend or delete them, or allow more"
     )
+
+
+def _said(reason: str) -> str:
+    """A reason as what a file is, or what cannot be done with it."""
+    return reason if reason.startswith("cannot ") else f"is {reason}"
 
 
 def _check_classes(listing: Listing, pool: NDArray[np.int64], test: NDArray[np.int64]) -> None:

@@ -16,17 +16,26 @@ from semisup.data.own_images.decoded.building import Progress
 from semisup.data.own_images.folders.class_names import look_alikes
 from semisup.data.own_images.images import OwnImages, listing_of, own_images
 from semisup.data.own_images.proposal import SplitProposal, propose_split
+from semisup.data.own_images.reading import many, medical
 from semisup.data.own_images.reading.decode import BrokenImageError, Target, decode
 from semisup.data.own_images.reading.deep import GRAY_16
 from semisup.data.own_images.reading.depth import written
-from semisup.data.own_images.recipes import are_signs, graph_lines, pretrained_size, steps_lines, suits_pretrained
+from semisup.data.own_images.recipes import (
+    RECIPE,
+    are_signs,
+    graph_lines,
+    pretrained_size,
+    steps_lines,
+    suits_pretrained,
+)
+from semisup.data.own_images.remote.kept import told_to
 
 USUAL_SIZE, LARGEST_KEPT_SIZE = 64, 96
 LOOKED_AT = 200
 """Files, evenly spaced, that decide the proposed size and channels."""
 MOST_NAMED = 3
 USUAL_BROKEN: float = DataConfig.model_fields["max_broken"].default
-GRAY_MODES = frozenset({"1", "L", "LA", "LA;16", "I", "F"}) | GRAY_16
+GRAY_MODES = frozenset({"1", "L", "LA", "LA;16", "I", "F"}) | GRAY_16 | medical.GRAY
 MOST_BROKEN = 0.1
 """Share of files that cannot be read, up to which a config is proposed that takes them as they are."""
 BUDGETS, MOST_MINUTES = ((2_000, 1), (20_000, 2)), 5
@@ -138,7 +147,7 @@ class Survey:
 
 
 def survey(
-    root: Path | str, manifest: Path | None, cache: Path | None, say: Progress, *, max_broken: float = MOST_BROKEN
+    root: Path | str, manifest: Path | str | None, cache: Path | None, say: Progress, *, max_broken: float = MOST_BROKEN
 ) -> Survey:
     """Look through a folder, or what lies at a URL, which is a text, and decode it into the cache for the runs to come.
 
@@ -147,12 +156,14 @@ def survey(
     """
     if isinstance(root, str):
         data = DataConfig(name="folder", url=root, manifest=manifest, cache=cache)
-        data = data.model_copy(update={"name": recognize_url(str(data.url))})
+        if manifest is None:
+            data = data.model_copy(update={"name": recognize_url(str(data.url))})
     else:
         name = "folder" if manifest is not None else recognize(root.expanduser())
         data = DataConfig(name=name, root=root, manifest=manifest, cache=cache)
         data = data.model_copy(update={"root": root.expanduser().resolve()})
-    listing = listing_of(data)
+    with told_to(say):
+        listing = listing_of(data)
     size, channels, photographs = _look(listing)
     data = data.model_copy(update={"size": size, "channels": channels})
     own = own_images(data.model_copy(update={"max_broken": max_broken}), say)
@@ -184,11 +195,11 @@ def write_config(found: Survey) -> str:
     usual = DataConfig.model_fields
     lines = [
         f"# One's own images: {len(found.own.files):,} files, {len(found.classes()):,} classes.",
-        *(["recipe: graph  # labels spread over features of a pretrained network"] if found.photographs else []),
+        *([RECIPE] if found.photographs else []),
         "data:",
         f"  name: {data.name}",
         f"  root: {_quoted(str(data.root))}" if data.url is None else f"  url: {_quoted(data.url)}",
-        *([f"  manifest: {_quoted(str(data.manifest.resolve()))}"] if data.manifest else []),
+        *([f"  manifest: {_quoted(_place(data.manifest))}"] if data.manifest else []),
         f"  size: [{data.size[0]}, {data.size[1]}]  # height and width; more shows more and takes longer",
         *([f"  channels: {data.channels}"] if data.channels != usual["channels"].default else []),
         *([f"  range: {written(data.range)}  # black and white in files of more than 8 bits"] if data.range else []),
@@ -220,20 +231,26 @@ def _split_lines(split: SplitProposal, *, validates: bool, why: str) -> list[str
     ]
 
 
-def _look(listing: Listing) -> tuple[tuple[int, int], Literal["rgb", "gray"], bool]:
+def _look(listing: Listing) -> tuple[tuple[int, int], Literal["rgb", "gray"] | int, bool]:
     """(height, width) and channels that suit the files, and whether they are photographs.
 
     Of others their own size where it is one and small.
     """
-    sizes, modes = [], set()
+    sizes, modes, counts = [], set(), Counter[int]()
     for number in np.unique(np.linspace(0, len(listing) - 1, LOOKED_AT).astype(int)):
         try:
-            image = decode(listing.contents.read(number), Target(1, 1, "crop", "rgb"))
+            content = listing.contents.read(number)
+            count = many.channels_of(content) if many.INSTALLED else None
+            image = decode(content, Target(1, 1, "crop", count or "rgb"))
         except (OSError, BrokenImageError):
             continue
+        if count is not None:
+            counts[count] += 1
         sizes.append((image.height, image.width))
         modes.add(image.mode)
-    channels: Literal["rgb", "gray"] = "gray" if modes and modes <= GRAY_MODES else "rgb"
+    channels: Literal["rgb", "gray"] | int = "gray" if modes and modes <= GRAY_MODES else "rgb"
+    if 2 * counts.total() > len(sizes):
+        ((channels, _),) = counts.most_common(1)
     sides = [min(size) for size in sizes]
     if suits_pretrained(channels, sides):
         side = pretrained_size(sides)
@@ -242,6 +259,11 @@ def _look(listing: Listing) -> tuple[tuple[int, int], Literal["rgb", "gray"], bo
         return sizes[0], channels, False
     side = min([USUAL_SIZE, *(max(size) for size in sizes)])
     return (side, side), channels, False
+
+
+def _place(named: Path | str) -> str:
+    """A URL, or a path that holds wherever the config is used."""
+    return named if isinstance(named, str) else str(named.resolve())
 
 
 def _counted(counts: Counter[str]) -> str:

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semisup.config import DataConfig, resolve_data_root
-from semisup.data.own_images.folders.listing import base_folder, written_alike
+from semisup.config import DataConfig, resolve_base
 from semisup.data.own_images.folders.manifest import read_manifest
-from semisup.errors import UserError
+from semisup.data.own_images.folders.places import base_of, written_alike
+from semisup.errors import UserError, in_one_line
 
 PATH, VECTOR = "path", "vector"
 ROWS_AT_A_TIME = 16_384
@@ -91,9 +91,9 @@ def _rows_of(paths: Sequence[str], wanted: Sequence[str], field: str) -> NDArray
 def _manifest_paths(data: DataConfig) -> list[str]:
     """Those of the manifest's rows, in their order, written as in the ids of images."""
     assert data.manifest is not None, "the config says so"
-    manifest = data.manifest.expanduser()
+    manifest = data.manifest if isinstance(data.manifest, str) else data.manifest.expanduser()
     table = read_manifest(manifest, f"data.manifest={manifest}")
-    return written_alike(table[PATH], base_folder(resolve_data_root(data), manifest))
+    return written_alike(table[PATH], base_of(resolve_base(data), manifest))
 
 
 def _array(file: Path, field: str) -> NDArray[np.floating]:
@@ -101,7 +101,7 @@ def _array(file: Path, field: str) -> NDArray[np.floating]:
     try:
         table = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{field} cannot be read: {' '.join(str(error).split())}; save it with numpy.save") from None
+        raise UserError(f"{field} cannot be read: {in_one_line(error)}; save it with numpy.save") from None
     if table.ndim != 2 or not table.size or table.dtype.kind not in "fiu":
         shape = "×".join(map(str, table.shape)) or "single value"
         raise UserError(f"{field} is an array of {shape} {table.dtype}; it has to be images × numbers")
@@ -115,7 +115,7 @@ def _parquet(file: Path, field: str) -> tuple[list[str], NDArray[np.floating]]:
         with pq.ParquetFile(file) as opened:
             table = opened.read()
     except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        words = " ".join(str(error).split())[:200]
+        words = in_one_line(error, 200)
         raise UserError(f"{field} cannot be read as Parquet ({words}); write it with pandas' to_parquet") from None
     names = table.column_names
     if PATH not in names:

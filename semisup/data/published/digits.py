@@ -1,6 +1,7 @@
 """scikit-learn's digits: they come with the library, and the test split is drawn here."""
 
 import hashlib
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,13 +17,21 @@ TEST_SEED = 20240
 
 def read_digits(split: Split) -> Arrays:
     """scikit-learn's 1,797 gray images of 8×8, their values 0..16 stretched to 0..255."""
-    table = np.loadtxt(_file(), delimiter=",")  # a row for each image: 64 values, label
+    table = _table()
     images = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     labels = table[:, 64].astype(np.int64)
     ids = [f"digits/{position:04d}" for position in range(len(labels))]
     in_test = _test_positions(ids, labels)
     chosen = [position for position in range(len(ids)) if (position in in_test) == (split == "test")]
     return Arrays(images[chosen], labels[chosen], tuple(ids[position] for position in chosen))
+
+
+@cache
+def _table() -> NDArray[np.float64]:
+    """A row for each image: 64 values, label. Kept, as a pipeline asks ten times and it takes a tenth of a second."""
+    table = np.loadtxt(_file(), delimiter=",")
+    table.setflags(write=False)
+    return table
 
 
 def _file() -> Path:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from semisup.errors import UserError
+from semisup.errors import UserError, in_one_line
 
 
 def damaged(path: Path, why: str) -> UserError:
@@ -17,7 +17,7 @@ def unreadable(path: Path, error: OSError) -> UserError:
 
 def download_failed(name: str, root: Path, error: Exception) -> UserError:
     """torchvision could not fetch it."""
-    reason = " ".join(str(error).split())  # torchvision's own words run over several lines
+    reason = in_one_line(error)  # torchvision's own words run over several lines
     return UserError(
         f"data.download=true: {name} could not be downloaded into {root} ({reason}); "
         "check the network, or fetch the files elsewhere and set data.root to their folder"

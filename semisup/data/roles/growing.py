@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ def draw_by_content(
     seed: int,
     given: Roles,
     before: KnownRoles,
+    units: Sequence[str] | None = None,
 ) -> Roles:
     """The role (N,) of every pool image with labels (N,), or UNLABELED, and contents (N,).
 
@@ -71,6 +73,10 @@ def draw_by_content(
     that was held out and now lies where it would be learned from is REMOVED: so none ever passes from test, validation
     or calibration into training, whatever is added, moved or asked for.
 
+    `units` (N,) name the groups of images that belong together. A group has one lot and is drawn whole, even where that
+    gives more images than were asked for; those of its images that may not follow it are left for
+    :func:`semisup.data.roles.split.find_leaks`.
+
     Raises:
         UserError: a class has no image left to learn from, none has one to validate with where such are asked for, or
             nothing would be left unlabeled.
@@ -83,27 +89,52 @@ def draw_by_content(
     stays = held_out & decided & (was != "test")
     roles[stays] = was[stays]
     free = decided & ~held_out
-    lots = _lots(contents, free, f"{seed}:role")
+    whole = _Whole.of(units, len(labels))
+    drawn_by = contents if units is None else column(units)
+    lots = _lots(drawn_by, free, f"{seed}:role")
     validation = 0 if (given == "validation").any() else validation_per_class
-    for label, name in enumerate(class_names):
+    roles[whole.with_some(roles == "validation") & free] = "validation"
+    for label in range(len(class_names)):
         wanted = labeled_per_class[label] if labeled_per_class is not None else None
-        members = np.flatnonzero(free & (labels == label))
+        members = np.flatnonzero(free & (labels == label) & (roles == "unlabeled"))
         validating = int(((roles == "validation") & (labels == label)).sum())
         seats = validation_seats(validation, wanted, len(members) + validating) - validating
-        picked = _first(members, was[members] == "labeled", lots, max(seats, 0))
-        left = np.setdiff1d(members, picked)
+        roles[_first(members, was[members] == "labeled", lots, max(seats, 0))] = "validation"
+        roles[whole.with_some(roles == "validation") & free] = "validation"
+    for label, name in enumerate(class_names):
+        wanted = labeled_per_class[label] if labeled_per_class is not None else None
+        left = np.flatnonzero(free & (labels == label) & (roles == "unlabeled"))
         if not len(left):
             raise too_few_labels(name, wanted, validation, int(((labels == label) & (given == "")).sum()))
-        roles[picked] = "validation"
         roles[_first(left, was[left] != "labeled", lots, wanted or 0)] = "labeled"
     if validation_per_class and not (roles == "validation").any():
         raise nothing_validates()
-    _calibrate(roles, free, was, _lots(contents, free, f"{seed}:calibration"), calibration_images)
+    may = free & (roles == "unlabeled") & ~whole.with_some(roles == "labeled")
+    _calibrate(roles, may, was, _lots(drawn_by, free, f"{seed}:calibration"), calibration_images)
+    roles[whole.with_some(roles == "calibration") & may] = "calibration"
     if labeled_per_class is None:
         roles[(roles == "unlabeled") & decided] = "labeled"
     if not (roles == "unlabeled").any():
         raise nothing_unlabeled(labeled_per_class, validation_per_class, len(labels))
     return roles
+
+
+@dataclass(frozen=True, eq=False)
+class _Whole:
+    """Which images belong together, as numbers (N,); None: each is alone."""
+
+    units: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, units: Sequence[str] | None, images: int) -> "_Whole":
+        if units is None:
+            return cls(None)
+        assert len(units) == images, "one name for each image"
+        return cls(np.asarray(pd.factorize(np.array(units, dtype=object))[0], dtype=np.int64))
+
+    def with_some(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The images (N,) that are in a group with one of those chosen (N,)."""
+        return chosen if self.units is None else np.isin(self.units, self.units[chosen])
 
 
 def _calibrate(roles: Roles, free: NDArray[np.bool_], was: Roles, lots: NDArray[np.uint64], images: int) -> None:

@@ -6,13 +6,14 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from semisup.data.own_images.reading import many
 from semisup.data.own_images.reading.decode import Target, decode
 from semisup.data.own_images.reading.deep import Range
 from semisup.delivery.page.candidates import SHOWN_CLASSES
@@ -42,9 +43,9 @@ def build_page(
     `rows` are those of :func:`semisup.delivery.page.candidates.to_label` with a column path, `contents` their image
     files, of which those of more than 8 bits are shown by `span`, their `data.range`.
     `audit` makes it the page of an audit, with the accepted labels of the images, which are compared with and not
-    shown: name, target, allowed (how many may be wrong after so many answers), places (of each image in the sample,
+    shown: name, target, allowed (how many may be wrong after so many annotations), places (of each image in the sample,
     from 0; those of files that are gone are missing).
-    Answers are kept in the browser under `key` and the images' ids. Whatever a class is called, it stays text.
+    Annotations are kept in the browser under `key` and the images' ids. Whatever a class is called, it stays text.
     """
     images = [_image(row, content, span) for (_, row), content in zip(rows.iterrows(), contents, strict=True)]
     ids = hashlib.sha256("\n".join(image["id"] for image in images).encode()).hexdigest()[:16]
@@ -66,12 +67,13 @@ def thumbnail(content: bytes, span: Range | None = None) -> tuple[str, bool]:
     Raises:
         BrokenImageError: as in :func:`decode`.
     """
-    decoded = decode(content, Target(SIDE, SIDE, "pad", "rgb", span))
+    channels: Literal["rgb"] | int = many.channels_of(content) or "rgb"
+    decoded = decode(content, Target(SIDE, SIDE, "pad", channels, span))
     longest = max(decoded.width, decoded.height)
     if longest < SIDE:
-        decoded = decode(content, Target(longest, longest, "pad", "rgb", span))
+        decoded = decode(content, Target(longest, longest, "pad", channels, span))
     kind, buffer = "png" if longest <= SMALL else "jpeg", io.BytesIO()
-    Image.fromarray(decoded.pixels.transpose(1, 2, 0)).save(buffer, kind.upper(), quality=85)
+    Image.fromarray(many.as_picture(decoded.pixels)).save(buffer, kind.upper(), quality=85)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", longest <= TINY
 
 

@@ -9,10 +9,11 @@ import pandas as pd
 
 from semisup.config.sources import SOURCES
 from semisup.data.tables import write_csv
-from semisup.delivery.chosen import PSEUDO, Sources
+from semisup.delivery.chosen import PSEUDO
 from semisup.delivery.export import Served, folder_written, served_images, write_labelstudio
 from semisup.delivery.page import build_page
 from semisup.delivery.page.candidates import CHECK, LABEL, Material, Progress, to_check, to_label, too_few_to_check
+from semisup.delivery.sent import Sources
 from semisup.errors import UserError
 
 PAGE, TABLE = "review.html", "candidates.csv"
@@ -59,7 +60,7 @@ def write_review(
     if checked is not None:
         parts.append(checked)
     elif suspects:
-        notes.append(too_few_to_check())
+        notes.append(too_few_to_check(material.config))
     rows = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True) if parts else pd.DataFrame()
     if not len(rows):
         raise UserError(f"--budget {budget} and --suspects {suspects}: no image to ask about; ask for more")
@@ -76,14 +77,15 @@ def write_review(
         (aside / PAGE).write_text(page, encoding="utf-8")
         write_csv(there.drop(columns="index"), aside / TABLE)
         tasks = rows.assign(label=rows["label_1"], confidence=rows["probability_1"], source=PSEUDO, teacher=run_id[:8])
-        write_labelstudio(tasks, sent, aside, material.facts.class_names, sources.served_root)
+        served = sources.served_root(rows["path"])
+        write_labelstudio(tasks, sent, aside, material.facts.class_names, served)
     counts = there["section"].value_counts()
     return Written(
         int(counts.get(LABEL, 0)),
         int(counts.get(CHECK, 0)),
         tuple(sources.gone),
         tuple(notes),
-        served_images(sources.served_root, out),
+        served_images(served, out),
         _means(there[there["section"] == LABEL]),
     )
 

@@ -10,14 +10,15 @@ import pandas as pd
 
 from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.config.sources import SOURCES
+from semisup.data.facts import DatasetFacts
 from semisup.data.tables import write_csv
-from semisup.delivery.chosen import Sources
 from semisup.delivery.export import folder_written
 from semisup.delivery.page import build_page
 from semisup.delivery.page.candidates import AUDIT
+from semisup.delivery.sent import Sources
 from semisup.errors import UserError
 from semisup.open_world.audit import most_wrong
-from semisup.stages.support.files import DatasetFacts, write_json
+from semisup.system.json_files import write_json
 from semisup.system.randomness import numpy_generator
 
 PAGE, SAMPLE = "review.html", "audit.json"

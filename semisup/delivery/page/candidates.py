@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from semisup.calibration import temper
 from semisup.config import PipelineConfig
 from semisup.data.datasets import ImageSet
+from semisup.data.facts import DatasetFacts
+from semisup.data.own_images.images import units_at
 from semisup.data.own_images.vectors import read_vectors
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
@@ -19,7 +21,7 @@ from semisup.errors import UserError
 from semisup.networks.classifier import Classifier
 from semisup.review.acquisition import LARGEST_DEVIATION, Floats, Method, Signals, choose_batch, doubt
 from semisup.review.confident_learning import FEWEST_PER_CLASS, out_of_sample_probabilities, suspected_labels
-from semisup.stages.support.files import DatasetFacts, pool_of
+from semisup.stages.support.images import pool_of
 from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.predict import predict_features, predict_log_probabilities
 
@@ -37,7 +39,8 @@ class Material:
     """What a finished run left behind.
 
     Attributes:
-        ledgers: the tables that the students of its rounds learned from, the last one last; none where they read none.
+        learned_from: the tables that the students of its rounds learned from, the last one last; none where they read
+            none.
         student: the model that was kept, on its device. It is asked.
         temperature: divides its logits; None: it was never calibrated.
     """
@@ -45,7 +48,7 @@ class Material:
     config: PipelineConfig
     facts: DatasetFacts
     split: Split
-    ledgers: Sequence[pd.DataFrame]
+    learned_from: Sequence[pd.DataFrame]
     student: Classifier
     temperature: float | None
 
@@ -88,7 +91,7 @@ def to_label(
         flips=signals.flips[rows],
         worth=worth[rows],
     )
-    return table.assign(reason=[_why(row, len(material.ledgers)) for _, row in table.iterrows()])
+    return table.assign(reason=[_why(row, len(material.learned_from)) for _, row in table.iterrows()])
 
 
 def to_check(material: Material, most: int) -> pd.DataFrame | None:
@@ -98,7 +101,8 @@ def to_check(material: Material, most: int) -> pd.DataFrame | None:
     _, seen = _seen(material, pool_of(material.config, material.facts))
     features = _features(material, seen, indices)
     seed = derive_seed(material.config.seed, "review folds")
-    probabilities = out_of_sample_probabilities(features.numpy(), labels, len(names), seed)
+    units = units_at(material.config.data, indices)
+    probabilities = out_of_sample_probabilities(features.numpy(), labels, len(names), seed, units)
     if probabilities is None:
         return None
     rows, likelier = suspected_labels(probabilities, labels, most)
@@ -131,8 +135,10 @@ def _features(material: Material, seen: Tensor, rows: Tensor) -> Tensor:
     return seen[rows]
 
 
-def too_few_to_check() -> str:
+def too_few_to_check(config: PipelineConfig) -> str:
     """Why :func:`to_check` has nothing to say."""
+    if config.data.group is not None:
+        return "some class has labeled images of too few groups (data.group): wrong labels cannot be told"
     return f"some class has fewer than {FEWEST_PER_CLASS} labeled images: wrong labels cannot be told"
 
 
@@ -140,7 +146,7 @@ def _signals(material: Material, probabilities: Floats) -> tuple[NDArray[np.int6
     """The last teacher's labels (N,), if there was one, and all that speaks for each of the unlabeled images."""
     ids = material.split.ids("unlabeled")
     nothing = np.zeros(len(ids), np.float32)
-    tables = [table.set_index("id") for table in material.ledgers]
+    tables = [table.set_index("id") for table in material.learned_from]
     if any(len(table) != len(ids) or not table.index.isin(ids).all() for table in tables):
         raise UserError("the run's pseudo-labels are of other images than its split; run its config again")
     if not tables:

@@ -6,7 +6,7 @@ const storageKey = "semisup-review:" + data.key;
 const RESERVED = data.audit ? "suxn" : "sux";
 const MOST_KEYS = 30;
 const MOST_FOUND = 12;
-let answers = new Map(); // row of the image -> {answer, label}
+let annotations = new Map(); // row of the image -> {kind, label}
 let undoable = []; // {row, before}, the newest last
 let position = 0;
 
@@ -43,46 +43,48 @@ function keysNow() {
 
 function store() {
   try {
-    localStorage.setItem(storageKey, JSON.stringify([...answers]));
-  } catch { /* a browser may keep nothing for a file; answers then live as long as the page */ }
+    localStorage.setItem(storageKey, JSON.stringify([...annotations]));
+  } catch { /* a browser may keep nothing for a file; annotations then live as long as the page */ }
 }
 
 function restore() {
   try {
     const kept = JSON.parse(localStorage.getItem(storageKey) || "[]");
-    answers = new Map(kept.filter(([row]) => row in data.images));
-  } catch { answers = new Map(); }
-  const open = data.images.findIndex((_, row) => !answers.has(row));
+    // Pages of before kept them with `answer` in place of `kind`.
+    const entries = kept.map(([row, { kind, answer, label }]) => [row, { kind: kind ?? answer, label }]);
+    annotations = new Map(entries.filter(([row]) => row in data.images));
+  } catch { annotations = new Map(); }
+  const open = data.images.findIndex((_, row) => !annotations.has(row));
   position = open < 0 ? 0 : open;
 }
 
-function set(row, answer) {
-  undoable.push({ row, before: answers.get(row) });
-  answers.set(row, answer);
+function set(row, annotation) {
+  undoable.push({ row, before: annotations.get(row) });
+  annotations.set(row, annotation);
   store();
   const count = data.images.length;
   for (let step = 1; step <= count; step++) {
     const next = (row + step) % count;
-    if (!answers.has(next)) { position = next; break; }
+    if (!annotations.has(next)) { position = next; break; }
   }
   at("search").value = "";
   show();
 }
 
-const label = (name) => set(position, { answer: "label", label: name });
-const discard = () => set(position, { answer: "discard", label: "" });
-const none = () => set(position, { answer: "none", label: "" });
+const label = (name) => set(position, { kind: "label", label: name });
+const discard = () => set(position, { kind: "discard", label: "" });
+const none = () => set(position, { kind: "none", label: "" });
 const IN_WORDS = { discard: "Left out", none: "None of the classes" };
-const inWords = (known) => known.answer === "label" ? known.label : IN_WORDS[known.answer];
+const inWords = (known) => known.kind === "label" ? known.label : IN_WORDS[known.kind];
 
-// Of an audit: do the images up to the last answered one prove the target? One that nobody could tell counts as wrong,
+// Of an audit: do the images up to the last annotated one prove the target? One that nobody could tell counts as wrong,
 // and so does one of the sample that is not on the page, for its file is gone.
 function proven() {
-  if (!data.audit || !answers.size) return false;
-  const last = Math.max(...answers.keys());
+  if (!data.audit || !annotations.size) return false;
+  const last = Math.max(...annotations.keys());
   const bad = data.images.slice(0, last + 1).filter((image, row) => {
-    const known = answers.get(row);
-    return !known || known.answer !== "label" || known.label !== image.accepted;
+    const known = annotations.get(row);
+    return !known || known.kind !== "label" || known.label !== image.accepted;
   });
   const seen = data.audit.places[last] + 1, gone = seen - (last + 1);
   return bad.length + gone <= data.audit.allowed[seen];
@@ -91,7 +93,7 @@ function proven() {
 function undo() {
   const last = undoable.pop();
   if (!last) return;
-  if (last.before) answers.set(last.row, last.before); else answers.delete(last.row);
+  if (last.before) annotations.set(last.row, last.before); else annotations.delete(last.row);
   position = last.row;
   store();
   show();
@@ -107,8 +109,8 @@ function move(step) {
 function classButton(name, key) {
   const button = make("button", name);
   button.type = "button";
-  const given = answers.get(position);
-  if (given && given.answer === "label" && given.label === name) button.classList.add("chosen");
+  const given = annotations.get(position);
+  if (given && given.kind === "label" && given.label === name) button.classList.add("chosen");
   if (key && key !== name.toLowerCase()) button.append(" ", make("kbd", key));
   button.addEventListener("click", () => label(name));
   return button;
@@ -132,7 +134,7 @@ function showFound() {
 }
 
 function show() {
-  const image = data.images[position], given = answers.get(position), checks = image.section === "check";
+  const image = data.images[position], given = annotations.get(position), checks = image.section === "check";
   at("picture").src = image.src;
   at("picture").className = image.tiny ? "tiny" : "";
   at("picture").alt = image.path;
@@ -149,18 +151,18 @@ function show() {
   const shown = fixedKeys.size ? data.classes : [...keyOf.keys()];
   at("classes").replaceChildren(...shown.map((name) => classButton(name, keyOf.get(name))));
   showFound();
-  at("discard").classList.toggle("chosen", Boolean(given) && given.answer === "discard");
-  at("answer").textContent = !given ? "" : given.answer === "label" ? "Answered: " + given.label : inWords(given);
-  at("none").classList.toggle("chosen", Boolean(given) && given.answer === "none");
+  at("discard").classList.toggle("chosen", Boolean(given) && given.kind === "discard");
+  at("annotation").textContent = !given ? "" : given.kind === "label" ? "Annotated: " + given.label : inWords(given);
+  at("none").classList.toggle("chosen", Boolean(given) && given.kind === "none");
   at("enough").textContent = !proven() ? "" : "That is enough: at least " + +(100 * data.audit.target).toFixed(2) +
     " % of the accepted labels are right (95 % sure). Stop here and save, or go on for a narrower interval.";
   at("undo").disabled = undoable.length === 0;
   at("progress").max = data.images.length;
-  at("progress").value = answers.size;
-  at("count").textContent = answers.size + " of " + data.images.length;
-  at("save").disabled = answers.size === 0;
+  at("progress").value = annotations.size;
+  at("count").textContent = annotations.size + " of " + data.images.length;
+  at("save").disabled = annotations.size === 0;
   [...document.querySelectorAll("#strip button")].forEach((button, row) => {
-    const known = answers.get(row);
+    const known = annotations.get(row);
     button.className = known ? "done" : "";
     button.setAttribute("aria-current", String(row === position));
     button.querySelector("span").textContent = known ? inWords(known) : "";
@@ -192,10 +194,10 @@ function csv() {
   const runs = (text) => /^'*[=+\-@\t\r\n＝＋－＠]/.test(text) && !/^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$/.test(text);
   const cell = (text) => quoted(runs(text) ? "'" + text : text);  // or a spreadsheet takes it for a formula
   const quoted = (text) => /[",\r\n]|^\s|\s$/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
-  const lines = [["id", "path", "answer", "label", "given", ...(data.audit ? ["audit"] : [])]];
+  const lines = [["id", "path", "annotation", "label", "given", ...(data.audit ? ["audit"] : [])]];
   data.images.forEach((image, row) => {
-    const known = answers.get(row);
-    if (known) lines.push([image.id, image.path, known.answer, known.label, image.given, ...(data.audit ? [data.audit.name] : [])]);
+    const known = annotations.get(row);
+    if (known) lines.push([image.id, image.path, known.kind, known.label, image.given, ...(data.audit ? [data.audit.name] : [])]);
   });
   return lines.map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
 }

@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from semisup.config import PipelineConfig
+from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.evaluation.ensembles import Combination, combine, disagreement, predict_members
 from semisup.pipeline.log import StageLog
 from semisup.plots import ensemble_growth, save_png
-from semisup.stages.support.files import DatasetFacts, pick_device, pool_of, read_json, save_ensemble, write_json
+from semisup.stages.support.images import pool_of
+from semisup.stages.support.models.device import pick_device
+from semisup.stages.support.models.saved import save_ensemble
+from semisup.system.json_files import read_json, write_json
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:

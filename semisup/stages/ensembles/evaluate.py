@@ -22,8 +22,10 @@ from semisup.evaluation.scores import (
 )
 from semisup.pipeline.log import StageLog
 from semisup.plots import ensemble_comparison, save_png
-from semisup.stages.support.files import images_for_test, load_placed, read_json, write_json
+from semisup.stages.support.images import images_for_test
+from semisup.stages.support.models.saved import load_placed
 from semisup.stages.support.tested import predict_tested
+from semisup.system.json_files import read_json, write_json
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:

@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from semisup.config import AugmentConfig, PipelineConfig
+from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.evaluation.ensembles import bootstrap, samme_update, samme_weight, weighted_error
 from semisup.pipeline.log import StageLog
-from semisup.stages.support.files import DatasetFacts, fresh_model, pick_device, pool_of, save_model, write_json
+from semisup.stages.support.images import pool_of
 from semisup.stages.support.learner import learner
+from semisup.stages.support.models.configured import fresh_model
+from semisup.stages.support.models.device import pick_device
+from semisup.stages.support.models.saved import save_model
 from semisup.stages.support.training import EpochReporter, open_checkpoints, save_training
+from semisup.system.json_files import write_json
 from semisup.system.randomness import derive_seed, numpy_generator, torch_generator
 from semisup.training.batches import augmented
 from semisup.training.loop import Examples, train
@@ -68,7 +73,7 @@ def run(
         on_resume=reporter.on_resume,
         compiles=config.runtime.compile,
     )
-    save_model(config, facts, learns.weights(result.weights), out_dir, stage="member")
+    save_model(config, facts, learns.weights(result.weights), out_dir, stage="member", predicted_by=model.predicted_by)
     save_training(result, config.baseline, out_dir, log, f"Member {number} ({config.ensemble.method})")
     learns.network.load_state_dict(result.weights)  # so far it is that of the last epoch
     summary: dict[str, Any] = {"number": number, "method": config.ensemble.method}

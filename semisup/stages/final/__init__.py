@@ -1,1 +1,1 @@
-"""Stages after training, before any test image is looked at: which model is kept, and its labels."""
+"""Stages after training: which model is kept, what it labels, and then how it does on test images."""

@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from semisup.config import PipelineConfig
+from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
 from semisup.evaluation.keeping import better_model, judges_in_words
 from semisup.pipeline.log import StageLog
 from semisup.pipeline.plan import KEPT_FILE
-from semisup.stages.support.files import DatasetFacts, load_placed, pool_of, write_json
 from semisup.stages.support.frozen import read_choice
+from semisup.stages.support.images import pool_of
+from semisup.stages.support.models.saved import load_placed
 from semisup.stages.support.tested import predict_tested, shown_in_tests
+from semisup.system.json_files import write_json
 
 MODELS = {"baseline": "baseline", "student": "joint"}
 """Name of the model → input that holds its weights."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from semisup.config import PipelineConfig
+from semisup.data.facts import DatasetFacts
 from semisup.data.own_images import own_images
 from semisup.data.roles.split import Role, Split
 from semisup.data.rows import Rows
@@ -15,7 +16,8 @@ from semisup.networks.classifier import Classifier
 from semisup.open_world.exchangeability import Comparison, compare_as_seen
 from semisup.pipeline.log import StageLog
 from semisup.stages.support.features import last_layer_inputs, looked_at
-from semisup.stages.support.files import DatasetFacts, load_placed, pool_of
+from semisup.stages.support.images import pool_of
+from semisup.stages.support.models.saved import load_placed
 from semisup.system.randomness import numpy_generator
 from semisup.training.predict import predict_log_probabilities
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semisup.config import PipelineConfig
+from semisup.data.facts import DatasetFacts
+from semisup.data.own_images.images import units_at
 from semisup.data.roles.split import Role, Split
 from semisup.errors import UserError
 from semisup.networks.classifier import Classifier
@@ -23,7 +25,8 @@ from semisup.open_world.unknown import (
 )
 from semisup.pipeline.log import StageLog
 from semisup.stages.support.features import last_layer_inputs, looked_at
-from semisup.stages.support.files import DatasetFacts, load_placed, pool_of
+from semisup.stages.support.images import pool_of
+from semisup.stages.support.models.saved import load_placed
 from semisup.system.randomness import numpy_generator
 
 REFERENCE = 10_000
@@ -68,7 +71,9 @@ def find_unknown(
     pool = look(unlabeled[rows])
     judges = next((role for role in JUDGES if len(split.ids(role))), None)
     if judges is None:
-        judged = held_out_scores(labeled, labels, pool, folds=min(FOLDS, len(labeled)), rng=rng)
+        units = units_at(config.data, split.indices("labeled")[chosen])
+        most = len(labeled) if units is None else len(np.unique(units))
+        judged = held_out_scores(labeled, labels, pool, folds=min(FOLDS, most), rng=rng, units=units)
         detector, before = fit_detector(labeled, labels, pool, int(rng.integers(2**31))), 0
     else:
         known = look(split.indices(judges))

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from semisup.checks.warnings import config_warnings, too_few_to_certify
-from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.config import CertifiedThreshold, PipelineConfig, alignment_of
 from semisup.data.datasets import digest
 from semisup.data.own_images import Progress
 from semisup.data.own_images.vectors import order_digest, read_vectors
-from semisup.data.roles.answers import answers_digest, read_answers
+from semisup.data.roles.annotations import annotations_digest, read_annotations
 from semisup.data.roles.split import ROLES, Role
 from semisup.data.sources import source
 from semisup.errors import UserError
@@ -26,6 +26,7 @@ from semisup.networks.pretrained import expect_weights, own_normalization
 from semisup.pipeline.specs import StageSpec
 from semisup.pseudo_labels.uncertainty import drops_out
 from semisup.stages.open_world.elsewhere import cannot_be_strict
+from semisup.stages.open_world.shares import given_shares
 from semisup.stages.open_world.unknown import check_enough
 from semisup.stages.preflight.feasible import (
     check_batches,
@@ -37,7 +38,8 @@ from semisup.stages.preflight.feasible import (
     idle_in_folder,
 )
 from semisup.stages.split import plan
-from semisup.stages.support.files import images_for_test, network, pool_of, weights_file
+from semisup.stages.support.images import images_for_test, pool_of
+from semisup.stages.support.models.configured import check_inference, network, weights_files, weights_of
 from semisup.system.memory import give_back
 
 
@@ -49,23 +51,23 @@ class DataDigests:
     test: str
     weights: str = ""
     """Of the file of pretrained weights; "" where there is none."""
-    answers: str = ""
+    annotations: str = ""
     """Of what people said about single images; "": nothing."""
     order: str = ""
     """Of what says which row of `data.features` is whose; "" where the file itself does."""
 
     @property
     def version(self) -> str:
-        """Of the pool and the answers about it."""
-        return sha256(f"{self.pool}+{self.answers}".encode()) if self.answers else self.pool
+        """Of the pool and the annotations about it."""
+        return sha256(f"{self.pool}+{self.annotations}".encode()) if self.annotations else self.pool
 
     def seen_by(self, spec: StageSpec) -> str:
         """Digest of what a stage reads."""
         parts = [self.pool]
         if "test" in spec.sees:
             parts.append(self.test)
-        if "answers" in spec.sees and self.answers:
-            parts.append(self.answers)
+        if "annotations" in spec.sees and self.annotations:
+            parts.append(self.annotations)
         return "+".join(parts)
 
 
@@ -90,6 +92,7 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     Raises:
         UserError: one of them is not so.
     """
+    check_inference(config)
     repaired = source(config.data.name).prepare(config.data, say)
     pool, test = pool_of(config), images_for_test(config)
     check_targets(config, pool.num_classes)
@@ -106,12 +109,18 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
         and (shortage := too_few_to_certify(config))
     ):
         raise UserError(f"{shortage}, or a number as pseudo_label.threshold.fallback")
+    for key, aligned in (
+        ("pseudo_label.distribution_alignment", alignment_of(config.pseudo_label.distribution_alignment)),
+        ("joint.policy.distribution_alignment", config.joint.alignment),
+    ):
+        if aligned and aligned.target == "given":
+            given_shares(key, aligned, pool.class_names)
     if config.evaluate.compound:
         draw_pairs(test.labels.numpy(), np.random.default_rng(0))  # whether there are any
     if config.data.features is not None:
         for part in (pool, test):
             read_vectors(config.data, part.ids)
-    weights = expect_weights(weights_file(config)) if config.model.pretrained else ""
+    weights = expect_weights(weights_files(config)) if config.model.pretrained else ""
     check_batches(config, images["labeled"], images["unlabeled"])
     if not ensemble:
         check_enough(config, images["unlabeled"])
@@ -134,8 +143,8 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     if config.runtime.device == "cuda" and not torch.cuda.is_available():
         raise UserError("runtime.device='cuda', but torch finds no CUDA device; use 'auto' or 'cpu'")
     check_processes(config)
-    answers = answers_digest(read_answers(config.data.answers))
-    digests = DataDigests(digest(pool), digest(test), weights, answers, order_digest(config.data))
+    annotations = annotations_digest(read_annotations(config.data.annotations))
+    digests = DataDigests(digest(pool), digest(test), weights, annotations, order_digest(config.data))
     warnings = [*config_warnings(config, pool.num_classes, images["validation"], ensemble=ensemble), *warnings]
     return Checked([*repaired, *warnings], digests, images)
 
@@ -160,11 +169,14 @@ def _check_frozen(config: PipelineConfig, images: Mapping[Role, int], *, ensembl
 
 
 def _doubts(config: PipelineConfig) -> list[str]:
-    name, weights = config.model.name, config.model.weights
-    if weights is None or config.model.normalize == "data":
-        return []
-    doubt = family(name).doubt(name, weights)
-    return [doubt] if doubt and own_normalization(weights_file(config)) is None else []
+    doubts = []
+    for part in config.model.parts:
+        doubt = None
+        if part.weights is not None and part.normalize != "data":
+            doubt = family(part.name).doubt(part.name, part.weights)
+        if doubt and own_normalization(weights_of(part)) is None:
+            doubts.append(doubt)
+    return doubts
 
 
 def _check_probe(config: PipelineConfig, model: Classifier, image_shape: tuple[int, int, int]) -> None:

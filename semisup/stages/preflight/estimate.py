@@ -8,7 +8,9 @@ import torch
 from semisup.budget import Budget
 from semisup.config import PipelineConfig
 from semisup.frozen.network import ProbedClassifier
-from semisup.stages.support.files import computing_as, network, pick_device
+from semisup.networks.inference.choice import make_ready
+from semisup.stages.support.models.configured import network, settle_inference
+from semisup.stages.support.models.device import pick_device
 from semisup.system.memory import keep_for_reuse
 
 AT_ONCE, AT_LEAST, AT_MOST = 8, 1.5, 40
@@ -28,18 +30,19 @@ class Estimate:
 def estimate(config: PipelineConfig, images: int, image_shape: tuple[int, int, int]) -> Estimate:
     """For so many images of the pool and the test, none of which the network has seen yet."""
     if config.model.train == "probe":
-        return Estimate(images * seconds_an_image(config, image_shape), None)
+        return Estimate(images * seconds_an_image(config, image_shape, images), None)
     budgets = [Budget.parse(part.budget) for part in (config.baseline, config.joint) if part.budget is not None]
     timed = [budget.amount for budget in budgets if budget.unit != "steps"]
     return Estimate(None, sum(timed) if len(timed) == 2 else None)
 
 
-def seconds_an_image(config: PipelineConfig, image_shape: tuple[int, int, int]) -> float:
-    """That the frozen network looks at an image (C, H, W), once it is warm."""
+def seconds_an_image(config: PipelineConfig, image_shape: tuple[int, int, int], images: int) -> float:
+    """That the frozen network looks at one of so many images (C, H, W), once it is warm."""
     device, halves = pick_device(config), [0.5] * image_shape[0]
     model = network(config, image_shape, 2, halves, halves, seed=0).to(device).eval()
-    computing_as(model, config.model.precision)
-    if config.runtime.channels_last:
+    settle_inference(config, model, image_shape, images)
+    make_ready(model, image_shape, config.runtime.inference)
+    if config.channels_last:
         model.to(memory_format=torch.channels_last)
     assert isinstance(model, ProbedClassifier), "model.train: probe builds no other"
     keep_for_reuse()

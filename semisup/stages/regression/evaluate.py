@@ -17,7 +17,9 @@ from semisup.plots import residuals, save_png
 from semisup.regression.metrics import evaluate_regression
 from semisup.regression.network import Regressor, Scaling, build_regressor
 from semisup.regression.rows import FloatArray, load_rows
-from semisup.stages.support.files import WEIGHTS, pick_device, read_json, write_json
+from semisup.stages.support.models.device import pick_device
+from semisup.stages.support.models.saved import WEIGHTS
+from semisup.system.json_files import read_json, write_json
 from semisup.system.randomness import derive_seed
 
 

@@ -16,7 +16,9 @@ from semisup.plots import loss_curves, save_png
 from semisup.regression.network import Scaling, build_regressor
 from semisup.regression.rows import Rows, draw_roles, load_rows
 from semisup.regression.training import Examples, Fit, train_regressor
-from semisup.stages.support.files import WEIGHTS, pick_device, write_json
+from semisup.stages.support.models.device import pick_device
+from semisup.stages.support.models.saved import WEIGHTS
+from semisup.system.json_files import write_json
 from semisup.system.randomness import derive_seed, numpy_generator
 
 

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Literal, TypeAlias
 
@@ -18,16 +17,17 @@ from semisup.data.own_images.vectors import read_vectors
 from semisup.data.rows import Rows, gather, images_at_once
 from semisup.errors import UserError
 from semisup.frozen.network import ProbedClassifier
-from semisup.networks.classifier import Classifier, deskewed_once
+from semisup.networks.classifier import Classifier, as_predicting, deskewed_once
+from semisup.networks.inference.choice import make_ready
 from semisup.networks.pretrained import promised_weights, weights_digest
 from semisup.pipeline.log import StageLog
-from semisup.stages.support.files import weights_file
+from semisup.stages.support.models.configured import weights_files
 from semisup.system.memory import keep_for_reuse
 from semisup.system.randomness import torch_generator
 from semisup.training.batches import augmented
 from semisup.training.predict import predict_features
 
-COMPUTED = 1
+COMPUTED = 2
 """Raised when the same network makes other features of the same images: they outlive the code that computed them."""
 Part: TypeAlias = Literal["pool", "test"]
 
@@ -79,14 +79,14 @@ def features_of(config: PipelineConfig, model: Classifier, images: ImageSet, par
     def compute(rows: slice) -> Tensor:
         return _seen(model, images, torch.arange(rows.start, rows.stop))
 
-    return _kept(config, model, features_key(model, images, part), kept, compute, log)
+    return _kept(config, model, images, part, kept, compute, log)
 
 
 def _ready_made(config: PipelineConfig, images: ImageSet) -> Tensor:
-    file = weights_file(config)
-    promised = promised_weights(file)
-    if promised and weights_digest(file) != promised:
-        raise UserError(f"data.features={str(file)!r} changed while the pipeline ran; run it again")
+    files = weights_files(config)
+    promised = promised_weights(files)
+    if promised and weights_digest(files) != promised:
+        raise UserError(f"data.features={str(files[0])!r} changed while the pipeline ran; run it again")
     return read_vectors(config.data, images.ids)
 
 
@@ -110,15 +110,18 @@ def views_of(
         return torch.stack(views, dim=1)
 
     which = {"rows": rows.tolist(), "views": number, "augment": augment.model_dump(mode="json")}
-    key = features_key(model, pool, "pool", which)
-    return _kept(config, model, key, kept, compute, log)
+    return _kept(config, model, pool, "pool", kept, compute, log, which)
 
 
 def _table(model: Classifier, image_shape: Sequence[int], leading: tuple[int, ...]) -> Kept:
     """What a table is like whose rows are what the trained part gets to see."""
     blank = torch.zeros((1, *image_shape), dtype=torch.uint8, device=next(model.parameters()).device)
-    with as_predicting(model), torch.inference_mode():
-        row = model.seen_by_learning(blank)
+    engine, model.engine = model.engine, None  # which would have to be prepared first
+    try:
+        with as_predicting(model), torch.inference_mode():
+            row = model.seen_by_learning(blank)
+    finally:
+        model.engine = engine
     return Kept((*leading, *row.shape[1:]), row.dtype)
 
 
@@ -135,28 +138,29 @@ def _seen(
     return torch.cat([model.seen_by_learning(view(batch)) for batch in batches])
 
 
-@contextmanager
-def as_predicting(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in eval mode."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
-
-
 def _kept(  # noqa: PLR0917
     config: PipelineConfig,
     model: Classifier,
-    key: str,
+    images: ImageSet,
+    part: Part,
     kept: Kept,
     compute: Callable[[slice], Tensor],
     log: StageLog,
+    which: Mapping[str, Any] | None = None,
 ) -> Tensor:
-    """The table of that key in `data.cache`, computed by a network in eval mode where it is not there."""
+    """The table of these images in `data.cache`, computed by a network in eval mode where it is not there.
+
+    `which`: as in :func:`features_key`.
+
+    Raises:
+        UserError: OpenVINO is asked for, and cannot compute the network.
+    """
     keep_for_reuse()
     cache = Cache(cache_folder(config.data.cache), parse_bytes(config.data.cache_limit))
+    key = features_key(model, images, part, which)
+    if model.engine is not None and not (cache.folder / FEATURES / key).exists():
+        make_ready(model, images.image_shape, config.runtime.inference)
+        key = key if model.engine else features_key(model, images, part, which)  # torch's are others
     if model.last_blocks and not (cache.folder / FEATURES / key).exists():
         log.info(f"activations below the last blocks of {len(kept):,} images: {kept.size / 1e6:,.0f} MB in data.cache")
     with as_predicting(model):
@@ -199,6 +203,7 @@ def features_key(model: Classifier, images: ImageSet, part: Part, which: Mapping
         "pixels": pixels,
         "deskew": model.preprocess.deskew,
         **_computed(model),
+        **({"engine": model.engine.description} if model.engine else {}),
         **(which or {}),
         "device": next(model.parameters()).device.type,
         "threads": torch.get_num_threads(),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from semisup.config import PipelineConfig
+from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
 from semisup.frozen.embedding import Embedding, embed, fit_embedding
@@ -18,15 +19,10 @@ from semisup.frozen.network import EmbeddedProbe, ProbedClassifier
 from semisup.frozen.probe import Probe
 from semisup.pipeline.log import StageLog
 from semisup.stages.support.features import features_of
-from semisup.stages.support.files import (
-    DatasetFacts,
-    computing_as,
-    fresh_model,
-    pick_device,
-    pool_of,
-    read_json,
-    write_json,
-)
+from semisup.stages.support.images import pool_of
+from semisup.stages.support.models.configured import fresh_model
+from semisup.stages.support.models.device import pick_device
+from semisup.system.json_files import read_json, write_json
 
 EMBEDDING, CHOICE = "embedding.safetensors", "choice.json"
 
@@ -72,7 +68,7 @@ class FrozenPool:
 def frozen_pool(config: PipelineConfig, split: Split, facts: DatasetFacts, log: StageLog) -> FrozenPool:
     """The pool's features, computed if nobody has done so yet."""
     config = as_probe(config)
-    model = computing_as(fresh_model(config, facts, "frozen"), config.model.precision).to(pick_device(config))
+    model = fresh_model(config, facts, "frozen").to(pick_device(config))
     assert isinstance(model, ProbedClassifier), "model.train: probe builds no other"
     model.preprocess.deskew = config.model.deskew  # the images are not looked at by anything else
     features = features_of(config, model, pool_of(config, facts), "pool", log)

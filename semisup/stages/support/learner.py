@@ -13,9 +13,9 @@ from semisup.data.datasets import ImageSet
 from semisup.data.roles.split import Split
 from semisup.data.rows import Images, on_device
 from semisup.networks.classifier import Classifier
+from semisup.networks.inference.choice import make_ready
 from semisup.pipeline.log import StageLog
 from semisup.stages.support.features import features_of, fit, views_of
-from semisup.stages.support.files import computing_as
 from semisup.training.batches import KeptViews
 from semisup.training.loop import Examples
 
@@ -82,10 +82,10 @@ def learner(
     It is where every image looks the same at every step. Where images do not, `model.kept_views` views of each may
     stand for all, unless the caller has no use for that.
     """
-    computing_as(model, config.model.precision)
     same = train.sees_images_as_they_are and (model.frozen or fit(config, model, pool))
     kept = keeps_views and config.model.kept_views > 0
     if not (model.frozen or model.last_blocks) or not (same or kept):
+        make_ready(model, pool.image_shape, config.runtime.inference)
         return Learner(config, train, model, model, pool, pool.images, log)
     model.preprocess.deskew = config.model.deskew  # the images are not looked at by anything else
     return Learner(config, train, model, model.learning, pool, features_of(config, model, pool, "pool", log), log)

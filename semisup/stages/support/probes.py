@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from semisup.config import PipelineConfig
+from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.frozen.learning import spread_labels, student_probe, supervised_probe
 from semisup.pipeline.log import StageLog
-from semisup.stages.support.files import DatasetFacts, save_model, write_json
 from semisup.stages.support.frozen import CHOICE, EMBEDDING, as_probe, frozen_pool, read_choice, read_embedding
+from semisup.stages.support.models.saved import save_model
+from semisup.system.json_files import write_json
 
 
 def fit_baseline(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -26,7 +28,14 @@ def fit_baseline(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Pa
     pool, embedding = frozen_pool(config, split, facts, log), read_embedding(inputs["choose"])
     strength = float(read_choice(inputs["choose"])["strengths"]["baseline"])
     probe = supervised_probe(pool.points(embedding), strength)
-    save_model(config, facts, pool.with_probe(embedding, probe), out_dir, stage="baseline")
+    save_model(
+        config,
+        facts,
+        pool.with_probe(embedding, probe),
+        out_dir,
+        stage="baseline",
+        predicted_by=pool.model.predicted_by,
+    )
     _tell(_summary("baseline", inputs, strength, len(pool.labels)), began, out_dir, log)
 
 
@@ -54,7 +63,9 @@ def fit_student(
     weights = weigh(confidence, facts.num_classes)
     strength = float(read_choice(inputs["choose"])["strengths"]["student"])
     probe = student_probe(pool.points(embedding, index), label, config.joint.alpha_final * weights, strength)
-    save_model(config, facts, pool.with_probe(embedding, probe), out_dir, stage="joint")
+    save_model(
+        config, facts, pool.with_probe(embedding, probe), out_dir, stage="joint", predicted_by=pool.model.predicted_by
+    )
     summary = _summary("student", inputs, strength, len(pool.labels), judged=config.judged_by_labels)
     summary |= {"pseudo_labels": len(weights), "pseudo_label_weight": float(weights.sum())}
     _tell(summary, began, out_dir, log)

@@ -11,21 +11,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from semisup.checks.warnings import final_label_warnings, pseudo_label_warnings
+from semisup.checks.warnings import expected_words, final_label_warnings, pseudo_label_warnings
 from semisup.config import PipelineConfig
 from semisup.data.datasets import UNLABELED, ImageSet
+from semisup.data.facts import DatasetFacts
 from semisup.data.roles.growing import read_memory
 from semisup.data.roles.known_roles import contents_of
 from semisup.data.roles.split import Split
 from semisup.evaluation.drift import Drift, measure_drift
+from semisup.evaluation.expected import Expected
 from semisup.evaluation.scores import accuracy_interval
 from semisup.open_world.words import known_truths
 from semisup.pipeline.log import StageLog
 from semisup.plots import answer_drift, confidence_histogram, picture_grid, save_png
-from semisup.pseudo_labels import LEDGER
+from semisup.pseudo_labels import TABLE_FILE
 from semisup.pseudo_labels.table import pick_examples
-from semisup.stages.support.files import DatasetFacts, read_json, write_json
 from semisup.stages.support.teacher_predictions import TeacherPredictions
+from semisup.system.json_files import read_json, write_json
 
 EXAMPLES_PER_GROUP = 12
 AUDITED = ["index", "label", "confidence", "accepted", "reason", "round", "accepted_round", "flipped"]
@@ -44,24 +46,33 @@ def audit_all(
     kind: str,
     named: NDArray[np.bool_],
     unknown: Mapping[str, Any] | None = None,
+    alignment: Mapping[str, Any] | None = None,
+    expected: Expected | None = None,
 ) -> None:
     """Hold a stage's pseudo-labels against the truth, where that is known: summary, audit table, pictures, warnings.
 
     `threshold` is the least confidence, and `kind` how it was found: fixed, certified or fallback. `named` (N,) as in
-    :func:`audit`; `unknown` is what was found to be of none of the classes.
+    :func:`audit`; `unknown` is what was found to be of none of the classes, `alignment` which class shares
+    probabilities were scaled to, `expected` what validation images say of the labels.
     """
-    ledger = pq.read_table(out_dir / LEDGER, columns=AUDITED, read_dictionary=["reason"]).to_pandas()
+    pseudo_labels = pq.read_table(out_dir / TABLE_FILE, columns=AUDITED, read_dictionary=["reason"]).to_pandas()
     truth = pool.labels[split.indices("unlabeled")].numpy()
     earlier = read_json(inputs["previous"] / "summary.json")["rounds"] if "previous" in inputs else []
     picked = facts.class_counts["validation" if any(facts.class_counts["validation"]) else "labeled"]
-    summary = audit(ledger, truth, threshold, facts.num_classes, earlier, named=named)
+    summary = audit(pseudo_labels, truth, threshold, facts.num_classes, earlier, named=named)
     summary |= {"threshold_kind": kind, "class_names": list(facts.class_names), "validation_per_class": list(picked)}
     if unknown is not None:
         summary["unknown"] = dict(unknown)
+    if alignment is not None:
+        summary["alignment"] = dict(alignment)
+    if expected is not None:
+        summary["expected"] = asdict(expected)
+        if expected.precision is not None:
+            summary["expected"] |= {"precision": asdict(expected.precision)}
     write_json(out_dir / "summary.json", summary)
     table = pa.table({"id": pa.array(split.id_column("unlabeled"), pa.string()), "truth": truth})
     pq.write_table(table, out_dir / "audit.parquet")
-    _save_pictures(pool, ledger, truth, out_dir, threshold=threshold, seed=config.seed)
+    _save_pictures(pool, pseudo_labels, truth, out_dir, threshold=threshold, seed=config.seed)
     _report(summary, facts, log)
     for warning in (final_label_warnings if "kept" in inputs else pseudo_label_warnings)(summary):
         log.warning(warning)
@@ -82,13 +93,13 @@ def look_for_drift(
     found = measure_drift((predicted.probabilities for predicted in predictions), new)
     if found is not None:
         _tell_drift(found, config.pseudo_label.drift_limit, log)
-        ledger = pd.read_parquet(out_dir / LEDGER, columns=["label", "confidence"])
-        confidence, labels = ledger["confidence"].to_numpy(), ledger["label"].to_numpy()
+        pseudo_labels = pd.read_parquet(out_dir / TABLE_FILE, columns=["label", "confidence"])
+        confidence, labels = pseudo_labels["confidence"].to_numpy(), pseudo_labels["label"].to_numpy()
         save_png(answer_drift(confidence, labels, new, facts.class_names), out_dir / "drift.png")
 
 
 def audit(
-    ledger: pd.DataFrame,
+    pseudo_labels: pd.DataFrame,
     truth: NDArray[np.int64],
     threshold: float,
     num_classes: int,
@@ -96,35 +107,36 @@ def audit(
     *,
     named: NDArray[np.bool_],
 ) -> dict[str, Any]:
-    """Coverage of a ledger and, where the truth (N,) of all accepted images is known, precision, as in `summary.json`.
+    """Coverage and, where the truth (N,) of all accepted images is known, precision, as in `summary.json`.
 
     Where the truth of some is known, these are counted and no more: they are seldom a sample of the others. `earlier`
     are the `rounds` of the round before, to which this one's own line is added. `named` (N,) are the images that their
     folder or manifest calls unlabeled.
     """
-    accepted = ledger["accepted"].to_numpy()
-    labels = ledger["label"].to_numpy()
-    rejected = ledger["reason"][~accepted].astype(str).value_counts()
+    accepted = pseudo_labels["accepted"].to_numpy()
+    labels = pseudo_labels["label"].to_numpy()
+    of_classes = (pseudo_labels["reason"] != "unknown").to_numpy()
+    rejected = pseudo_labels["reason"][~accepted].astype(str).value_counts()
     known = accepted & (truth != UNLABELED)
     right = known & (labels == truth)
     all_known = bool(accepted.any()) and bool(known.sum() == accepted.sum())
     precision = accuracy_interval(int(right.sum()), int(known.sum())) if all_known else None
     known_per_class = np.bincount(labels[known], minlength=num_classes)
     right_per_class = np.bincount(labels[right], minlength=num_classes)
-    round_number = int(ledger["round"].iloc[0])
+    round_number = int(pseudo_labels["round"].iloc[0])
     this_round = {
         "round": round_number,
         "accepted": int(accepted.sum()),
-        "newly_accepted": int((ledger["accepted_round"] == round_number).sum()),
-        "flipped": int(ledger["flipped"].sum()),
+        "newly_accepted": int((pseudo_labels["accepted_round"] == round_number).sum()),
+        "flipped": int(pseudo_labels["flipped"].sum()),
         "precision": precision.estimate if precision else None,
     }
     return this_round | {
         "threshold": threshold,
-        "unlabeled": len(ledger),
+        "unlabeled": len(pseudo_labels),
         "coverage": float(accepted.mean()),
         "accepted_per_class": np.bincount(labels[accepted], minlength=num_classes).tolist(),
-        "predicted_per_class": np.bincount(labels, minlength=num_classes).tolist(),
+        "predicted_per_class": np.bincount(labels[of_classes], minlength=num_classes).tolist(),
         "reasons": {str(reason): int(count) for reason, count in sorted(rejected.items())},
         "precision_low": precision.low if precision else None,
         "precision_high": precision.high if precision else None,
@@ -152,13 +164,15 @@ def _tell_drift(found: Drift, limit: float, log: StageLog) -> None:
 
 
 def _save_pictures(
-    pool: ImageSet, ledger: pd.DataFrame, truth: NDArray[np.int64], out_dir: Path, *, threshold: float, seed: int
+    pool: ImageSet, pseudo_labels: pd.DataFrame, truth: NDArray[np.int64], out_dir: Path, *, threshold: float, seed: int
 ) -> None:
-    correct = (ledger["label"].to_numpy() == truth) if (truth != UNLABELED).all() else None
-    histogram = confidence_histogram(ledger["confidence"].to_numpy(), ledger["accepted"].to_numpy(), threshold, correct)
+    correct = (pseudo_labels["label"].to_numpy() == truth) if (truth != UNLABELED).all() else None
+    histogram = confidence_histogram(
+        pseudo_labels["confidence"].to_numpy(), pseudo_labels["accepted"].to_numpy(), threshold, correct
+    )
     save_png(histogram, out_dir / "confidence_histogram.png")
-    rows, groups = pick_examples(ledger, threshold, EXAMPLES_PER_GROUP, seed=seed)
-    chosen = ledger.iloc[rows]
+    rows, groups = pick_examples(pseudo_labels, threshold, EXAMPLES_PER_GROUP, seed=seed)
+    chosen = pseudo_labels.iloc[rows]
     images = pool.images[chosen["index"].to_numpy().copy()].numpy()
     examples = pd.DataFrame(
         {
@@ -200,5 +214,13 @@ def _report(summary: Mapping[str, Any], facts: DatasetFacts, log: StageLog) -> N
     if summary["round"] > 1:
         text = f"round {summary['round']}: {text}; {summary['newly_accepted']:,} accepted for the first time"
         text += f", {summary['flipped']:,} labels changed"
+    if found := summary.get("expected"):
+        text += f"; {expected_words(found)}"
+        if precision := found.get("precision"):
+            figures |= {
+                "validation_precision": precision["estimate"],
+                "validation_precision_low": precision["low"],
+                "validation_precision_high": precision["high"],
+            }
     log.metrics(figures)
     log.info(text)

@@ -123,16 +123,25 @@ class TeacherPredictions:
     class_shares: Tensor | None = None
     """(C,), which the whole table's probability is to be scaled to; None: it stays as it is."""
     mean: Tensor | None = None
-    """(C,), of all calibrated probabilities, where there are shares."""
+    """(C,), of the calibrated probabilities that count, where there are shares."""
 
     @classmethod
-    def of(cls, shards: Shards, temperature: float, class_shares: Tensor | None) -> "TeacherPredictions":
-        """With the mean that alignment needs, which takes a look at everything."""
+    def of(
+        cls,
+        shards: Shards,
+        temperature: float,
+        class_shares: Tensor | None,
+        *,
+        leave_out: NDArray[np.bool_] | None = None,
+    ) -> "TeacherPredictions":
+        """With the mean that alignment needs, which takes a look at everything; some (N,) may not count in it."""
         if class_shares is None:
             return cls(shards, temperature)
-        plain = cls(shards, temperature)
-        total = sum(predicted.probabilities.sum(axis=0, dtype=np.float64) for predicted in plain)
-        return cls(shards, temperature, class_shares, torch.from_numpy(total / shards.count).float())
+        counted = np.ones(shards.count, bool) if leave_out is None or leave_out.all() else ~leave_out
+        total = np.zeros(len(class_shares))
+        for predicted in cls(shards, temperature):
+            total += predicted.probabilities[counted[predicted.rows]].sum(axis=0, dtype=np.float64)
+        return cls(shards, temperature, class_shares, torch.from_numpy(total / counted.sum()).float())
 
     def __iter__(self) -> Iterator[ShardPredictions]:
         """Shard after shard."""

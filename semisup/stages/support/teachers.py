@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from semisup.config import PipelineConfig
+from semisup.data.facts import DatasetFacts
 from semisup.errors import UserError
-from semisup.stages.support.files import DatasetFacts, model_digest, read_json
+from semisup.stages.support.models.saved import model_digest
+from semisup.system.json_files import read_json
 
 TEACHERS = {"baseline": "baseline", "joint": "student", "ensemble": "ensemble"}
 """Stage → what its model is called in the pseudo-label table."""

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -76,7 +77,7 @@ def run_together(
         RuntimeError: a process failed in another way; the end of what it wrote is in the message.
     """
     from semisup.networks.pretrained import promised_weights
-    from semisup.stages.support.files import weights_file
+    from semisup.stages.support.models.configured import weights_files
 
     with _folder_for(checkpoints) as folder:
         pid = os.getpid()
@@ -87,7 +88,7 @@ def run_together(
             str(out_dir.resolve()),
             str(checkpoints.resolve()) if checkpoints else None,
             {"machine": machine(), "pid": pid, "started": started(pid)},
-            promised_weights(weights_file(config)) if config.model.pretrained else "",
+            promised_weights(weights_files(config)) if config.model.pretrained else "",
         )
         for name in (NEWS, OUTPUT):
             (folder / name).unlink(missing_ok=True)
@@ -119,7 +120,7 @@ def _folder_for(checkpoints: Path | None) -> Iterator[Path]:
 
 def _shared_threads(config: PipelineConfig) -> PipelineConfig:
     """Every process has its share of the CPU threads."""
-    from semisup.stages.support.files import ALL_THREADS
+    from semisup.stages.support.models.device import ALL_THREADS
 
     threads = max((config.runtime.threads or ALL_THREADS) // config.runtime.processes, 1)
     return config.model_copy(update={"runtime": config.runtime.model_copy(update={"threads": threads})})
@@ -231,7 +232,7 @@ def work(folder: Path) -> int:
     from torch import distributed
 
     from semisup.networks.pretrained import promise_weights
-    from semisup.stages.support.files import weights_file
+    from semisup.stages.support.models.configured import weights_files
     from semisup.training.process_group import Processes
 
     job = Job.read(folder)
@@ -242,7 +243,7 @@ def work(folder: Path) -> int:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     if job.weights and config.model.pretrained:
-        promise_weights(weights_file(config), job.weights)
+        promise_weights(weights_files(config), job.weights)
     # One process may wait for another as long as a stage may take.
     patience = timedelta(seconds=config.runtime.stage_timeout)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
@@ -265,6 +266,17 @@ def work(folder: Path) -> int:
     finally:
         distributed.destroy_process_group()
     return 0
+
+
+def _work_and_end(folder: Path) -> NoReturn:
+    from semisup.training.process_group import end_process
+
+    try:
+        status = work(folder)
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    end_process(status)
 
 
 class _Relay:
@@ -306,4 +318,6 @@ def _end_with(asked_by: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit((work if sys.argv[2:] == [WORK] else launch)(Path(sys.argv[1])))
+    if sys.argv[2:] != [WORK]:
+        sys.exit(launch(Path(sys.argv[1])))
+    _work_and_end(Path(sys.argv[1]))

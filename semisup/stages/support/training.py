@@ -9,7 +9,7 @@ import torch
 from semisup.config import TrainConfig
 from semisup.pipeline.log import StageLog
 from semisup.plots import learning_curves, save_png
-from semisup.stages.support.files import write_json
+from semisup.system.json_files import write_json
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import TrainingResult
 

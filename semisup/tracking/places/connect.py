@@ -1,28 +1,32 @@
 """The store, opened: MLflow's client and the experiment, made where they are not there yet."""
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import mlflow
-from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from requests.exceptions import RequestException
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from semisup.errors import StoreUnavailableError, UserError
 from semisup.system.own_files import aside
 from semisup.system.signals import undisturbed
+from semisup.system.user_cache import user_cache
 from semisup.tracking.places.failures import first_line, full, is_full, store_failures
 from semisup.tracking.places.quiet import quiet, quiet_about_failures
 from semisup.tracking.places.relocation import HOME, relocate
 from semisup.tracking.places.store import (
     DEFAULT_ARTIFACTS,
+    SCHEMA,
     SQLITE,
+    alone_with,
     check_reachable,
     check_writable,
     is_server,
@@ -33,11 +37,8 @@ from semisup.tracking.places.store import (
 )
 
 NO_LOGIN = ("error code 401", "error code 403")
-SCHEMA = re.compile(r"out-of-date database schema \(found version (?P<found>\w+)")
 DAMAGED = ("malformed", "not a database")
 """What SQLite says of a file that begins as a database and does not go on as one."""
-SECONDS_FOR_OTHERS = 120.0
-"""How long other commands may take to open a store; the first one makes its tables, which takes ten seconds."""
 Connection: TypeAlias = tuple[MlflowClient, str, str]
 """The client, the store's address, and the experiment's id."""
 
@@ -56,10 +57,12 @@ def connect(experiment: str, folder: Path) -> Connection:
         return _connection(uri, experiment, artifacts=None)
     if database is None:
         check_reachable(uri)
+        _check_schema(uri)
         return _connection(uri, experiment, artifacts=(folder.resolve() / DEFAULT_ARTIFACTS).as_uri())
     check_writable(database)
-    with _alone_with(database):
+    with alone_with(database):
         _make(database)
+        _check_schema(f"{SQLITE}{database}")
         relocate(database)
         # Said explicitly: otherwise artifacts land in whatever folder the process happens to stand in.
         return _connection(uri, experiment, artifacts=(database.parent / DEFAULT_ARTIFACTS).as_uri())
@@ -91,8 +94,6 @@ def _connection(uri: str, experiment: str, artifacts: str | None) -> Connection:
             reason = first_line(redacted(str(error), uri), error)
             if is_full(str(error)):
                 raise full(without_secrets(uri)) from None
-            if (schema := SCHEMA.search(reason)) is not None:
-                raise UserError(_other_schema(uri, schema["found"])) from None
             if any(sign in reason for sign in NO_LOGIN):
                 raise UserError(
                     f"MLFLOW_TRACKING_URI={without_secrets(uri)!r}: the server refuses this login; "
@@ -108,6 +109,26 @@ def _connection(uri: str, experiment: str, artifacts: str | None) -> Connection:
             ) from None
 
 
+def _check_schema(uri: str) -> None:
+    """Make sure that a database has the tables of this MLflow.
+
+    Where a table is missing, MLflow brings an older database up to date as soon as it opens it: without a word and
+    without a copy, and whoever has the older version cannot open it any more.
+
+    Raises:
+        UserError: it has those of another version.
+    """
+    with suppress(SQLAlchemyError, ImportError):  # whatever is wrong, MLflow meets it as well
+        engine = create_engine(uri)
+        try:
+            with engine.connect() as connection:
+                found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+        finally:
+            engine.dispose()
+        if found and found != [SCHEMA]:
+            raise UserError(_other_schema(uri, found[0]))
+
+
 def _other_schema(uri: str, found: str) -> str:
     """What to do with a store whose tables are those of another version of MLflow."""
     versions = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
@@ -117,33 +138,61 @@ def _other_schema(uri: str, found: str) -> str:
     return f"{store} was made by a newer version than {ours} (schema {found}); install that one, or name another store"
 
 
-@contextmanager
-def _alone_with(database: Path) -> Iterator[None]:
-    lock = FileLock(database.with_name(database.name + ".lock"))
-    try:
-        lock.acquire(SECONDS_FOR_OTHERS)
-    except Timeout:
-        raise UserError(
-            f"MLflow store {str(database)!r}: for {SECONDS_FOR_OTHERS:.0f} s other commands have been opening it "
-            f"({lock.lock_file} is locked); if one of them is stopped (as by Ctrl-Z), end it"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _make(database: Path) -> None:
     """A fresh SQLite store, whole or not at all: a kill in MLflow's migrations leaves half a schema for ever."""
     if database.exists():
         return
     unfinished = aside(database)
     try:
-        with quiet("alembic", "mlflow.store.db.utils"), undisturbed(), store_failures(f"{SQLITE}{database}"):
-            MlflowClient(tracking_uri=f"{SQLITE}{unfinished}").search_experiments()
+        with undisturbed(), store_failures(f"{SQLITE}{database}"):
+            if not _copied(unfinished):
+                _migrated(unfinished)
+                _keep(unfinished)
             unfinished.replace(database)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _migrated(file: Path) -> None:
+    """MLflow's tables, empty, as its migrations make them one after the other."""
+    with quiet("alembic", "mlflow.store.db.utils"):
+        MlflowClient(tracking_uri=f"{SQLITE}{file}").search_experiments()
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("DELETE FROM experiments")  # MLflow's default one names a place; it is made again
+
+
+def _kept_tables() -> Path:
+    """Where such tables are kept for the user's next store: the migrations are half of the time that a store takes.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    return user_cache() / f"mlflow-{mlflow.__version__}.db"
+
+
+def _copied(file: Path) -> bool:
+    """Were there kept tables, whole and empty, to begin a store with?"""
+    try:
+        shutil.copyfile(_kept_tables(), file)
+        with closing(sqlite3.connect(file)) as connection:
+            whole = connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            if whole and connection.execute("SELECT count(*) FROM experiments").fetchone() == (0,):
+                return True
+    except FileNotFoundError:
+        return False
+    except (OSError, RuntimeError, sqlite3.Error):
+        pass  # MLflow makes them, as ever
+    file.unlink(missing_ok=True)
+    return False
+
+
+def _keep(file: Path) -> None:
+    """Where they cannot be kept nothing is lost."""
+    with suppress(OSError, RuntimeError):
+        kept = _kept_tables()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=kept.parent, prefix=".") as unfinished:
+            shutil.copyfile(file, Path(unfinished, kept.name)).replace(kept)
 
 
 def _new_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

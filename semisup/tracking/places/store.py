@@ -3,7 +3,8 @@
 import os
 import socket
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from semisup.errors import StoreUnavailableError, UserError
@@ -11,11 +12,13 @@ from semisup.errors import StoreUnavailableError, UserError
 DEFAULT_DATABASE = "mlflow.db"
 DEFAULT_ARTIFACTS = "mlartifacts"
 SQLITE = "sqlite:///"
+SCHEMA = "dc11669786a5"
+"""Of a database of the MLflow that this project is pinned to."""
 SECRET_NAMES = ("password", "passwd", "pwd", "user", "token", "sslpassword")
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SECONDS_TO_ANSWER = 5
-FOR_TRAINING = "workflowType=machine_learning"
-"""In an address of MLflow's pages: those for training runs, not for language models."""
+SECONDS_FOR_OTHERS = 120.0
+"""How long other commands may take to open a store; the first one makes its tables, which takes ten seconds."""
 
 
 def store_uri(folder: Path) -> str:
@@ -86,6 +89,39 @@ def check_reachable(uri: str) -> None:
 def sqlite_path(uri: str) -> Path | None:
     """The file of an SQLite store, or None for another kind of store."""
     return Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute() if uri.startswith(SQLITE) else None
+
+
+def check_exists(database: Path) -> None:
+    """Make sure that there is an SQLite store.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not database.exists():
+        raise UserError(f"there is no MLflow store at {str(database)!r}; run `semisup run digits` there first")
+
+
+@contextmanager
+def alone_with(database: Path) -> Iterator[None]:
+    """No other command opens an SQLite store until the block ends.
+
+    Raises:
+        UserError: others have been opening it for minutes.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(database.with_name(database.name + ".lock"))
+    try:
+        lock.acquire(SECONDS_FOR_OTHERS)
+    except Timeout:
+        raise UserError(
+            f"MLflow store {str(database)!r}: for {SECONDS_FOR_OTHERS:.0f} s other commands have been opening it "
+            f"({lock.lock_file} is locked); if one of them is stopped (as by Ctrl-Z), end it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_writable(database: Path) -> None:

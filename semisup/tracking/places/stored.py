@@ -3,12 +3,18 @@
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from mlflow.entities import Run as MlflowRun
+from typing import TYPE_CHECKING
 
 from semisup.system.processes import is_gone, is_mine
 from semisup.tracking.places.tag_names import told_names
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
+
+LINEAGE, CONFIG = "lineage.json", "config.yaml"
+"""What a run followed from, and with which config: files among its artifacts."""
+ERROR = "error"
+"""Tag: in one line, why a run failed."""
 written_here: set[str] = set()
 """Ids of the runs that this process is writing."""
 beginning = threading.Lock()
@@ -48,7 +54,7 @@ class StoredRun:
         return is_gone(self.tags)
 
 
-def stored_run(run: MlflowRun) -> StoredRun:
+def stored_run(run: "MlflowRun") -> StoredRun:
     """What MLflow says of a run."""
     info = run.info
     ended = info.end_time / 1000 if info.end_time else None

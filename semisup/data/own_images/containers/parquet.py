@@ -1,4 +1,4 @@
-"""Parquet files with a column of images, as Hugging Face's `datasets` writes them: bytes, or a path beside them."""
+"""Parquet or Arrow files with a column of images, as Hugging Face's `datasets` writes them: bytes, or a path beside."""
 
 import json
 from collections import Counter
@@ -10,7 +10,6 @@ from threading import Lock
 from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from semisup.config import DataConfig
 from semisup.data.listing import NEVER_SURE, Listing
@@ -24,12 +23,13 @@ from semisup.data.own_images.containers.found import (
     objects_within,
     role_in,
 )
+from semisup.data.own_images.containers.row_files import ARROW, open_rows, parts_of
 from semisup.data.own_images.folders.roles import role_of
 from semisup.data.own_images.remote.bucket import Bucket
 from semisup.data.own_images.remote.kept import Kept
 from semisup.errors import UserError
 
-PARQUET = frozenset({".parquet", ".pq"})
+PARQUET = frozenset({".parquet", ".pq"}) | ARROW
 IMAGES = ("image", "img", "picture", "bytes", "content", "jpg", "png")
 LABELS = ("label", "labels", "class", "fine_label", "target", "category")
 ROLES = ("role", "split")
@@ -82,16 +82,6 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     return {name: kind for name, kind in said.items() if isinstance(kind, dict)} if isinstance(said, dict) else {}
 
 
-def _holds_bytes(group: Any, image: str) -> bool:
-    """Has every row of a row group the bytes of its image, as its statistics say?"""
-    for number in range(group.num_columns):
-        column = group.column(number)
-        if column.path_in_schema in {image, f"{image}.bytes"}:
-            known = column.statistics
-            return known is not None and known.has_null_count and known.null_count == 0
-    return False
-
-
 def _holds_images(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         return int(kind.get_field_index("bytes")) >= 0
@@ -137,18 +127,16 @@ class Head:
             UserError: it is damaged, or has no images.
         """
         try:
-            with pq.ParquetFile(shard.opened()) as opened:
-                schema = opened.schema_arrow
-                columns = Columns.of(schema, shard.where)
-                groups = [opened.metadata.row_group(number).num_rows for number in range(opened.num_row_groups)]
-                holds_bytes = [_holds_bytes(opened.metadata.row_group(n), columns.image) for n in range(len(groups))]
+            with open_rows(shard.opened(), shard.name) as opened:
+                columns = Columns.of(opened.schema, shard.where)
+                groups, holds_bytes = opened.groups, opened.holds_bytes(columns.image)
                 wanted = [name for name in (columns.label, columns.role) if name is not None]
-                kind = schema.field(columns.image).type
+                kind = opened.schema.field(columns.image).type
                 has_path = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
-                table = opened.read([*wanted, *([f"{columns.image}.path"] if has_path else [])])
+                table = opened.columns([*wanted, *([f"{columns.image}.path"] if has_path else [])])
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{shard.where} cannot be read: {' '.join(str(error).split())}; write it anew") from None
-        paths = table[columns.image].combine_chunks().field("path").to_pylist() if has_path else [None] * sum(groups)
+        paths = parts_of(table[columns.image])["path"].to_pylist() if has_path else [None] * sum(groups)
         labels, roles = (None if name is None else table[name].to_pylist() for name in (columns.label, columns.role))
         return cls(columns, labels, roles, paths, groups, holds_bytes)
 
@@ -184,22 +172,26 @@ class Rows:
         """As in `Contents`."""
         shard, group, row = self.at[number]
         with self.lock:  # two threads that want one group would each read it
-            column = self._group(shard, group)
-        value = column[row].as_py()
-        if isinstance(value, dict):
-            content, path = value.get("bytes"), value.get("path")
-            value = content if content is not None or path is None else self.shards[shard].beside(path)
-        if not isinstance(value, bytes):
+            contents, paths = self._group(shard, group)
+        content = contents[row].as_py()
+        if content is None and paths is not None and (path := paths[row].as_py()) is not None:
+            content = self.shards[shard].beside(path)
+        if not isinstance(content, bytes):
             raise OSError("the row has neither bytes nor a path")
-        return value
+        return content
 
     def file(self, number: int) -> None:
         """As in `Contents`: Parquet files hold many."""
 
-    def _read_group(self, shard: int, group: int) -> pa.ChunkedArray:
+    def _read_group(self, shard: int, group: int) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None]:
+        """Bytes and, where the file has them, paths of all rows: a struct made a dict of Python's takes longer."""
         try:
-            with pq.ParquetFile(self.shards[shard].opened()) as opened:
-                return opened.read_row_group(group, [self.columns[shard].image]).column(0)
+            with open_rows(self.shards[shard].opened(), self.shards[shard].name) as opened:
+                column = opened.group(group, self.columns[shard].image)
+            if not pa.types.is_struct(column.type):
+                return column, None
+            parts = parts_of(column)
+            return parts["bytes"], parts.get("path")
         except pa.ArrowException as error:
             where = self.shards[shard].name.rpartition("/")[2]
             raise OSError(f"{where}, row group {group}: {' '.join(str(error).split())}") from None

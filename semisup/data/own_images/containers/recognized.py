@@ -18,6 +18,8 @@ LOOKED_AT = 10_000
 """Files, that decide what lies in a folder."""
 MOST_JSON = 50_000_000
 """Bytes of a JSON file that is looked into."""
+MOST_LOOKED_INTO = 10
+"""JSON files, where there are many."""
 
 
 def recognize(root: Path) -> str:
@@ -29,7 +31,10 @@ def recognize(root: Path) -> str:
     else:
         if (root / FIFTYONE).is_file() and _of_json(root / FIFTYONE) == "fiftyone":
             return "fiftyone"
-        if any(_of_json(file) == "coco" for file in sorted([*root.glob("*.json"), *root.glob("*/*.json")])[:10]):
+        if any(
+            _of_json(file) == "coco"
+            for file in sorted([*root.glob("*.json"), *root.glob("*/*.json")])[:MOST_LOOKED_INTO]
+        ):
             return "coco"
         files = (name for _, _, names in os.walk(root) for name in names if not name.startswith("."))
         kinds = Counter(Path(name).suffix.lower() for name in islice(files, LOOKED_AT))
@@ -42,8 +47,15 @@ def recognize_url(url: str) -> str:
     Raises:
         UserError: it is not there, must not be read, or does not answer.
     """
-    kinds = Counter(Path(of.path).suffix.lower() for of in Bucket.at(url).objects())
-    return _of_kinds(Counter({kind: count for kind, count in kinds.items() if kind not in ARRAYS}))
+    bucket = Bucket.at(url)
+    objects = bucket.objects()
+    tables = [of for of in objects if of.path.endswith(".json") and of.path.count("/") <= 1 and of.size <= MOST_JSON]
+    first = [of for of in tables if of.path == FIFTYONE or len(objects) == 1]
+    if first and (kind := _of_content(bucket.read(first[0].key))) is not None:
+        return kind
+    if any(_of_content(bucket.read(of.key)) == "coco" for of in tables[:MOST_LOOKED_INTO]):
+        return "coco"
+    return _of_kinds(Counter(Path(of.path).suffix.lower() for of in objects))
 
 
 def _of_kinds(kinds: Counter[str]) -> str:
@@ -56,8 +68,16 @@ def _of_kinds(kinds: Counter[str]) -> str:
 
 def _of_json(file: Path) -> str | None:
     try:
-        said = json.loads(file.read_bytes()) if file.stat().st_size <= MOST_JSON else None
-    except (OSError, ValueError):
+        return _of_content(file.read_bytes()) if file.stat().st_size <= MOST_JSON else None
+    except OSError:
+        return None
+
+
+def _of_content(content: bytes) -> str | None:
+    """The source whose JSON this is; None: it is another's, or none."""
+    try:
+        said = json.loads(content)
+    except ValueError:
         return None
     if not isinstance(said, dict):
         return None

@@ -156,8 +156,11 @@ class Sources:
 
 def build(
     settings: Path, listing: Listing, known: NDArray[np.bytes_], target: Target, in_test: InTest, *, say: Progress
-) -> str:
-    """Make the pack of a listing, whose contents may be `known` (N,); its name. One process at a time may do so."""
+) -> tuple[str, bool]:
+    """Make the pack of a listing, whose contents may be `known` (N,). One process at a time may do so.
+
+    Its name, and whether it is new: one of the same images may have been there.
+    """
     sources, unfinished = Sources.within(settings, target), list(settings.glob(f"{BUILDING}*/"))
     folder = new_building(settings)
     mark(folder)
@@ -172,13 +175,13 @@ def build(
         part.unlink()
     remember_verified(folder, Pack(folder, table, target).blocks())
     (folder / LOCK).touch()
-    if not (settings / name).exists():
+    if is_new := not (settings / name).exists():
         folder.rename(settings / name)
     remember(settings, listing.place, table, began)
     sources.close()
     for rest in (folder, *unfinished):
         delete(rest)
-    return name
+    return name, is_new
 
 
 def new_building(settings: Path) -> Path:

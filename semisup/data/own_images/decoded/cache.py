@@ -26,7 +26,7 @@ from semisup.data.own_images.decoded.seen import known_hashes
 from semisup.data.own_images.reading.decode import Target
 from semisup.errors import NO_SPACE, UserError
 from semisup.system.own_files import MARK, delete, followed, is_marked, mark, place_within
-from semisup.system.user_cache import user_cache
+from semisup.system.user_cache import EMPTY_TABLES, user_cache
 
 FEATURES, FETCHED = "features", "fetched"
 """Where features lie, and what is kept of buckets, beside the folders of packs."""
@@ -39,8 +39,8 @@ OLD_COPIES = re.compile(r"copies-\d+\.npy")
 OLD_COLUMNS = frozenset(
     {"path", "size", "changed", "sha", "test", "row", "width", "height", "mode", "animated", "reason"}
 )
-KEPT_VERSIONS = "code_versions.json"
-"""Of our code; it lies in the user's folder as well."""
+KEPT_VERSIONS, KEPT_SPEEDS = "code_versions.json", "engines.json"
+"""Versions of our code, which lie in the user's folder as well, and how fast engines were."""
 OF_OLD = frozenset({POOL, TEST, "files.parquet", LOCK})
 """The files of a pack of an earlier version, which had no marks and no checksums."""
 ABANDONED_AFTER = 7 * 24 * 3600
@@ -82,8 +82,8 @@ class Cache:
                     self.make_room(len(listing) * int(np.prod(target.shape)))
                     notes += self._outdated(settings)
                     known = known_hashes(settings, listing, [])
-                    name = build(settings, listing, known, target, in_test, say=say)
-                    found = Pack.open(settings / name, target, notes)
+                    name, is_new = build(settings, listing, known, target, in_test, say=say)
+                    found = Pack.open(settings / name, target, notes, just_written=is_new)
             self.make_room(0)  # what was copied from may be deleted now
             return found
 
@@ -226,9 +226,10 @@ def _delete_old(folder: Path) -> None:
 def _only_ours(folder: Path) -> bool:
     """Is there nothing in a folder but what the cache of any version leaves there?"""
     return all(
-        path.name in {FEATURES, FETCHED, MARK, KEPT_VERSIONS}
+        path.name in {FEATURES, FETCHED, MARK, KEPT_VERSIONS, KEPT_SPEEDS}
         or path.name.startswith(".")
         or SETTINGS.fullmatch(path.name)
+        or EMPTY_TABLES.fullmatch(path.name)
         for path in folder.iterdir()
     )
 
@@ -248,7 +249,7 @@ def _hashes(settings: Path, listing: Listing, damaged: list[str]) -> NDArray[np.
     """The content's hash of every file (N,), b"" of what cannot be read; None where most would have to be read,
     or any from afar: they would be read again to be decoded."""
     hashes = known_hashes(settings, listing, damaged)
-    unknown = np.flatnonzero(hashes == b"")
+    unknown = np.flatnonzero((hashes == b"") & (listing.sizes >= 0))  # what is not there has no content
     if 2 * len(unknown) > len(hashes) or (len(unknown) and listing.contents.distant):
         return None
     for number in unknown:

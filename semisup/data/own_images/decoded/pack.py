@@ -26,7 +26,7 @@ from semisup.data.own_images.decoded.seen import in_parts
 from semisup.data.own_images.reading.decode import DECODERS, Target
 from semisup.data.rows import map_images
 
-DECODER = 3
+DECODER = 4
 """Raised when `decode` gives other pixels for the same bytes, or a pack holds other things."""
 POOL, TEST, FILES, LOCK = "pool.u8", "test.u8", "files", "lock"
 """FILES begins the name of the table, which goes on with its checksum."""
@@ -58,8 +58,8 @@ class Pack:
     """What had to be made anew so that it can be opened, one line each."""
 
     @classmethod
-    def open(cls, folder: Path, target: Target, notes: Sequence[str] = ()) -> "Pack":
-        """A whole pack, which nobody deletes while this object lives.
+    def open(cls, folder: Path, target: Target, notes: Sequence[str] = (), *, just_written: bool = False) -> "Pack":
+        """A whole pack, which nobody deletes while this object lives; what was `just_written` is not gone through.
 
         Raises:
             FileNotFoundError: there is none.
@@ -70,7 +70,8 @@ class Pack:
         try:
             os.utime(folder / LOCK)  # says when it was last used
             pack = cls(folder, read_files(folder), target, tuple(notes))
-            verify(folder, pack.blocks())
+            if not just_written:
+                verify(folder, pack.blocks())
         except (OSError, DamagedError):
             os.close(lock)
             raise

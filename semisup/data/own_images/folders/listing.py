@@ -1,51 +1,42 @@
-"""Which image files there are, of which class, in which role: from folders or a manifest. No file is opened."""
+"""Which images there are, of which class, in which role: from folders or a manifest. No image is opened."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from semisup.data.datasets import UNLABELED
-from semisup.data.listing import Files, Listing
+from semisup.data.listing import Listing
 from semisup.data.own_images.folders.class_names import MOST_NAMED, class_names
-from semisup.data.own_images.folders.manifest import check_files, given_roles, read_manifest
+from semisup.data.own_images.folders.keys import Keys
+from semisup.data.own_images.folders.manifest import check_paths, given_roles, read_manifest
+from semisup.data.own_images.folders.places import Base, base_of, placed, written_alike
 from semisup.data.own_images.folders.roles import Given, role_of
-from semisup.data.own_images.folders.tree import Tree, Walk, stamps_below
+from semisup.data.own_images.folders.tree import Tree, Walk
+from semisup.data.own_images.remote.bucket import Bucket
 from semisup.errors import UserError
 
 
-def list_images(root: Path | None, manifest: Path | None = None) -> Listing:
-    """The files of a data set of one's own.
+def list_images(root: Base | None, manifest: Base | None = None) -> Listing:
+    """The files or objects of a data set of one's own, below a folder or a URL, or where a manifest says.
 
     Raises:
         UserError: no such folder or manifest, no images, roles or classes that :func:`class_names` or nobody can make
-            sense of, or a manifest that lacks a column, names a file twice or one outside the root.
+            sense of, or a manifest that lacks a column, names a file twice or one outside the root; a bucket that is
+            not there, must not be read or does not answer.
     """
     if manifest is not None:
-        return _from_manifest(manifest.expanduser(), root)
+        return _from_manifest(manifest if isinstance(manifest, str) else manifest.expanduser(), root)
     if root is None:
         raise UserError("data.root is not set, nor is SEMISUP_DATA_ROOT; name the folder with your images")
+    if isinstance(root, str):
+        return list_tree(Keys(Bucket.at(root)))
     root = root.expanduser()
     if not root.is_dir():
         state = "is a file" if root.exists() else "does not exist"
         raise UserError(f"data.root={root} {state}; name the folder with your images")
     return list_tree(Walk(str(root)))
-
-
-def written_alike(paths: Iterable[str], base: Path) -> list[str]:
-    """Paths that a person wrote, relative to the real `base`, with slashes and without detours."""
-    inside = os.path.realpath(base)
-    return [os.path.relpath(os.path.join(inside, path), inside).replace(os.sep, "/") for path in paths]
-
-
-def base_folder(root: Path | None, manifest: Path | None) -> Path:
-    """What all paths of a listing are relative to: its root, or the folder of its manifest."""
-    if root is not None:
-        return root.expanduser()
-    assert manifest is not None, "a listing was made of one of them"
-    return manifest.expanduser().parent
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
@@ -164,31 +155,31 @@ def _listing(walk: Tree, found: _Found, classes: set[str]) -> Listing:
 # --- manifests --------------------------------------------------------------------------------------------------------
 
 
-def _from_manifest(file: Path, root: Path | None) -> Listing:
+def _from_manifest(file: Base, root: Base | None) -> Listing:
     field = f"data.manifest={file}"
     table = read_manifest(file, field)
-    base = base_folder(root, file)
-    inside = os.path.realpath(base)
-    for path in table["path"]:
-        real = os.path.realpath(os.path.join(inside, path))
-        if os.path.commonpath([real, inside]) != inside:
-            raise UserError(f"{field}: {path!r} lies outside data.root={base}; name a root that holds all files")
+    base = base_of(root, file)
     paths = written_alike(table["path"], base)
-    check_files(table, paths, base, field)
+    check_paths(table, paths, base, field)
     roles = given_roles(table, field)
     names = class_names({label for label in table["label"] if label}, field)
     place = {name: position for position, name in enumerate(names)}
     order = sorted(range(len(paths)), key=paths.__getitem__)
     paths = [paths[row] for row in order]
-    sizes, changed = stamps_below(inside, paths)
+    contents, (sizes, changed) = placed(paths, [row + 1 for row in order], base, field)
+    if (sizes < 0).all():
+        raise UserError(
+            f"{field}: none of its {len(paths):,} files, such as {paths[0]!r}, is in {base}; paths are relative to "
+            "data.root or data.url, or to the table where both are unset"
+        )
     return Listing(
-        place=inside,
+        place=base if isinstance(base, str) else os.path.realpath(base),
         paths=paths,
         labels=np.array([place.get(table["label"].iloc[row], UNLABELED) for row in order], dtype=np.int64),
         roles=roles[order],
         sizes=sizes,
         changed=changed,
         class_names=names,
-        contents=Files(inside, paths),
+        contents=contents,
         notes=(),
     )

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semisup.data.listing import Contents, Files
-from semisup.data.own_images.reading.decode import EXTENSIONS, HEIF_EXTENSIONS
+from semisup.data.own_images.reading.decode import EXTENSIONS, NEEDED
 
 PERHAPS_IMAGES = EXTENSIONS | {""}
 """Extensions of files that are looked into."""
-NEEDS_HEIF = "HEIC files, which are read after pip install 'semisup[heif]'"
 Stamps: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Sizes and changes (N,), as in `Listing`."""
 
@@ -63,7 +62,7 @@ def perhaps_image(name: str, passed_over: Counter[str]) -> bool:
     extension = os.path.splitext(name)[1].lower()
     if extension in PERHAPS_IMAGES:
         return True
-    passed_over[NEEDS_HEIF if extension in HEIF_EXTENSIONS else "files with other extensions"] += 1
+    passed_over[NEEDED.get(extension, "files with other extensions")] += 1
     return False
 
 

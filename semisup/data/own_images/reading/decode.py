@@ -19,7 +19,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from semisup.data.own_images.reading.deep import Range, eight_bits, extent_of, open_deep, raw_mode
+from semisup.data.own_images.reading import many, medical
+from semisup.data.own_images.reading.deep import Deep, Range, eight_bits, extent_of, open_deep, raw_mode, shades_of
+from semisup.data.own_images.reading.resize import Resize, eighths_for, fitted, turned, upright
+from semisup.errors import in_one_line
 
 try:
     import simplejpeg
@@ -39,21 +42,18 @@ EXTENSIONS = (
     JPEG_EXTENSIONS
     | frozenset({".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".j2k"})
     | (frozenset() if HeifImageFile is None else HEIF_EXTENSIONS)
+    | (medical.EXTENSIONS if medical.INSTALLED else frozenset())
 )
+NEEDED = dict.fromkeys(HEIF_EXTENSIONS, "HEIC files, which are read after pip install 'semisup[heif]'") | dict.fromkeys(
+    medical.EXTENSIONS, medical.NEEDED
+)
+"""Extension of files that an extra reads → what to do where it is not installed."""
 MOST_PIXELS = 100_000_000
 """Of a file's own size; a header that announces more is taken for a decompression bomb. Twice a large camera's."""
 ORIENTATION = 274  # EXIF and TIFF
 JPEG_START = b"\xff\xd8"
-EXIF_NOTE = b"Exif\x00"  # wherever it is in the file
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+EXIF_NOTE = b"Exif\x00"
+START_OF_SCAN = 0xDA
 OPENERS: dict[bytes, Callable[[io.BytesIO], ImageFile]] = {
     JPEG_START: JpegImageFile,
     b"\x89PNG": PngImageFile,
@@ -87,16 +87,27 @@ class Target:
 
     height: int
     width: int
-    resize: Literal["crop", "pad"]
+    resize: Resize
     """`crop`: the shorter side fits and the middle is kept; `pad`: all of it fits, on black."""
-    channels: Literal["rgb", "gray"]
+    channels: Literal["rgb", "gray"] | int
+    """A number: so many, of files that have just these."""
     range: Range | None = None
     """What becomes black and white in files of more than 8 bits; None: 0 and 65535, of floats 0 and 1."""
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.height, self.width
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        return (3 if self.channels == "rgb" else 1), self.height, self.width
+        return channel_count(self.channels), self.height, self.width
+
+
+def channel_count(channels: Literal["rgb", "gray"] | int) -> int:
+    """As a number."""
+    return channels if isinstance(channels, int) else {"rgb": 3, "gray": 1}[channels]
 
 
 class Decoded(NamedTuple):
@@ -124,26 +135,32 @@ def decode(content: bytes, target: Target) -> Decoded:
     """A file's first picture, upright, as uint8 of the target's size.
 
     Transparency lies on white. More than 8 bits become 8 by the target's range. A JPEG is decoded at a half, a quarter
-    or an eighth where that is still at least twice the size asked for.
+    or an eighth where that is enough, as :func:`eighths_for` says; that finds whatever is damaged all the same, for the
+    coded data is read to its end.
 
     Raises:
         BrokenImageError: no image of a known format, damaged, truncated, or of more than MOST_PIXELS.
     """
     if not content:
         raise BrokenImageError("empty: it has no bytes")
+    if isinstance(target.channels, int):
+        return _of_many_channels(content, target, target.channels)
     if (plain := _plain_jpeg(content, target)) is not None:
         return plain
+    if medical.is_dicom(content):
+        return _of_dicom(content, target)
     opener = reader(content)
     if opener is None:
-        raise BrokenImageError(f"no image: it begins with {content[:8]!r}, as none of the formats that are read does")
+        raise BrokenImageError(
+            _many(content) or f"no image: it begins with {content[:8]!r}, as none of the formats that are read does"
+        )
     try:
         with opener(io.BytesIO(content)) as image:
             return _decoded(image, lambda: opener(io.BytesIO(content)), target)
     except BrokenImageError:
         raise
     except Exception as error:  # what a decoder raises at hostile bytes is no finite list; none of it may end a run
-        words = " ".join(str(error).split()) or type(error).__name__
-        raise BrokenImageError(f"damaged: {words}") from error
+        raise BrokenImageError(_many(content) or f"damaged: {in_one_line(error)}") from error
 
 
 def reader(content: bytes) -> Callable[[io.BytesIO], ImageFile] | None:
@@ -161,6 +178,11 @@ def reader(content: bytes) -> Callable[[io.BytesIO], ImageFile] | None:
 
 def size_of(content: bytes) -> tuple[int, int]:
     """(width, height) of an image that can be decoded, by its header."""
+    if medical.is_dicom(content):
+        found = medical.header_of(content)
+        return found.width, found.height
+    if many.channels_of(content) is not None:
+        return many.size_of(content)
     opener = reader(content)
     assert opener is not None, "it was decoded before"
     with opener(io.BytesIO(content)) as image:
@@ -170,51 +192,111 @@ def size_of(content: bytes) -> tuple[int, int]:
 
 def _decoded(image: ImageFile, again: Callable[[], ImageFile], target: Target) -> Decoded:
     width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise BrokenImageError(f"too large: {width:,} × {height:,} pixels, and at most {MOST_PIXELS:,} are decoded")
+    _check_size(width, height)
     mode, animated = image.mode, bool(getattr(image, "is_animated", False))
-    if isinstance(image, JpegImageFile):
-        side = 2 * max(target.height, target.width)
-        image.draft(None, (side, side))
-    extent, wanted = None, "RGB" if target.channels == "rgb" else "L"
+    if isinstance(image, JpegImageFile):  # the header has said all of its EXIF
+        eighths = eighths_for(width, height, turned(target.size, _orientation(image)), target.resize)
+        image.draft(None, (width * eighths // 8, height * eighths // 8))
+    extent = None
     if (deep := open_deep(image, again)) is not None:
         mode, extent, picture = deep.mode, extent_of(deep), eight_bits(deep, target.range)
     else:
         picture = _on_white(image)
-    picture = picture if picture.mode == wanted else picture.convert(wanted)
-    if (turn := TURNS.get(_orientation(image))) is not None:
-        picture = picture.transpose(turn)
-    return Decoded(_channels_first(np.asarray(_resized(picture, target))), width, height, mode, animated, extent)
+    return Decoded(_as_asked(picture, target, _orientation(image)), width, height, mode, animated, extent)
+
+
+def _of_dicom(content: bytes, target: Target) -> Decoded:
+    """Of several frames the first, as of other files."""
+    if not medical.INSTALLED:
+        raise BrokenImageError(f"no image that can be read here: it is among the {medical.NEEDED}")
+    try:
+        header = medical.header_of(content)
+        _check_size(header.width, header.height)
+        image, extent = medical.picture_of(header, target.range)
+    except BrokenImageError:
+        raise
+    except Exception as error:  # as in `decode`
+        raise BrokenImageError(f"damaged: {in_one_line(error)}") from error
+    pixels = _as_asked(image, target, orientation=1)
+    return Decoded(pixels, header.width, header.height, header.mode, header.frames > 1, extent)
+
+
+def _of_many_channels(content: bytes, target: Target, channels: int) -> Decoded:
+    try:
+        values, orientation = many.values_of(content, channels, MOST_PIXELS)
+    except Exception as error:  # as in `decode`
+        raise BrokenImageError(f"of other channels, or damaged: {in_one_line(error)}") from error
+    height, width = values.shape[:2]
+    extent, pixels, mode = None, values, f"{channels} channels"
+    if values.dtype != np.uint8:
+        solid = np.full((height, width), 255, dtype=np.uint8)
+        extent, pixels = extent_of(Deep(mode, values, solid)), shades_of(values, target.range)
+        mode = "F" if values.dtype.kind == "f" else mode
+    return Decoded(_placed(pixels, target, orientation), width, height, mode, animated=False, extent=extent)
+
+
+def _many(content: bytes) -> str:
+    """The reason why a file of many channels is no picture; "" of other files."""
+    count = many.channels_of(content)
+    install = "" if many.INSTALLED else f", after {many.INSTALL}"
+    return "" if count is None else f"of {count} channels: set data.channels: {count}{install}"
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise BrokenImageError(f"too large: {width:,} × {height:,} pixels, and at most {MOST_PIXELS:,} are decoded")
 
 
 def _plain_jpeg(content: bytes, target: Target) -> Decoded | None:
-    """A JPEG by libjpeg-turbo itself: a small one is done in a sixth of Pillow's time, to the same pixels.
+    """A JPEG by libjpeg-turbo itself, without Pillow's detours, to the same pixels.
 
-    None for what needs more: reduced decoding, turning by EXIF, other colors, data that the library refuses, another
-    format. A file of which Pillow refuses the notes alone, and the library the data not, is an image here.
+    None for what needs more: other colors, data that the library refuses, another format. A file of which Pillow
+    refuses the notes alone, and the library the data not, is an image here, unless the notes may say how it is turned.
     """
     if simplejpeg is None or not content.startswith(JPEG_START):
         return None
     try:
         height, width, colors, _ = simplejpeg.decode_jpeg_header(content)
-        if min(height, width) >= 4 * max(target.height, target.width) or height * width > MOST_PIXELS:
+        if height * width > MOST_PIXELS or colors not in {"YCbCr", "Gray"}:
             return None
-        if colors not in {"YCbCr", "Gray"} or EXIF_NOTE in content:
-            return None
+        orientation = 1
+        if content.find(EXIF_NOTE, 0, _end_of_notes(content)) >= 0:
+            with JpegImageFile(io.BytesIO(content)) as image:
+                orientation = _orientation(image)
+        eighths = eighths_for(width, height, turned(target.size, orientation), target.resize)
+        least = {} if eighths == 8 else {"min_height": -(-height * eighths // 8), "min_width": -(-width * eighths // 8)}
         mode = "L" if colors == "Gray" else "RGB"
-        pixels = simplejpeg.decode_jpeg(content, "GRAY" if mode == "L" else "RGB")
-        wanted = "RGB" if target.channels == "rgb" else "L"
-        if mode != wanted or (height, width) != (target.height, target.width):
-            picture = Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels).convert(wanted)
-            pixels = np.asarray(_resized(picture, target))
-        return Decoded(_channels_first(pixels), width, height, mode, animated=False)
+        pixels = simplejpeg.decode_jpeg(content, "GRAY" if mode == "L" else "RGB", **least)
+        if mode == "RGB" and target.channels == "gray":
+            pixels = np.array(Image.fromarray(pixels).convert("L"))[..., None]
+        return Decoded(_placed(pixels, target, orientation), width, height, mode, animated=False)
     except Exception:  # as in `decode`: Pillow has the last word, and the reason
         return None
 
 
-def _channels_first(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W), or (H, W, C) → (C, H, W), contiguous."""
-    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+def _end_of_notes(content: bytes) -> int:
+    """Where the coded picture of a JPEG begins; its end, where that cannot be told."""
+    at = len(JPEG_START)
+    while at + 4 <= len(content) and content[at] == 0xFF:
+        if content[at + 1] == START_OF_SCAN:
+            return at
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return len(content)
+
+
+def _as_asked(picture: Image.Image, target: Target, orientation: int) -> NDArray[np.uint8]:
+    """A whole picture, as it is stored, without transparency → what the target asks for."""
+    if picture.mode != "L":
+        wanted = "RGB" if target.channels == "rgb" else "L"
+        picture = picture if picture.mode == wanted else picture.convert(wanted)
+    pixels = np.array(picture)
+    return _placed(pixels[..., None] if pixels.ndim == 2 else pixels, target, orientation)
+
+
+def _placed(pixels: NDArray[np.uint8], target: Target, orientation: int) -> NDArray[np.uint8]:
+    """(H, W, channels), as it is stored → (C, H, W) of the target's shape, upright. Gray is made three colors last."""
+    small = upright(fitted(pixels, turned(target.size, orientation), target.resize), orientation)
+    return small if len(small) == target.shape[0] else np.repeat(small, target.shape[0], axis=0)
 
 
 def _orientation(image: ImageFile) -> int:
@@ -252,22 +334,3 @@ def _on_white(image: ImageFile) -> Image.Image:
         return image
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-
-
-def _resized(image: Image.Image, target: Target) -> Image.Image:
-    width, height = image.size
-    wanted = (target.width, target.height)
-    if (width, height) == wanted:
-        return image
-    if target.resize == "crop":
-        scale = min(width / target.width, height / target.height)  # of source pixels to one of ours
-        inner = (target.width * scale, target.height * scale)
-        left, top = (width - inner[0]) / 2, (height - inner[1]) / 2
-        box = (max(left, 0.0), max(top, 0.0), min(left + inner[0], width), min(top + inner[1], height))
-        return image.resize(wanted, Image.Resampling.BICUBIC, box=box)
-    scale = max(width / target.width, height / target.height)
-    fitted = (max(round(width / scale), 1), max(round(height / scale), 1))
-    canvas = Image.new(image.mode, wanted)
-    small = image.resize(fitted, Image.Resampling.BICUBIC)
-    canvas.paste(small, ((target.width - fitted[0]) // 2, (target.height - fitted[1]) // 2))
-    return canvas

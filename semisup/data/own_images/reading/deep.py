@@ -79,21 +79,26 @@ def eight_bits(deep: Deep, range_: Range | None) -> Image.Image:
 
     A range becomes 0..255, linearly. Without one, 16 bits keep their upper 8, and floats are taken for 0..1.
     """
-    values = deep.values
-    if range_ is not None:
-        black, white = range_
-        scaled = (values.astype(np.float64) - black) / (white - black)
-        pixels = np.rint(np.nan_to_num(scaled).clip(0, 1) * 255)
-    elif values.dtype.kind == "f":
-        pixels = np.rint(np.nan_to_num(values.astype(np.float64)).clip(0, FLOAT) * 255)
-    else:
-        pixels = values.astype(np.int64).clip(0, WHOLE) >> 8
-    picture = Image.fromarray(pixels.astype(np.uint8))
+    picture = Image.fromarray(shades_of(deep.values, range_))
     if (deep.opacity == 255).all():
         return picture
     layer = picture.convert("RGBA")
     layer.putalpha(Image.fromarray(deep.opacity))
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def shades_of(values: NDArray[np.generic], range_: Range | None) -> NDArray[np.uint8]:
+    """Values of any shape in 8 bits, as :func:`eight_bits` has them."""
+    if range_ is not None:
+        black, white = range_
+        scaled = (values.astype(np.float64) - black) / (white - black)
+        shades = np.rint(np.nan_to_num(scaled).clip(0, 1) * 255)
+    elif values.dtype.kind == "f":
+        shades = np.rint(np.nan_to_num(values.astype(np.float64)).clip(0, FLOAT) * 255)
+    else:
+        shades = values.astype(np.int64).clip(0, WHOLE) >> 8
+    pixels: NDArray[np.uint8] = shades.astype(np.uint8)
+    return pixels
 
 
 def _loaded(image: ImageFile, raw_modes: dict[str, str]) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from semisup.data.own_images.decoded.checksums import is_intact, seal
 from semisup.data.own_images.decoded.pack import BUILDING, LOCK
 from semisup.data.own_images.reading.threads import worked_ahead
 from semisup.data.own_images.remote.bucket import Bucket, Object
+from semisup.data.source import Progress
 from semisup.system.own_files import delete, mark
 
 BODY = "body"
@@ -34,6 +36,24 @@ FORMAT = 1
 """Raised when other things are kept of a shard, or they are written otherwise."""
 Said = Any
 """What JSON can say."""
+_listener: ContextVar[Progress] = ContextVar("listener")
+"""Who wants to know how far fetching is: a source lists its images without being given anybody to tell."""
+
+
+@contextmanager
+def told_to(say: Progress) -> Iterator[None]:
+    """Meanwhile `say` is told how many of how many shards have been fetched and looked through."""
+    before = _listener.set(say)
+    try:
+        yield
+    finally:
+        _listener.reset(before)
+
+
+def tell(done: int, total: int, note: str) -> None:
+    """Whoever listens: how many of how many are done, and what was done with them."""
+    if (say := _listener.get(None)) is not None and total > 1:
+        say(done, total, note)
 
 
 @dataclass
@@ -66,18 +86,22 @@ class Kept:
             mark(folder)
             with _in_use(folder / LOCK):
 
-                def one(of: Object) -> Said:
+                def one(of: Object) -> tuple[Said, bool]:
                     stem = folder / _key(f"{of.path} {of.size} {of.changed}")
                     for file in folder.glob(f"{stem.name}-*.json"):
                         if is_intact(file) and of.changed != NEVER_SURE:
-                            return json.loads(file.read_text(encoding="utf-8"))
+                            return json.loads(file.read_text(encoding="utf-8")), True
                     said = look(of)
                     aside = stem.with_suffix(f".{os.getpid()}")
                     aside.write_text(json.dumps(said), encoding="utf-8")
                     seal(aside, stem, ".json")
-                    return said
+                    return said, False
 
-                told = list(worked_ahead(one, objects, FETCHED_AT_ONCE))
+                told = []
+                for said, was_known in worked_ahead(one, objects, FETCHED_AT_ONCE):
+                    told.append(said)
+                    if not was_known:
+                        tell(len(told), len(objects), f"{kind} of the bucket looked through")
                 current = {_key(f"{of.path} {of.size} {of.changed}") for of in objects}
                 for file in folder.glob("*.json"):
                     if file.name.partition("-")[0] not in current:

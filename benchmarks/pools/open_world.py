@@ -1,0 +1,147 @@
+"""Pools with classes that nobody has labeled: what is certified, how right it is, and what is found to be unknown.
+
+    python -m benchmarks.pools.open_world FOLDER [FOLDER ...] --data-root data [--splits 10]
+
+Digits, MNIST (50 labels a class) and folders of photographs, `<class>/<file>` (20 labels a class, the embedded
+network). In each split two random classes are left out of labels and calibration, and make up a fifth or two fifths of
+the pool, or none of it. The truth of the pool is looked at for the figures alone. The splits are others than those on
+which the score of unknown images was chosen.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.output import publish
+from benchmarks.pools.worlds import BENCHES, Array, World, frozen_world, photographs_seen, trained_world
+from semisup.calibration import certify
+from semisup.data.datasets import UNLABELED
+from semisup.open_world.exchangeability import compare_as_seen
+from semisup.open_world.unknown import fit_detector, held_out_scores, threshold_of
+from semisup.system.randomness import numpy_generator
+
+SHARES = (0.0, 0.2, 0.4)
+TARGET, LEVEL = 0.95, 0.95
+FALSE_ALARMS, FOLDS = 0.05, 5
+LABELS, CALIBRATION = 20, 100
+"""Of photographs: labels a class, calibration images."""
+FIRST_SPLIT = 100
+Figures = dict[str, float]
+
+
+def main() -> None:
+    """A row for each data set and share of unknown images."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--data-root", type=Path, default=None)
+    parser.add_argument("--splits", type=int, default=10)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for name, worlds in _worlds(asked.folders, asked.data_root, asked.splits):
+        found: dict[float, list[Figures]] = {share: [] for share in SHARES}
+        for number, world in worlds:
+            for share in SHARES:
+                found[share].append(measure(world, share, number))
+        for share, figures in found.items():
+            rows.append({"data": name, "unknown in the pool": f"{share:.0%}"} | _row(figures))
+            print(rows[-1], flush=True)
+    publish(
+        "open_world",
+        rows,
+        f"{asked.splits} splits; precision: share of the accepted labels that are right where {TARGET:.0%} is asked, "
+        f"in the mean (worst split); AUROC of unknown images, mean (worst), in %; false alarms: share of images of "
+        f"known classes that are called unknown, at most {FALSE_ALARMS:.0%} asked",
+    )
+
+
+def _worlds(folders: list[Path], root: Path | None, splits: int) -> Iterator[tuple[str, Iterator[tuple[int, World]]]]:
+    numbers = range(FIRST_SPLIT, FIRST_SPLIT + splits)
+    for name in BENCHES:
+        yield name, ((number, trained_world(name, number, root)) for number in numbers)
+    for name, (features, labels) in photographs_seen(folders).items():
+        yield name, ((number, frozen_world(features, labels, LABELS, CALIBRATION, number)) for number in numbers)
+
+
+def measure(world: World, share: float, number: int) -> Figures:
+    """The figures of one split, with this share of unknown images."""
+    rng = numpy_generator(number, f"unknown {share}")
+    world = world.with_unknown(share, rng)
+    labeled, calibration, pool = world.labeled, world.calibration, world.pool
+    said, known = pool.logarithms.argmax(axis=1), pool.truth != UNLABELED
+    right = said == pool.truth
+    confidence = np.exp(pool.logarithms.max(axis=1))
+    certificate = certify(
+        np.exp(calibration.logarithms.max(axis=1)),
+        calibration.logarithms.argmax(axis=1) == calibration.truth,
+        confidence,
+        TARGET,
+        LEVEL,
+    )
+    compared = compare_as_seen(
+        (labeled.features, labeled.truth),
+        (calibration.features, calibration.logarithms),
+        (pool.features, pool.logarithms),
+        rng,
+    )
+    assert compared is not None, "there are enough images"
+    scores, held_out = _unknown(world, rng)
+    unknown = scores >= threshold_of(held_out, FALSE_ALARMS)
+    figures: Figures = {"differ": float(compared.differ), "false alarms": float(unknown[known].mean())}
+    if share:
+        figures |= {"AUROC": float(roc_auc_score(~known, scores)), "found": float(unknown[~known].mean())}
+    if certificate.certified:
+        accepted = confidence >= np.float32(certificate.threshold)
+        figures["untested"] = float(right[accepted].mean())
+        if not compared.differ:
+            figures["certified"] = figures["untested"]
+        if (left := accepted & ~unknown).any():
+            figures["without unknown"] = float(right[left].mean())
+    return figures
+
+
+def _unknown(world: World, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Scores of the pool and of held-out images: calibration images, as the stage takes them."""
+    calibration, pool = world.calibration.features, world.pool.features
+    seed = int(rng.integers(2**31))
+    if not len(calibration):
+        held_out = held_out_scores(world.labeled.features, world.labeled.truth, pool, folds=FOLDS, rng=rng)
+        detector = fit_detector(world.labeled.features, world.labeled.truth, pool, seed)
+        return detector(pool, np.arange(len(pool))), held_out
+    reference = np.concatenate([calibration, pool])
+    detector = fit_detector(world.labeled.features, world.labeled.truth, reference, seed)
+    scores = detector(reference, np.arange(len(reference)))
+    return scores[len(calibration) :], scores[: len(calibration)]
+
+
+def _row(figures: list[Figures]) -> dict[str, Any]:
+    """What the splits came to."""
+
+    def spread(name: str, worst: Any = min) -> str:
+        values = [100 * each[name] for each in figures if name in each]
+        return f"{np.mean(values):.1f} ({worst(values):.1f})" if values else "–"
+
+    def counted(name: str) -> str:
+        return f"{sum(name in each for each in figures)} of {len(figures)}"
+
+    return {
+        "certified by calibration images alone": counted("untested"),
+        "precision then": spread("untested"),
+        "pool found to differ": f"{sum(each['differ'] == 1 for each in figures)} of {len(figures)}",
+        "certified": counted("certified"),
+        "precision of certified": spread("certified"),
+        "AUROC of unknown": spread("AUROC"),
+        "unknown found": spread("found"),
+        "false alarms": spread("false alarms", max),
+        "precision without what is called unknown": spread("without unknown"),
+        "splits": [figures],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What may go wrong: crashes, damaged files, absurd configs, other versions of Python and of packages."""

@@ -1,0 +1,1 @@
+"""What computing takes: steps, passes over a pool, networks' answers, several processes, a GPU."""

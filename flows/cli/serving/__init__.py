@@ -1,0 +1,3 @@
+"""Commands for pipelines that start by themselves."""
+
+CHAPTER = "Keep it running"

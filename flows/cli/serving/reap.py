@@ -1,0 +1,29 @@
+"""The command that closes what crashed."""
+
+from pathlib import Path
+
+import typer
+
+from flows.cli.command import Command
+from flows.start.exits import ConfigName, Overrides, user_mistakes_in_one_line
+
+
+def reap(config: ConfigName, overrides: Overrides = None) -> None:
+    """Close the runs in MLflow and Prefect whose process is gone.
+
+    Every run does so at its start, too.
+    """
+    with user_mistakes_in_one_line():
+        from flows.start.preparation import prepare
+        from semisup.tracking.tracker import Tracker
+
+        Tracker.existing(Path.cwd())
+        resolved, _ = prepare(config, overrides or [], own_server=True)
+        from flows.pipeline.reaper import reaper
+        from flows.start.launch import launch
+
+        closed = launch(lambda: reaper(resolved))
+    typer.echo(f"closed {closed['mlflow_runs']} runs in MLflow and {closed['prefect_runs']} in Prefect")
+
+
+COMMANDS = (Command(reap),)

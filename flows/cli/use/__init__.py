@@ -1,0 +1,3 @@
+"""Commands for what people take away, and for what they say about images."""
+
+CHAPTER = "Use it"

@@ -1,0 +1,228 @@
+"""Command `review`: asks a person about the images that are most worth it, and takes annotations in."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.command import Command
+from flows.start.exits import AsJson, Overrides, user_mistakes_in_one_line
+from semisup.errors import UserError
+
+if TYPE_CHECKING:
+    from flows.store.annotating import Imported
+    from flows.store.auditing import Concluded
+    from semisup.delivery.page.annotate import Written
+    from semisup.delivery.page.audit import WrittenAudit
+
+
+def review(
+    name: Annotated[
+        str, typer.Argument(metavar="RUN|CONFIG", help="A pipeline's run or, with --import, a config: file or name.")
+    ],
+    *,
+    budget: Annotated[int, typer.Option(min=0, max=10_000, help="Unlabeled images to be labeled.")] = 50,
+    suspects: Annotated[
+        int, typer.Option(min=0, max=1000, help="At most so many labeled images whose label looks wrong.")
+    ] = 10,
+    audit: Annotated[
+        int, typer.Option(min=0, max=10_000, help="So many accepted labels, drawn at random, to be checked instead.")
+    ] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder to write; unset: review-RUN.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--import", metavar="FILE", help="Take annotations in: the page's CSV, or Label Studio's JSON."),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the images are now; unset: where the run found them.")
+    ] = None,
+    overrides: Overrides = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a review that is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the images most worth a label, or take annotations in.
+
+    Writes a page to label with, a table, and tasks for Label Studio. Validation, calibration and test images are never
+    asked about. With --audit, the page asks about a random sample of the accepted labels, and what comes of it holds
+    for all of them, whatever the images are like. With --import, the annotations become a part of the config's data
+    set: the next run learns from them.
+    """
+    with user_mistakes_in_one_line():
+        if labels is None:
+            if overrides:
+                raise UserError(f"--set {overrides[0]}, but a run has its config; it goes with --import and a CONFIG")
+            named = out if out is not None else Path(f"{'audit' if audit else 'review'}-{name[:8]}")
+            if audit:
+                _tell_audit(*_audit(name, named, count=audit, data_root=data_root, force=force), named, as_json)
+                return
+            _tell_written(
+                *_write(name, named, budget=budget, suspects=suspects, data_root=data_root, force=force), named, as_json
+            )
+        else:
+            if out is not None or data_root is not None:
+                option = "--out" if out is not None else "--data-root"
+                instead = "--set data.annotations=… or --set data.root=…"
+                raise UserError(f"{option} does not go with --import; use {instead}")
+            if audit:
+                raise UserError("--audit does not go with --import: the table says which audit it is of")
+            from flows.store.annotating import take_in
+
+            _tell_imported(take_in(labels, name, overrides or []), name, overrides or [], as_json)
+
+
+def _write(
+    run_id: str, out: Path, *, budget: int, suspects: int, data_root: Path | None, force: bool
+) -> "tuple[Written, str]":
+    """What was written, and the id of the MLflow run that says so."""
+    import time
+
+    import pandas as pd
+
+    from flows.cli.use.export import with_root
+    from flows.start.display import shown
+    from flows.store.review_run import record_review
+    from flows.store.reviewable import find_review
+    from semisup.data.facts import DatasetFacts
+    from semisup.data.roles.split import Split
+    from semisup.delivery.export import check_folder
+    from semisup.delivery.page.annotate import write_review
+    from semisup.delivery.page.candidates import STRATEGY, Material
+    from semisup.delivery.sent import Sources
+    from semisup.delivery.tables import check_out
+    from semisup.networks.classifier import Classifier
+    from semisup.pseudo_labels import TABLE_FILE
+    from semisup.stages.support.models.saved import load_placed
+    from semisup.system.own_files import temporary_folder
+
+    check_out(out, force=force)
+    started = time.perf_counter()
+    with temporary_folder() as scratch, shown() as screen:
+        found = find_review(run_id, scratch)
+        config = with_root(found.config, data_root)
+        facts = DatasetFacts.read(found.split)
+        check_folder(out, Sources(config, facts).root, force=force)
+        tables = [pd.read_parquet(folder / TABLE_FILE) for folder in found.tables]
+        split = Split.read(found.split / "split.parquet")
+        student = load_placed(found.model.folder, config)
+        assert isinstance(student, Classifier), "a pipeline keeps one network"
+        material = Material(config, facts, split, tables, student, found.model.temperature)
+        screen.begin("review")
+        written = write_review(
+            material,
+            out,
+            run_id=found.run.id,
+            budget=budget,
+            suspects=suspects,
+            force=force,
+            on_batch=lambda done, total: screen.progress(done, total, "images"),
+        )
+        asked = {"budget": budget, "suspects": suspects, "strategy": STRATEGY}
+        seconds = time.perf_counter() - started
+        return written, record_review(found, written, out, asked=asked, seconds=seconds)
+
+
+def _audit(run_id: str, out: Path, *, count: int, data_root: Path | None, force: bool) -> "tuple[WrittenAudit, str]":
+    """What was written, and the id of the MLflow run that says so."""
+    import time
+
+    import pandas as pd
+
+    from flows.cli.use.export import with_root
+    from flows.store.review_run import record_audit
+    from flows.store.reviewable import find_review
+    from semisup.data.facts import DatasetFacts
+    from semisup.delivery.page.audit import write_audit
+    from semisup.delivery.tables import check_out
+    from semisup.pseudo_labels import TABLE_FILE
+    from semisup.system.own_files import temporary_folder
+
+    check_out(out, force=force)
+    started = time.perf_counter()
+    with temporary_folder() as scratch:
+        found = find_review(run_id, scratch)
+        config, facts = with_root(found.config, data_root), DatasetFacts.read(found.split)
+        table = pd.read_parquet(found.labels / TABLE_FILE)
+        written = write_audit(config, facts, table, out, run_id=found.run.id, count=count, force=force)
+        return written, record_audit(found, written, out, asked=count, seconds=time.perf_counter() - started)
+
+
+def _tell_audit(written: "WrittenAudit", recorded: str, out: Path, as_json: bool) -> None:
+    _warn_of_gone(written.gone)
+    if as_json:
+        values = {"out": str(out), "to_audit": written.images, "accepted": written.accepted, "target": written.target}
+        typer.echo(json.dumps(values | {"left_out": len(written.gone), "run_id": recorded}))
+        return
+    typer.echo(
+        f"{written.images:,} of {written.accepted:,} accepted labels, drawn at random: open {out / 'review.html'}"
+    )
+    typer.echo("in a browser and label in order; the page says when enough is known. Save its CSV, and type")
+    typer.echo("semisup review --import labels.csv CONFIG")
+
+
+def _tell_written(written: "Written", recorded: str, out: Path, as_json: bool) -> None:
+    for note in written.notes:
+        typer.secho(note, fg="yellow", err=True)
+    _warn_of_gone(written.gone)
+    if as_json:
+        values = {"out": str(out), "to_label": written.to_label, "to_check": written.to_check}
+        typer.echo(json.dumps(values | {"left_out": len(written.gone), "run_id": recorded}))
+        return
+    typer.echo(
+        f"{written.to_label:,} images to label, {written.to_check:,} labels to check: open {out / 'review.html'}"
+    )
+    typer.echo("in a browser, save its CSV, and type  semisup review --import labels.csv CONFIG")
+    typer.echo("(candidates.csv is the same as a table; tasks.json and labels.xml are for Label Studio: type")
+    typer.echo(f"{written.served.advice})")
+    typer.echo(f"MLflow keeps all of it as run {recorded}")
+
+
+def _tell_concluded(concluded: "Concluded") -> None:
+    found = concluded.result
+    unsure = f", {found.unsure:,} that nobody could tell" if found.unsure else ""
+    typer.echo(
+        f"audit of run {concluded.reviewed[:8]}: {found.right:,} right, {found.wrong:,} wrong{unsure}; of its "
+        f"{found.accepted:,} accepted labels {found.low:.1%} to {found.high:.1%} are right, 95% sure"
+    )
+    typer.echo(f"its report says so first: {concluded.report}")
+
+
+def _as_json(concluded: "Concluded") -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(concluded.result) | {
+        "run_id": concluded.run_id,
+        "reviewed": concluded.reviewed,
+        "report": concluded.report,
+    }
+
+
+def _warn_of_gone(paths: Sequence[str]) -> None:
+    if paths:
+        gone = f"{len(paths):,} files are gone or changed since the run and are left out, such as {paths[0]}"
+        typer.secho(f"warning: {gone}", fg="yellow", err=True)
+
+
+def _tell_imported(imported: "Imported", name: str, overrides: list[str], as_json: bool) -> None:
+    sets = list(overrides) if imported.named else [*overrides, f"data.annotations={imported.file}"]
+    command = shlex.join(["semisup", "run", name, *(part for each in sets for part in ("--set", each))])
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {"annotations": str(imported.file), "all": imported.total, **imported.counts, "next": command}
+                | ({"audit": _as_json(imported.audit)} if imported.audit else {})
+            )
+        )
+        return
+    if imported.audit:
+        _tell_concluded(imported.audit)
+    new, changed, same = (imported.counts[what] for what in ("new", "changed", "same"))
+    typer.echo(f"{imported.file}: {new:,} new annotations, {changed:,} replace older ones, {same:,} were there already")
+    typer.echo(f"{imported.total:,} annotations in all; the next run learns from them:\n  {command}")
+    if not imported.named:
+        typer.echo(f"or write `annotations: {imported.file}` below `data:` in your config, and leave that --set out")
+
+
+COMMANDS = (Command(review, ("semisup review 3f2a --budget 50", "semisup review --import labels.csv photos.yaml")),)

@@ -1,0 +1,1 @@
+"""Networks between config, device and disk."""

@@ -1,0 +1,51 @@
+"""MLflow's pages: their addresses, and how they show the runs of an experiment."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+FOR_TRAINING = "workflowType=machine_learning"
+"""In an address: the pages for training runs, not those for language models."""
+VIEW = "semisup"
+VIEW_TAG, NOTE_TAG = f"mlflow.sharedViewState.{VIEW}", "mlflow.note.content"
+"""Tags of an experiment: a view of its table of runs that an address may name, and the lines above that table."""
+METRICS = ("baseline_test_accuracy", "student_test_accuracy", "coverage", "precision")
+TAGS = ("verdict", "set")
+"""Columns of the view; MLflow's own choice of columns has no figure in it."""
+TAGS_BEFORE = (("verdict",),)
+"""Of views that earlier versions made, which this one replaces."""
+NOTE = """\
+In %: accuracy of baseline↗student, pseudo-labels accepted/right · [as columns](#/{view})
+
+With these figures the name of every finished pipeline begins. The arrow is the verdict on the test images:
+↗ student better, ↘ baseline better, → no difference shown. A question mark: the truth is not known.
+"""
+
+
+def run_page(experiment_id: str, run_id: str) -> str:
+    """Of a run, as it follows the `#/` of an address."""
+    return f"experiments/{experiment_id}/runs/{run_id}?{FOR_TRAINING}"
+
+
+def runs_page(experiment_id: str, tags: Mapping[str, str]) -> str:
+    """Of the runs of an experiment with these tags: with their key figures, where it has our view of them."""
+    view = f"&viewStateShareKey={VIEW}" if VIEW_TAG in tags else ""
+    return f"experiments/{experiment_id}/runs?{FOR_TRAINING}{view}"
+
+
+def page_tags(experiment_id: str) -> dict[str, str]:
+    """Tags of an experiment that make its page show the figures of its runs, and say what they are.
+
+    The note is for those who come without an address of ours: MLflow shows its first line above the table.
+    """
+    view = {VIEW_TAG: _view(TAGS)}
+    return view | {NOTE_TAG: NOTE.format(view=runs_page(experiment_id, view))}
+
+
+def is_ours_of_before(name: str, value: str) -> bool:
+    """Is this tag of an experiment a view that an earlier version made, and nobody has changed?"""
+    return name == VIEW_TAG and value in {_view(tags) for tags in TAGS_BEFORE}
+
+
+def _view(tags: Sequence[str]) -> str:
+    columns = [f"metrics.`{name}`" for name in METRICS] + [f"tags.`{name}`" for name in tags]
+    return json.dumps({"selectedColumns": columns})

@@ -1,0 +1,51 @@
+"""A folder of photographs, opened as a new process would, wherever it lies."""
+
+from pathlib import Path
+
+import pytest
+
+from semisup.config import DataConfig
+from semisup.data.own_images import forget, own_images
+from semisup.data.own_images.remote import bucket as bucket_module
+from semisup.data.own_images.remote.bucket import Bucket
+from tests.data.packed import make_photos
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three roles, 48 files of two sizes."""
+    return make_photos(tmp_path_factory.mktemp("own") / "photos")
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Opens a source as a new process would, with a cache of the test's own."""
+
+    def of(name, place=None, **keys):
+        forget()
+        where = {"url" if "://" in str(place) else "root": place} if place is not None else {}
+        values = {"name": name, "size": 32, "cache": tmp_path / "cache"} | where | keys
+        return own_images(DataConfig.model_validate(values))
+
+    yield of
+    forget()
+
+
+@pytest.fixture
+def bodies(monkeypatch):
+    """(key, bytes) of all that is read of objects, in order."""
+    read, original = [], Bucket.read
+
+    def counted(self, key, *piece, **others):
+        content = original(self, key, *piece, **others)
+        read.append((key, len(content)))
+        return content
+
+    monkeypatch.setattr(Bucket, "read", counted)
+    return read
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """No test waits for what fails."""
+    monkeypatch.setattr(bucket_module, "WAITS", (0.0, 0.0, 0.0))
