@@ -82,7 +82,9 @@ def test_the_digits_tutorial(tmp_path):
         "promote": "stale",
     }
     runs = [re.split(r"\s{2,}", line) for line in printed["semisup runs"].splitlines()[1:]]
-    assert [row[1:5] for row in runs if "threshold" in " ".join(row)] == [["digits", "0", "pseudo_label.threshold=0.8", "finished"]]
+    assert [row[1:5] for row in runs if "threshold" in " ".join(row)] == [
+        ["digits", "0", "pseudo_label.threshold=0.8", "finished"]
+    ]
     assert [row[1:4] for row in runs if "threshold" not in " ".join(row)] == [["digits", "0", "finished"]]
     (code,) = blocks(TUTORIALS / "digits.md", "python")
     done = run(f"python -W ignore -c {shlex.quote(code)}", tmp_path)
