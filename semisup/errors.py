@@ -1,6 +1,8 @@
 """The exceptions that mean "this is no bug of ours"."""
 
 import errno
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What an OSError says of a full disk, a used-up quota, or a file that may not grow."""
@@ -9,6 +11,12 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 def in_one_line(error: BaseException, most: int | None = None) -> str:
     """What a library says of an error, its lines joined and cut at `most` letters; its kind where it says nothing."""
     return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """The end of a message about a word that nobody knows: the nearest that is known, else what `otherwise` says."""
+    nearest = get_close_matches(word, list(known), n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else otherwise
 
 
 class UserError(ValueError):

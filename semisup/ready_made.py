@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from semisup.errors import UserError
+from semisup.errors import UserError, did_you_mean
 
 PACKED = frozenset({".tar", ".parquet", ".pq", ".npz"})
 """Files that hold images, and so are no configs."""
@@ -25,8 +25,9 @@ def find_config(name_or_path: str) -> Path:
         raise UserError(_way_from_folder(path))
     if path.exists():
         return path  # whoever reads it says what it is
-    names = ", ".join(name for name, _ in list_configs())
-    raise UserError(f"config {name_or_path!r} is neither a file nor a ready-made config; there are {names}")
+    names = [name for name, _ in list_configs()]
+    hint = did_you_mean(name_or_path, names, f"there are {', '.join(names)}")
+    raise UserError(f"config {name_or_path!r} is neither a file nor a ready-made config; {hint}")
 
 
 def place_of_images(name_or_path: str) -> Path | None:

@@ -1,7 +1,7 @@
 """What a command of `semisup` is, and the group that they all belong to. Light: nothing heavy is imported here."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import groupby
@@ -41,6 +41,10 @@ class Commands(TyperGroup):
             with formatter.section(chapter):
                 formatter.write_dl(lines)
 
+    def _named_in(self, words: Sequence[str]) -> str:
+        """The command that a command line means, for errors that do not say where they came up."""
+        return " ".join(["semisup", *[word for word in words[:1] if word in self.commands]])
+
     def main(self, *arguments: Any, **options: Any) -> NoReturn:
         """As in Typer; the process ends with it."""
         try:
@@ -50,7 +54,7 @@ class Commands(TyperGroup):
         except typer.TyperException as error:
             message = " ".join(error.format_message().split()).removesuffix(".")
             context: typer.Context | None = getattr(error, "ctx", None)
-            command = context.command_path if context else "semisup"
+            command = context.command_path if context else self._named_in(options.get("args") or sys.argv[1:])
             typer.echo(f"error: {message}; `{command} --help` shows what there is", err=True)
             sys.exit(error.exit_code)
         sys.exit(status if isinstance(status, int) else 0)

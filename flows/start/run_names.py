@@ -25,12 +25,19 @@ SET_TAG = "set"
 
 
 def still_set(config: Any, overrides: Sequence[str] | None) -> list[str]:
-    """Those that the config holds: who starts a served run by hand may have changed it in Prefect's form."""
+    """Those that the config holds, each key by its name of today: who starts a served run by hand may have changed it
+    in Prefect's form.
+    """
     if not overrides:
         return []
+    from semisup.config.listing import former_keys
+
+    now = dict(former_keys(type(config)))
+    pairs = [(key.strip(), value) for key, _, value in (override.partition("=") for override in overrides)]
     values = config.model_dump(mode="json")
     same = type(config).model_validate(values)
-    return [override for override in overrides if _with(same, values, override) == same]
+    named = [f"{now.get(key, key)}={value}" for key, value in pairs]
+    return [override for override in named if _with(same, values, override) == same]
 
 
 def all_set(overrides: Sequence[str]) -> str:

@@ -56,8 +56,8 @@ def newest_complete(store: Reader, count: int, but: str = "") -> list[StoredRun]
     Raises:
         UserError: there are fewer.
     """
-    found = store.search("tags.stage = 'pipeline' and tags.complete = 'true'")
-    others = [run for run in found if run.complete and run.id != but]
+    complete = "tags.stage = 'pipeline' and tags.complete = 'true' and attributes.status = 'FINISHED'"
+    others = [run for run in store.search(complete, limit=count + 1) if run.id != but]
     if len(others) < count:
         what = "another complete pipeline" if but else "two complete pipelines"
         raise UserError(f"this store does not hold {what}; `semisup runs` lists all, and `semisup run CONFIG` adds one")

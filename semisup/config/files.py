@@ -1,6 +1,5 @@
 """Configs from YAML files and ``--set``: reading them strictly, and saying in one line what is wrong."""
 
-import difflib
 import json
 import re
 import shlex
@@ -13,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from semisup.config import UNION_TAGS, PipelineConfig, former_keys, keys
-from semisup.errors import RenamedKeyWarning, UserError
+from semisup.errors import RenamedKeyWarning, UserError, did_you_mean
 
 ALIGNMENTS = ("pseudo_label.distribution_alignment", "joint.policy.distribution_alignment")
 VALUE_OR_SECTION = ("pseudo_label.threshold", *ALIGNMENTS)
@@ -44,6 +43,8 @@ KINDS_OF_VALUES = {
     "path": "a path, such as data/photos",
 }
 """How pydantic's names of errors of a type begin → what should stand there."""
+A_NAME = re.compile(r"'([^']*)'")
+"""Within pydantic's message about one that is none of the names a key may have."""
 OF_A_TYPE = re.compile(r"(int|float|bool|string|path)_(type|parsing|parsing_size|from_float)")
 OF_A_FORM = frozenset({"tuple_type", "list_type", "dict_type", "mapping_type", "missing", "too_long", "too_short"})
 """Pydantic's names of errors of lists and mappings."""
@@ -320,14 +321,11 @@ def _form(key: str, problem: str) -> tuple[str, str] | None:
 def _explain(key: str, problem: str, message: str, value: Any, kind: type[BaseModel]) -> str:
     if problem == "extra_forbidden":
         known = list(keys(kind))
-        nearest = (
-            [now for before, now in former_keys(kind) if before == key]
-            or difflib.get_close_matches(key, known, n=1)
-            or [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-        )
+        elsewhere = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
         command = "configs" if kind is PipelineConfig else "regress diabetes"
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"`semisup {command} --keys` lists them all"
-        return f"unknown key {key!r}; {hint}"
+        hint = f"did you mean {elsewhere[0]!r}?" if elsewhere else f"`semisup {command} --keys` lists them all"
+        renamed = [f"did you mean {now!r}?" for before, now in former_keys(kind) if before == key]
+        return f"unknown key {key!r}; {renamed[0] if renamed else did_you_mean(key, known, hint)}"
     rule_of_a_section = problem == "value_error" and isinstance(value, Mapping)
     if key in ALTERNATIVES and not rule_of_a_section:
         return f"{key}={value!r}: must be {ALTERNATIVES[key]}"
@@ -346,4 +344,5 @@ def _explain(key: str, problem: str, message: str, value: Any, kind: type[BaseMo
     elif found := _form(key, problem):
         key, message = found[0], f"must be {found[1]}"
     rule = message.removeprefix("Input ").replace("should be a valid", "must be a valid").replace("should", "must")
-    return f"{key}={value!r}: {rule[0].lower()}{rule[1:]}"
+    hint = did_you_mean(str(value), A_NAME.findall(message), "") if problem == "literal_error" else ""
+    return f"{key}={value!r}: {rule[0].lower()}{rule[1:]}{'; ' if hint else ''}{hint}"

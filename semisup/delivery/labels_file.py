@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from semisup.data.roles.annotations import BEFORE, COLUMN, KINDS, OPEN_ROLES, An
 from semisup.data.roles.known_roles import content_of
 from semisup.data.roles.split import Role, Split
 from semisup.data.tables import no_column, read_csv
-from semisup.errors import UserError
+from semisup.errors import UserError, did_you_mean
 
 CONTROL = "label"
 """What Label Studio calls the choice of ours, and the column of its CSV export."""
@@ -209,9 +208,8 @@ def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Annotation:
         case "label" if row.label in class_names:
             return Annotation(content, path, "label", row.label, role)
         case "label":
-            nearest = get_close_matches(row.label, class_names, n=1)
             some = ", ".join(class_names[:MOST_NAMED]) + (" …" if len(class_names) > MOST_NAMED else "")
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {some}"
+            hint = did_you_mean(row.label, class_names, f"there are {some}")
             raise UserError(f"{row.where}: label {row.label!r} is no class of the data set; {hint}")
         case _:
             raise UserError(f"{row.where}: annotation {row.kind!r} is none of {', '.join([*KINDS, NONE])}; mend it")

@@ -118,7 +118,7 @@ def test_a_folder_that_is_there_is_not_written_to(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"config": "digts"}, "neither a file nor a ready-made config"),
+        ({"config": "digts"}, "neither a file nor a ready-made config; did you mean 'digits'\\?"),
         ({"config": "digits", "joint__epochs": 0}, "overrides: joint.epochs=0"),
         ({"config": "digits", "joint": {"epoch": 3}}, "overrides: unknown key 'joint.epoch'"),
         ({"config": "diabetes"}, "semisup regress"),

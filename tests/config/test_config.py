@@ -115,7 +115,7 @@ def test_every_key_that_holds_a_list_or_a_mapping_says_its_form(kind):
 def test_of_a_wrong_recipe_nothing_is_said_of_keys_that_it_would_have_set(complaint):
     joined = "model.name=efficientnet_lite0+efficientnet_lite2"
     said = complaint("{}", "recipe=grpah", joined)
-    assert said == "--set: recipe='grpah': must be 'steps', 'graph' or 'auto'"
+    assert said == "--set: recipe='grpah': must be 'steps', 'graph' or 'auto'; did you mean 'graph'?"
     assert "joint.alpha_final='abc'" in complaint("{}", "recipe=grpah", "joint.alpha_final=abc")
 
 

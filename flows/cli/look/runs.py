@@ -119,6 +119,8 @@ def compare(
     for place, run_id in (("first", first), ("second", second)):
         if run_id is None:
             _say_which(place, found[place])
+    if found["first"]["run_id"] == found["second"]["run_id"]:
+        typer.echo("first and second are the same run; `semisup runs` lists the others", err=True)
     if as_json:
         typer.echo(json.dumps(found))
         return

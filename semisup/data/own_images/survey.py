@@ -83,15 +83,13 @@ class Survey:
             ("Sizes (width × height)", of_sizes),
             ("Kinds of pixels", _counted(Counter(files["mode"]))),
             *self._deep_files(),
-            (
-                "Copies of test images among the others",
-                f"{int(np.isin(self.own.groups, self.own.test_groups).sum()):,}",
-            ),
-            ("Further copies", f"{self._further_copies():,}"),
+            *self._copies(),
             ("Files that cannot be used", f"{len(self.own.broken):,}"),
         ]
         kinds = Counter(reason.partition(":")[0] for reason in self.own.broken["reason"])
-        return facts + [(f"  {kind}", f"{count:,}") for kind, count in kinds.most_common()]
+        return facts + [
+            (f"  {kind}", f"{count:,}, such as {self._broken(kind)}") for kind, count in kinds.most_common()
+        ]
 
     def warnings(self) -> list[str]:
         """What a person should know before a run, one line each."""
@@ -141,9 +139,32 @@ class Survey:
             ("Of more than 8 bits", f"{self.own.depth.files:,}, with values {written(self.data.range)} (data.range)")
         ]
 
-    def _further_copies(self) -> int:
-        groups = self.own.groups[~np.isin(self.own.groups, self.own.test_groups)]
-        return len(groups) - len(np.unique(groups))
+    def _broken(self, kind: str) -> str:
+        """The first file that cannot be used for this kind of reason, and what else is known of it."""
+        path, reason = next(row for row in self.own.broken.itertuples(index=False) if row[1].partition(":")[0] == kind)
+        detail = reason.partition(":")[2].strip()
+        return f"{path} ({detail})" if detail else str(path)
+
+    def _copies(self) -> list[tuple[str, str]]:
+        """How many images are copies of a test image or of one another, each with the first such pair."""
+        own = self.own
+        of_test = np.flatnonzero(np.isin(own.groups, own.test_groups))
+        others = np.flatnonzero(~np.isin(own.groups, own.test_groups))
+        _, first, of = np.unique(own.groups[others], return_index=True, return_inverse=True)
+        further = np.flatnonzero(first[of] != np.arange(len(others)))
+        facts = [("Copies of test images among the others", f"{len(of_test):,}")]
+        if len(of_test):
+            twin = np.flatnonzero(own.test_groups == own.groups[of_test[0]])[0]
+            facts.append(("  such as", _pair(own.pool.ids[of_test[0]], own.test.ids[twin])))
+        facts.append(("Further copies", f"{len(further):,}"))
+        if len(further):
+            twin = others[first[of[further[0]]]]
+            facts.append(("  such as", _pair(own.pool.ids[others[further[0]]], own.pool.ids[twin])))
+        return facts
+
+
+def _pair(copy: str, original: str) -> str:
+    return " and ".join(image.rpartition("@")[0] for image in (copy, original))
 
 
 def survey(

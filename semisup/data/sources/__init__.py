@@ -1,13 +1,12 @@
 """One file per source of images, published ones and one's own; here they are found by name."""
 
-from difflib import get_close_matches
 from pathlib import Path
 
 from semisup.config import DataConfig
 from semisup.config.sources import SOURCES
 from semisup.data.datasets import ImageSet
 from semisup.data.source import Source
-from semisup.errors import UserError
+from semisup.errors import UserError, did_you_mean
 
 
 def source(name: str) -> Source:
@@ -17,8 +16,7 @@ def source(name: str) -> Source:
         UserError: there is none, or an entry point names something else.
     """
     if name not in SOURCES:
-        nearest = get_close_matches(name, SOURCES.names(), n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"use one of {', '.join(SOURCES.names())}"
+        hint = did_you_mean(name, SOURCES.names(), f"use one of {', '.join(SOURCES.names())}")
         raise UserError(f"data.name={name!r} is not a known data set; {hint}")
     found = SOURCES[name]
     if not isinstance(found, Source):

@@ -313,7 +313,7 @@ def test_without_its_package_the_line_that_installs_it_is_said(opened, monkeypat
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)  # it remembers what it found
     assert "pip install 'semisup[s3]'" in error_of(opened, "folder", "s3://photos")
-    assert "use s3://, gs://, az:// or https://" in error_of(opened, "folder", "nothing://photos")
+    assert "use s3://, gs://, az://, https:// or http://" in error_of(opened, "folder", "nothing://photos")
 
 
 @pytest.mark.parametrize(

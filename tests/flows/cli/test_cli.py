@@ -114,6 +114,7 @@ def test_the_help_cuts_no_command_short_on_a_narrow_screen():
         (["ui", "--port", "99999"], ["--port", "65535", "ui --help`"]),
         (["run", "digits", "--setx", "seed=1"], ["--setx", "--set", "run --help`"]),
         (["run"], ["CONFIG", "run --help`"]),
+        (["run", "digits", "--set"], ["--set", "`semisup run --help`"]),
         (["runn", "digits"], ["runn", "'run'", " --help`"]),
         (["runs", "--limit", "few"], ["--limit", "integer", "runs --help`"]),
     ],

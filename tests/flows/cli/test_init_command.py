@@ -262,6 +262,24 @@ def test_labels_used_and_hidden_are_stated_in_one_sentence(tmp_path):
     assert sum(figures) == 20
 
 
+def test_copies_and_files_that_cannot_be_used_are_named_not_only_counted(tmp_path):
+    folder = Folder("labeled", [6, 6], unlabeled=3, test=[3, 3], copies=1, broken=1, side=16)
+    arguments = folder.make(tmp_path)
+    of_another = tmp_path / "photos" / "labeled" / "y 1"
+    (of_another / "again.png").write_bytes((of_another / "3.png").read_bytes())
+    outcome = init(arguments)
+    assert outcome.exit_code == 0, outcome.stderr
+    rows = [" ".join(line.split()) for line in outcome.stdout.splitlines()]
+    of_test = rows.index("Copies of test images among the others 1")
+    assert rows[of_test + 1] == "such as labeled/x 0/0.png and test/x 0/copy 0.png"
+    further = rows.index("Further copies 1")
+    assert rows[further + 1] in {
+        f"such as labeled/y 1/{first}.png and labeled/y 1/{second}.png"
+        for first, second in (("3", "again"), ("again", "3"))
+    }
+    assert any("1, such as labeled/x 0/broken 0.png (it begins with " in row for row in rows)
+
+
 def test_most_files_may_not_be_broken_unless_that_is_said(tmp_path):
     arguments = Folder("labeled", [10, 10], unlabeled=7, test=[2, 2], broken=29).make(tmp_path)
     refused = init(arguments)

@@ -27,6 +27,12 @@ def test_what_the_config_holds_no_longer_is_not_told():
     assert tags_of(still_set(config, ["rounds=2"])) == {}
 
 
+def test_a_key_that_was_set_by_its_name_of_before_is_told_by_that_of_today():
+    data = {"name": "folder", "root": "photos", "annotations": "mine.csv"}
+    config = PipelineConfig.model_validate({"data": data})
+    assert still_set(config, ["data.answers=mine.csv", "data.answers=others.csv"]) == ["data.annotations=mine.csv"]
+
+
 def test_of_a_key_that_was_set_twice_the_last_value_counts():
     assert briefly(["rounds=2", "joint.epochs=5", "rounds=3"]) == "rounds=3 joint.epochs=5"
 

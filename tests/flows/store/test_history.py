@@ -133,7 +133,9 @@ def test_compare_tells_the_config_difference_and_the_paired_test_of_the_students
 
 def test_a_pipeline_compared_with_itself_shows_no_difference(rerunnable, finished_run):
     run_id = finished_run.result["run_id"]
-    found = answer("compare", run_id, run_id)
+    outcome = invoke("compare", run_id, run_id[:8], "--json")
+    assert outcome.stderr == "first and second are the same run; `semisup runs` lists the others\n"
+    found = json.loads(outcome.stdout)
     assert found["config"] == {}
     assert (found["test"]["mcnemar_p"], found["test"]["difference"]["estimate"]) == (1.0, 0.0)
 

@@ -94,7 +94,7 @@ class Bucket:
             raise UserError(f"{said} needs another package ({error}); type: pip install {package}") from None
         except Exception as error:  # no finite list: some file systems want more than a URL, others connect at once
             raise UserError(
-                f"{said} cannot be read: {in_one_line(error)}; use s3://, gs://, az:// or https://"
+                f"{said} cannot be read: {in_one_line(error)}; use s3://, gs://, az://, https:// or http://"
             ) from None
         if scheme in S3:
             files.retries = 1
