@@ -1,13 +1,24 @@
-"""Labels that look wrong: confident learning on probabilities that a model gives images it has not learned from."""
+"""Labels that look wrong: confident learning on probabilities that a model gives images it has not learned from.
+
+Source of thresholds, joint and its calibration: Northcutt et al. 2021 (arXiv 1911.00068), section 3.1. What follows is
+ours: they prune by counts and margins; here the noise that the joint shows says of each image how likely its label is
+wrong (`python -m benchmarks.few_labels.suspects` holds both against each other).
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 FOLDS = 5
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
+"""Of which the one whose probabilities fit held-out labels best is taken: scikit-learn's C on standardized features."""
+POWERS = 2.0 ** np.arange(-2.0, 4.25, 0.25)
+"""Of which the likeliest one is taken: a model that learned from wrong labels has probabilities too flat for the true
+classes, and those of one that knows its labels by heart too steep."""
 FEWEST_PER_CLASS = 3
 """Images, or groups of them. With fewer, what is left of a class while one fold is held out says nothing about it."""
 
@@ -34,9 +45,10 @@ def out_of_sample_probabilities(
     folds = [(learned, held) for learned, held in dealer.split(features, labels, units) if len(held)]
     if any(len(np.unique(labels[learned])) < len(present) for learned, _ in folds):
         return None  # groups of several classes cannot always be dealt so that each class is learned
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, C=0.1))
+    models = [make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, C=strength)) for strength in STRENGTHS]
+    found = [cross_val_predict(model, features, labels, cv=folds, method="predict_proba") for model in models]
     probabilities = np.zeros((len(labels), num_classes))
-    probabilities[:, present] = cross_val_predict(model, features, labels, cv=folds, method="predict_proba")
+    probabilities[:, present] = min(found, key=lambda said: log_loss(labels, said, labels=present))
     return probabilities
 
 
@@ -67,15 +79,54 @@ def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64
     return joint
 
 
-def suspected_labels(
-    probabilities: NDArray[np.float64], labels: NDArray[np.int64], most: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of at most `most` images whose label looks wrong, the surest first, and the class that each looks like.
+def label_noise(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(C, C): how likely an image of class j has label i; columns sum to 1, or to 0 where no image looks like j.
 
-    They are those off the diagonal of the confident joint, ordered by how much less likely the label is.
+    The confident joint, each row scaled to the number of images with that label (equation 2 of the source), and divided
+    by its columns' sums. A label none of whose images is confidently of any class is taken to be right.
     """
-    found = confident_classes(probabilities, labels)
-    rows = np.flatnonzero((found >= 0) & (found != labels))
-    gaps = probabilities[rows, labels[rows]] - probabilities[rows, found[rows]]
-    rows = rows[np.argsort(gaps, kind="stable")][:most]
-    return rows, found[rows]
+    joint = confident_joint(probabilities, labels).astype(np.float64)
+    counted = joint.sum(axis=1, keepdims=True)
+    shares = np.where(counted > 0, joint / np.maximum(counted, 1), np.eye(len(joint)))
+    scaled = shares * np.bincount(labels, minlength=len(joint))[:, None]
+    columns = scaled.sum(axis=0)
+    return scaled / np.where(columns > 0, columns, 1)
+
+
+def true_classes(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N, C): how likely each image is of each class, given the image and its label.
+
+    By Bayes' rule, P(j | x, label) ~ :func:`label_noise` [label, j] · p(j | x) ** power, with the power from `POWERS`
+    under which the labels are likeliest. Where nothing is likely, the label is taken to be right.
+    """
+    noise = label_noise(probabilities, labels)
+    best, least = np.eye(len(noise))[labels], -np.inf
+    for power in POWERS:
+        sharpened = (probabilities / probabilities.max(axis=1, keepdims=True)) ** power
+        sharpened /= sharpened.sum(axis=1, keepdims=True)
+        weights = noise[labels] * sharpened
+        likelihoods = weights.sum(axis=1, keepdims=True)
+        likelihood = float(np.log(np.maximum(likelihoods, np.finfo(float).tiny)).sum())
+        if likelihood > least:
+            right = np.eye(len(noise))[labels]
+            best, least = (
+                np.where(likelihoods > 0, weights / np.where(likelihoods > 0, likelihoods, 1), right),
+                likelihood,
+            )
+    return best
+
+
+def suspected_labels(
+    likely: NDArray[np.float64], labels: NDArray[np.int64], most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of at most `most` images whose label is likelier wrong than right, the surest first, and the class that each
+    is likeliest of.
+
+    `likely` (N, C) is what :func:`true_classes` says.
+    """
+    right = likely[np.arange(len(labels)), labels]
+    rows = np.flatnonzero(right < 0.5)
+    rows = rows[np.argsort(right[rows], kind="stable")][:most]
+    others = likely[rows]
+    others[np.arange(len(rows)), labels[rows]] = -1.0
+    return rows, others.argmax(axis=1)

@@ -82,15 +82,28 @@ def test_planted_wrong_labels_lead_those_to_check(tiny_config, stage_folders):
     rows = table.index[table["role"] == "labeled"][[0, 20, 40]]
     table.loc[rows, "label"] = (table.loc[rows, "label"] + 3) % 10
     found = to_check(material_of(tiny_config, stage_folders, split=Split(table)), 10)
+    assert not isinstance(found, str)
     assert set(found["id"]) & set(table.loc[rows, "id"])
     assert set(found["id"]) <= set(split.ids("labeled"))
     assert (found["section"] == CHECK).all()
+    assert all(re.search(r"^labeled \w+, but a model .* agrees with \d+% of all", why) for why in found["reason"])
+
+
+def test_a_model_that_knows_too_little_suspects_nobody_and_says_so(tiny_config, stage_folders):
+    table = Split.read(stage_folders["split"] / "split.parquet").table.copy()
+    rows = table.index[table["role"] == "labeled"]
+    table.loc[rows, "label"] = np.random.default_rng(0).permutation(table.loc[rows, "label"].to_numpy())
+    why = to_check(material_of(tiny_config, stage_folders, split=Split(table)), 10)
+    assert isinstance(why, str)
+    assert "knows too little to tell wrong labels" in why
 
 
 def test_with_too_few_labels_of_a_class_nobody_is_suspected(tiny_config, stage_folders):
     table = Split.read(stage_folders["split"] / "split.parquet").table
     dropped = table.index[(table["role"] == "labeled") & (table["label"] == 3)][2:]
-    assert to_check(material_of(tiny_config, stage_folders, split=Split(table.drop(dropped))), 10) is None
+    assert to_check(material_of(tiny_config, stage_folders, split=Split(table.drop(dropped))), 10) == (
+        "some class has fewer than 3 labeled images: wrong labels cannot be told"
+    )
 
 
 def test_a_review_leaves_page_table_and_tasks_or_nothing(material, tmp_path, monkeypatch):

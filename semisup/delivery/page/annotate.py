@@ -12,7 +12,7 @@ from semisup.data.tables import write_csv
 from semisup.delivery.chosen import PSEUDO
 from semisup.delivery.export import Served, folder_written, served_images, write_labelstudio
 from semisup.delivery.page import build_page
-from semisup.delivery.page.candidates import CHECK, LABEL, Material, Progress, to_check, to_label, too_few_to_check
+from semisup.delivery.page.candidates import CHECK, LABEL, Material, Progress, to_check, to_label
 from semisup.delivery.sent import Sources
 from semisup.errors import UserError
 
@@ -53,14 +53,15 @@ def write_review(
     Raises:
         UserError: as in :func:`folder_written` and :class:`Sources`; there is nothing to ask about.
     """
-    parts, notes = [], []
+    parts, notes = list[pd.DataFrame](), list[str]()
     if budget:
         parts.append(to_label(material, budget, on_batch=on_batch))
-    checked = to_check(material, suspects) if suspects else None
-    if checked is not None:
-        parts.append(checked)
-    elif suspects:
-        notes.append(too_few_to_check(material.config))
+    if suspects:
+        checked = to_check(material, suspects)
+        if isinstance(checked, str):
+            notes.append(checked)
+        else:
+            parts.append(checked)
     rows = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True) if parts else pd.DataFrame()
     if not len(rows):
         raise UserError(f"--budget {budget} and --suspects {suspects}: no image to ask about; ask for more")

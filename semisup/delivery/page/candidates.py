@@ -20,7 +20,12 @@ from semisup.data.rows import Rows
 from semisup.errors import UserError
 from semisup.networks.classifier import Classifier
 from semisup.review.acquisition import LARGEST_DEVIATION, Floats, Method, Signals, choose_batch, doubt
-from semisup.review.confident_learning import FEWEST_PER_CLASS, out_of_sample_probabilities, suspected_labels
+from semisup.review.confident_learning import (
+    FEWEST_PER_CLASS,
+    out_of_sample_probabilities,
+    suspected_labels,
+    true_classes,
+)
 from semisup.stages.support.images import pool_of
 from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.predict import predict_features, predict_log_probabilities
@@ -31,6 +36,8 @@ SHOWN_CLASSES = 3
 STRATEGY: Method = "clusters"
 """How the images to label are chosen among the worthiest: see :func:`choose_batch`."""
 LABEL, CHECK, AUDIT = "label", "check", "audit"
+LEAST_AGREEMENT = 0.5
+"""Of held-out labels with a model of the others: where it is less, most of what it suspects is its own mistake."""
 Progress = Callable[[int, int], None]
 
 
@@ -94,8 +101,8 @@ def to_label(
     return table.assign(reason=[_why(row, len(material.learned_from)) for _, row in table.iterrows()])
 
 
-def to_check(material: Material, most: int) -> pd.DataFrame | None:
-    """At most `most` labeled images whose label looks wrong, as :func:`to_label`; None: too few labels to tell."""
+def to_check(material: Material, most: int) -> pd.DataFrame | str:
+    """At most `most` labeled images whose label looks wrong, as :func:`to_label`; or why that cannot be told."""
     split, names = material.split, material.facts.class_names
     indices, labels = split.indices("labeled"), split.labels("labeled").numpy()
     _, seen = _seen(material, pool_of(material.config, material.facts))
@@ -104,13 +111,20 @@ def to_check(material: Material, most: int) -> pd.DataFrame | None:
     units = units_at(material.config.data, indices)
     probabilities = out_of_sample_probabilities(features.numpy(), labels, len(names), seed, units)
     if probabilities is None:
-        return None
-    rows, likelier = suspected_labels(probabilities, labels, most)
+        return _too_few_to_check(material.config)
+    agrees = float((probabilities.argmax(axis=1) == labels).mean())
+    if agrees < LEAST_AGREEMENT:
+        return (
+            f"a model of the other labels calls only {agrees:.0%} of the labeled images as they are labeled: it knows "
+            "too little to tell wrong labels; label more first"
+        )
+    likely = true_classes(probabilities, labels)
+    rows, likelier = suspected_labels(likely, labels, most)
     table = _table(split.ids("labeled"), indices.numpy(), probabilities.astype(np.float32), rows, names)
-    gaps = probabilities[rows, likelier] - probabilities[rows, labels[rows]]
+    gaps = likely[rows, likelier] - likely[rows, labels[rows]]
     reasons = [
-        f"labeled {names[labels[row]]}, but the other labeled images say {names[other]} "
-        f"({probabilities[row, other]:.0%} against {probabilities[row, labels[row]]:.0%})"
+        f"labeled {names[labels[row]]}, but a model of the other labels, which agrees with {agrees:.0%} of all, says "
+        f"{names[other]} ({likely[row, other]:.0%} against {likely[row, labels[row]]:.0%})"
         for row, other in zip(rows, likelier, strict=True)
     ]
     given = [names[label] for label in labels[rows]]
@@ -135,8 +149,7 @@ def _features(material: Material, seen: Tensor, rows: Tensor) -> Tensor:
     return seen[rows]
 
 
-def too_few_to_check(config: PipelineConfig) -> str:
-    """Why :func:`to_check` has nothing to say."""
+def _too_few_to_check(config: PipelineConfig) -> str:
     if config.data.group is not None:
         return "some class has labeled images of too few groups (data.group): wrong labels cannot be told"
     return f"some class has fewer than {FEWEST_PER_CLASS} labeled images: wrong labels cannot be told"
