@@ -51,6 +51,17 @@ def _figures(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
+def _beside_the_hash(rows: Sequence[Row]) -> list[Row]:
+    """Of copies: a row for each question, with what the hash alone answers beside what the whole rule does."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        column = "by the hash alone" if row["rule"] == "hash" else "by both"
+        found.setdefault(row["what"], {"what": row["what"], "of": ""}).update({column: row["found"]})
+        if "of" in row:
+            found[row["what"]]["of"] = row["of"]
+    return [{key: row[key] for key in ("what", "of", "by the hash alone", "by both")} for row in found.values()]
+
+
 def _by_seed(rows: Sequence[Row]) -> list[Row]:
     """Test accuracy in % of every seed, both sides."""
 
@@ -144,6 +155,7 @@ SOURCES: dict[str, Source] = {
         },
     ),
     "compute": Source("python -m benchmarks.speed.compute"),
+    "copies": Source("python -m benchmarks.robustness.copies", shape=_beside_the_hash),
     "faults_caches": Source("python -m benchmarks.robustness.faults caches", shape=_figures),
     "faults_configs": Source("python -m benchmarks.robustness.faults configs --count 1000", shape=_figures),
     "faults_kills": Source("python -m benchmarks.robustness.faults kills --count 100 --each 5", shape=_figures),

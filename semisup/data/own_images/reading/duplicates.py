@@ -3,7 +3,8 @@
 The hash of an image is the signs of the 64 lowest frequencies but the mean of its 32×32 gray version (Zauner 2010, the
 "pHash"). Images whose hashes differ in at most MOST_BITS bits are candidates; they are copies where their pixels are as
 good as equal, too, and where this sets them apart: of ones in MNIST or of blank forms any two look so, and a likeness
-to many others that are no copies proves nothing.
+to many others that are no copies proves nothing. What was moved, zoomed or partly covered has another hash, and is
+found by laying one picture onto the other (`alignment`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from semisup.data.own_images.reading.alignment import MOST_IMAGES, aligned_pairs
 from semisup.data.rows import gather
 
-RULE = 1
+RULE = 2
 """Raised when `find_groups` finds others in the same images."""
 SIDE, FREQUENCIES = 32, 8
 BANDS, BITS_PER_BAND = 4, 16
@@ -30,7 +32,8 @@ SURELY = 0.9995
 MOST_LOOKALIKES = 2
 """An image with more candidates than so many that are no copies of it has no copies but sure ones."""
 SMALLEST_SIDE = 16
-"""Of images; smaller ones show too little to be told apart, and only sure copies count."""
+"""Of images; smaller ones show too little to be told apart: only sure copies count, and none that are
+moved."""
 LEAST_DEVIATION = 4.0
 """Of an image's pixels, on the 0..255 scale: of blank pages, all are alike."""
 MOST_PER_BUCKET = 64
@@ -38,27 +41,31 @@ MOST_PER_BUCKET = 64
 CHUNK = 4096
 
 
-def find_groups(parts: Sequence[Tensor], contents: Sequence[str]) -> NDArray[np.int64]:
+def find_groups(parts: Sequence[Tensor], contents: Sequence[str], *, moved: bool = True) -> NDArray[np.int64]:
     """The number (N,) of the group of copies that each image is in; one that is alone has a number of its own.
 
     `parts` are uint8 images (n, C, H, W), of which all together are N; `contents` (N,) are hashes of their files: files
-    with the same bytes are copies whatever they show. Copies of copies are in one group.
+    with the same bytes are copies whatever they show. Copies of copies are in one group. Pictures that were moved,
+    stretched or partly covered are found unless `moved` is false.
     """
     from scipy.sparse import coo_array  # with its graphs, and fft below, a sixth of a second of a command's start
     from scipy.sparse.csgraph import connected_components
 
-    hashes, contrast = perceptual_hashes(parts)
+    large = min(parts[0].shape[2:]) >= SMALLEST_SIDE
+    few = sum(len(part) for part in parts) <= MOST_IMAGES
+    hashes, contrast, small = _hashes(parts, keep=moved and large and few)
     busy = np.flatnonzero(contrast >= LEAST_DEVIATION)
     first, second = (busy[rows] for rows in _candidates(hashes[busy]))
     correlation = _correlation(parts, first, second)
-    alike = correlation >= (LEAST_CORRELATION if min(parts[0].shape[2:]) >= SMALLEST_SIDE else SURELY)
+    alike = correlation >= (LEAST_CORRELATION if large else SURELY)
     lookalikes = np.bincount(np.r_[first[~alike], second[~alike]], minlength=len(hashes))
     apart = (lookalikes[first] <= MOST_LOOKALIKES) & (lookalikes[second] <= MOST_LOOKALIKES)
     same = (alike & apart) | (correlation >= SURELY)
     codes = np.unique(np.asarray(contents, dtype=str), return_inverse=True)[1]
     order = np.argsort(codes, kind="stable")
     equal = np.flatnonzero(codes[order][1:] == codes[order][:-1])
-    ones, others = np.r_[first[same], order[equal]], np.r_[second[same], order[equal + 1]]
+    still, onto = aligned_pairs(small)
+    ones, others = np.r_[first[same], order[equal], still], np.r_[second[same], order[equal + 1], onto]
     graph = coo_array((np.ones(len(ones), dtype=bool), (ones, others)), shape=(len(hashes), len(hashes)))
     groups: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
     return groups
@@ -66,21 +73,30 @@ def find_groups(parts: Sequence[Tensor], contents: Sequence[str]) -> NDArray[np.
 
 def perceptual_hashes(parts: Sequence[Tensor]) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
     """The hash (N,) of each image, and the standard deviation (N,) of its 32×32 gray pixels on the 0..255 scale."""
+    hashes, deviations, _ = _hashes(parts, keep=False)
+    return hashes, deviations
+
+
+def _hashes(parts: Sequence[Tensor], *, keep: bool) -> tuple[NDArray[np.uint64], NDArray[np.float64], Tensor]:
+    """Hashes and deviations, and the 32×32 gray pixels themselves, float16 (N, 32, 32), or none, unless to `keep`."""
     from scipy.fft import dct
 
-    hashes, deviations = [], []
+    hashes, deviations, kept = [], [], [torch.empty(0, SIDE, SIDE, dtype=torch.float16)]
     for images in parts:
         for rows in torch.arange(len(images)).split(CHUNK):
             chunk = gather(images, rows)
             gray = chunk.float().mean(dim=1, keepdim=True)
-            small = F.interpolate(gray, (SIDE, SIDE), mode="bilinear", antialias=True).squeeze(1).double().numpy()
+            pixels = F.interpolate(gray, (SIDE, SIDE), mode="bilinear", antialias=True).squeeze(1)
+            if keep:
+                kept.append(pixels.half())
+            small = pixels.double().numpy()
             waves = dct(dct(small, axis=1, norm="ortho"), axis=2, norm="ortho")[:, :FREQUENCIES, :FREQUENCIES]
             flat = waves.reshape(len(chunk), -1)
             flat[:, 0] = 0  # the mean: brightness is no content
             bits = flat > np.median(flat[:, 1:], axis=1, keepdims=True)
             hashes.append(np.packbits(bits, axis=1).view(np.uint64)[:, 0])
             deviations.append(small.std(axis=(1, 2)))
-    return np.concatenate(hashes), np.concatenate(deviations)
+    return np.concatenate(hashes), np.concatenate(deviations), torch.cat(kept)
 
 
 def _candidates(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
