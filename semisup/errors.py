@@ -4,6 +4,8 @@ import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LEAST_LIKENESS = 0.7
+"""Of a word to the one that was meant: "gpu" and "cpu" are two words (0.67), "atuo" and "auto" one."""
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What an OSError says of a full disk, a used-up quota, or a file that may not grow."""
 
@@ -15,8 +17,9 @@ def in_one_line(error: BaseException, most: int | None = None) -> str:
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
     """The end of a message about a word that nobody knows: the nearest that is known, else what `otherwise` says."""
-    nearest = get_close_matches(word, list(known), n=1)
-    return f"did you mean {nearest[0]!r}?" if nearest else otherwise
+    spelled = {name.casefold(): name for name in known}
+    nearest = get_close_matches(word.casefold(), spelled, n=1, cutoff=LEAST_LIKENESS)
+    return f"did you mean {spelled[nearest[0]]!r}?" if nearest else otherwise
 
 
 class UserError(ValueError):

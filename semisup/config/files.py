@@ -22,6 +22,7 @@ ALTERNATIVES = {
     "pseudo_label.threshold.fallback": "a number in [0, 1] or 'stop'",
     **dict.fromkeys(ALIGNMENTS, "true, false, or a section such as {target: estimated}"),
     "split.labeled_per_class": "a whole number from 1 on, or 'all'",
+    "data.channels": "'rgb', 'gray' or a whole number from 1 to 16",
 }
 """Keys that may hold things of two kinds, and both of them."""
 FORMS = {
@@ -43,12 +44,13 @@ KINDS_OF_VALUES = {
     "path": "a path, such as data/photos",
 }
 """How pydantic's names of errors of a type begin → what should stand there."""
+ALTERNATIVE = re.compile(r"literal\[|constrained-")
 A_NAME = re.compile(r"'([^']*)'")
 """Within pydantic's message about one that is none of the names a key may have."""
 OF_A_TYPE = re.compile(r"(int|float|bool|string|path)_(type|parsing|parsing_size|from_float)")
 OF_A_FORM = frozenset({"tuple_type", "list_type", "dict_type", "mapping_type", "missing", "too_long", "too_short"})
 """Pydantic's names of errors of lists and mappings."""
-FILLS_IN = frozenset({"recipe"})
+FILLS_IN = frozenset({"recipe", "data", "data.name"})
 """Keys that decide what others are: where one is wrong, rules between keys would be asked of what nobody meant."""
 MOST_MISTAKES = 10
 C = TypeVar("C", bound=BaseModel)
@@ -261,10 +263,11 @@ def _within(key: str, section: str) -> bool:
 def _mistakes(kind: type[BaseModel], values: Mapping[str, Any], error: ValidationError) -> list[tuple[str, str]]:
     """(key, what is wrong with it), each once: after the first look, what the others say without the wrong keys."""
     found: dict[str, str] = {}
-    left, wrong = _unshared(values), set[str]()
+    left, wrong, asked = _unshared(values), set[str](), set[str]()
     while True:
         problems = error.errors(include_url=False, include_context=False)
-        if FILLS_IN & {_key(problem) for problem in problems}:
+        asked |= {_key(problem) for problem in problems}
+        if FILLS_IN & asked:
             problems = [problem for problem in problems if not _is_a_rule(problem)]
         for problem in problems:
             key = _key(problem)
@@ -273,7 +276,7 @@ def _mistakes(kind: type[BaseModel], values: Mapping[str, Any], error: Validatio
                 found.setdefault(message, key)
         removed = [name for problem in problems if (name := _left_out(left, problem))]
         wrong |= {*removed}
-        if not removed or FILLS_IN & wrong:
+        if not removed or FILLS_IN & asked:
             return [(key, message) for message, key in found.items()]
         try:
             kind.model_validate(left)
@@ -285,7 +288,7 @@ def _mistakes(kind: type[BaseModel], values: Mapping[str, Any], error: Validatio
 
 def _left_out(values: dict[str, Any], problem: Mapping[str, Any]) -> str:
     """Takes the wrong key out of the values: its name; "" where no single key is wrong."""
-    path = [part for part in problem["loc"] if part not in UNION_TAGS]
+    path = _path(problem)
     while path and isinstance(path[-1], int):
         path.pop()  # of a list, all of it
     *sections, leaf = path or [""]
@@ -303,7 +306,12 @@ def _is_a_rule(problem: Mapping[str, Any]) -> bool:
 
 
 def _key(error: Mapping[str, Any]) -> str:
-    return ".".join(str(part) for part in error["loc"] if part not in UNION_TAGS)
+    return ".".join(map(str, _path(error)))
+
+
+def _path(error: Mapping[str, Any]) -> list[Any]:
+    """Where the value stands, without the names that pydantic has for the alternatives of one key."""
+    return [part for part in error["loc"] if part not in UNION_TAGS and not ALTERNATIVE.match(str(part))]
 
 
 def _form(key: str, problem: str) -> tuple[str, str] | None:

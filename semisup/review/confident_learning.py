@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 
 FOLDS = 5
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
-"""Of which the one whose probabilities fit held-out labels best is taken: scikit-learn's C on standardized features."""
+"""Scikit-learn's C on standardized features: the one is taken whose probabilities fit held-out labels best. With more,
+wrong labels are learned as well as right ones."""
 POWERS = 2.0 ** np.arange(-2.0, 4.25, 0.25)
 """Of which the likeliest one is taken: a model that learned from wrong labels has probabilities too flat for the true
 classes, and those of one that knows its labels by heart too steep."""
@@ -119,14 +120,20 @@ def true_classes(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) 
 def suspected_labels(
     likely: NDArray[np.float64], labels: NDArray[np.int64], most: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of at most `most` images whose label is likelier wrong than right, the surest first, and the class that each
-    is likeliest of.
+    """Rows of at most `most` images of which another class is likelier than the label, the surest first, and the class.
 
     `likely` (N, C) is what :func:`true_classes` says.
     """
-    right = likely[np.arange(len(labels)), labels]
-    rows = np.flatnonzero(right < 0.5)
+    right, likeliest = likely[np.arange(len(labels)), labels], likely.argmax(axis=1)
+    rows = np.flatnonzero(likely[np.arange(len(labels)), likeliest] > right)
     rows = rows[np.argsort(right[rows], kind="stable")][:most]
-    others = likely[rows]
-    others[np.arange(len(rows)), labels[rows]] = -1.0
-    return rows, others.argmax(axis=1)
+    return rows, likeliest[rows]
+
+
+def agreement(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """The share of images (N,) whose likeliest class is their label, and that share by chance: what it would be of a
+    model that named as many images of each class and knew nothing (Cohen 1960).
+    """
+    likeliest, num_classes = probabilities.argmax(axis=1), probabilities.shape[1]
+    named, given = (np.bincount(kind, minlength=num_classes) / len(labels) for kind in (likeliest, labels))
+    return float((likeliest == labels).mean()), float((named * given).sum())

@@ -112,6 +112,27 @@ def test_every_key_that_holds_a_list_or_a_mapping_says_its_form(kind):
         assert any(key == end or key.endswith(f".{end}") for end in FORMS), key
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("joint.method=fixmtch", "did you mean 'fixmatch'?"),
+        ("runtime.device=CPU", "did you mean 'cpu'?"),
+        ("runtime.device=gpu", "runtime.device='gpu': must be 'auto', 'cpu' or 'cuda'"),
+        ("data.channels=rbg", "data.channels='rbg': must be 'rgb', 'gray' or a whole number from 1 to 16"),
+        ("data.channels=99", "data.channels=99: must be 'rgb', 'gray' or a whole number from 1 to 16"),
+    ],
+)
+def test_of_a_name_that_there_is_not_the_nearest_is_told_and_no_word_that_only_looks_alike(complaint, override, said):
+    assert complaint("{}", override).endswith(said)
+
+
+@pytest.mark.parametrize("override", ["data.name=foldr", "data=photos"])
+def test_of_a_wrong_data_set_no_rule_is_told_that_the_digits_would_break(complaint, override):
+    said = complaint("recipe: graph\nmodel: {name: efficientnet_lite0, mirror: true}", override)
+    assert said.startswith(f"--set: {override.replace('=', chr(61) + chr(39))}'")
+    assert "mirror" not in said
+
+
 def test_of_a_wrong_recipe_nothing_is_said_of_keys_that_it_would_have_set(complaint):
     joined = "model.name=efficientnet_lite0+efficientnet_lite2"
     said = complaint("{}", "recipe=grpah", joined)

@@ -89,10 +89,13 @@ def test_planted_wrong_labels_lead_those_to_check(tiny_config, stage_folders):
     assert all(re.search(r"^labeled \w+, but a model .* agrees with \d+% of all", why) for why in found["reason"])
 
 
-def test_a_model_that_knows_too_little_suspects_nobody_and_says_so(tiny_config, stage_folders):
+@pytest.mark.parametrize("ones", [None, 0.5, 0.9], ids=["ten classes", "two", "two, 9 to 1"])
+def test_a_model_that_knows_too_little_suspects_nobody_and_says_so(tiny_config, stage_folders, ones):
+    """Where nine in ten labels are alike, a model that knows nothing agrees with eight or nine in ten."""
     table = Split.read(stage_folders["split"] / "split.parquet").table.copy()
-    rows = table.index[table["role"] == "labeled"]
-    table.loc[rows, "label"] = np.random.default_rng(0).permutation(table.loc[rows, "label"].to_numpy())
+    rows, rng = table.index[table["role"] == "labeled"], np.random.default_rng(0)
+    labels = table.loc[rows, "label"].to_numpy() if ones is None else np.arange(len(rows)) >= ones * len(rows)
+    table.loc[rows, "label"] = rng.permutation(labels.astype(np.int64))
     why = to_check(material_of(tiny_config, stage_folders, split=Split(table)), 10)
     assert isinstance(why, str)
     assert "knows too little to tell wrong labels" in why

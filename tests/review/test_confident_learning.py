@@ -7,6 +7,7 @@ from cleanlab.filter import find_label_issues
 from numpy.typing import NDArray
 
 from semisup.review.confident_learning import (
+    agreement,
     class_thresholds,
     confident_classes,
     confident_joint,
@@ -79,7 +80,7 @@ def test_so_many_labels_are_expected_to_be_wrong_as_are(mistaken):
     np.testing.assert_allclose(true_classes(probabilities, labels).sum(axis=1), 1)
 
 
-def test_more_is_found_at_fewer_false_alarms_than_by_the_peers_default(mistaken):
+def test_f1_is_higher_than_that_of_the_peers_default(mistaken):
     probabilities, labels, wrong = mistaken
     ours = np.zeros(len(labels), dtype=bool)
     ours[suspected_labels(true_classes(probabilities, labels), labels, len(labels))[0]] = True
@@ -106,11 +107,21 @@ def test_a_label_that_nothing_speaks_for_is_taken_to_be_right():
     assert likely[:2, 0].tolist() == [1.0, 1.0]
 
 
-def test_suspects_are_likelier_wrong_than_right_the_surest_first_and_bounded():
-    likely = np.array([[0.6, 0.4, 0.0], [0.3, 0.5, 0.2], [0.1, 0.2, 0.7], [0.0, 0.0, 1.0]])
-    rows, likelier = suspected_labels(likely, np.array([0, 0, 0, 2]), most=10)
+def test_suspects_are_likelier_of_another_class_the_surest_first_and_bounded():
+    """Of the last image nothing is half as likely as certain, and yet its label is the likeliest."""
+    likely = np.array([[0.6, 0.4, 0.0], [0.3, 0.5, 0.2], [0.1, 0.2, 0.7], [0.0, 0.0, 1.0], [0.4, 0.3, 0.3]])
+    labels = np.array([0, 0, 0, 2, 0])
+    rows, likelier = suspected_labels(likely, labels, most=10)
     assert (rows.tolist(), likelier.tolist()) == ([2, 1], [2, 1])
-    assert len(suspected_labels(likely, np.array([0, 0, 0, 2]), most=1)[0]) == 1
+    assert suspected_labels(likely, labels, most=1)[0].tolist() == [2]
+
+
+def test_agreement_by_chance_is_that_of_independent_labels():
+    """All named "0", 9 of 10 labeled so: 90 % agree, as they would by chance. By halves, half agree by chance."""
+    named = np.tile([0.8, 0.2], (10, 1))
+    assert agreement(named, np.array([0] * 9 + [1])) == pytest.approx((0.9, 0.9))
+    halves = np.repeat([[0.8, 0.2], [0.1, 0.9]], 5, axis=0)
+    assert agreement(halves, np.array([0] * 4 + [1] * 6)) == pytest.approx((0.9, 0.5 * 0.4 + 0.5 * 0.6))
 
 
 def test_three_quarters_of_the_planted_mistakes_are_found_and_hardly_anything_else():

@@ -135,8 +135,8 @@ class DataConfig(Section):
     max_broken: Fraction = 0.01
     """Largest share of files that cannot be read; such files are left out and listed."""
     duplicates: Literal["remove", "warn", "ignore"] = "remove"
-    """Equal or nearly equal images in roles that must not know each other: in test and anywhere else, in validation or
-    calibration and in training. `remove` takes them out of training."""
+    """Equal or nearly equal images, also moved, zoomed or partly covered, in roles that must not know each other: in
+    test and anywhere else, in validation or calibration and in training. `remove` takes them out of training."""
     cache: Path | None = None
     """Where decoded images are kept, of a folder with anything else in it in `semisup-cache`; unset: `semisup` in
     XDG_CACHE_HOME, or in ~/.cache."""

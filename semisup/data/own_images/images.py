@@ -155,7 +155,7 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
     pool, test = (
         _image_set(listing, pack, rows, test=bool(side), units=of_sides[side]) for side, rows in enumerate(sides)
     )
-    groups, repaired = _groups(pack) if data.duplicates != "ignore" else (np.arange(len(pool) + len(test)), ())
+    groups, repaired = _groups(pack, say) if data.duplicates != "ignore" else (np.arange(len(pool) + len(test)), ())
     depth = Depth.of(files)
     warnings = (*_warnings(files), *_contradictions(listing, files), *depth_warnings(files, data.range))
     for column in WITHOUT_FURTHER_USE:
@@ -224,7 +224,7 @@ def _image_set(
     )
 
 
-def _groups(pack: Pack) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _groups(pack: Pack, say: Progress) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Which images are copies of each other, looked for once; files with the same bytes always are. And a line, where
     what was known of it is damaged."""
     stem = pack.folder / f"copies-{RULE}"
@@ -237,7 +237,8 @@ def _groups(pack: Pack) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     ]
     files = pack.files[pack.files["row"] >= 0]
     contents = [sha for test in (False, True) for sha in files.loc[files["test"] == test, "sha"]]
-    groups = find_groups([pack.images(test=False), pack.images(test=True)], contents)
+    parts = [pack.images(test=False), pack.images(test=True)]
+    groups = find_groups(parts, contents, say=lambda done, total: say(done, total, "images compared"))
     aside = stem.with_suffix(".aside.npy")
     np.save(aside, groups, allow_pickle=False)
     sealed = seal(aside, stem, ".npy")

@@ -64,7 +64,8 @@ def write_review(
             parts.append(checked)
     rows = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True) if parts else pd.DataFrame()
     if not len(rows):
-        raise UserError(f"--budget {budget} and --suspects {suspects}: no image to ask about; ask for more")
+        why = "".join(f"; {note}" for note in notes) or "; ask for more"
+        raise UserError(f"--budget {budget} and --suspects {suspects}: no image to ask about{why}")
     own = SOURCES[material.facts.name].own_images
     rows = rows.assign(path=rows["id"].str.rpartition("@")[0] if own else rows["id"])
     sources = Sources(material.config, material.facts)

@@ -22,6 +22,7 @@ from semisup.networks.classifier import Classifier
 from semisup.review.acquisition import LARGEST_DEVIATION, Floats, Method, Signals, choose_batch, doubt
 from semisup.review.confident_learning import (
     FEWEST_PER_CLASS,
+    agreement,
     out_of_sample_probabilities,
     suspected_labels,
     true_classes,
@@ -36,8 +37,9 @@ SHOWN_CLASSES = 3
 STRATEGY: Method = "clusters"
 """How the images to label are chosen among the worthiest: see :func:`choose_batch`."""
 LABEL, CHECK, AUDIT = "label", "check", "audit"
-LEAST_AGREEMENT = 0.5
-"""Of held-out labels with a model of the others: where it is less, most of what it suspects is its own mistake."""
+LEAST_AGREEMENT = 0.4
+"""Of held-out labels with a model of the others, between chance (0) and always (1): where it is less, most of what the
+model suspects is its own mistake."""
 Progress = Callable[[int, int], None]
 
 
@@ -112,25 +114,26 @@ def to_check(material: Material, most: int) -> pd.DataFrame | str:
     probabilities = out_of_sample_probabilities(features.numpy(), labels, len(names), seed, units)
     if probabilities is None:
         return _too_few_to_check(material.config)
-    agrees = float((probabilities.argmax(axis=1) == labels).mean())
-    if agrees < LEAST_AGREEMENT:
+    agrees, by_chance = agreement(probabilities, labels)
+    if agrees - by_chance < LEAST_AGREEMENT * (1 - by_chance):
         return (
-            f"a model of the other labels calls only {agrees:.0%} of the labeled images as they are labeled: it knows "
-            "too little to tell wrong labels; label more first"
+            f"a model of the other labels calls only {agrees:.0%} of the labeled images as they are labeled "
+            f"({by_chance:.0%} by chance): it knows too little to tell wrong labels; label more first"
         )
     likely = true_classes(probabilities, labels)
     rows, likelier = suspected_labels(likely, labels, most)
-    table = _table(split.ids("labeled"), indices.numpy(), probabilities.astype(np.float32), rows, names)
-    gaps = likely[rows, likelier] - likely[rows, labels[rows]]
+    table = _table(split.ids("labeled"), indices.numpy(), likely.astype(np.float32), rows, names)
     reasons = [
-        f"labeled {names[labels[row]]}, but a model of the other labels, which agrees with {agrees:.0%} of all, says "
+        f"labeled {names[labels[row]]}, but a model of the other labels, which agrees with {agrees:.0%} of all "
+        f"({by_chance:.0%} by chance), says "
         f"{names[other]} ({likely[row, other]:.0%} against {likely[row, labels[row]]:.0%})"
         for row, other in zip(rows, likelier, strict=True)
     ]
     given = [names[label] for label in labels[rows]]
     empty = np.zeros(len(rows), np.float32)
     return table.assign(
-        section=CHECK, given=given, teacher_label="", doubt=empty, disagreement=empty, flips=empty, worth=gaps,
+        section=CHECK, given=given, teacher_label="", doubt=empty, disagreement=empty, flips=empty,
+        worth=1 - likely[rows, labels[rows]],
         reason=reasons,
     )  # fmt: skip
 

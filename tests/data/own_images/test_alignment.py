@@ -1,6 +1,7 @@
 """Pictures that were moved, zoomed or partly covered are copies in folders of any size; what shows little never is."""
 
 from functools import cache
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -98,6 +99,28 @@ def test_the_order_of_images_decides_nothing():
     assert len(first) >= 18
 
 
+def test_the_order_of_a_folder_decides_nothing_even_in_a_crowd():
+    """Forms that were filled in are all candidates of each other, and more than are fitted."""
+    forms = stacked([form(number) for number in range(24)])
+    images = torch.cat([small(forms), *FRAMES["zoomed by 5 %"](tiles())])
+    contents = [sha256(image.numpy().tobytes()).hexdigest() for image in images]
+    order = np.random.default_rng(1).permutation(len(images))
+    groups = find_groups([images], contents)
+    turned = find_groups([images[torch.from_numpy(order)]], [contents[row] for row in order])
+    assert {*zip(groups[order], turned, strict=True)} == {*dict(zip(groups[order], turned, strict=True)).items()}
+    assert len(set(groups)) == len(set(turned)) < len(images)
+
+
+def test_many_equal_files_of_a_picture_do_not_hide_its_moved_copy():
+    ones, twos = FRAMES["zoomed by 5 %"](tiles())
+    for copies in (1, 20):
+        images = torch.cat([ones.repeat(copies, 1, 1, 1), twos])
+        contents = [f"one {row % COUNT}" for row in range(copies * COUNT)] + [f"two {row}" for row in range(COUNT)]
+        groups = find_groups([images], contents)
+        found = groups[:COUNT] == groups[-COUNT:]
+        assert found.mean() >= 0.6, copies
+
+
 def gray(images: Tensor) -> Tensor:
     return images.float().mean(dim=1)
 
@@ -119,7 +142,7 @@ def test_what_the_hash_alone_calls_copies_stays_together(kind):
         assert len(set(groups[by_hash == group])) == 1
 
 
-def test_digits_are_no_copies_at_any_size():
+def test_digits_are_not_laid_onto_each_other_at_any_size():
     count = 256
     digits = torch.from_numpy((load_digits().images[:count] * 15).astype(np.uint8))[:, None]
     assert len(set(grouped(digits))) == count

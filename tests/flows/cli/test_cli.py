@@ -209,10 +209,10 @@ def test_a_config_that_does_not_exist_is_named(folder):
     assert "nowhere.yaml" in the_mistake("run", "nowhere.yaml")
 
 
-def test_a_name_of_no_config_is_answered_with_those_that_exist(folder):
-    line = the_mistake("run", "digit")
-    assert "'digit'" in line
-    assert all(path.stem in line for path in CONFIGS)
+def test_a_name_of_no_config_is_answered_with_the_nearest_or_with_those_that_exist(folder):
+    assert "'digit' is neither" in (line := the_mistake("run", "digit"))
+    assert line.endswith("did you mean 'digits'?")
+    assert all(path.stem in the_mistake("run", "photographs") for path in CONFIGS)
 
 
 def test_a_folder_in_place_of_a_config_is_answered_with_what_to_type(folder, tmp_path):

@@ -7,7 +7,7 @@ to many others that are no copies proves nothing. What was moved, zoomed or part
 found by laying one picture onto the other (`alignment`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -25,15 +25,14 @@ BANDS, BITS_PER_BAND = 4, 16
 MOST_BITS = 7
 """Of 64. With four bands of 16 bits, of two such hashes one band differs by one bit at most, so that none is missed."""
 LEAST_CORRELATION = 0.95
-"""Of all pixels of two copies at 32×32, over all channels together. Between a photo of 32×32 and its JPEG of quality 50
-it is lower in 1 of 100."""
+"""Of all pixels of two copies at 32×32, over all channels together. Between a small photo and its JPEG of quality 50 it
+is lower in few of 100."""
 SURELY = 0.9995
 """From this correlation on, no likeness to others speaks against it."""
 MOST_LOOKALIKES = 2
 """An image with more candidates than so many that are no copies of it has no copies but sure ones."""
 SMALLEST_SIDE = 16
-"""Of images; smaller ones show too little to be told apart: only sure copies count, and none that are
-moved."""
+"""Of images; smaller ones show too little to be told apart: only sure copies count, and none that are moved."""
 LEAST_DEVIATION = 4.0
 """Of an image's pixels, on the 0..255 scale: of blank pages, all are alike."""
 MOST_PER_BUCKET = 64
@@ -41,16 +40,20 @@ MOST_PER_BUCKET = 64
 CHUNK = 4096
 
 
-def find_groups(parts: Sequence[Tensor], contents: Sequence[str], *, moved: bool = True) -> NDArray[np.int64]:
+def find_groups(
+    parts: Sequence[Tensor],
+    contents: Sequence[str],
+    *,
+    moved: bool = True,
+    say: Callable[[int, int], None] = lambda done, total: None,
+) -> NDArray[np.int64]:
     """The number (N,) of the group of copies that each image is in; one that is alone has a number of its own.
 
     `parts` are uint8 images (n, C, H, W), of which all together are N; `contents` (N,) are hashes of their files: files
     with the same bytes are copies whatever they show. Copies of copies are in one group. Pictures that were moved,
-    stretched or partly covered are found unless `moved` is false.
+    stretched or partly covered are found unless `moved` is false; that takes longest, and `say` is told how many images
+    have been compared so. The order of the images decides nothing.
     """
-    from scipy.sparse import coo_array  # with its graphs, and fft below, a sixth of a second of a command's start
-    from scipy.sparse.csgraph import connected_components
-
     large = min(parts[0].shape[2:]) >= SMALLEST_SIDE
     few = sum(len(part) for part in parts) <= MOST_IMAGES
     hashes, contrast, small = _hashes(parts, keep=moved and large and few)
@@ -64,9 +67,22 @@ def find_groups(parts: Sequence[Tensor], contents: Sequence[str], *, moved: bool
     codes = np.unique(np.asarray(contents, dtype=str), return_inverse=True)[1]
     order = np.argsort(codes, kind="stable")
     equal = np.flatnonzero(codes[order][1:] == codes[order][:-1])
-    still, onto = aligned_pairs(small)
-    ones, others = np.r_[first[same], order[equal], still], np.r_[second[same], order[equal + 1], onto]
-    graph = coo_array((np.ones(len(ones), dtype=bool), (ones, others)), shape=(len(hashes), len(hashes)))
+    ones, others = np.r_[first[same], order[equal]], np.r_[second[same], order[equal + 1]]
+    groups = _connected(ones, others, len(hashes))
+    if not len(small):
+        return groups
+    # One of each group, in the order of contents: many copies of a picture are no crowd that it is lost in.
+    heads = order[np.sort(np.unique(groups[order], return_index=True)[1])]
+    still, onto = aligned_pairs(small[torch.from_numpy(heads)], say)
+    return _connected(np.r_[ones, heads[still]], np.r_[others, heads[onto]], len(hashes))
+
+
+def _connected(ones: NDArray[np.int64], others: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The number (N,) of each image's group, of pairs that belong together."""
+    from scipy.sparse import coo_array  # with its graphs, and fft below, a sixth of a second of a command's start
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(ones), dtype=bool), (ones, others)), shape=(count, count))
     groups: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
     return groups
 
