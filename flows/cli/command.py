@@ -52,7 +52,7 @@ class Commands(TyperGroup):
         except typer.Abort as error:  # Typer takes a bug's EOFError for the end of what a person types
             raise error.__cause__ or error from None
         except typer.TyperException as error:
-            message = " ".join(error.format_message().split()).removesuffix(".")
+            message = " ".join(error.format_message().split()).removesuffix(".").replace(": Value error, ", ": ")
             context: typer.Context | None = getattr(error, "ctx", None)
             command = context.command_path if context else self._named_in(options.get("args") or sys.argv[1:])
             typer.echo(f"error: {message}; `{command} --help` shows what there is", err=True)

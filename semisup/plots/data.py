@@ -19,7 +19,7 @@ ROLES = {
 
 @house_style
 def class_counts(counts: Mapping[str, Sequence[int] | None], class_names: Sequence[str]) -> Figure:
-    """Images per class, one panel per role; a role of unknown classes (None, or all zero) says so."""
+    """Images per class, one panel per role; a role of unknown classes (None; of unlabeled images all zero) says so."""
     named = len(class_names) <= MOST_NAMED_CLASSES
     height = 1.0 + 0.22 * len(class_names) if named else 4.5
     figure = Figure(figsize=(PAGE_WIDTH, max(2.0, height)), layout="constrained")
@@ -31,7 +31,8 @@ def class_counts(counts: Mapping[str, Sequence[int] | None], class_names: Sequen
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         if values is None or not any(values):
-            axes.text(0.5, 0.5, "classes unknown", ha="center", va="center", color=GRAY, transform=axes.transAxes)
+            said = "classes unknown" if values is None or role == "unlabeled" else "no images"
+            axes.text(0.5, 0.5, said, ha="center", va="center", color=GRAY, transform=axes.transAxes)
             axes.set_xticks([])
             continue
         bars = axes.barh(np.arange(len(values)), values, color=BLUE, height=0.72 if named else 1.0)

@@ -225,7 +225,9 @@ def test_confusion_matrix_of_many_classes_has_neither_counts_nor_names() -> None
     assert "class 7" not in words(figure)
 
 
-def test_class_counts_of_unknown_classes_say_so() -> None:
-    figure = plots.class_counts({"labeled": [1200, 0], "unlabeled": None, "test": [0, 0]}, ["cat", "dog"])
+def test_class_counts_of_unknown_classes_say_so_and_so_does_a_role_without_images() -> None:
+    counts = {"labeled": [1200, 0], "unlabeled": [0, 0], "validation": [0, 0], "test": None}
+    figure = plots.class_counts(counts, ["cat", "dog"])
     assert words(figure).count("classes unknown") == 2
+    assert words(figure).count("no images") == 1
     assert "1,200" in words(figure)

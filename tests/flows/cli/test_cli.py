@@ -115,6 +115,7 @@ def test_the_help_cuts_no_command_short_on_a_narrow_screen():
         (["run", "digits", "--setx", "seed=1"], ["--setx", "--set", "run --help`"]),
         (["run"], ["CONFIG", "run --help`"]),
         (["run", "digits", "--set"], ["--set", "`semisup run --help`"]),
+        (["export", "0123", "--format", "cvs"], ["'--format': 'cvs' is not one of", "'csv'"]),
         (["runn", "digits"], ["runn", "'run'", " --help`"]),
         (["runs", "--limit", "few"], ["--limit", "integer", "runs --help`"]),
     ],
