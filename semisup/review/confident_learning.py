@@ -120,14 +120,17 @@ def true_classes(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) 
 def suspected_labels(
     likely: NDArray[np.float64], labels: NDArray[np.int64], most: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of at most `most` images of which another class is likelier than the label, the surest first, and the class.
+    """Rows of at most `most` images whose label is likelier wrong than right, the surest first, and the class that each
+    is likeliest of otherwise.
 
     `likely` (N, C) is what :func:`true_classes` says.
     """
-    right, likeliest = likely[np.arange(len(labels)), labels], likely.argmax(axis=1)
-    rows = np.flatnonzero(likely[np.arange(len(labels)), likeliest] > right)
+    right = likely[np.arange(len(labels)), labels]
+    rows = np.flatnonzero(right < 0.5)
     rows = rows[np.argsort(right[rows], kind="stable")][:most]
-    return rows, likeliest[rows]
+    others = likely[rows]
+    others[np.arange(len(rows)), labels[rows]] = -1.0
+    return rows, others.argmax(axis=1)
 
 
 def agreement(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:

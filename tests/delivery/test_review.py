@@ -86,7 +86,7 @@ def test_planted_wrong_labels_lead_those_to_check(tiny_config, stage_folders):
     assert set(found["id"]) & set(table.loc[rows, "id"])
     assert set(found["id"]) <= set(split.ids("labeled"))
     assert (found["section"] == CHECK).all()
-    assert all(re.search(r"^labeled \w+, but a model .* agrees with \d+% of all", why) for why in found["reason"])
+    assert all(re.search(r"^labeled \w+, which a model .* agrees with \d+% of all", why) for why in found["reason"])
 
 
 @pytest.mark.parametrize("ones", [None, 0.5, 0.9], ids=["ten classes", "two", "two, 9 to 1"])

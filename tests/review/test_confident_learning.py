@@ -107,12 +107,12 @@ def test_a_label_that_nothing_speaks_for_is_taken_to_be_right():
     assert likely[:2, 0].tolist() == [1.0, 1.0]
 
 
-def test_suspects_are_likelier_of_another_class_the_surest_first_and_bounded():
-    """Of the last image nothing is half as likely as certain, and yet its label is the likeliest."""
+def test_suspects_are_likelier_wrong_than_right_the_surest_first_and_bounded():
+    """Also where, as of the last image, no single class is likelier than the label."""
     likely = np.array([[0.6, 0.4, 0.0], [0.3, 0.5, 0.2], [0.1, 0.2, 0.7], [0.0, 0.0, 1.0], [0.4, 0.3, 0.3]])
     labels = np.array([0, 0, 0, 2, 0])
     rows, likelier = suspected_labels(likely, labels, most=10)
-    assert (rows.tolist(), likelier.tolist()) == ([2, 1], [2, 1])
+    assert (rows.tolist(), likelier.tolist()) == ([2, 1, 4], [2, 1, 1])
     assert suspected_labels(likely, labels, most=1)[0].tolist() == [2]
 
 

@@ -124,9 +124,9 @@ def to_check(material: Material, most: int) -> pd.DataFrame | str:
     rows, likelier = suspected_labels(likely, labels, most)
     table = _table(split.ids("labeled"), indices.numpy(), likely.astype(np.float32), rows, names)
     reasons = [
-        f"labeled {names[labels[row]]}, but a model of the other labels, which agrees with {agrees:.0%} of all "
-        f"({by_chance:.0%} by chance), says "
-        f"{names[other]} ({likely[row, other]:.0%} against {likely[row, labels[row]]:.0%})"
+        f"labeled {names[labels[row]]}, which a model of the other labels gives {likely[row, labels[row]]:.0%}, and "
+        f"{names[other]} {likely[row, other]:.0%}; it agrees with {agrees:.0%} of all labels ({by_chance:.0%} by "
+        "chance)"
         for row, other in zip(rows, likelier, strict=True)
     ]
     given = [names[label] for label in labels[rows]]
