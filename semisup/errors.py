@@ -4,8 +4,6 @@ import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-LEAST_LIKENESS = 0.7
-"""Of a word to the one that was meant: "gpu" and "cpu" are two words (0.67), "atuo" and "auto" one."""
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What an OSError says of a full disk, a used-up quota, or a file that may not grow."""
 
@@ -15,10 +13,13 @@ def in_one_line(error: BaseException, most: int | None = None) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
-def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """The end of a message about a word that nobody knows: the nearest that is known, else what `otherwise` says."""
+def did_you_mean(word: str, known: Iterable[str], otherwise: str, likeness: float = 0.6) -> str:
+    """The end of a message about a word that nobody knows: the nearest that is known, else what `otherwise` says.
+
+    `likeness` is how alike the two are at least, from 0 to 1, as :mod:`difflib` says it.
+    """
     spelled = {name.casefold(): name for name in known}
-    nearest = get_close_matches(word.casefold(), spelled, n=1, cutoff=LEAST_LIKENESS)
+    nearest = get_close_matches(word.casefold(), spelled, n=1, cutoff=likeness)
     return f"did you mean {spelled[nearest[0]]!r}?" if nearest else otherwise
 
 

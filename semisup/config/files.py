@@ -45,6 +45,8 @@ KINDS_OF_VALUES = {
 }
 """How pydantic's names of errors of a type begin → what should stand there."""
 ALTERNATIVE = re.compile(r"literal\[|constrained-")
+OF_A_NAME = 0.7
+"""Likeness of a name to the one that was meant: "gpu" and "cpu" are two names (0.67), "atuo" and "auto" one."""
 A_NAME = re.compile(r"'([^']*)'")
 """Within pydantic's message about one that is none of the names a key may have."""
 OF_A_TYPE = re.compile(r"(int|float|bool|string|path)_(type|parsing|parsing_size|from_float)")
@@ -266,7 +268,7 @@ def _mistakes(kind: type[BaseModel], values: Mapping[str, Any], error: Validatio
     left, wrong, asked = _unshared(values), set[str](), set[str]()
     while True:
         problems = error.errors(include_url=False, include_context=False)
-        asked |= {_key(problem) for problem in problems}
+        asked |= {_key(problem) for problem in problems if not _is_a_rule(problem)}
         if FILLS_IN & asked:
             problems = [problem for problem in problems if not _is_a_rule(problem)]
         for problem in problems:
@@ -352,5 +354,5 @@ def _explain(key: str, problem: str, message: str, value: Any, kind: type[BaseMo
     elif found := _form(key, problem):
         key, message = found[0], f"must be {found[1]}"
     rule = message.removeprefix("Input ").replace("should be a valid", "must be a valid").replace("should", "must")
-    hint = did_you_mean(str(value), A_NAME.findall(message), "") if problem == "literal_error" else ""
+    hint = did_you_mean(str(value), A_NAME.findall(message), "", OF_A_NAME) if problem == "literal_error" else ""
     return f"{key}={value!r}: {rule[0].lower()}{rule[1:]}{'; ' if hint else ''}{hint}"
