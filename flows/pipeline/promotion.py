@@ -15,6 +15,7 @@ from semisup.stages.preflight.check import DataDigests
 from semisup.system.json_files import read_json
 from semisup.system.own_files import temporary_folder
 from semisup.tracking.champions import OTHER_MODEL, Champion, champion, lost_files, lost_model
+from semisup.tracking.places.stored import COMPLETE
 from semisup.tracking.reader import Reader
 
 if TYPE_CHECKING:
@@ -102,10 +103,7 @@ def split_before(store: Reader, config: AnyConfig, digests: DataDigests) -> Refe
     Raises:
         UserError: its files are damaged.
     """
-    wanted = (
-        f"tags.stage = 'split' and tags.config = '{config.name}' and tags.seed = '{config.seed}' and "
-        "tags.complete = 'true' and attributes.status = 'FINISHED'"
-    )
+    wanted = f"tags.stage = 'split' and tags.config = '{config.name}' and tags.seed = '{config.seed}' and {COMPLETE}"
     # Compared here: to MLflow a run without the tag is not one whose tag differs.
     found = [run for run in store.search(wanted) if run.tags.get("dataset") != digests.pool]
     if not found:

@@ -15,7 +15,7 @@ from semisup.stages.preflight.check import DataDigests
 from semisup.system.own_files import temporary_folder
 from semisup.tracking.looking import look
 from semisup.tracking.places.store import sqlite_path, store_uri
-from semisup.tracking.places.stored import ERROR, StoredRun
+from semisup.tracking.places.stored import COMPLETE, ERROR, StoredRun
 from semisup.tracking.reader import Reader
 
 Standing = Literal["fresh", "stale", "missing", "running", "failed", "killed", "lost"]
@@ -124,8 +124,7 @@ class Surveyor:
 
     def _newest(self, step: Step) -> StoredRun | None:
         """The last complete run of this step of a config of this name, whatever it was made from."""
-        complete = "tags.complete = 'true' and attributes.status = 'FINISHED'"
-        found = self.store.search(f"{self._of_this_config(step)} and {complete}", limit=1)
+        found = self.store.search(f"{self._of_this_config(step)} and {COMPLETE}", limit=1)
         return found[0] if found else None
 
     def _of_this_config(self, step: Step) -> str:

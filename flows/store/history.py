@@ -11,7 +11,7 @@ import yaml
 from flows.start.run_names import SET_TAG
 from semisup.config import PipelineConfig, flatten
 from semisup.errors import UserError
-from semisup.tracking.places.stored import CONFIG, ERROR, StoredRun
+from semisup.tracking.places.stored import COMPLETE, CONFIG, ERROR, StoredRun
 from semisup.tracking.reader import Reader
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def newest_complete(store: Reader, count: int, but: str = "") -> list[StoredRun]
     Raises:
         UserError: there are fewer.
     """
-    complete = "tags.stage = 'pipeline' and tags.complete = 'true' and attributes.status = 'FINISHED'"
-    others = [run for run in store.search(complete, limit=count + 1) if run.id != but]
+    found = store.search(f"tags.stage = 'pipeline' and {COMPLETE}", limit=count + 1)
+    others = [run for run in found if run.id != but]
     if len(others) < count:
         what = "another complete pipeline" if but else "two complete pipelines"
         raise UserError(f"this store does not hold {what}; `semisup runs` lists all, and `semisup run CONFIG` adds one")

@@ -8,7 +8,7 @@ from semisup.stages.support.models.saved import WEIGHTS
 from semisup.system.json_files import read_json
 from semisup.tracking.champions import registered_run
 from semisup.tracking.looking import look
-from semisup.tracking.places.stored import StoredRun
+from semisup.tracking.places.stored import COMPLETE, StoredRun
 from semisup.tracking.reader import Reader
 
 REGISTERED = "models:/"
@@ -76,7 +76,7 @@ def _temperature(store: Reader, run: StoredRun, evaluate: StoredRun | None) -> f
     model = MODELS.get(run.tags["stage"])
     if model is None:
         return None
-    reads = f"tags.`upstream.{run.tags['stage']}` = '{run.id}' and tags.stage = 'evaluate' and tags.complete = 'true'"
+    reads = f"tags.`upstream.{run.tags['stage']}` = '{run.id}' and tags.stage = 'evaluate' and {COMPLETE}"
     asked = [evaluate] if evaluate is not None else store.search(reads)
     fitted = [judged.metrics[key] for judged in asked if (key := f"{model}_temperature") in judged.metrics]
     return fitted[0] if fitted else None

@@ -101,19 +101,17 @@ def true_classes(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) 
     under which the labels are likeliest. Where nothing is likely, the label is taken to be right.
     """
     noise = label_noise(probabilities, labels)
-    best, least = np.eye(len(noise))[labels], -np.inf
+    right = np.eye(len(noise))[labels]
+    best, highest = right, -np.inf
     for power in POWERS:
         sharpened = (probabilities / probabilities.max(axis=1, keepdims=True)) ** power
         sharpened /= sharpened.sum(axis=1, keepdims=True)
         weights = noise[labels] * sharpened
         likelihoods = weights.sum(axis=1, keepdims=True)
         likelihood = float(np.log(np.maximum(likelihoods, np.finfo(float).tiny)).sum())
-        if likelihood > least:
-            right = np.eye(len(noise))[labels]
-            best, least = (
-                np.where(likelihoods > 0, weights / np.where(likelihoods > 0, likelihoods, 1), right),
-                likelihood,
-            )
+        if likelihood > highest:
+            best = np.where(likelihoods > 0, weights / np.where(likelihoods > 0, likelihoods, 1), right)
+            highest = likelihood
     return best
 
 

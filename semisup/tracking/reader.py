@@ -13,7 +13,7 @@ from semisup.system.processes import HEARTBEAT, SECONDS_BETWEEN_BEATS, machine
 from semisup.tracking.places.pages import run_page, runs_page
 from semisup.tracking.places.relocation import local_path
 from semisup.tracking.places.store import is_server, without_secrets
-from semisup.tracking.places.stored import LINEAGE, StoredRun
+from semisup.tracking.places.stored import COMPLETE, LINEAGE, StoredRun
 
 UI_PORT = 5000
 
@@ -71,8 +71,7 @@ class Reader(ABC):
 
     def finished(self, fingerprint: str) -> list[StoredRun]:
         """Complete runs of a fingerprint, newest first."""
-        wanted = f"tags.fingerprint = '{fingerprint}' and tags.complete = 'true' and attributes.status = 'FINISHED'"
-        return self.search(wanted)
+        return self.search(f"tags.fingerprint = '{fingerprint}' and {COMPLETE}")
 
     def running(self, fingerprint: str, but: str = "") -> list[StoredRun]:
         """Runs of a fingerprint that are under way, apart from one of them; those of lost processes do not count."""

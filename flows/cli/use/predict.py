@@ -116,13 +116,13 @@ def model_of_config(model: str) -> str:
     from semisup.ready_made import find_config
     from semisup.tracking.champions import champion
     from semisup.tracking.looking import look
+    from semisup.tracking.places.stored import COMPLETE
 
     config = load_config(find_config(model))
     store, name = look(Path.cwd()), config.promote.model or config.name
     if champion(store, name) is not None:
         return f"models:/{name}@champion"
-    finished = f"tags.stage = 'pipeline' and tags.config = '{config.name}' and tags.complete = 'true'"
-    found = store.search(finished, limit=1)
+    found = store.search(f"tags.stage = 'pipeline' and tags.config = '{config.name}' and {COMPLETE}", limit=1)
     if not found:
         raise UserError(f"config {model!r} has not been run to its end here; type first: semisup run {model}")
     return found[0].id

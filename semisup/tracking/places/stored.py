@@ -15,6 +15,8 @@ LINEAGE, CONFIG = "lineage.json", "config.yaml"
 """What a run followed from, and with which config: files among its artifacts."""
 ERROR = "error"
 """Tag: in one line, why a run failed."""
+COMPLETE = "tags.complete = 'true' and attributes.status = 'FINISHED'"
+"""MLflow's filter of runs that are :attr:`StoredRun.complete`."""
 written_here: set[str] = set()
 """Ids of the runs that this process is writing."""
 beginning = threading.Lock()
