@@ -279,4 +279,12 @@ OF_OWN_IMAGES = (
     "data.group",
 )
 """Keys that change what becomes of a folder of images: shown in the tests of folders, or in ours of one."""
-OF_WEIGHTS = ("model.weights", "model.train", "model.kept_views", "model.mirror", "model.precision", "choose.budget")
+OF_WEIGHTS = (
+    "model.weights",
+    "model.train",
+    "model.kept_views",
+    "model.mirror",
+    "model.center_crop",
+    "model.precision",
+    "choose.budget",
+)

@@ -3,10 +3,10 @@
     python -m benchmarks.few_labels.photographs FOLDER [FOLDER ...] [--labels 5 10 20] [--splits 5] [--network NAME]
 
 A folder holds `<class>/<file>`. Each split draws `--test` images a class and the labels; the others are unlabeled.
-Every method gets the same features (`model.name`, `model.mirror`) and all labels, none kept apart.
+Every method gets the same features (`model.name`, `model.mirror`, `model.center_crop`) and all labels, none kept apart.
 Ours is what the stages of `recipe: graph` compute: the model that the held-out labels choose is the one that is tested.
 CPU seconds are of one thread; decoding and features (by the engine that a run would choose, its choice and translation
-included) are counted once, beside a plain float32 loop of the first network over the same images.
+included) are counted once, beside a plain float32 loop of the first network over the same images, at its own size.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from benchmarks.output import publish
 from semisup.config import PipelineConfig, ProbeConfig
 from semisup.config.families import JOINT, networks_in
 from semisup.data.own_images.reading.decode import Target, decode
-from semisup.data.own_images.recipes import NETWORKS
+from semisup.data.own_images.recipes import CENTER, LARGE, NETWORKS
 from semisup.evaluation.keeping import better_model
 from semisup.evaluation.references import REFERENCES, Seen
 from semisup.frozen.embedding import embed, fit_embedding
@@ -42,11 +42,11 @@ from semisup.frozen.learning import (
 from semisup.networks.classifier import Classifier
 from semisup.networks.inference.choice import make_ready
 from semisup.pseudo_labels.policies.confidence import confidence_weights
-from semisup.stages.choose import REPETITIONS
+from semisup.stages.choose import FEW, REPETITIONS
 from semisup.stages.support.models.configured import network, settle_inference
 from semisup.system.memory import keep_for_reuse
 
-SIDE, TEST_PER_CLASS, BATCH = 224, 35, 16
+TEST_PER_CLASS, BATCH = 35, 16
 HALVES = ([0.5] * 3, [0.5] * 3)
 """Mean and deviation of pixels, which a pretrained network has of its own."""
 PLAIN_SAMPLE = 240
@@ -62,7 +62,8 @@ def main() -> None:
     parser.add_argument("--labels", nargs="+", type=int, default=[5, 10, 20])
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--network", default=JOINT.join(NETWORKS), help="model.name; + joins several")
-    parser.add_argument("--side", type=int, default=SIDE, help="pixels of a side, data.height and width")
+    parser.add_argument("--side", type=int, default=LARGE, help="pixels of a side, data.size")
+    parser.add_argument("--center-crop", type=int, help="model.center_crop; 0: none; unset: what suits that size")
     parser.add_argument("--no-mirror", dest="mirror", action="store_false", help="model.mirror: false")
     parser.add_argument("--test", type=int, default=TEST_PER_CLASS, help="test images of a class")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS])
@@ -75,7 +76,9 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")  # PCA of SelfTraining's last round
     rows: list[dict[str, Any]] = []
     for folder in asked.folders:
-        features, labels, cost = look(folder, config_of(asked.network, mirror=asked.mirror), asked.side)
+        crop = CENTER.get(asked.side) if asked.center_crop is None else asked.center_crop or None
+        config = config_of(asked.network, asked.side, mirror=asked.mirror, center_crop=crop)
+        features, labels, cost = look(folder, config)
         for count in asked.labels:
             cases = [draw(features, labels, count, asked.test, seed) for seed in range(asked.splits)]
             rows.append(
@@ -109,12 +112,15 @@ def what_keeping_costs(settings: Sequence[Mapping[str, Sequence[float]]]) -> str
     return f"model kept in {len(better)} cases: {said}"
 
 
-def look(folder: Path, config: PipelineConfig, side: int) -> tuple[Tensor, NDArray[np.int64], dict[str, float]]:
+def look(folder: Path, config: PipelineConfig) -> tuple[Tensor, NDArray[np.int64], dict[str, float]]:
     """Features float32 (N, D) of all images, their labels (N,), and what they cost in CPU seconds."""
+    side = config.data.size[0]
+    network_side = config.model.center_crop or side
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     files = [(file, label) for label, name in enumerate(classes) for file in sorted((folder / name).iterdir())]
     first, *_ = networks_in(config.model.name)
-    plain_model = network(config_of(first), (3, side, side), len(classes), *HALVES, seed=0).eval()
+    plain_config = config_of(first, network_side)
+    plain_model = network(plain_config, (3, network_side, network_side), len(classes), *HALVES, seed=0).eval()
     plain_model.to(memory_format=torch.contiguous_format)
     keep_for_reuse()
     began = time.process_time()
@@ -128,15 +134,19 @@ def look(folder: Path, config: PipelineConfig, side: int) -> tuple[Tensor, NDArr
             parts.append(model.features(_images(batch, side)))
             ours += time.process_time() - began
             if number % every == 0:
-                plain, sampled = plain + _plain(plain_model, batch, side), sampled + len(batch)
+                plain, sampled = plain + _plain(plain_model, batch, network_side), sampled + len(batch)
     cost = {"features": ours, "plain": plain * len(files) / sampled}
     return torch.cat(parts), np.array([label for _, label in files]), cost
 
 
-def config_of(name: str, *, mirror: bool = True) -> PipelineConfig:
-    """What `init` writes for photographs, of this network."""
+def config_of(name: str, side: int, *, mirror: bool = True, center_crop: int | None = None) -> PipelineConfig:
+    """What `init` writes for photographs, of this network and images of this side."""
     return PipelineConfig.model_validate(
-        {"recipe": "graph", "data": {"name": "folder", "root": "."}, "model": {"name": name, "mirror": mirror}}
+        {
+            "recipe": "graph",
+            "data": {"name": "folder", "root": ".", "size": side},
+            "model": {"name": name, "mirror": mirror, "center_crop": center_crop},
+        }
     )
 
 
@@ -230,7 +240,8 @@ def ours(case: Case, seed: int) -> dict[str, Predictions]:
     points = Points(embed(embedding, features[labeled]), truth, embed(embedding, features[unlabeled]), classes)
     graph = points.graph()
     rng = np.random.default_rng(seed)
-    held = hold_out(points, graph, rng, student_strength=STUDENT_C, repetitions=REPETITIONS)
+    repetitions = REPETITIONS if len(case.learned) <= FEW else 1
+    held = hold_out(points, graph, rng, student_strength=STUDENT_C, repetitions=repetitions)
     confidence, pseudo = torch.from_numpy(spread_labels(graph, points, held.temperature)[len(labeled) :]).max(dim=1)
     models = {
         "baseline": supervised_probe(points, held.strength),

@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first draw")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    features, truth, _ = look(asked.folder, config_of(JOINT.join(NETWORKS)), SIDE)
+    features, truth, _ = look(asked.folder, config_of(JOINT.join(NETWORKS), SIDE))
     given = annotated(asked.folder, asked.annotations)
     rows = []
     for count in asked.images:

@@ -108,7 +108,7 @@ def _of_frozen_networks(config: PipelineConfig) -> Iterator[str]:
     if config.model.train != "auto":
         yield from _idle("choose", config.choose, "*", f"{train} compares nothing", "model.train: auto")
     if not config.model.chooses:
-        yield from _idle("model", config.model, "mirror", f"{train} is no probe", "train: probe")
+        yield from _idle("model", config.model, "mirror center_crop", f"{train} is no probe", "train: probe")
         if not config.model.last_blocks:
             why = f"{train} is no probe and has no last blocks"
             yield from _idle("model", config.model, "precision", why, "train: probe or last_2")

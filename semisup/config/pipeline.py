@@ -42,6 +42,8 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 """What a recipe sets where nobody says otherwise."""
+DETAIL = 9 / 7
+"""What `data.size` was of `model.center_crop` where a second view of the center was found to help."""
 FEWEST_CALIBRATION_IMAGES = 20  # fewer say nothing about any confidence
 
 
@@ -169,6 +171,7 @@ class PipelineConfig(Section):
             "evaluate.compound": self.evaluate.compound,
             "model.weights": self.model.weights is not None,
             "model.mirror": self.model.mirror,
+            "model.center_crop": self.model.center_crop is not None,
             "pseudo_label.teacher": self.pseudo_label.teacher == "champion",
         }
         if clashes := [key for key, is_so in asked.items() if is_so]:
@@ -275,6 +278,22 @@ class PipelineConfig(Section):
         if self.model.mirror and self.data.facts.mirrored_is_another:
             raise ValueError(
                 f"model.mirror=true, but a mirrored image of {self.data.name!r} is another class or none; use false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_center_is_a_part_of_the_image(self) -> "PipelineConfig":
+        crop, (height, width) = self.model.center_crop, self.data.size
+        if crop is None or not self.model.chooses:
+            return self
+        if not self.data.facts.own_images:
+            raise ValueError(
+                f"model.center_crop={crop}, but images of {self.data.name!r} have a size of their own; leave it out"
+            )
+        if crop >= min(height, width):
+            raise ValueError(
+                f"model.center_crop={crop}, but data.size={[height, width]} has no more pixels than that; use a larger "
+                f"data.size, such as {round(crop * DETAIL)}, or leave center_crop out"
             )
         return self
 

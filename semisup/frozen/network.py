@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from semisup.frozen.embedding import Embedding
+from semisup.frozen.looks import AS_THEY_ARE, Looks
 from semisup.frozen.probe import Probe
 from semisup.networks.classifier import Classifier, Preprocess
 from semisup.networks.heads import head_name
@@ -50,8 +51,8 @@ class EmbeddedProbe(nn.Module):
 class ProbedClassifier(Classifier):
     """A network whose last layer is taken off, frozen, and a probe in its place.
 
-    With `mirror`, an image's features are the mean of its own and its mirror image's. `precision` is what the frozen
-    network computes in, on a CPU; the probe and all that it sees are float32.
+    An image's features are the mean of those of the views that `looks` gives. `precision` is what the frozen network
+    computes in, on a CPU; the probe and all that it sees are float32.
     """
 
     def __init__(
@@ -60,20 +61,25 @@ class ProbedClassifier(Classifier):
         backbone: nn.Module,
         probe: EmbeddedProbe,
         *,
-        mirror: bool = False,
+        looks: Looks = AS_THEY_ARE,
         precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(preprocess, backbone)
-        self.probe, self.mirror, self.precision = probe, mirror, precision
+        self.probe, self.looks, self.precision = probe, looks, precision
         self.freeze()
 
     @classmethod
     def upon(
-        cls, model: Classifier, probe: EmbeddedProbe, *, mirror: bool = False, precision: torch.dtype = torch.float32
+        cls,
+        model: Classifier,
+        probe: EmbeddedProbe,
+        *,
+        looks: Looks = AS_THEY_ARE,
+        precision: torch.dtype = torch.float32,
     ) -> "ProbedClassifier":
         """The network of `model` without its last layer, and the probe upon it. `model` is not to be used any more."""
         model.backbone.set_submodule(head_name(model.backbone), nn.Identity())
-        return cls(model.preprocess, model.backbone, probe, mirror=mirror, precision=precision)
+        return cls(model.preprocess, model.backbone, probe, looks=looks, precision=precision)
 
     @property
     def _inferred_layers(self) -> nn.Module:
@@ -91,19 +97,22 @@ class ProbedClassifier(Classifier):
 
     def features(self, images: Tensor) -> Tensor:
         """float32 (B, D) of uint8 or float32 images (B, C, H, W)."""
-        body: Callable[[Tensor], Tensor]
+        body: Callable[[Tensor], Tensor] = self._body
         if self.engine is not None and self.is_predicting:
-            body, seen = self.engine, self.preprocess.turned(images)
-        else:
-            body, seen = self._body, self.preprocess(images)
-        features = body(seen)
-        return (features + body(seen.flip(3))) / 2 if self.mirror else features
+            body = self.engine
+        views = [body(view) for view in self.looks(self.preprocess.turned(images))]
+        return sum(views[1:], views[0]) / len(views)
+
+    def asked_of_engine(self, images: Tensor) -> Tensor:
+        """The first view of images: all views are of one shape."""
+        return self.looks(self.preprocess.turned(images))[0]
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.probe(self.features(images))
         return logits
 
-    def _body(self, seen: Tensor) -> Tensor:
+    def _body(self, view: Tensor) -> Tensor:
+        seen = self.preprocess.normalized(view)
         with self.reduced(seen):
             features: Tensor = self.backbone(seen.contiguous(memory_format=torch.channels_last))
         return features.float()

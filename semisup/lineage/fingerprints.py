@@ -43,6 +43,8 @@ WITHOUT_EFFECT = (
 """Keys and sections that cannot change a result beyond floating point: paths, speed, records. The teacher itself is an
 input with a digest; which way it was found does not matter. Nor does the path of weights, whose digest counts
 instead."""
+YOUNGER = {"data.group", "model.center_crop"}
+"""Keys that do not count where they are unset: there were results before there were such keys."""
 SPEED = {"runtime.device", "runtime.threads", "runtime.processes", "runtime.channels_last", "runtime.compile"}
 """Keys that decide how many steps a second holds."""
 VIEW_SUFFIXES = (".png", ".html", ".md")
@@ -137,8 +139,9 @@ def effective_config(config: AnyConfig, spec: StageSpec) -> dict[str, Any]:
     """
     sections = _sections(config, spec)
     read = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in sections}
-    if read.get("data.group") is None:
-        read.pop("data.group", None)  # as when there was no such key, and there were results already
+    for key in YOUNGER:
+        if read.get(key) is None:
+            read.pop(key, None)
     if read.get("data.channels") == "gray":
         read["data.channels"] = "grey"  # as it was spelled when there were results already
     trains_to_choose = isinstance(config, PipelineConfig) and config.model.train == "auto"

@@ -50,10 +50,13 @@ class Preprocess(nn.Module):
         """The images upright, where that is wanted: float32, or else as they are."""
         return upright(images) if self.deskew else images
 
-    def forward(self, images: Tensor) -> Tensor:
-        images = self.turned(images)
+    def normalized(self, images: Tensor) -> Tensor:
+        """Images that are upright where that is wanted, as float32."""
         # (x / 255 - mean) / std, as one pass over the pixels.
         return torch.addcmul(-self.mean / self.std, images.float(), 1 / (255 * self.std))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.normalized(self.turned(images))
 
 
 class Engine(Protocol):
@@ -117,6 +120,10 @@ class Classifier(nn.Module):
     def is_on_cpu(self) -> bool:
         """Are its weights where engines compute?"""
         return next(self.parameters()).device.type == "cpu"
+
+    def asked_of_engine(self, images: Tensor) -> Tensor:
+        """What an engine is shown of images as in :meth:`forward`."""
+        return self.preprocess.turned(images)
 
     @property
     def inferred_part(self) -> nn.Module:

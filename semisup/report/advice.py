@@ -66,9 +66,12 @@ def _larger_input(sides: Mapping[str, Any] | None, right: str) -> list[str]:
     if sides is None or sides["files"] < MUCH_LARGER * sides["seen"]:
         return []
     larger = max(min(sides["files"], 2 * sides["seen"]) // STEP * STEP, sides["seen"] + STEP)
+    crop = sides.get("center_crop")  # older reports do not say
+    also = "" if crop is None else f" --set model.center_crop={round(crop * larger / sides['seen'])}"
     return [
         f"Try a larger input. The shorter side of the usual file has {sides['files']:,} pixels, the network sees "
-        f"{sides['seen']:,}, and {right}: `--set data.size={larger}`. What it costs grows with the square of the side."
+        f"{sides['seen']:,}, and {right}: `--set data.size={larger}{also}`. What it costs grows with the square of the "
+        "side."
     ]
 
 

@@ -151,21 +151,27 @@ def test_the_size_of_a_batch_counts_where_views_or_passes_are_drawn_by_the_batch
 def test_every_key_of_the_config_is_looked_at_by_some_stage_or_named_as_without_effect():
     """A new key that nobody counts would let a stale result be reused."""
     from semisup.config import flatten
-    from semisup.lineage.fingerprints import WITHOUT_EFFECT
+    from semisup.lineage.fingerprints import WITHOUT_EFFECT, YOUNGER
 
     counted = {key for stage in STAGES for key in effective_config(PipelineConfig(), SPECS[stage])}
-    for key in set(flatten(PipelineConfig())) - {"data.group"}:
+    for key in set(flatten(PipelineConfig())) - YOUNGER:
         assert (key in counted) != any(key == out or key.startswith(f"{out}.") for out in WITHOUT_EFFECT), key
 
 
-def test_groups_count_where_they_are_set_and_results_of_before_there_were_any_stay_fresh():
-    folder = {"name": "folder", "root": "photos"}
-    without, grouped = (
-        effective_config(PipelineConfig.model_validate({"data": folder | more}), SPECS["split"])
-        for more in ({}, {"group": "{patient}/…"})
+@pytest.mark.parametrize(
+    ("stage", "section", "key", "value"),
+    [("split", "data", "group", "{patient}/…"), ("joint", "model", "center_crop", 48)],
+)
+def test_a_younger_key_counts_where_it_is_set_and_results_of_before_there_was_one_stay_fresh(
+    stage, section, key, value
+):
+    config = {"recipe": "graph", "data": {"name": "folder", "root": "photos"}, "model": {"name": "efficientnet_lite0"}}
+    without, given = (
+        effective_config(PipelineConfig.model_validate(config | {section: config[section] | more}), SPECS[stage])
+        for more in ({}, {key: value})
     )
-    assert "data.group" not in without
-    assert grouped == without | {"data.group": "{patient}/…"}
+    assert f"{section}.{key}" not in without
+    assert given == without | {f"{section}.{key}": value}
 
 
 def test_what_changed_is_told_with_old_and_new_values():

@@ -18,6 +18,7 @@ from semisup.data.own_images.reading.decode import Target
 from semisup.data.sources import source
 from semisup.delivery.predict import Predictor
 from semisup.errors import UserError
+from semisup.frozen.looks import Looks
 from semisup.frozen.network import EmbeddedProbe, ProbedClassifier
 from semisup.lineage.fingerprints import effective_config
 from semisup.networks.classifier import Classifier
@@ -45,6 +46,8 @@ NETWORKS = [
     ("efficientnet_lite0", (3, 64, 64), "last_2"),
     ("efficientnet_lite0", (3, 64, 64), "probe"),
     ("efficientnet_lite0+efficientnet_lite2", (3, 64, 64), "probe"),
+    ("efficientnet_lite0", (3, 80, 100), "probe of two views"),
+    ("timm:vit_tiny_patch16_224", (3, 288, 288), "probe of two views"),
     ("torchvision:resnet18", (3, 64, 64), "head"),
     ("timm:convnext_atto", (3, 64, 64), "last_1"),
     ("timm:vit_tiny_patch16_224", (3, 224, 224), "last_2"),
@@ -54,11 +57,12 @@ DIGITS = PipelineConfig.model_validate({"data": {"name": "digits"}})
 
 def network_of(name: str, shape: tuple[int, int, int], train: str = "all") -> Classifier:
     halves = [0.5] * shape[0]
-    model = build_model(name, shape, 10, mean=halves, std=[value / 2 for value in halves], seed=0)
-    if train == "probe":
+    looks = Looks(mirror=True, center_crop=224 * shape[1] // 288 if train.endswith("two views") else None)
+    model = build_model(name, looks.shape(shape), 10, mean=halves, std=[value / 2 for value in halves], seed=0)
+    if train.startswith("probe"):
         probe = EmbeddedProbe(model.head.in_features, 16, 10)  # type: ignore[arg-type]
         nn.init.normal_(probe.components)
-        model = ProbedClassifier.upon(model, probe, mirror=True)
+        model = ProbedClassifier.upon(model, probe, looks=looks)
     elif train != "all":
         model.freeze(0 if train == "head" else int(train.removeprefix("last_")))
     return model.eval()

@@ -14,6 +14,9 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
+from semisup.frozen.looks import Looks
+from semisup.frozen.network import EmbeddedProbe, ProbedClassifier
+from semisup.networks.classifier import Classifier
 from semisup.networks.models import build_model
 from semisup.tracking import model as model_module
 from semisup.tracking.model import log_model
@@ -32,12 +35,24 @@ def client_of(folder: Path) -> MlflowClient:
 # --- the exported model -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def exported(store_template, tmp_path_factory):
+def trained() -> Classifier:
+    return build_model("small_cnn", (1, 8, 8), 10, mean=[0.3], std=[0.4], dropout=0.5, seed=1).eval()
+
+
+def probe_of_two_views() -> Classifier:
+    looks = Looks(mirror=True, center_crop=6)
+    body = build_model("small_cnn", looks.shape((1, 8, 8)), 10, mean=[0.3], std=[0.4], seed=1)
+    probe = EmbeddedProbe(body.head.in_features, 5, 10)
+    torch.nn.init.normal_(probe.components)
+    return ProbedClassifier.upon(body, probe, looks=looks).eval()
+
+
+@pytest.fixture(scope="module", params=[trained, probe_of_two_views])
+def exported(store_template, tmp_path_factory, request):
     """(store folder, model id, our network): one export, which takes seconds."""
     folder = tmp_path_factory.mktemp("exported")
     shutil.copy(store_template, folder / "mlflow.db")
-    model = build_model("small_cnn", (1, 8, 8), 10, mean=[0.3], std=[0.4], dropout=0.5, seed=1).eval()
+    model = request.param()
     example = torch.arange(8 * 64, dtype=torch.int64).remainder(256).to(torch.uint8).view(8, 1, 8, 8)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)

@@ -7,9 +7,12 @@ from semisup.config.families import JOINT
 
 LEAST_SIDE = 24
 """Of color images; what is smaller shows no more than a network trained from nothing can learn."""
-LARGE_SIDE, LARGE, SMALL = 96, 224, 128
-"""Images whose shorter side is mostly at least this are looked at with 224 pixels a side, as the first of NETWORKS was
-trained, smaller ones with 128: enlarged, they show nothing more."""
+LARGE_SIDE, LARGE, SMALL = 96, 288, 164
+"""Images whose shorter side is mostly at least this are decoded with 288 pixels a side, smaller ones with 164."""
+CENTER = {LARGE: 224, SMALL: 128}
+"""Side of images → what the network is to see of them, all and the center: the first of NETWORKS was trained with 224
+pixels. In the mean of trash and flowers 0.9 points more right than with all of the image and its mirror image, 1.3 with
+small images, at as many passes of the network."""
 NETWORKS = ("efficientnet_lite0", "efficientnet_lite2")
 """Whose features stand side by side: 1.4 points more right in the mean than with the first alone, for 2.2 times its CPU
 seconds."""
@@ -23,7 +26,7 @@ def suits_pretrained(channels: str | int, sides: Sequence[int]) -> bool:
 
 
 def pretrained_size(sides: Sequence[int]) -> int:
-    """Side in pixels that the network is to see of images with these shorter sides (n,)."""
+    """Side in pixels that images with these shorter sides (n,) are to be decoded with."""
     return LARGE if _typical(sides) >= LARGE_SIDE else SMALL
 
 
@@ -38,14 +41,11 @@ def are_signs(class_names: Sequence[str]) -> bool:
     return all(SIGN.fullmatch(name.strip()) for name in class_names)
 
 
-def graph_lines(*, signs: bool) -> list[str]:
-    """The part of a config that learns from features of pretrained networks."""
-    mirror = (
-        "mirror: false}  # a mirrored letter is another"
-        if signs
-        else "mirror: true}  # false where a mirrored image is another class"
-    )
-    return [f"model: {{name: {JOINT.join(NETWORKS)}, {mirror}"]
+def graph_lines(size: tuple[int, int], *, signs: bool) -> list[str]:
+    """The part of a config that learns from features of pretrained networks, for images of this size."""
+    center = f", center_crop: {CENTER[min(size)]}" if min(size) in CENTER else ""
+    mirror, why = ("false", "a mirrored letter is another") if signs else ("true", "false where that is another class")
+    return [f"model: {{name: {JOINT.join(NETWORKS)}{center}, mirror: {mirror}}}  # {why}"]
 
 
 def steps_lines(minutes: int) -> list[str]:

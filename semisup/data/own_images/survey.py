@@ -236,7 +236,7 @@ def write_config(found: Survey) -> str:
             else []
         ),
         *_split_lines(split, validates=not (found.photographs or found.own.names_validation), why=why),
-        *(graph_lines(signs=are_signs([name for name, *_ in found.classes()])) if found.photographs else []),
+        *(graph_lines(data.size, signs=are_signs([name for name, *_ in found.classes()])) if found.photographs else []),
         *([] if found.photographs else steps_lines(minutes)),
     ]
     return "\n".join(lines) + "\n"

@@ -138,7 +138,10 @@ def _sizes(bare_name: str) -> str:
     except (TypeError, AttributeError):
         side = None
     others = f", and takes all whose sides are multiples of {side}" if side else ""
-    return f"it was made for {native}{others}; set data.size, or use another network"
+    return (
+        f"it was made for {native}{others}; set data.size, or model.center_crop where there is one, or "
+        "use another network"
+    )
 
 
 def _end_with_a_linear_layer(backbone: Any, bare_name: str, num_classes: int) -> None:

@@ -91,7 +91,7 @@ def make_ready(model: nn.Module, image_shape: tuple[int, ...], asked: Asked) -> 
         with as_predicting(model):
             for part in model.modules():
                 if isinstance(part, Classifier) and part.engine is not None:
-                    part.engine.prepare(part.preprocess.turned(blank))
+                    part.engine.prepare(part.asked_of_engine(blank))
     except EngineError as error:
         if asked == "openvino":
             raise refusal(error) from error
@@ -143,7 +143,7 @@ def measure(model: Classifier, batch: Tensor) -> Speeds:
     with _asked(model) as ask:
         began = time.process_time()
         try:
-            engine.prepare(model.preprocess.turned(batch))
+            engine.prepare(model.asked_of_engine(batch))
         except EngineError:
             return Speeds(0.0, 1.0, 0.0)
         translation = time.process_time() - began
@@ -184,6 +184,7 @@ def _key(model: Classifier, batch: Tensor) -> str:
         model.last_blocks,
         str(model.precision),
         list(batch.shape),
+        list(model.asked_of_engine(batch[:1]).shape),
         torch.get_num_threads(),
         _processor(),
         torch.backends.cpu.get_cpu_capability(),

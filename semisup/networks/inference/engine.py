@@ -140,8 +140,11 @@ def _translated(part: nn.Module, image: Tensor) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing is deprecated in torch, and what OpenVINO reads
         try:
-            # Of two images: what is made of one alone may be taken for a constant.
-            graph = _openvino().convert_model(part, example_input=torch.cat([image, image]))
+            # Of two images: what is made of one alone may be taken for a constant. Torch would trace it twice more, to
+            # compare; what comes out is held against the network anyway, and half of the time is saved.
+            two = torch.cat([image, image])
+            traced = torch.jit.trace(part, two, strict=False, check_trace=False)
+            graph = _openvino().convert_model(traced, example_input=two)
         except Exception as error:  # whatever a network may hold that it does not know
             raise EngineError(f"OpenVINO cannot read this network ({in_one_line(error, 200)})") from error
     graph.reshape([-1, *image.shape[1:]])

@@ -123,14 +123,15 @@ def _errors(test: ImageSet, said: pd.DataFrame, kept: str) -> tuple[NDArray[np.u
 def _input(config: PipelineConfig) -> dict[str, Any]:
     """Of one's own images; the sides are the shorter ones, in pixels.
 
-    Keys: seen, what the network gets; files, the usual file; from_nothing, does a network without pretrained weights
-    look at photographs that one would know something of?
+    Keys: seen, what images are decoded with; center_crop, as in the config; files, the usual file; from_nothing, does
+    a network without pretrained weights look at photographs that one would know something of?
     """
     files = own_images(config.data).files
     sides = files.loc[files["row"] >= 0, ["width", "height"]].min(axis=1)
     photographs = suits_pretrained(config.data.channels, sides.tolist())
     return {
         "seen": min(config.data.size),
+        "center_crop": config.model.center_crop,
         "files": int(sides.median()),
         "from_nothing": photographs and not config.model.pretrained,
     }

@@ -180,7 +180,8 @@ def _computed(model: Classifier) -> dict[str, Any]:
         return {"last blocks": model.last_blocks, "precision": str(model.precision)}
     if not isinstance(model, ProbedClassifier):
         return {}
-    return {"mirror": model.mirror, "precision": str(model.precision)}
+    crop = {} if model.looks.center_crop is None else {"center crop": model.looks.center_crop}
+    return {"mirror": model.looks.mirror, **crop, "precision": str(model.precision)}
 
 
 def features_key(model: Classifier, images: ImageSet, part: Part, which: Mapping[str, Any] | None = None) -> str:

@@ -11,6 +11,7 @@ from semisup.config import ModelConfig, PipelineConfig, Precision
 from semisup.data.facts import DatasetFacts
 from semisup.data.own_images.decoded.cache import cache_folder
 from semisup.errors import UserError
+from semisup.frozen.looks import AS_THEY_ARE, Looks
 from semisup.frozen.network import EmbeddedProbe, ProbedClassifier
 from semisup.networks.classifier import Classifier
 from semisup.networks.families.own import whiten_first_layer
@@ -94,12 +95,13 @@ def network(
             network.
     """
     settings = config.model
+    looks = Looks(settings.mirror, settings.center_crop) if settings.train == "probe" else AS_THEY_ARE
     networks = []
     for part in settings.parts:
         own_mean, own_std = _normalization(config, part, mean, std)
         model = build_model(
             part.name,
-            image_shape,
+            looks.shape(image_shape),
             num_classes,
             mean=own_mean,
             std=own_std,
@@ -113,7 +115,7 @@ def network(
         networks.append(model)
     model = join(networks, num_classes) if len(networks) > 1 else networks[0]
     if settings.train == "probe":
-        return ProbedClassifier.upon(model, EmbeddedProbe(1, 1, num_classes), mirror=settings.mirror)  # fitted later
+        return ProbedClassifier.upon(model, EmbeddedProbe(1, 1, num_classes), looks=looks)  # fitted later
     if settings.train != "all":
         model.freeze(settings.last_blocks)
     return model
@@ -174,7 +176,7 @@ def describe_network(config: PipelineConfig) -> dict[str, Any]:
     if config.model.pretrained:
         described |= {"weights": weights_digest(weights_files(config)), "train": config.model.train}
     if config.model.train != "probe":
-        del described["mirror"]
+        del described["mirror"], described["center_crop"]
         if not config.model.last_blocks:
             del described["precision"]
     return described

@@ -13,6 +13,7 @@ from semisup.config import PipelineConfig
 from semisup.data.facts import DatasetFacts
 from semisup.data.own_images.vectors import read_vectors
 from semisup.evaluation.ensembles import Combination, Ensemble
+from semisup.frozen.looks import AS_THEY_ARE, Looks
 from semisup.frozen.network import EmbeddedProbe, ProbedClassifier
 from semisup.networks.classifier import Classifier, EngineName
 from semisup.networks.inference.choice import make_ready, predict_by
@@ -160,9 +161,13 @@ def engine_of_record(folder: Path) -> EngineName:
 
 
 def _network(description: Mapping[str, Any]) -> Classifier:
+    train = description.get("train", "all")
+    looks = AS_THEY_ARE
+    if train == "probe":
+        looks = Looks(description["mirror"], description.get("center_crop"))  # older ones do not say the latter
     model = build_model(
         description["name"],
-        tuple(description["image_shape"]),
+        looks.shape(description["image_shape"]),
         len(description["class_names"]),
         mean=description["mean"],
         std=description["std"],
@@ -172,11 +177,10 @@ def _network(description: Mapping[str, Any]) -> Classifier:
         deskew=description.get("deskew", False),  # a champion of old does not say
         seed=0,
     )
-    train = description.get("train", "all")
     if train == "probe":
         features, dimensions = description["embedding"]
         probe = EmbeddedProbe(features, dimensions, len(description["class_names"]))
-        return ProbedClassifier.upon(model, probe, mirror=description["mirror"])
+        return ProbedClassifier.upon(model, probe, looks=looks)
     if train != "all":
         model.freeze(0 if train == "head" else int(train.removeprefix("last_")))
     return model
