@@ -27,7 +27,7 @@ BENCHES = {
 """What is trained on which images."""
 LEFT_OUT = 2
 """Classes without a label."""
-POOL = 3_000
+POOL, SIDE = 3_000, 224
 PROBE_STRENGTH = 10.0
 Array = NDArray[Any]
 
@@ -137,6 +137,6 @@ def photographs_seen(folders: Sequence[Path]) -> dict[str, tuple[torch.Tensor, A
     """Name of a folder of photographs → features (N, D) of the embedded network, labels (N,)."""
     found = {}
     for folder in folders:
-        features, labels, _ = photographs.look(folder, photographs.config_of("efficientnet_lite0"), photographs.SIDE)
+        features, labels, _ = photographs.look(folder, photographs.config_of("efficientnet_lite0", SIDE))
         found[folder.name] = (features, labels)
     return found

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from semisup.evaluation.scores import accuracy_interval
+from semisup.system.threads import one_thread
 
 STRENGTH, ACCEPTED_FROM, NEIGHBORS, CLAMPING, COMPONENTS = 0.01, 0.9, 10, 0.2, 128
 WITHOUT_LABEL = -1
@@ -47,6 +48,7 @@ class Seen:
         return np.concatenate([self.labels, np.full(len(self.unlabeled), WITHOUT_LABEL)])
 
 
+@one_thread()
 def logistic_regression(seen: Seen) -> Predictions:
     """The classes (k,) of test images, by a model of the labeled images alone."""
     learned, test = seen.standardized()
@@ -54,6 +56,7 @@ def logistic_regression(seen: Seen) -> Predictions:
     return np.asarray(model.predict(test))
 
 
+@one_thread()
 def self_training(seen: Seen) -> Predictions:
     """The same model, which labels the images that it is sure of and learns from them, too."""
     learned, test = seen.standardized()
@@ -61,6 +64,7 @@ def self_training(seen: Seen) -> Predictions:
     return np.asarray(model.fit(learned, seen.targets()).predict(test))
 
 
+@one_thread()
 def label_spreading(seen: Seen) -> Predictions:
     """Labels that spread over a graph of nearest neighbors."""
     learned, test = seen.standardized()

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from semisup.calibration import fit_temperature
 from semisup.frozen.graph import Graph, neighbor_graph, propagate, shares
-from semisup.frozen.probe import Probe, fit_probe, one_thread
+from semisup.frozen.probe import Probe, fit_probe
 from semisup.pseudo_labels.policies.confidence import confidence_weights
+from semisup.system.threads import one_thread
 
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """What C of the supervised probe is chosen from."""

@@ -61,10 +61,12 @@ class ProbedClassifier(Classifier):
         backbone: nn.Module,
         probe: EmbeddedProbe,
         *,
+        width: int | None = None,
         looks: Looks = AS_THEY_ARE,
         precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(preprocess, backbone)
+        self._width = width
         self.probe, self.looks, self.precision = probe, looks, precision
         self.freeze()
 
@@ -78,8 +80,9 @@ class ProbedClassifier(Classifier):
         precision: torch.dtype = torch.float32,
     ) -> "ProbedClassifier":
         """The network of `model` without its last layer, and the probe upon it. `model` is not to be used any more."""
+        width = model.width
         model.backbone.set_submodule(head_name(model.backbone), nn.Identity())
-        return cls(model.preprocess, model.backbone, probe, looks=looks, precision=precision)
+        return cls(model.preprocess, model.backbone, probe, width=width, looks=looks, precision=precision)
 
     @property
     def _inferred_layers(self) -> nn.Module:
@@ -89,6 +92,11 @@ class ProbedClassifier(Classifier):
     def head(self) -> nn.Module:
         """Embedding and probe: features (B, D) to logits."""
         return self.probe
+
+    @property
+    def width(self) -> int | None:
+        """How many features there are of an image, where the last layer said so that was taken off."""
+        return self._width
 
     @property
     def head_prefix(self) -> str:

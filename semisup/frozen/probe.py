@@ -1,13 +1,13 @@
 """Multinomial logistic regression at its optimum, with weighted rows and soft targets."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from semisup.system.threads import one_thread
 
 ROWS_AT_A_TIME = 65_536
 MOST_ITERATIONS = 1000
@@ -30,21 +30,6 @@ class Probe:
     def __call__(self, points: Tensor) -> Tensor:
         """Logits (N, C) of points (N, d)."""
         return torch.nn.functional.linear(points, self.weight, self.bias)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Inside, torch computes in one thread.
-
-    Thousands of small products would each wake the others, which wait for the next one at full speed: on two busy cores
-    that took thirty times the processor time. And the bits do not depend on the number of threads.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def fit_probe(points: Tensor, targets: Tensor, weights: Tensor, inverse_regularization: float) -> Probe:

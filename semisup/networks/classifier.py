@@ -148,6 +148,11 @@ class Classifier(nn.Module):
         return self.backbone.get_submodule(head_name(self.backbone))
 
     @property
+    def width(self) -> int | None:
+        """How many features the last layer gets to see of an image, where it says so."""
+        return self.head.in_features if isinstance(self.head, nn.Linear) else None
+
+    @property
     def head_prefix(self) -> str:
         """What the names of the last layer's weights begin with."""
         return f"backbone.{head_name(self.backbone)}."

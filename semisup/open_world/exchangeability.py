@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from semisup.open_world.space import Floats, Labels, distance_to_nearest, fit_space
+from semisup.system.threads import one_thread
 
 FALSE_ALARMS = 0.01
 """Of samples that are drawn alike, the share at most that is said to differ."""
@@ -105,6 +106,7 @@ def compare_as_seen(
     )
 
 
+@one_thread()
 def _classifier_tests(calibration: Floats, pool: Floats, rng: np.random.Generator) -> list[tuple[float, float]]:
     """(p-value, area under the curve) of each half of the images, by a classifier that learned on the other half."""
     from scipy.stats import mannwhitneyu

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from semisup.system.threads import one_thread
+
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Labels: TypeAlias = NDArray[np.integer[Any]]
 LOWEST_PROBABILITY = 1e-30
@@ -93,6 +95,7 @@ def _with_and_without(held_out: Floats, labels: Labels, pool: Floats) -> NDArray
     return np.stack([likeliest, em_shares(calibrated, source, 0.0, likeliest)])
 
 
+@one_thread()
 def fit_biases(log_probabilities: Floats, labels: Labels) -> tuple[float, NDArray[np.float64]]:
     """(1/T, b (C,)) by which softmax(log p / T + b) explains labels (n,) best, for log p (n, C), under weak priors.
 

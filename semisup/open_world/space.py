@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from semisup.system.threads import one_thread
+
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Labels: TypeAlias = NDArray[np.integer[Any]]
 DIMENSIONS = 128
@@ -32,6 +34,7 @@ class Space:
         return unit_length((_rooted(features) - self.mean) @ self.projection)
 
 
+@one_thread()
 def fit_space(features: Floats, labeled: Floats, labels: Labels, seed: int) -> Space:
     """The space whose components are those of features (M, D), whitened by labeled features (n, D) of labels (n,).
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semisup.open_world.space import Floats, Labels, Space, distance_to_nearest, fit_space
+from semisup.system.threads import one_thread
 
 NEIGHBORS = 10
 STRENGTH = 1.0
@@ -38,6 +39,7 @@ class Detector:
         return _over_neighbors(self.space(features), self.points, self.scores, places)
 
 
+@one_thread()
 def fit_detector(labeled: Floats, labels: Labels, pool: Floats, seed: int) -> Detector:
     """The detector that labeled features (n, D) with labels (n,) and a part of the pool (M, D), M above 10, make.
 

@@ -13,6 +13,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from semisup.system.threads import one_thread
+
 FOLDS = 5
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 """Scikit-learn's C on standardized features: the one is taken whose probabilities fit held-out labels best. With more,
@@ -24,6 +26,7 @@ FEWEST_PER_CLASS = 3
 """Images, or groups of them. With fewer, what is left of a class while one fold is held out says nothing about it."""
 
 
+@one_thread()
 def out_of_sample_probabilities(
     features: NDArray[np.float32],
     labels: NDArray[np.int64],

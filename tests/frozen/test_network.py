@@ -85,6 +85,12 @@ def test_logits_are_the_probe_of_the_embedding_of_the_features(mirror):
         assert torch.equal(model.head(features), model(images))
 
 
+def test_the_width_that_the_last_layer_says_is_that_of_the_features():
+    for model in (network(), probed(mirror=True)):
+        with torch.inference_mode():
+            assert model.features(pixels(1)).shape == (1, model.width)
+
+
 def test_only_the_probes_weights_are_named_after_it_and_the_old_last_layer_is_gone():
     model = probed(mirror=False)
     names = {name for name in model.state_dict() if name.startswith(model.head_prefix)}

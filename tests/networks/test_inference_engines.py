@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,25 @@ def test_little_work_is_torchs_whether_it_was_measured_before_or_not(speeds):
         assert choose(model, (1, 8, 8), images, folder) == name
 
 
+@pytest.mark.parametrize(("openvino", "turns"), [(0.3, 2), (0.8, 5), (1.0, 5), (2.0, 2)])
+def test_turns_that_agree_beyond_doubt_are_few(openvino, turns, monkeypatch):
+    model, batch = network_of("small_cnn", (1, 8, 8)), images_of((1, 8, 8))
+    asked: list[bool] = []
+
+    @contextmanager
+    def scripted(model):
+        def ask(batch, engine):
+            asked.append(engine is None)
+            return 1.0 if engine is None else openvino
+
+        yield ask
+
+    monkeypatch.setattr(choice, "_asked", scripted)
+    speeds = choice.measure(model, batch)
+    assert (speeds.torch, speeds.openvino) == (1 / len(batch), openvino / len(batch))
+    assert sum(asked) == turns
+
+
 def test_what_is_measured_is_remembered_and_leaves_the_model_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(choice, "LEAST_WORK", 0.0)
     model = network_of("small_cnn", (1, 8, 8)).train()
@@ -272,7 +292,7 @@ def test_features_of_another_engine_are_other_features(digits):
 
 
 def test_a_network_whose_features_fail_keeps_its_engine(digits, monkeypatch):
-    model = network_of("efficientnet_lite0", (1, 8, 8), "head")
+    model = network_of("efficientnet_lite0", (1, 8, 8), "last_2")
     predict_by(model, "openvino")
     monkeypatch.setattr(Classifier, "seen_by_learning", lambda self, images: torch.cat([]))
     with pytest.raises((RuntimeError, ValueError)):

@@ -28,9 +28,10 @@ from semisup.frozen.learning import (
     student_probe,
     supervised_probe,
 )
-from semisup.frozen.probe import Probe, one_thread
+from semisup.frozen.probe import Probe
 from semisup.pseudo_labels.policies.confidence import confidence_weights
 from semisup.system.randomness import numpy_generator
+from semisup.system.threads import one_thread
 
 FOLDS, REPETITIONS = 5, 3
 FEWEST = 10

@@ -115,6 +115,8 @@ def views_of(
 
 def _table(model: Classifier, image_shape: Sequence[int], leading: tuple[int, ...]) -> Kept:
     """What a table is like whose rows are what the trained part gets to see."""
+    if model.width is not None and not model.last_blocks:
+        return Kept((*leading, model.width), torch.float32)
     blank = torch.zeros((1, *image_shape), dtype=torch.uint8, device=next(model.parameters()).device)
     engine, model.engine = model.engine, None  # which would have to be prepared first
     try:
