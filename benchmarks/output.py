@@ -3,6 +3,7 @@
 import json
 import platform
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,13 @@ def in_turns(sides: Mapping[str, Callable[[], float]], turns: int) -> dict[str, 
 def publish_figures(name: str, figures: Sequence[Figure]) -> None:
     """Show them, and keep them as `results/NAME.json`."""
     publish(name, _beside_goals(name, figures), NOTE)
+
+
+def publish_measured(name: str, measure: Callable[..., list[Figure]]) -> None:
+    """Measure and publish, if anything was measured; the fewer turns of `--quick` are shown and not kept."""
+    quick = "--quick" in sys.argv
+    if figures := measure(quick=quick):
+        (show_figures if quick else publish_figures)(name, figures)
 
 
 def show_figures(name: str, figures: Sequence[Figure]) -> None:

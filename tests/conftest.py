@@ -176,6 +176,29 @@ def prefect_server(prefect_home: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def workplace(store_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Where commands run once for many tests: of a config, a context in a new working folder with an empty store.
+
+    It gives the folder, and the config's file in another one; at its end, the process is as it was.
+    """
+    from semisup.config.files import to_yaml
+
+    @contextmanager
+    def begun(config: PipelineConfig) -> Iterator[tuple[Path, Path]]:
+        folder = tmp_path_factory.mktemp("finished-run")
+        shutil.copy(store_template, folder / "mlflow.db")
+        file = tmp_path_factory.mktemp("config") / f"{config.name}.yaml"
+        file.write_text(to_yaml(config), encoding="utf-8")
+        with process_as_it_was(), warnings.catch_warnings():
+            # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
+            warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
+            os.chdir(folder)
+            yield folder, file
+
+    return begun
+
+
 @dataclass(frozen=True)
 class FinishedRun:
     """A pipeline run from the command line: where its store is, and what the command printed."""
@@ -193,24 +216,14 @@ class FinishedRun:
 
 
 @pytest.fixture(scope="session")
-def finished_run(
-    prefect_server: None, store_template: Path, tiny_config: PipelineConfig, tmp_path_factory: pytest.TempPathFactory
-) -> FinishedRun:
+def finished_run(prefect_server: None, workplace: Any, tiny_config: PipelineConfig) -> FinishedRun:
     """The tiny pipeline through command line, flow and both servers, once; to be read only."""
     import torch._dynamo  # noqa: F401 -- without it each model would be exported in a process of its own
     from typer.testing import CliRunner
 
     from flows.cli import app
-    from semisup.config.files import to_yaml
 
-    folder = tmp_path_factory.mktemp("finished-run")
-    shutil.copy(store_template, folder / "mlflow.db")
-    config = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    config.write_text(to_yaml(tiny_config), encoding="utf-8")
-    with process_as_it_was(), warnings.catch_warnings():
-        # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
-        warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
-        os.chdir(folder)
+    with workplace(tiny_config) as (folder, config):
         outcome = CliRunner().invoke(app, ["run", str(config), "--json"], catch_exceptions=False)
     assert outcome.exit_code == 0, outcome.output
     return FinishedRun(folder, tiny_config, outcome.stdout, outcome.stderr)

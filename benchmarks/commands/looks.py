@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.output import Figure, publish_figures, show_figures
+from benchmarks.output import Figure, publish_measured
 
 SEMISUP = str(Path(sys.executable).with_name("semisup"))
 MODEL, IMAGES = "RUN", "images"
@@ -26,9 +26,7 @@ COMMANDS = {
 
 def main() -> None:
     """Print and save the ratios; the fewer turns of `--quick` are not kept."""
-    quick = "--quick" in sys.argv
-    if figures := measure(quick=quick):
-        (show_figures if quick else publish_figures)("looks", figures)
+    publish_measured("looks", measure)
 
 
 def measure(*, quick: bool) -> list[Figure]:

@@ -11,16 +11,14 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.commands.start_up import LIBRARIES
-from benchmarks.output import Figure, publish_figures, show_figures
+from benchmarks.output import Figure, publish_measured
 
 SEMISUP = str(Path(sys.executable).with_name("semisup"))
 
 
 def main() -> None:
     """Print and save the figures; the one turn of `--quick` is not kept."""
-    quick = "--quick" in sys.argv
-    if figures := measure(quick=quick):
-        (show_figures if quick else publish_figures)("peak_memory", figures)
+    publish_measured("peak_memory", measure)
 
 
 def measure(*, quick: bool) -> list[Figure]:

@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from benchmarks.output import publish
-from semisup.calibration import fit_temperature
+from semisup.calibration.measures import fit_temperature
 from semisup.config import PipelineConfig
 from semisup.data.own_images.reading.decode import Target, decode
 from semisup.stages.support.models.configured import network

@@ -24,7 +24,8 @@ from sklearn.metrics import recall_score
 from torch import Tensor, nn
 
 from benchmarks.output import kept_rows, publish
-from benchmarks.studies.workbench import Array, Bench, Setup, log_probabilities, pool_of, truth
+from benchmarks.studies.measuring import Array, log_probabilities, truth
+from benchmarks.studies.workbench import Bench, Setup, pool_of
 from semisup.config import JointConfig, TrainConfig
 from semisup.data.roles.split import long_tail
 from semisup.open_world.shares import Shares, estimate_shares

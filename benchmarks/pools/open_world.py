@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.output import publish
 from benchmarks.pools.worlds import BENCHES, Array, World, frozen_world, photographs_seen, trained_world
-from semisup.calibration import certify
+from semisup.calibration.certificate import certify
 from semisup.data.datasets import UNLABELED
 from semisup.open_world.exchangeability import compare_as_seen
 from semisup.open_world.unknown import fit_detector, held_out_scores, threshold_of

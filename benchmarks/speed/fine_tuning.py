@@ -7,12 +7,11 @@ themselves: channels together in memory, and bfloat16 where the processor has it
 of two epochs; sides in turns.
 """
 
-import sys
 import time
 
 import torch
 
-from benchmarks.output import Figure, in_turns, publish_figures, show_figures
+from benchmarks.output import Figure, in_turns, publish_measured
 from semisup.config import EarlyStoppingConfig, OptimizerConfig, Precision, TrainConfig
 from semisup.networks.models import build_model
 from semisup.training.loop import Examples, train
@@ -23,8 +22,7 @@ GOALS = {"efficientnet_lite0": "≥ 2", "torchvision:resnet18": "≥ 2"}
 
 def main() -> None:
     """Print and save the figures."""
-    quick = "--quick" in sys.argv
-    (show_figures if quick else publish_figures)("fine_tuning", measure(quick=quick))
+    publish_measured("fine_tuning", measure)
 
 
 def measure(*, quick: bool) -> list[Figure]:

@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from benchmarks.output import Figure, in_turns, publish_figures
+from benchmarks.speed.pictures import Pictures
 from semisup.config import AugmentConfig, OptimizerConfig, TrainConfig
 from semisup.networks.classifier import Classifier
 from semisup.networks.models import build_model
@@ -106,7 +107,8 @@ def bare(setting: Setting, model: nn.Module, images: Tensor, labels: Tensor) -> 
 
 def by_pil(setting: Setting, model: Classifier, images: Tensor, labels: Tensor) -> float:
     """Steps on batches as the sources make them, which come normalized."""
-    pictures = _Pictures(images, labels)
+    moved, mirrored = v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()
+    pictures = Pictures(images, labels, moved, mirrored, mean=MEAN, std=STD)
     loader: DataLoader[Any] = DataLoader(
         pictures,
         setting.batch,
@@ -160,29 +162,6 @@ def _learn(setting: Setting, model: nn.Module, following: Callable[[], tuple[Ten
         F.cross_entropy(logits, truth).backward()
         optimizer.step()
     return setting.now() - started
-
-
-class _Pictures(Dataset[tuple[Tensor, int]]):
-    """Images as the sources' data sets hand them out: through PIL, one by one."""
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
-        self.transform = v2.Compose(
-            [
-                v2.ToPILImage(),
-                v2.RandomCrop(32, padding=4),
-                v2.RandomHorizontalFlip(),
-                v2.PILToTensor(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(MEAN, STD),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(self.images[index]), int(self.labels[index])
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ float32, batches of 32, memory as it comes from the system, in a process of its 
 
 import multiprocessing
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from benchmarks.output import Figure, in_turns, publish_figures, show_figures
+from benchmarks.output import Figure, in_turns, publish_measured
 from semisup.data.rows import images_at_once
 from semisup.frozen.network import EmbeddedProbe, ProbedClassifier
 from semisup.networks.classifier import Classifier, EngineName
@@ -42,8 +41,7 @@ SMALL, SMALL_SIDE = 16_384, 28
 
 def main() -> None:
     """Print and save the figures."""
-    quick = "--quick" in sys.argv
-    (show_figures if quick else publish_figures)("inference", measure(quick=quick))
+    publish_measured("inference", measure)
 
 
 def measure(*, quick: bool) -> list[Figure]:

@@ -20,10 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from benchmarks.output import Figure, in_turns, publish_figures
+from benchmarks.speed.pictures import Pictures
 from semisup.config import AugmentConfig, EarlyStoppingConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from semisup.data.rows import Rows
 from semisup.networks.models import build_model
@@ -177,31 +178,11 @@ def ours(
     return ends[1] - ends[0]
 
 
-class _Pictures(Dataset[tuple[Tensor, int]]):
-    """Images as the sources' data sets hand them out: through PIL, one by one."""
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
-        self.transform = v2.Compose(
-            [
-                v2.ToPILImage(),
-                v2.RandomAffine(15, translate=(0.07, 0.07), scale=(0.85, 1.15), shear=11),
-                v2.PILToTensor(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(MEAN, STD),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(self.images[index]), int(self.labels[index])
-
-
 def by_pil(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> float:
     """CPU seconds of so many steps as the sources make them, and of as many accuracies."""
-    loader = DataLoader(_Pictures(images, labels), BATCH, shuffle=True, drop_last=True)
+    bent = v2.RandomAffine(15, translate=(0.07, 0.07), scale=(0.85, 1.15), shear=11)
+    pictures = Pictures(images, labels, bent, mean=MEAN, std=STD)
+    loader = DataLoader(pictures, BATCH, shuffle=True, drop_last=True)
     optimizer, done = build_optimizer(model, OptimizerConfig(), fused=True), 0
     network = model.backbone if isinstance(model.backbone, nn.Module) else model  # images come normalized
     model.train()

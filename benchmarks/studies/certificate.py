@@ -6,17 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.studies.measuring import Figures, calibrated, pseudo_labels, selected
 from benchmarks.studies.study import Arm, Study
-from benchmarks.studies.workbench import (
-    MNIST,
-    Figures,
-    Setup,
-    calibrated,
-    pseudo_labels,
-    selected,
-    teacher,
-)
-from semisup.calibration import certify, expected_calibration_error
+from benchmarks.studies.workbench import MNIST, Setup, teacher
+from semisup.calibration.certificate import certify
+from semisup.calibration.measures import expected_calibration_error
 
 BENCH = replace(
     MNIST,

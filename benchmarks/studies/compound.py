@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.studies.measuring import Figures, accuracy
 from benchmarks.studies.study import Study
-from benchmarks.studies.workbench import DIGITS, MNIST, Bench, Figures, Setup, accuracy, fit
+from benchmarks.studies.workbench import DIGITS, MNIST, Bench, Setup, fit
 from semisup.evaluation.compound import draw_pairs, superpose, top2_right
 from semisup.system.randomness import numpy_generator
 from semisup.training.predict import predict_probabilities

@@ -5,19 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from benchmarks.studies.measuring import Figures, accuracy, selected, truth
 from benchmarks.studies.study import Study
-from benchmarks.studies.workbench import (
-    DIGITS,
-    MNIST,
-    Figures,
-    Setup,
-    Trained,
-    accuracy,
-    fit,
-    fit_student,
-    selected,
-    truth,
-)
+from benchmarks.studies.workbench import DIGITS, MNIST, Setup, Trained, fit, fit_student
 from semisup.config import TrainConfig
 from semisup.evaluation.ensembles import (
     Combination,

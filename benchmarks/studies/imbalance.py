@@ -7,19 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.studies.measuring import Figures, accuracy, pseudo_labels, rare_recall, selected
 from benchmarks.studies.study import Arm, Study
-from benchmarks.studies.workbench import (
-    Bench,
-    Figures,
-    Setup,
-    accuracy,
-    fit,
-    fit_student,
-    pseudo_labels,
-    rare_recall,
-    selected,
-    teacher,
-)
+from benchmarks.studies.workbench import Bench, Setup, fit, fit_student, teacher
 from semisup.pseudo_labels.table import Selection
 
 TAIL = Bench(

@@ -5,18 +5,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.studies.measuring import Figures, accuracy, pseudo_labels, selected
 from benchmarks.studies.study import Study
-from benchmarks.studies.workbench import (
-    DIGITS,
-    MNIST,
-    Figures,
-    Setup,
-    accuracy,
-    fit,
-    fit_student,
-    pseudo_labels,
-    selected,
-)
+from benchmarks.studies.workbench import DIGITS, MNIST, Setup, fit, fit_student
 
 SMOOTHINGS: Mapping[str, Mapping[str, Any]] = {
     "off": {},

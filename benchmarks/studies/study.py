@@ -11,7 +11,8 @@ from typing import Any
 
 from scipy import stats
 
-from benchmarks.studies.workbench import Bench, Figures, set_up
+from benchmarks.studies.measuring import Figures
+from benchmarks.studies.workbench import Bench, set_up
 
 Arm = tuple[Callable[..., Figures], Sequence[Any]]
 """A function of the setup of a seed, and what else it is given."""

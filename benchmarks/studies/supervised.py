@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.studies.measuring import Figures, accuracy
 from benchmarks.studies.study import Study
-from benchmarks.studies.workbench import DIGITS, MNIST, Figures, Setup, accuracy, fit
+from benchmarks.studies.workbench import DIGITS, MNIST, Setup, fit
 
 DATA = {"digits": DIGITS, "mnist": MNIST}
 

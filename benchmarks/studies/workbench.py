@@ -1,4 +1,4 @@
-"""What the studies are made of: data with roles, supervised training, pseudo-labels, a student, figures."""
+"""What the studies are made of: data with roles, supervised training, a student."""
 
 import math
 import time
@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.metrics import f1_score, recall_score
 from torch import Tensor, nn
 
-from semisup.calibration import fit_temperature, temper
 from semisup.config import JointConfig, TrainConfig
 from semisup.data.datasets import ImageSet
 from semisup.data.roles.split import draw_roles, long_tail
@@ -24,10 +21,6 @@ from semisup.pseudo_labels.policies.threshold import FixedLabels
 from semisup.stages.split import channel_statistics
 from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.loop import Examples, UnlabeledTerm, train
-from semisup.training.predict import predict_log_probabilities
-
-Figures = dict[str, float]
-Array: TypeAlias = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -156,16 +149,7 @@ def fit_student(
     """
     config = JointConfig.model_validate({**setup.bench.train, "epochs": 10, "batch_size": 32, **(changes or {})})
     model, started = setup.model("student"), time.process_time()
-    term = UnlabeledTerm(
-        setup.pool.images[rows],
-        FixedLabels(labels),
-        batch_size=config.unlabeled_batch_size,
-        alpha_final=config.alpha_final,
-        ramp_start=config.ramp_start,
-        ramp_end=config.ramp_end,
-        mix=config.mixup_pseudo_labels,
-        smooth=config.smooth_pseudo_labels,
-    )
+    term = UnlabeledTerm.of(config, config.facts, setup.pool.images[rows], FixedLabels(labels))
     result = train(
         model,
         config,
@@ -178,55 +162,3 @@ def fit_student(
     )
     model.load_state_dict(result.weights)
     return Trained(model.eval(), time.process_time() - started)
-
-
-def log_probabilities(setup: Setup, model: nn.Module, role: str) -> Array:
-    """Of the images of a role, float32 (n, C)."""
-    return predict_log_probabilities(model, setup.pool.images[setup.indices[role]]).numpy()
-
-
-def truth(setup: Setup, role: str) -> Array:
-    """True labels of the images of a role."""
-    return setup.pool.labels[setup.indices[role]].numpy()
-
-
-def accuracy(setup: Setup, trained: Trained, prefix: str = "") -> Figures:
-    """Accuracy and macro-F1 in % on the images set apart, and CPU seconds."""
-    predicted, labels = log_probabilities(setup, trained.model, "held").argmax(axis=1), truth(setup, "held")
-    return {
-        f"{prefix}accuracy": 100 * float((predicted == labels).mean()),
-        f"{prefix}macro F1": 100 * float(f1_score(labels, predicted, average="macro")),
-        f"{prefix}CPU s": trained.cpu_seconds,
-    }
-
-
-def rare_recall(setup: Setup, trained: Trained, classes: int = 3) -> float:
-    """Mean recall in % over the last `classes` classes, the rarest of a tail."""
-    predicted = log_probabilities(setup, trained.model, "held").argmax(axis=1)
-    recalls = recall_score(truth(setup, "held"), predicted, average=None, zero_division=0)
-    return 100 * float(np.mean(recalls[-classes:]))
-
-
-def pseudo_labels(setup: Setup, model: nn.Module, temperature: float = 1.0) -> tuple[Array, Array, Array]:
-    """(labels, confidence, right) of the unlabeled images, each (N,)."""
-    probabilities = temper(log_probabilities(setup, model, "unlabeled"), temperature)
-    labels = probabilities.argmax(axis=1)
-    return labels, probabilities.max(axis=1), labels == truth(setup, "unlabeled")
-
-
-def selected(accepted: Array, right: Array) -> Figures:
-    """Coverage and precision of a selection, in %; no precision where nothing was accepted."""
-    figures = {"coverage": 100 * float(accepted.mean())}
-    return figures | ({"precision": 100 * float(right[accepted].mean())} if accepted.any() else {})
-
-
-def calibrated(setup: Setup, model: nn.Module, share: float = 0.25) -> tuple[float, Array, Array]:
-    """(temperature, confidence, right) with T from the first part of the calibration images, the others measured."""
-    table, labels = log_probabilities(setup, model, "calibration"), truth(setup, "calibration")
-    order = numpy_generator(setup.seed, "study calibration").permutation(len(labels))
-    part = round(share * len(labels))
-    fitting, measuring = order[:part], order[part:]
-    wrong = table[fitting].argmax(axis=1) != labels[fitting]
-    temperature = fit_temperature(table[fitting], labels[fitting]) if wrong.any() else 1.0  # as stage `calibrate` does
-    probabilities = temper(table[measuring], temperature)
-    return temperature, probabilities.max(axis=1), probabilities.argmax(axis=1) == labels[measuring]

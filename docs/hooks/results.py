@@ -105,6 +105,11 @@ def _worlds_across(rows: Sequence[Row]) -> list[Row]:
     return [{"": shown} | {world: row[key] for world, row in named.items()} for key, shown in LONG_TAILS.items()]
 
 
+def _named(*columns: str | tuple[str, str]) -> dict[str, str]:
+    """Name in the file → name on the page, in the order of the table; a name alone is both."""
+    return dict((column, column) if isinstance(column, str) else column for column in columns)
+
+
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "scikit-learn", "pydantic", "pillow", "timm")
 ACCURACY = "python -m benchmarks.few_labels.accuracy --data-root data"
 PHOTOGRAPHS = {
@@ -121,16 +126,16 @@ PHOTOGRAPHS = {
 SOURCES: dict[str, Source] = {
     "accuracy": Source(
         ACCURACY,
-        {
-            "setting": "data, labels, CPU time",
-            "seeds": "seeds",
-            "ours": "semisup",
-            "worst seed": "worst seed",
-            "CPU s": "CPU seconds",
-            "supervised": "supervised",
-            "its CPU s": "its CPU seconds",
-            "gain": "gain, 95 % interval over seeds",
-        },
+        _named(
+            ("setting", "data, labels, CPU time"),
+            "seeds",
+            ("ours", "semisup"),
+            "worst seed",
+            ("CPU s", "CPU seconds"),
+            "supervised",
+            ("its CPU s", "its CPU seconds"),
+            ("gain", "gain, 95 % interval over seeds"),
+        ),
     ),
     "accuracy/peers": Source(
         ACCURACY,
@@ -146,13 +151,7 @@ SOURCES: dict[str, Source] = {
     "augmentation": Source("python -m benchmarks.speed.augmentation"),
     "classifier": Source(
         "python -m benchmarks.few_labels.classifier",
-        {
-            "method": "method",
-            "input": "input",
-            "test accuracy, %": "test accuracy, %",
-            "worst seed": "worst seed",
-            "CPU s": "CPU seconds",
-        },
+        _named("method", "input", "test accuracy, %", "worst seed", ("CPU s", "CPU seconds")),
     ),
     "compute": Source("python -m benchmarks.speed.compute"),
     "copies": Source("python -m benchmarks.robustness.copies", shape=_beside_the_hash),
@@ -175,36 +174,34 @@ SOURCES: dict[str, Source] = {
     ),
     "kept_epoch": Source(
         "python -m benchmarks.few_labels.kept_epoch cifar trash flowers",
-        {
-            "images": "images",
-            "validation a class": "validation images a class",
-            "loss": "least loss",
-            "accuracy": "highest accuracy",
-            "loss after temperature": "least loss after temperature scaling",
-            "accuracy, then loss after temperature": "highest accuracy, then that",
-            "last epoch": "last epoch",
-            "best by test images": "best by test images",
-        },
+        _named(
+            "images",
+            ("validation a class", "validation images a class"),
+            ("loss", "least loss"),
+            ("accuracy", "highest accuracy"),
+            ("loss after temperature", "least loss after temperature scaling"),
+            ("accuracy, then loss after temperature", "highest accuracy, then that"),
+            "last epoch",
+            "best by test images",
+        ),
     ),
-    "matrix": Source(
-        "python -m benchmarks.robustness.matrix", {name: name for name in ("versions", "Python", "tests", *PACKAGES)}
-    ),
+    "matrix": Source("python -m benchmarks.robustness.matrix", _named("versions", "Python", "tests", *PACKAGES)),
     "million": Source("python -m benchmarks.commands.million --folder big"),
     "open_world": Source(
         "python -m benchmarks.pools.open_world flowers trash --data-root data",
-        {
-            "data": "data",
-            "unknown in the pool": "unknown in the pool",
-            "certified by calibration images alone": "certified, untested pool",
-            "precision then": "precision then, %",
-            "pool found to differ": "pool found to differ",
-            "certified": "certified",
-            "precision of certified": "precision of certified, %",
-            "AUROC of unknown": "AUROC of unknown, %",
-            "unknown found": "unknown found, %",
-            "false alarms": "false alarms, %",
-            "precision without what is called unknown": "precision without unknown, %",
-        },
+        _named(
+            "data",
+            "unknown in the pool",
+            ("certified by calibration images alone", "certified, untested pool"),
+            ("precision then", "precision then, %"),
+            "pool found to differ",
+            "certified",
+            ("precision of certified", "precision of certified, %"),
+            ("AUROC of unknown", "AUROC of unknown, %"),
+            ("unknown found", "unknown found, %"),
+            ("false alarms", "false alarms, %"),
+            ("precision without what is called unknown", "precision without unknown, %"),
+        ),
     ),
     "looks": Source("SEMISUP_BEFORE=../before/.venv/bin/semisup python -m benchmarks.suite looks", shape=_with_range),
     "peak_memory": Source("python -m benchmarks.suite peak_memory", shape=_with_range),
@@ -214,42 +211,35 @@ SOURCES: dict[str, Source] = {
     ),
     "photographs_keeping": Source(
         "python -m benchmarks.few_labels.photographs cifar10 --labels 3 5 10 20 --keeping --network efficientnet_lite0",
-        {
-            "photographs": "photographs",
-            "labels a class": "labels a class",
-            "baseline": "baseline",
-            "student": "student",
-            "kept": "kept model",
-            "kept − baseline": "kept − baseline",
-        },
+        _named("photographs", "labels a class", "baseline", "student", ("kept", "kept model"), "kept − baseline"),
     ),
     "policies": Source(
         "python -m benchmarks.few_labels.policies --data-root data --seeds 3",
-        {
-            "method": "method",
-            "student": "test accuracy, %",
-            "worst seed": "worst seed",
-            "CPU s": "CPU seconds",
-            "seeds": "seed by seed",
-        },
+        _named(
+            "method",
+            ("student", "test accuracy, %"),
+            "worst seed",
+            ("CPU s", "CPU seconds"),
+            ("seeds", "seed by seed"),
+        ),
     ),
     "processes": Source("python -m benchmarks.suite processes", shape=_with_range),
     "pseudo_label_growth": Source("python -m benchmarks.speed.pseudo_label_pass --growth"),
     "pseudo_label_pass": Source("python -m benchmarks.suite pseudo_label_pass", shape=_with_range),
     "suspects": Source(
         "python -m benchmarks.few_labels.suspects cifar10/train annotations.csv --seed 20",
-        {
-            "images": "images",
-            "wrong": "wrong labels, %",
-            "model right": "model right, %",
-            "ours, precision": "ours: precision",
-            "ours, recall": "recall",
-            "ours, F1": "F1",
-            "cleanlab, precision": "cleanlab: precision",
-            "cleanlab, recall": "its recall",
-            "cleanlab, F1": "its F1",
-            "ratio": "F1 ÷ its F1",
-        },
+        _named(
+            "images",
+            ("wrong", "wrong labels, %"),
+            ("model right", "model right, %"),
+            ("ours, precision", "ours: precision"),
+            ("ours, recall", "recall"),
+            ("ours, F1", "F1"),
+            ("cleanlab, precision", "cleanlab: precision"),
+            ("cleanlab, recall", "its recall"),
+            ("cleanlab, F1", "its F1"),
+            ("ratio", "F1 ÷ its F1"),
+        ),
     ),
     "review": Source("python -m benchmarks.few_labels.review mnist --data-root data"),
     "start_up": Source("python -m benchmarks.suite start_up", shape=_with_range),

@@ -1,20 +1,18 @@
 """An ensemble on its own, as a Prefect flow: members are trained and held against the baseline on the test images."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
 from prefect.logging import get_run_logger
-from prefect.runtime import flow_run
 
 from flows.parallel.members import check_cluster
 from flows.pipeline.flow import checked_config, open_store, run_steps, verdict_of
 from flows.pipeline.reaper import reap_at_start
 from flows.pipeline.recorder import publish_markdown
-from flows.pipeline.results import StageResult, compared, last_tags
-from flows.start.launch import mark_flow_run
-from flows.start.run_names import in_markdown, named_by_parameters, run_name, still_set, tags_of
+from flows.pipeline.results import FlowResult, compared, last_tags
+from flows.start.launch import Begun
+from flows.start.run_names import named_by_parameters
 from flows.start.workplace import scratch_folder
 from semisup.config import PipelineConfig
 from semisup.pipeline.plan import ensemble_plan
@@ -56,9 +54,7 @@ def ensemble(
         overrides: What the command line set on top of the config's file, as `key=value`: the config holds it, and names
             of runs tell it.
     """
-    started = time.perf_counter()
-    mark_flow_run()
-    set_here = still_set(config, overrides)
+    begun = Begun.now(config, overrides)
     checked = checked_config(config)
     tracker = open_store(config.tracking.experiment)
     with store_failures(tracker.uri):
@@ -67,16 +63,14 @@ def ensemble(
             pass
         steps = ensemble_plan(config)
         check_cluster(config.runtime, steps)
-        tags = {"config": config.name, "seed": str(config.seed), "stage": FLOW, "step": FLOW}
-        tags |= {"prefect.flow_run_id": str(flow_run.id or "")} | tags_of(set_here)
-        with tracker.run(name := run_name(config, set_here, "-ensemble"), tags) as run:
+        with tracker.run(name := begun.name("-ensemble"), begun.tags(stage=FLOW, step=FLOW)) as run:
             run.log_config(config)
             run.log_dataset(config, checked.digests.version)
             stages = run_steps(tracker, config, checked.digests, steps, run, force=force or [])
             verdict = verdict_of(tracker, stages["evaluate_ensemble"])
-            result = _Result(config, run.id, time.perf_counter() - started, stages, verdict, tracker.link(run.id))
+            result = _Result(run.id, begun.seconds, stages, config, verdict, tracker.link(run.id))
             run.rename(f"{compared(result.figures(), 'ensemble', verdict)} % {name}")
-            described = f"{result.markdown()}{in_markdown(set_here)}"
+            described = begun.described(result.markdown())
             tracker.show_figures()
             run.conclude(result.figures(), last_tags(verdict, stages), described)
     publish_markdown(key="semisup-ensemble-summary", markdown=described, description=config.name)
@@ -84,11 +78,8 @@ def ensemble(
 
 
 @dataclass(frozen=True)
-class _Result:
+class _Result(FlowResult):
     config: PipelineConfig
-    run_id: str
-    seconds: float
-    stages: dict[str, StageResult]
     verdict: str
     page: str
 
@@ -97,19 +88,9 @@ class _Result:
         return {name: figures[name] for name in FIGURES}
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "run_id": self.run_id,
-            "seconds": round(self.seconds, 3),
-            "method": self.config.ensemble.method,
-            "members": self.config.ensemble.members,
-            "stages": {
-                name: {"run_id": stage.run_id, "seconds": round(stage.seconds, 3), "reused": stage.reused}
-                for name, stage in self.stages.items()
-            },
-            "verdict": self.verdict,
-            "page": self.page,
-            **self.figures(),
-        }
+        how = self.config.ensemble
+        told = self.told(method=how.method, members=how.members)
+        return told | {"verdict": self.verdict, "page": self.page} | self.figures()
 
     def markdown(self) -> str:
         lines = ["| figure | value | 95 % interval |", "| --- | ---: | --- |"]

@@ -1,6 +1,5 @@
 """The pipeline as a Prefect flow: every step a task, every step an MLflow run, references between them."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
-from prefect.runtime import flow_run
 
 from flows.parallel.exporting import finish_export
 from flows.parallel.members import at_once, check_cluster, run_at_once
@@ -20,9 +18,9 @@ from flows.pipeline.results import PipelineResult, StageResult, last_tags
 from flows.pipeline.reuse import Reference, reusable
 from flows.pipeline.steps import Wanted, run_step
 from flows.start import display
-from flows.start.launch import mark_flow_run, start_once_more
+from flows.start.launch import Begun, start_once_more
 from flows.start.preparation import known_to_run
-from flows.start.run_names import in_markdown, named_by_parameters, run_name, still_set, tags_of
+from flows.start.run_names import named_by_parameters
 from flows.start.workplace import scratch_folder
 from semisup.config import PipelineConfig, RuntimeConfig
 from semisup.errors import StoreUnavailableError
@@ -69,9 +67,7 @@ def pipeline(
         overrides: What the command line set on top of the config's file, as `key=value`: the config holds it, and names
             of runs tell it.
     """
-    started = time.perf_counter()
-    mark_flow_run()
-    set_here = still_set(config, overrides)
+    begun = Begun.now(config, overrides)
     force = force or []
     checked = checked_config(config)
     tracker = open_store(config.tracking.experiment)
@@ -83,9 +79,7 @@ def pipeline(
             reigning = current_champion(tracker, config)
         steps = plan(config, champion=reigning is not None)
         check_cluster(config.runtime, steps)
-        tags = {"config": config.name, "seed": str(config.seed), "stage": "pipeline"}
-        tags |= {"prefect.flow_run_id": str(flow_run.id or "")} | tags_of(set_here)
-        with tracker.run(name := run_name(config, set_here), tags) as run:
+        with tracker.run(name := begun.name(), begun.tags(stage="pipeline")) as run:
             run.log_config(config)
             run.log_dataset(config, checked.digests.version)
             stages = run_steps(tracker, config, checked.digests, steps, run, reigning=reigning, force=force)
@@ -95,12 +89,12 @@ def pipeline(
             decision = _decide(tracker, config, stages, students[-1])
             verdict = verdict_of(tracker, stages["evaluate"])
             report = tracker.locate(stages["evaluate"].run_id, "report.html")
-            seconds, page = time.perf_counter() - started, tracker.link(run.id)
-            result = PipelineResult(run.id, seconds, stages, verdict, report, page, decision)
+            page = tracker.link(run.id)
+            result = PipelineResult(run.id, begun.seconds, stages, verdict, report, page, decision)
             run.rename(f"{result.headline} {name}")
             kept = tracker.link(result.kept.run_id)
             table = tracker.show_figures()
-            told = f"{result.markdown()}{in_markdown(set_here)}"
+            told = begun.described(result.markdown())
             described = f"{told}\n[The model to keep]({kept})\n"
             run.conclude(result.figures() | result.pseudo_labels, last_tags(verdict, stages), described)
     summary = f"{told}\n{result.links(kept, table)}"

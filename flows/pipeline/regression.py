@@ -1,20 +1,18 @@
 """Regression on a table as a Prefect flow: two stages, each a task and an MLflow run, reused like the pipeline's."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
 from prefect.logging import get_run_logger
-from prefect.runtime import flow_run
 
 from flows.pipeline.flow import open_store, run_steps
 from flows.pipeline.reaper import reap_at_start
 from flows.pipeline.recorder import publish_markdown
-from flows.pipeline.results import StageResult, last_tags
-from flows.start.launch import mark_flow_run
-from flows.start.run_names import in_markdown, named_by_parameters, run_name, still_set, tags_of
+from flows.pipeline.results import FlowResult, StageResult, last_tags
+from flows.start.launch import Begun
+from flows.start.run_names import named_by_parameters
 from semisup.config.regression import RegressionConfig
 from semisup.errors import UserError
 from semisup.lineage.code_versions import pin_code_versions
@@ -37,12 +35,9 @@ FIGURES = {"mae": "MAE", "rmse": "RMSE", "r2": "R²"}
 
 
 @dataclass(frozen=True)
-class RegressionResult:
-    """What a regression run ends with."""
+class RegressionResult(FlowResult):
+    """That of a regression."""
 
-    run_id: str
-    seconds: float
-    stages: Mapping[str, StageResult]
     metrics: Mapping[str, Any]
     """As `metrics.json` of the stage `regression_evaluate`."""
     residuals: str
@@ -52,12 +47,7 @@ class RegressionResult:
 
     def as_json(self) -> dict[str, Any]:
         """The one JSON object that `semisup regress --json` prints."""
-        stages = {
-            name: {"run_id": stage.run_id, "seconds": round(stage.seconds, 3), "reused": stage.reused}
-            for name, stage in self.stages.items()
-        }
-        places = {"residuals": self.residuals, "page": self.page}
-        return {"run_id": self.run_id, "seconds": round(self.seconds, 3), "stages": stages, **self.metrics, **places}
+        return {**self.told(), **self.metrics, "residuals": self.residuals, "page": self.page}
 
     def markdown(self) -> str:
         """The summary table that the flow publishes in Prefect and in MLflow."""
@@ -75,26 +65,21 @@ def regression(config: RegressionConfig, overrides: list[str] | None = None) -> 
         overrides: What the command line set on top of the config's file, as `key=value`: the config holds it, and names
             of runs tell it.
     """
-    started = time.perf_counter()
-    mark_flow_run()
-    set_here = still_set(config, overrides)
+    begun = Begun.now(config, overrides)
     pin_code_versions()
     digests = check(config)
     tracker = open_store(config.tracking.experiment)
     with store_failures(tracker.uri):
         reap_at_start(tracker, config, get_run_logger())
-        tags = {"config": config.name, "seed": str(config.seed), "stage": "regression", "step": "regression"}
-        tags |= {"prefect.flow_run_id": str(flow_run.id or "")} | tags_of(set_here)
-        with tracker.run(run_name(config, set_here), tags) as run:
+        with tracker.run(begun.name(), begun.tags(stage="regression", step="regression")) as run:
             run.log_config(config)
             run.log_dataset(config, digests.pool)
             stages = run_steps(tracker, config, digests, STEPS, run)
             evaluation = stages["regression_evaluate"]
             metrics, plot = _metrics(tracker, evaluation), tracker.locate(evaluation.run_id, "residuals.png")
-            seconds, page = time.perf_counter() - started, tracker.link(run.id)
-            result = RegressionResult(run.id, seconds, stages, metrics, plot, page)
+            result = RegressionResult(run.id, begun.seconds, stages, metrics, plot, tracker.link(run.id))
             verdict = metrics["differences"]["linear"]["verdict"]
-            described = f"{result.markdown()}{in_markdown(set_here)}"
+            described = begun.described(result.markdown())
             run.conclude(_figures(metrics), last_tags(verdict, stages), described)
     publish_markdown(key="semisup-regression", markdown=described, description=config.name)
     return result.as_json()

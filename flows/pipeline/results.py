@@ -1,4 +1,4 @@
-"""What a pipeline run ends with, as JSON, as a table and as Markdown."""
+"""What a flow ends with, and a pipeline as JSON, as a table and as Markdown."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,13 +34,27 @@ class StageResult:
 
 
 @dataclass(frozen=True)
-class PipelineResult:
-    """All stages of one pipeline run."""
+class FlowResult:
+    """What every flow ends with: its MLflow run, how long it took, its steps."""
 
     run_id: str
     seconds: float
     stages: Mapping[str, StageResult]
     """By name of the step, in the order in which they ran."""
+
+    def told(self, **about: Any) -> dict[str, Any]:
+        """How the JSON object begins that a command prints; `about` stands before the steps."""
+        stages = {
+            name: {"run_id": stage.run_id, "seconds": round(stage.seconds, 3), "reused": stage.reused}
+            for name, stage in self.stages.items()
+        }
+        return {"run_id": self.run_id, "seconds": round(self.seconds, 3), **about, "stages": stages}
+
+
+@dataclass(frozen=True)
+class PipelineResult(FlowResult):
+    """That of a pipeline."""
+
     verdict: str
     report: str
     """Where the report is: a path for a local store, else an MLflow address."""
@@ -72,13 +86,7 @@ class PipelineResult:
 
     def as_json(self) -> dict[str, Any]:
         """The one JSON object that `semisup run --json` prints."""
-        return {
-            "run_id": self.run_id,
-            "seconds": round(self.seconds, 3),
-            "stages": {
-                name: {"run_id": stage.run_id, "seconds": round(stage.seconds, 3), "reused": stage.reused}
-                for name, stage in self.stages.items()
-            },
+        return self.told() | {
             "verdict": self.verdict,
             "champion": self.champion,
             "report": self.report,

@@ -1,14 +1,13 @@
-"""What the commands share: options, one line for a mistake, tables. Light: nothing heavy is imported here."""
+"""How a command ends: one line for a mistake, and the exit status. Light: nothing heavy is imported here."""
 
 import errno
-import os
 import re
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -21,35 +20,6 @@ TERMINATED = 143
 NO_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
 """What an OSError says of a path that no file can have."""
 LONG_WORD = re.compile(r"[^\s'\"]{400,}")
-WIDTH_OF_A_PIPE = 240
-"""A pipe has no width; a line shall stay a line there."""
-
-ConfigName = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a ready-made config (`semisup configs`).")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")
-]
-Cron = Annotated[
-    str | None,
-    typer.Option(metavar="CRON", help="When to run the pipeline, such as '0 3 * * *' or @daily; else by hand only."),
-]
-TimeZone = Annotated[str, typer.Option(metavar="ZONE", help="Time zone of --cron, an IANA name.")]
-DeploymentName = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Name of the deployments; unset: the name of the config.")
-]
-Force = Annotated[
-    list[str] | None,
-    typer.Option("--force", metavar="STAGE", help="Run this stage anew, and what then is stale; may be repeated."),
-]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning (`semisup runs`).")]
-NewestRun = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[RUN]", help="Id of a run, or its beginning; unset: the newest pipeline.", show_default=False
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
 @contextmanager
@@ -99,48 +69,3 @@ def end_orderly_on_sigterm() -> None:
         sys.exit(TERMINATED)
 
     signal.signal(signal.SIGTERM, terminated)
-
-
-def print_table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    right: Sequence[str] = (),
-    piped: int = WIDTH_OF_A_PIPE,
-    **options: Any,
-) -> None:
-    """A table on stdout; `right` names the columns that are aligned to the right, `piped` is its width in a pipe."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, title_justify="left", **options)
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    width = None if sys.stdout.isatty() else piped
-    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
-
-
-def reuse_note(stages: Mapping[str, Mapping[str, Any]]) -> str:
-    """How a title ends: "; 6 of 8 stages reused", or nothing where all were run."""
-    reused = sum(stage["reused"] for stage in stages.values())
-    return f"; {reused} of {len(stages)} stages reused" if reused else ""
-
-
-def print_page(page: str) -> None:
-    """Where a run's page is, and the command that serves it where no server does."""
-    command = "" if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http") else "`semisup ui` serves "
-    typer.echo(f"More:   {command}{page}")
-
-
-def duration(seconds: float | None) -> str:
-    """A time span for people: "8.2 s", "3 min", "5 h", "2 d"."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    for unit, size, limit in (("min", 60, 120), ("h", 3600, 48), ("d", 86400, float("inf"))):
-        if seconds / size < limit:
-            return f"{seconds / size:.0f} {unit}"
-    raise AssertionError

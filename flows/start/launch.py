@@ -1,7 +1,9 @@
 """How a command's flow begins: with Prefect's server at hand, and marked with the process that it lives in."""
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -12,6 +14,7 @@ from prefect.runtime import flow_run
 from prefect.states import Scheduled
 
 from flows.start import display
+from flows.start.run_names import in_markdown, run_name, still_set, tags_of
 from flows.start.server import ensure_prefect_api
 from semisup import __version__
 from semisup.system.processes import process_tags
@@ -55,6 +58,42 @@ def mark_flow_run() -> None:
         wanted = {*others, MARK, *_process_marks()}
         if wanted != present:
             client.update_flow_run(UUID(flow_run.id), tags=sorted(wanted))
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A flow run that has begun, and how its run in MLflow speaks of it."""
+
+    config: Any
+    set_here: Sequence[str]
+    """What the command line set on top of the config's file, and the config holds."""
+    at: float
+    """As `time.perf_counter` has it."""
+
+    @classmethod
+    def now(cls, config: Any, overrides: Sequence[str] | None) -> "Begun":
+        """The current one; Prefect is told which process it lives in."""
+        started = time.perf_counter()
+        mark_flow_run()
+        return cls(config, still_set(config, overrides), started)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.perf_counter() - self.at
+
+    def name(self, ending: str = "") -> str:
+        """Of config and seed, and what was set."""
+        return run_name(self.config, self.set_here, ending)
+
+    def tags(self, **more: str) -> dict[str, str]:
+        """Config and seed, what was set, where it is in Prefect, and `more`."""
+        known = {"config": self.config.name, "seed": str(self.config.seed)} | more
+        return known | {"prefect.flow_run_id": str(flow_run.id or "")} | tags_of(self.set_here)
+
+    def described(self, markdown: str) -> str:
+        """A page about it, with all that was set."""
+        return f"{markdown}{in_markdown(self.set_here)}"
 
 
 def start_once_more(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from semisup.calibration import fewest_accepted
+from semisup.calibration.certificate import fewest_accepted
 from semisup.checks.ineffective import ineffective_options
 from semisup.config import CertifiedThreshold, JointConfig, PipelineConfig
 from semisup.evaluation.keeping import judges_in_words

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from semisup.config.families import READY_MADE
 from semisup.config.sections.augment import AugmentConfig
-from semisup.config.sections.base import Name, Section
+from semisup.config.sections.base import Name, Section, rule
 from semisup.config.sections.data import DataConfig
 from semisup.config.sections.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.sections.joint import JointConfig
@@ -120,10 +120,11 @@ class PipelineConfig(Section):
         chosen = RECIPES.get(named) if isinstance(named, str) else None
         return _filled_in(values, chosen) if chosen else values
 
-    @model_validator(mode="after")
-    def _a_probe_goes_without_steps(self) -> "PipelineConfig":
+    @rule
+    def _a_probe_goes_without_steps(self) -> None:
         if not self.model.chooses:
-            return self._without_frozen_features()
+            self._without_frozen_features()
+            return
         fitting: dict[str, tuple[str, set[str]]] = {
             "joint.method": (self.joint.method, {"threshold", "confidence"}),
             "joint.start": (self.joint.start, {"fresh"}),
@@ -145,10 +146,9 @@ class PipelineConfig(Section):
                         f"{key} asks a network several times, but pseudo_label.teacher='graph' is none; leave it out, "
                         "or use teacher: baseline"
                     )
-        return self
 
-    @model_validator(mode="after")
-    def _ready_made_features_are_all_there_is(self) -> "PipelineConfig":
+    @rule
+    def _ready_made_features_are_all_there_is(self) -> None:
         named, there = self.model.name == READY_MADE, self.data.features is not None
         if named and not there:
             raise ValueError(
@@ -156,7 +156,7 @@ class PipelineConfig(Section):
                 "another network"
             )
         if not there:
-            return self
+            return
         said = f"data.features={str(self.data.features)!r}"
         if not named:
             raise ValueError(
@@ -178,9 +178,8 @@ class PipelineConfig(Section):
             raise ValueError(
                 f"{said}, but {clashes[0]} asks a network, and there is none that could look at images; leave it out"
             )
-        return self
 
-    def _without_frozen_features(self) -> "PipelineConfig":
+    def _without_frozen_features(self) -> None:
         needing = {"pseudo_label.teacher='graph'": self.pseudo_label.teacher == "graph"}
         needing["split.validation_per_class=0"] = self.split.validation_per_class == 0
         for asked, is_so in needing.items():
@@ -189,13 +188,12 @@ class PipelineConfig(Section):
                 raise ValueError(
                     f"{asked} needs features of a frozen network; set model.train: probe, or another {key}"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _many_channels_are_no_colors(self) -> "PipelineConfig":
+    @rule
+    def _many_channels_are_no_colors(self) -> None:
         channels = self.data.channels
         if not isinstance(channels, int) or self.data.features is not None:
-            return self
+            return
         if self.model.imagenet and self.model.weights is None:
             raise ValueError(
                 f"data.channels={channels}, but model.name={self.model.name!r} is pretrained on three; use for example "
@@ -207,10 +205,9 @@ class PipelineConfig(Section):
                     f"{key}.randaugment={view.randaugment}, but data.channels={channels}, and some of its operations "
                     "know gray and colors alone; use shift, rotation, scale or cutout"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _kept_views_are_not_mixed(self) -> "PipelineConfig":
+    @rule
+    def _kept_views_are_not_mixed(self) -> None:
         for key, section in (("baseline", self.baseline), ("joint", self.joint)):
             if self.model.train == "auto" and section.mixup.alpha:
                 raise ValueError(
@@ -222,7 +219,6 @@ class PipelineConfig(Section):
                     f"model.kept_views={self.model.kept_views}, but {key}.mixup.alpha={section.mixup.alpha} mixes "
                     "images anew at every step; use kept_views: 0, or no mixup"
                 )
-        return self
 
     @property
     def channels_last(self) -> bool:
@@ -236,25 +232,23 @@ class PipelineConfig(Section):
         graph = self.model.chooses and self.pseudo_label.teacher == "graph" and not self.calibrates
         return graph and self.joint.method == "confidence" and self.joint.alpha_final == 1 and self.rounds == 1
 
-    @model_validator(mode="after")
-    def _somebody_judges_the_student(self) -> "PipelineConfig":
+    @rule
+    def _somebody_judges_the_student(self) -> None:
         if self.model.chooses and not self.split.validation_per_class and not self.judged_by_labels:
             raise ValueError(
                 "split.validation_per_class=0, but labels that are held out in turn judge only a student of one round, "
                 "of pseudo_label.teacher='graph' without a calibration, joint.method='confidence' and "
                 "joint.alpha_final=1; use for example split.validation_per_class: 5, or these"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _somebody_chooses_the_epoch(self) -> "PipelineConfig":
+    @rule
+    def _somebody_chooses_the_epoch(self) -> None:
         for key, section in (("baseline", self.baseline), ("joint", self.joint)):
             if self.model.train == "auto" and section.early_stopping.keep == "best":
                 raise ValueError(
                     f"{key}.early_stopping.keep='best', but model.train='auto' learns from every label, and none "
                     "is left that could say which epoch is the best; use keep: last"
                 )
-        return self
 
     @property
     def _views(self) -> Mapping[str, AugmentConfig | None]:
@@ -267,8 +261,8 @@ class PipelineConfig(Section):
             "evaluate.test_time.augment": self.evaluate.test_time.augment,
         }
 
-    @model_validator(mode="after")
-    def _digits_are_never_mirrored(self) -> "PipelineConfig":
+    @rule
+    def _digits_are_never_mirrored(self) -> None:
         for key, view in self._views.items():
             if view and view.horizontal_flip and self.data.facts.mirrored_is_another:
                 raise ValueError(
@@ -279,13 +273,12 @@ class PipelineConfig(Section):
             raise ValueError(
                 f"model.mirror=true, but a mirrored image of {self.data.name!r} is another class or none; use false"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _a_center_is_a_part_of_the_image(self) -> "PipelineConfig":
+    @rule
+    def _a_center_is_a_part_of_the_image(self) -> None:
         crop, (height, width) = self.model.center_crop, self.data.size
         if crop is None or not self.model.chooses:
-            return self
+            return
         if not self.data.facts.own_images:
             raise ValueError(
                 f"model.center_crop={crop}, but images of {self.data.name!r} have a size of their own; leave it out"
@@ -295,10 +288,9 @@ class PipelineConfig(Section):
                 f"model.center_crop={crop}, but data.size={[height, width]} has no more pixels than that; use a larger "
                 f"data.size, such as {round(crop * DETAIL)}, or leave center_crop out"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _what_is_certified_is_what_is_labeled(self) -> "PipelineConfig":
+    @rule
+    def _what_is_certified_is_what_is_labeled(self) -> None:
         label = self.pseudo_label
         if label.teacher == "ensemble" and label.test_time.views > 1:
             raise ValueError(
@@ -310,10 +302,9 @@ class PipelineConfig(Section):
                 "pseudo_label.distribution_alignment is on, but it would change the calibrated confidences; use false, "
                 "or no calibration"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _shares_are_estimated_with_validation_images(self) -> "PipelineConfig":
+    @rule
+    def _shares_are_estimated_with_validation_images(self) -> None:
         """A folder of one's own may hold some that no config speaks of."""
         aligned = alignment_of(self.pseudo_label.distribution_alignment)
         drawn = self.split.validation_per_class or self.data.facts.own_images
@@ -322,10 +313,9 @@ class PipelineConfig(Section):
                 "pseudo_label.distribution_alignment.target='estimated', but split.validation_per_class=0 leaves no "
                 "validation image to estimate with; use for example 5, or target: given"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _uncertainty_is_measured_and_used(self) -> "PipelineConfig":
+    @rule
+    def _uncertainty_is_measured_and_used(self) -> None:
         label, passes = self.pseudo_label, self.pseudo_label.uncertainty.passes
         if not passes and self.joint.facts.learns_negatives:
             raise ValueError(
@@ -342,16 +332,14 @@ class PipelineConfig(Section):
                     f"pseudo_label.uncertainty.passes={passes} and {key} do not go together: each makes predictions of "
                     "its own; use one of them"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _one_teacher_hands_on_its_weights(self) -> "PipelineConfig":
+    @rule
+    def _one_teacher_hands_on_its_weights(self) -> None:
         if self.joint.start != "fresh" and self.pseudo_label.teacher != "baseline":
             raise ValueError(
                 f"joint.start={self.joint.start!r}, but pseudo_label.teacher={self.pseudo_label.teacher!r} need not be "
                 "a network like the student; use joint.start: fresh, or pseudo_label.teacher: baseline"
             )
-        return self
 
     @property
     def labels_before_training(self) -> bool:
@@ -368,8 +356,8 @@ class PipelineConfig(Section):
         """Is there a stage `calibrate`?"""
         return self.calibrate.method != "none" or isinstance(self.pseudo_label.threshold, CertifiedThreshold)
 
-    @model_validator(mode="after")
-    def _calibration_has_images(self) -> "PipelineConfig":
+    @rule
+    def _calibration_has_images(self) -> None:
         wanted = self.split.calibration_images
         if self.calibrates and wanted < FEWEST_CALIBRATION_IMAGES:
             asked = "calibrate.method" if self.calibrate.method != "none" else "pseudo_label.threshold.target_precision"
@@ -382,10 +370,9 @@ class PipelineConfig(Section):
                 f"split.calibration_images={wanted}, but nothing uses them; set calibrate.method: temperature or "
                 "pseudo_label.threshold: {target_precision: 0.99}, or use 0"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _disagreement_needs_an_ensemble(self) -> "PipelineConfig":
+    @rule
+    def _disagreement_needs_an_ensemble(self) -> None:
         limit, teacher = self.pseudo_label.max_disagreement, self.pseudo_label.teacher
         if limit is not None and teacher != "ensemble":
             raise ValueError(
@@ -397,4 +384,3 @@ class PipelineConfig(Section):
                 f"pseudo_label.max_disagreement={limit}, but with rounds={self.rounds} the later teachers are single "
                 "models; use rounds: 1, or leave it unset"
             )
-        return self

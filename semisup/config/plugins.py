@@ -167,18 +167,21 @@ class NameOf:
         return handler(schema) | {"enum": self.plugins.names()}
 
 
-def own_options(
-    kind: type[BaseModel] | None, given: Mapping[str, Any], owner: str, at: str = "options"
-) -> BaseModel | None:
+def own_options(plugins: Plugins[Any], name: str, given: Mapping[str, Any], at: str = "options") -> BaseModel | None:
     """The options that a foreign thing has of its own, known to be right; None where it has none.
 
+    One of this package's is not imported where none are given.
+
     Args:
-        owner: whose they are, as key=value, for messages.
-        at: the key that holds them.
+        at: the key that holds them, below the section that names the thing.
 
     Raises:
         ValueError: it has none, or not these.
     """
+    if not given and name in plugins.own:
+        return None
+    kind: type[BaseModel] | None = plugins[name].options
+    owner = f"{plugins.key.rpartition('.')[2]}={name!r}"
     if kind is None:
         if given:
             raise ValueError(f"{at} names {', '.join(given)}, but {owner} has no options of its own; leave it out")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from semisup.config import (
     EarlyStoppingConfig,
@@ -12,7 +12,7 @@ from semisup.config import (
     Section,
     TrackingConfig,
 )
-from semisup.config.sections.base import BatchSize, Dropout, Epochs, Name, nothing_or
+from semisup.config.sections.base import BatchSize, Dropout, Epochs, Name, nothing_or, rule
 
 FEWEST_TRAINING_ROWS = 20  # fewer than twice the ten features: the linear regression beside the network means nothing
 FEWEST_VALIDATION_ROWS = 10  # early stopping would follow noise
@@ -82,12 +82,9 @@ class RegressionTrainConfig(Section):
     early_stopping: RegressionStoppingConfig = RegressionStoppingConfig()
     disturb_value: DisturbValueConfig = DisturbValueConfig()
 
-    @model_validator(mode="after")
-    def _milestones_lie_within_the_epochs(self) -> "RegressionTrainConfig":
-        late = [milestone for milestone in self.schedule.milestones if milestone >= self.epochs]
-        if late:
-            raise ValueError(f"schedule.milestones holds {late[0]}, but epochs={self.epochs}; use smaller milestones")
-        return self
+    @rule
+    def _milestones_lie_within_the_epochs(self) -> None:
+        self.schedule.check_milestones(self.epochs)
 
 
 class RegressionConfig(Section):
@@ -106,11 +103,10 @@ class RegressionConfig(Section):
     runtime: RuntimeConfig = RuntimeConfig()
     tracking: TrackingConfig = TrackingConfig()
 
-    @model_validator(mode="after")
-    def _batch_norm_needs_two_rows(self) -> "RegressionConfig":
+    @rule
+    def _batch_norm_needs_two_rows(self) -> None:
         if self.model.batch_norm and self.train.batch_size == 1:
             raise ValueError(
                 "model.batch_norm=true, but train.batch_size=1 has no variance to normalize by; "
                 "use at least 2, or no batch normalization"
             )
-        return self

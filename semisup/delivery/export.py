@@ -52,13 +52,7 @@ def export_imagefolder(
 
 
 def export_labelstudio(
-    chosen: pd.DataFrame,
-    sources: Sources,
-    out: Path,
-    class_names: Sequence[str],
-    *,
-    force: bool,
-    about: dict[str, Any],
+    chosen: pd.DataFrame, sources: Sources, out: Path, *, force: bool, about: dict[str, Any]
 ) -> Report:
     """A folder with `tasks.json` to be imported into Label Studio, and `labels.xml`, the project's labeling interface.
 
@@ -66,7 +60,8 @@ def export_labelstudio(
     Label Studio's local files, which serves them as :func:`served_images` says.
     """
     with folder_written(out, sources.root, force=force, about=about) as aside:
-        return write_labelstudio(chosen, sources(chosen), aside, class_names, sources.served_root(chosen["path"]))
+        root, class_names = sources.served_root(chosen["path"]), sources.facts.class_names
+        return write_labelstudio(chosen, sources(chosen), aside, class_names, root)
 
 
 class Served(NamedTuple):

@@ -7,10 +7,10 @@ names their absolute paths, which mean nothing elsewhere.
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -38,109 +38,88 @@ class Labeled:
     """path, source, confidence (None of labels that people gave)."""
 
 
-def export_huggingface(
-    chosen: pd.DataFrame, sources: Sources, out: Path, class_names: Sequence[str], *, force: bool, about: dict[str, Any]
-) -> Report:
-    """`data/train-*.parquet` with the columns image (bytes and path), label, confidence and source.
+Form: TypeAlias = Callable[[Iterator[Labeled], Path, Sequence[str]], None]
+"""Writes images into a folder that is there and empty; the last argument names the classes."""
 
-    `datasets.load_dataset(out)` gives a split `train` with an `Image` and a `ClassLabel`, without any further word.
+
+def export_packed(
+    write: Form, chosen: pd.DataFrame, sources: Sources, out: Path, *, force: bool, about: dict[str, Any]
+) -> Report:
+    """What was chosen, as a folder in one of the forms below.
 
     Raises:
         UserError: as in :func:`folder_written` and :class:`Sources`.
     """
-    report = Report()
-    schema = _schema(class_names)
+    report, class_names = Report(), sources.facts.class_names
     with folder_written(out, sources.root, force=force, about=about) as aside:
-        (aside / "data").mkdir()
-        shards = [*_shards(_labeled(chosen, sources, class_names, report), aside / "data", schema)]
-        for number, shard in enumerate(shards):
-            shard.rename(shard.with_name(f"train-{number:05}-of-{len(shards):05}.parquet"))
+        write(_labeled(chosen, sources, class_names, report), aside, class_names)
     return report
 
 
-def export_webdataset(
-    chosen: pd.DataFrame, sources: Sources, out: Path, class_names: Sequence[str], *, force: bool, about: dict[str, Any]
-) -> Report:
+def huggingface(images: Iterator[Labeled], out: Path, class_names: Sequence[str]) -> None:
+    """`data/train-*.parquet` with the columns image (bytes and path), label, confidence and source.
+
+    `datasets.load_dataset(out)` gives a split `train` with an `Image` and a `ClassLabel`, without any further word.
+    """
+    (out / "data").mkdir()
+    shards = [*_shards(images, out / "data", _schema(class_names))]
+    for number, shard in enumerate(shards):
+        shard.rename(shard.with_name(f"train-{number:05}-of-{len(shards):05}.parquet"))
+
+
+def webdataset(images: Iterator[Labeled], out: Path, class_names: Sequence[str]) -> None:
     """`train-00000.tar` and so on with, for each image, its file, its class's number (`.cls`) and `.json`; and
     `classnames.txt`. Names of samples are numbers: WebDataset cuts names at their first dot.
-
-    Raises:
-        UserError: as in :func:`export_huggingface`.
     """
-    report, written, shards = Report(), BYTES_A_SHARD, list[tarfile.TarFile]()
-    with folder_written(out, sources.root, force=force, about=about) as aside:
-        try:
-            for image in _labeled(chosen, sources, class_names, report):
-                if written >= BYTES_A_SHARD:
-                    for shard in shards[-1:]:
-                        shard.close()
-                    shards.append(tarfile.open(aside / f"train-{len(shards):05}.tar", "w"))  # noqa: SIM115 -- below
-                    written = 0
-                key = f"{report.images - 1:09}"
-                facts = json.dumps({"label": image.label, **image.about}, ensure_ascii=False)
-                extension = Path(image.sent.name).suffix.lower()
-                for suffix, content in (
-                    (extension, image.sent.content),
-                    (".cls", str(image.number).encode()),
-                    (".json", facts.encode()),
-                ):
-                    member = tarfile.TarInfo(key + suffix)
-                    member.size, member.mode = len(content), 0o644
-                    shards[-1].addfile(member, io.BytesIO(content))
-                    written += len(content)
-        finally:
-            for shard in shards:
-                shard.close()
-        (aside / "classnames.txt").write_text("\n".join(class_names) + "\n", encoding="utf-8")
-    return report
+    written, shards = BYTES_A_SHARD, list[tarfile.TarFile]()
+    try:
+        for key, image in enumerate(images):
+            if written >= BYTES_A_SHARD:
+                for shard in shards[-1:]:
+                    shard.close()
+                shards.append(tarfile.open(out / f"train-{len(shards):05}.tar", "w"))  # noqa: SIM115 -- below
+                written = 0
+            facts = json.dumps({"label": image.label, **image.about}, ensure_ascii=False)
+            extension = Path(image.sent.name).suffix.lower()
+            for suffix, content in (
+                (extension, image.sent.content),
+                (".cls", str(image.number).encode()),
+                (".json", facts.encode()),
+            ):
+                member = tarfile.TarInfo(f"{key:09}{suffix}")
+                member.size, member.mode = len(content), 0o644
+                shards[-1].addfile(member, io.BytesIO(content))
+                written += len(content)
+    finally:
+        for shard in shards:
+            shard.close()
+    (out / "classnames.txt").write_text("\n".join(class_names) + "\n", encoding="utf-8")
 
 
-def export_coco(
-    chosen: pd.DataFrame, sources: Sources, out: Path, class_names: Sequence[str], *, force: bool, about: dict[str, Any]
-) -> Report:
-    """`data/` and `labels.json`, one annotation an image, whose box is all of it; `score` is the confidence.
-
-    Raises:
-        UserError: as in :func:`export_huggingface`.
-    """
-    report, images, annotations = Report(), list[dict[str, Any]](), list[dict[str, Any]]()
-    with folder_written(out, sources.root, force=force, about=about) as aside:
-        (aside / "data").mkdir()
-        for image in _labeled(chosen, sources, class_names, report):
-            number = report.images
-            (aside / "data" / image.sent.name).write_bytes(image.sent.content)
-            width, height = size_of(image.sent.content)
-            images.append({"id": number, "file_name": image.sent.name, "width": width, "height": height})
-            annotation: dict[str, Any] = {
-                "id": number,
-                "image_id": number,
-                "category_id": image.number + 1,
-                "iscrowd": 0,
-            }
-            annotation |= {"bbox": [0, 0, width, height], "area": width * height}
-            score = image.about["confidence"]
-            annotations.append(annotation if score is None else annotation | {"score": score})
-        categories = [{"id": number, "name": name} for number, name in enumerate(class_names, start=1)]
-        _write_json(aside / "labels.json", {"images": images, "annotations": annotations, "categories": categories})
-    return report
+def coco(images: Iterator[Labeled], out: Path, class_names: Sequence[str]) -> None:
+    """`data/` and `labels.json`, one annotation an image, whose box is all of it; `score` is the confidence."""
+    files, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
+    (out / "data").mkdir()
+    for number, image in enumerate(images, start=1):
+        (out / "data" / image.sent.name).write_bytes(image.sent.content)
+        width, height = size_of(image.sent.content)
+        files.append({"id": number, "file_name": image.sent.name, "width": width, "height": height})
+        annotation: dict[str, Any] = {"id": number, "image_id": number, "category_id": image.number + 1, "iscrowd": 0}
+        annotation |= {"bbox": [0, 0, width, height], "area": width * height}
+        score = image.about["confidence"]
+        annotations.append(annotation if score is None else annotation | {"score": score})
+    categories = [{"id": number, "name": name} for number, name in enumerate(class_names, start=1)]
+    _write_json(out / "labels.json", {"images": files, "annotations": annotations, "categories": categories})
 
 
-def export_fiftyone(
-    chosen: pd.DataFrame, sources: Sources, out: Path, class_names: Sequence[str], *, force: bool, about: dict[str, Any]
-) -> Report:
-    """A FiftyOneImageClassificationDataset: `data/` and `labels.json`.
-
-    Raises:
-        UserError: as in :func:`export_huggingface`.
-    """
-    report, labels = Report(), dict[str, int]()
-    with folder_written(out, sources.root, force=force, about=about) as aside:
-        (aside / "data").mkdir()
-        for image in _labeled(chosen, sources, class_names, report):
-            (aside / "data" / image.sent.name).write_bytes(image.sent.content)
-            labels[Path(image.sent.name).stem] = image.number
-        _write_json(aside / "labels.json", {"classes": list(class_names), "labels": labels})
-    return report
+def fiftyone(images: Iterator[Labeled], out: Path, class_names: Sequence[str]) -> None:
+    """A FiftyOneImageClassificationDataset: `data/` and `labels.json`."""
+    labels = dict[str, int]()
+    (out / "data").mkdir()
+    for image in images:
+        (out / "data" / image.sent.name).write_bytes(image.sent.content)
+        labels[Path(image.sent.name).stem] = image.number
+    _write_json(out / "labels.json", {"classes": list(class_names), "labels": labels})
 
 
 def _labeled(chosen: pd.DataFrame, sources: Sources, class_names: Sequence[str], report: Report) -> Iterator[Labeled]:
@@ -213,3 +192,7 @@ def _shards(images: Iterator[Labeled], folder: Path, schema: pa.Schema) -> Itera
 
 def _write_json(file: Path, value: Any) -> None:
     file.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+
+FORMS: Mapping[str, Form] = {"huggingface": huggingface, "webdataset": webdataset, "coco": coco, "fiftyone": fiftyone}
+"""By the names that `semisup export --format` has for them."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from semisup.calibration import temper
+from semisup.calibration.measures import temper
 from semisup.data.own_images.reading.decode import BrokenImageError, Target, decode
 from semisup.data.own_images.reading.threads import worked_ahead
 from semisup.delivery.image_files import ImageFile

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semisup.calibration import fit_temperature
+from semisup.calibration.measures import fit_temperature
 from semisup.frozen.graph import Graph, neighbor_graph, propagate, shares
 from semisup.frozen.probe import Probe, fit_probe
 from semisup.pseudo_labels.policies.confidence import confidence_weights

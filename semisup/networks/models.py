@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 import torch
+from torch import nn
 
 from semisup.config.families import FAMILIES, family_of, networks_in
 from semisup.errors import UserError
@@ -50,40 +51,28 @@ def build_model(
     Raises:
         UserError: an unknown name, an option that the model does not have, or images too small for it.
     """
-    if len(names := networks_in(name)) > 1:
-        networks = [
-            build_model(
-                each,
-                image_shape,
-                num_classes,
-                mean=mean,
-                std=std,
-                width=width,
-                dropout=dropout,
-                batch_norm=batch_norm,
-                deskew=deskew,
-                seed=seed,
-                device=device,
-            )
-            for each in names
-        ]
-        return join(networks, num_classes)
     assert len(mean) == len(std)
     assert len(mean) == image_shape[0] or (len(mean), image_shape[0]) == (3, 1)
-    wanted = Wanted(name, (len(mean), *image_shape[1:]), num_classes, width, dropout, batch_norm)
-    if family_of(name) not in FAMILIES:
-        raise unknown_model(name)
-    chosen = family(name)
+    networks = []
+    for each in networks_in(name):
+        wanted = Wanted(each, (len(mean), *image_shape[1:]), num_classes, width, dropout, batch_norm)
+        networks.append(Classifier(Preprocess(mean, std, deskew=deskew), _backbone(wanted, seed, device)))
+    return join(networks, num_classes) if len(networks) > 1 else networks[0]
+
+
+def _backbone(wanted: Wanted, seed: int, device: Literal["cpu", "meta"]) -> nn.Module:
+    if family_of(wanted.name) not in FAMILIES:
+        raise unknown_model(wanted.name)
+    chosen = family(wanted.name)
     if not chosen.has_options:
         _refuse_options(wanted)
     # fork_rng without devices and the CPU's own generator: torch.manual_seed would also reseed every GPU.
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.default_generator.manual_seed(seed)
         try:
-            backbone = chosen.build(wanted)
+            return chosen.build(wanted)
         except UnknownNetworkError:
-            raise unknown_model(name) from None
-    return Classifier(Preprocess(mean, std, deskew=deskew), backbone)
+            raise unknown_model(wanted.name) from None
 
 
 def _refuse_options(wanted: Wanted) -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from semisup.evaluation.comparison import Spread
-from semisup.plots.style import BLUE, GRAY, PAGE_WIDTH, FloatArray, house_style, short
+from semisup.plots.style import BLUE, GRAY, PAGE_WIDTH, FloatArray, figure_of_rows, house_style, short
 
 LONGEST_NAME = 28
 SMALLEST_RANGE = 0.01
@@ -27,10 +27,8 @@ def accuracy_by_seed(rows: Sequence[tuple[str, str, Sequence[float], Spread]]) -
 
     `model` is "student", drawn in blue, or another word, in gray. Accuracies are fractions.
     """
-    figure = Figure(figsize=(PAGE_WIDTH, 0.85 + 0.42 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    axes.grid(visible=False)
-    axes.grid(visible=True, axis="x")
+    names = [f"{short(name, LONGEST_NAME)}, {model}" for name, model, *_ in rows]
+    figure, axes = figure_of_rows(names, head=0.85, above=0.8)
     for row, (_, model, values, said) in enumerate(rows):
         color = BLUE if model == "student" else GRAY
         if said.low is not None and said.high is not None:
@@ -49,12 +47,8 @@ def accuracy_by_seed(rows: Sequence[tuple[str, str, Sequence[float], Spread]]) -
             ha="center",
             fontsize=8.5,
         )
-    axes.set_yticks(range(len(rows)), [f"{short(name, LONGEST_NAME)}, {model}" for name, model, *_ in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.8)
     axes.margins(x=0.06)
     _sensible(axes, "x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
     axes.set_xlabel(_said_of(max(len(values) for _, _, values, _ in rows)))
     return figure
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from semisup.plots.style import BLUE, PAGE_WIDTH, house_style, short
+from semisup.plots.style import BLUE, figure_of_rows, house_style, short
 
 LONGEST_NAME = 28
 PROBES = ("baseline", "student", "graph")
@@ -25,10 +25,8 @@ WAYS = {
 @house_style
 def worth_of_ways(ways: Sequence[Mapping[str, Any]]) -> Figure:
     """One row for each way to learn: its accuracy on held-out labels and the 95 % interval, as percentages."""
-    figure = Figure(figsize=(PAGE_WIDTH, 1.0 + 0.42 * len(ways)), layout="constrained")
-    axes = figure.subplots()
-    axes.grid(visible=False)
-    axes.grid(visible=True, axis="x")
+    names = [short(WAYS[way["name"]], LONGEST_NAME) for way in ways]
+    figure, axes = figure_of_rows(names, head=1.0, above=0.8)
     for row, way in enumerate(ways):
         ends = [100 * way["low"], 100 * way["high"]]
         axes.plot(ends, [row, row], color=BLUE, linewidth=4, alpha=0.25, solid_capstyle="round")
@@ -41,10 +39,6 @@ def worth_of_ways(ways: Sequence[Mapping[str, Any]]) -> Figure:
             ha="center",
             fontsize=8.5,
         )
-    axes.set_yticks(range(len(ways)), [short(WAYS[way["name"]], LONGEST_NAME) for way in ways])
-    axes.set_ylim(len(ways) - 0.5, -0.8)
     axes.margins(x=0.06)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
     axes.set_xlabel("Held-out labels that were right (%), with 95 % intervals")
     return figure

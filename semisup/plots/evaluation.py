@@ -18,6 +18,7 @@ from semisup.plots.style import (
     PAGE_WIDTH,
     RED,
     IntArray,
+    figure_of_rows,
     house_style,
     name_classes,
     short,
@@ -68,10 +69,7 @@ def confusion_matrix(matrix: IntArray, class_names: Sequence[str], title: str) -
 @house_style
 def accuracy_comparison(models: Mapping[str, tuple[float, float, float]]) -> Figure:
     """Test accuracy of each model as a point with its interval; values are (estimate, low, high), fractions."""
-    figure = Figure(figsize=(PAGE_WIDTH, 0.75 + 0.42 * len(models)), layout="constrained")
-    axes = figure.subplots()
-    axes.grid(visible=False)
-    axes.grid(visible=True, axis="x")
+    figure, axes = figure_of_rows(list(models), head=0.75, above=0.75)
     for row, (estimate, low, high) in enumerate(models.values()):
         color = BLUE if row else GRAY
         axes.plot([100 * low, 100 * high], [row, row], color=color, linewidth=4, alpha=0.4, solid_capstyle="round")
@@ -79,11 +77,7 @@ def accuracy_comparison(models: Mapping[str, tuple[float, float, float]]) -> Fig
         digits = 2 if high - low < 0.01 else 1  # no more than the interval justifies
         text, above = f"{100 * estimate:.{digits}f} %", (0, 8)
         axes.annotate(text, (100 * estimate, row), above, textcoords="offset points", ha="center", fontsize=8.5)
-    axes.set_yticks(range(len(models)), list(models))
-    axes.set_ylim(len(models) - 0.5, -0.75)
     axes.margins(x=0.12)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
     axes.set_xlabel("Test accuracy (%), with 95 % intervals")
     return figure
 

@@ -142,6 +142,22 @@ def _adapt_tag(tag: str, prefix: str) -> str:
     return tag
 
 
+def figure_of_rows(names: Sequence[str], *, head: float, above: float) -> tuple[Figure, Axes]:
+    """A figure of one row for each name, the first on top, whose values lie along the x axis.
+
+    `head` is its height in inches without the rows, `above` the room over the first one, in rows.
+    """
+    figure = Figure(figsize=(PAGE_WIDTH, head + 0.42 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(visible=False)
+    axes.grid(visible=True, axis="x")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -above)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    return figure, axes
+
+
 def name_classes(axes: Axes, class_names: Sequence[str], side: str) -> None:
     axis = axes.xaxis if side == "x" else axes.yaxis
     if len(class_names) > MOST_NAMED_CLASSES:

@@ -7,11 +7,10 @@ network. Losses are mean squared errors in variances of the training targets: 1 
 from semisup.regression.metrics import evaluate_regression, mae_difference, score
 from semisup.regression.network import Regressor, Scaling, build_regressor
 from semisup.regression.rows import Rows, draw_roles, load_rows
-from semisup.regression.training import Examples, Fit, disturb_values, train_regressor
+from semisup.regression.training import Examples, disturb_values, train_regressor
 
 __all__ = [
     "Examples",
-    "Fit",
     "Regressor",
     "Rows",
     "Scaling",

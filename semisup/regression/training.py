@@ -17,7 +17,7 @@ from semisup.regression.rows import Rows
 from semisup.system.randomness import derive_seed, torch_generator
 from semisup.training.batches import ShuffledBatches
 from semisup.training.divergence import diverged, optimizer_keys
-from semisup.training.early_stopping import EarlyStopping
+from semisup.training.early_stopping import BestEpoch, EarlyStopping
 from semisup.training.optimization.optimizers import build_optimizer, set_learning_rate
 from semisup.training.optimization.schedules import lr_factor
 
@@ -57,16 +57,6 @@ class Examples:
         return cls(torch.tensor(features).float().to(device), torch.tensor(targets).float().to(device))
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What training left: the best epoch's weights (on the CPU) and how it went."""
-
-    weights: dict[str, Tensor]
-    history: list[dict[str, float]]
-    best_epoch: int
-    stopped_early: bool
-
-
 def train_regressor(
     model: Regressor,
     config: RegressionTrainConfig,
@@ -75,7 +65,7 @@ def train_regressor(
     *,
     seed: int,
     on_epoch: Callable[[dict[str, float]], None] = lambda record: None,
-) -> Fit:
+) -> BestEpoch:
     """Train `model` in place on the device that holds it and the data; return the weights of its best epoch.
 
     The same arguments give the same bits on a CPU with the same number of threads. `on_epoch` gets each epoch's
@@ -134,4 +124,4 @@ def train_regressor(
             on_epoch(history[-1])
             if stopping.update(epoch, loss=validation_loss, accuracy=0.0):  # there is no accuracy, nor is it monitored
                 best_weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    return Fit(best_weights, history, stopping.best_epoch, stopped_early=len(history) < config.epochs)
+    return BestEpoch(best_weights, history, stopping.best_epoch, stopped_early=len(history) < config.epochs)

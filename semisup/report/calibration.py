@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from semisup.calibration import uncertified, who
+from semisup.calibration.words import uncertified, who
 from semisup.report.artifacts import Artifacts
 from semisup.report.evaluation import confidence_row, confidence_sentence
 from semisup.report.text import percent

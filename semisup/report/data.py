@@ -1,7 +1,8 @@
 """The section about the data: which images there are, in which roles, what was left out, what people annotated."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -60,51 +61,45 @@ def _counts_table(artifacts: Artifacts) -> list[list[str]]:
 def _broken(left_out: LeftOut) -> dict[str, Any] | None:
     """Files that cannot be used, the first ones by name; None where there are none."""
     files = left_out.broken
-    if files.empty:
-        return None
     kinds = _counted(reason.partition(":")[0] for reason in files["reason"])
-    shown = files.head(MOST_SHOWN)
-    return {
-        "sentence": f"{_number(len(files), 'file')} cannot be used: {kinds}. Nothing is learned from them.",
-        "table": shown[["path", "reason"]].to_numpy().tolist(),
-        "more": _more(len(files) - len(shown), "broken_files.csv"),
-    }
+    sentence = f"{_number(len(files), 'file')} cannot be used: {kinds}. Nothing is learned from them."
+    return _first(files, sentence, lambda shown: shown[["path", "reason"]].to_numpy().tolist(), "broken_files.csv")
 
 
 def _copies(left_out: LeftOut) -> dict[str, Any] | None:
     """Images that are copies of held-out ones, the first ones by name; None where there are none."""
     copies = left_out.copies
-    if copies.empty:
-        return None
     kinds = _counted(f"of {ROLE_NAMES[role]} images" for role in copies["copy_of_role"])
     are = "is a copy or near duplicate" if len(copies) == 1 else "are copies or near duplicates"
     fate = (
         "Nothing is learned from them" if left_out.copies_removed else "They are used all the same, and flatter figures"
     )
-    shown = copies.head(MOST_SHOWN)
-    return {
-        "sentence": f"{_number(len(copies), 'image')} {are} of held-out images ({kinds}). {fate} (data.duplicates).",
-        "table": _pairs(shown, "copy_of"),
-        "more": _more(len(copies) - len(shown), "duplicates.csv"),
-    }
+    sentence = f"{_number(len(copies), 'image')} {are} of held-out images ({kinds}). {fate} (data.duplicates)."
+    return _first(copies, sentence, partial(_pairs, other="copy_of"), "duplicates.csv")
 
 
 def _same_group(left_out: LeftOut) -> dict[str, Any] | None:
     """Images of the groups of held-out ones, the first ones by name; None where there are none."""
     apart = left_out.same_group
-    if apart.empty:
-        return None
     kinds = _counted(f"with {ROLE_NAMES[role]} images" for role in apart["group_with_role"])
     share = "shares its" if len(apart) == 1 else "share their"
-    shown = apart.head(MOST_SHOWN)
-    return {
-        "sentence": (
-            f"{_number(len(apart), 'image')} {share} group with held-out images ({kinds}), which a model could know by "
-            "them. Nothing is learned from them (data.group)."
-        ),
-        "table": _pairs(shown, "group_with"),
-        "more": _more(len(apart) - len(shown), "same_group.csv"),
-    }
+    sentence = (
+        f"{_number(len(apart), 'image')} {share} group with held-out images ({kinds}), which a model could know by "
+        "them. Nothing is learned from them (data.group)."
+    )
+    return _first(apart, sentence, partial(_pairs, other="group_with"), "same_group.csv")
+
+
+def _first(
+    left_out: pd.DataFrame, sentence: str, rows: Callable[[pd.DataFrame], list[list[str]]], file: str
+) -> dict[str, Any] | None:
+    """A sentence, the first ones in `rows` of a table, and where all of them are; None where there are none."""
+    if left_out.empty:
+        return None
+    shown = left_out.head(MOST_SHOWN)
+    more = len(left_out) - len(shown)
+    where = f"{f'… and {more:,} more; all' if more else 'All'} are in {file} among the artifacts of the split."
+    return {"sentence": sentence, "table": rows(shown), "more": where}
 
 
 def _pairs(shown: pd.DataFrame, other: str) -> list[list[str]]:
@@ -132,11 +127,6 @@ def _counted(names: Iterable[str]) -> str:
 
 def _number(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _more(count: int, file: str) -> str:
-    """What is not shown, and where all are."""
-    return f"{f'… and {count:,} more; all' if count else 'All'} are in {file} among the artifacts of the split."
 
 
 def _named(image: str, role: str) -> str:

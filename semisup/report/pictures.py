@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from semisup import plots
-from semisup.calibration import reliability
+from semisup.calibration.measures import reliability
 from semisup.report.artifacts import MODELS, Artifacts, Calibration, CompoundExamples, Shown
 from semisup.report.text import training_sentence
 

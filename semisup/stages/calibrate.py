@@ -11,18 +11,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from semisup.calibration import (
-    Bools,
-    Certificate,
-    calibration_sentence,
-    calibration_warnings,
-    certify,
-    fit_temperature,
-    measure,
-    reliability,
-    temper,
-    uncertified,
-)
+from semisup.calibration.certificate import Certificate, certify
+from semisup.calibration.measures import Bools, fit_temperature, measure, reliability, temper
+from semisup.calibration.words import calibration_sentence, calibration_warnings, uncertified
 from semisup.config import CertifiedThreshold, PipelineConfig
 from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split

@@ -90,19 +90,8 @@ def run(
     labeled = learns.examples(split, "labeled", device)
     unlabeled = None
     if len(indices):
-        unlabeled = UnlabeledTerm(
-            learns.shown(indices, device, joint.augment, joint.strong_augment or joint.augment),
-            policy,
-            batch_size=joint.unlabeled_batch_size,
-            alpha_final=joint.alpha_final,
-            ramp_start=joint.ramp_start,
-            ramp_end=joint.ramp_end,
-            mix=joint.mixup_pseudo_labels,
-            smooth=joint.smooth_pseudo_labels,
-            augment=joint.strong_augment,
-            teacher=joint.policy.teacher,
-            view=joint.policy.view or joint.facts.view,
-        )
+        images = learns.shown(indices, device, joint.augment, joint.strong_augment or joint.augment)
+        unlabeled = UnlabeledTerm.of(joint, joint.facts, images, policy)
     else:
         log.warning("no pseudo-label was accepted: the student learns from the labeled images alone")
     if unlabeled and joint.epoch_over == "unlabeled":

@@ -60,26 +60,13 @@ def run(
     The teacher's tables lie in `checkpoints`, shard by shard, and a pass that was interrupted goes on from them. Every
     process of a `group` makes the same call and asks the teacher for its own shards; the first one does the rest.
 
+    Stage `labels` is the same with `kept` among the inputs, the model that is asked, and perhaps `before`, the split
+    before of images of one's own: new ones are held against those that it knew, in `drift.png`. Whoever is kept labels
+    once, and a label of it has to pass `threshold` and `uncertainty`; the other limits choose what a student learns
+    from.
+
     Raises:
         UserError: the teacher knows other classes or other images.
-    """
-    label_all(config, inputs, out_dir, log, checkpoints, group=group)
-
-
-def label_all(
-    config: PipelineConfig,
-    inputs: Mapping[str, Path],
-    out_dir: Path,
-    log: StageLog,
-    checkpoints: Path | None,
-    *,
-    group: ProcessGroup,
-) -> None:
-    """What :func:`run` says, or with `kept` among the inputs stage `labels`: the model in that folder is asked.
-
-    Whoever is kept labels once, and a label of it has to pass `threshold` and `uncertainty`; the other limits choose
-    what a student learns from. `before` among the inputs is the split before of images of one's own: new ones are held
-    against those that it knew, in `drift.png`.
     """
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     by_graph, final = "choose" in inputs, "kept" in inputs
@@ -133,8 +120,6 @@ def label_all(
         )
         write_table(out_dir / TABLE_FILE, parts)
         # Audits, after the pseudo-label table is written: nothing below can change a label.
-        threshold = selection.threshold
-        named = named_unlabeled(config, indices)
         audit_all(
             config,
             inputs,
@@ -143,9 +128,9 @@ def label_all(
             split=split,
             facts=facts,
             pool=pool,
-            threshold=threshold,
+            threshold=selection.threshold,
             kind=kind,
-            named=named,
+            named=named_unlabeled(config, indices),
             unknown=unknown.summary if unknown else None,
             alignment=aim.summary if aim else None,
             expected=expected,

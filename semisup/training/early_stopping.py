@@ -3,6 +3,19 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BestEpoch:
+    """What training left: the best epoch's weights (on the CPU) and how it went."""
+
+    weights: dict[str, Tensor]
+    history: list[dict[str, float]]
+    """One record per epoch."""
+    best_epoch: int
+    stopped_early: bool
+
 
 @dataclass
 class EarlyStopping:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from semisup.budget import Budget, Clock, StepClock
-from semisup.config import AugmentConfig, TrainConfig
+from semisup.config import AugmentConfig, JointConfig, TrainConfig
+from semisup.config.methods import MethodFacts
 from semisup.data.rows import Images
 from semisup.pseudo_labels import Policy, State
 from semisup.pseudo_labels.targets import Mixing, draw_mixing, smooth
@@ -21,7 +22,7 @@ from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.batches import ImageStream, View, balancing_weights
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.divergence import diverged, keys_of, largest_input
-from semisup.training.early_stopping import EarlyStopping
+from semisup.training.early_stopping import BestEpoch, EarlyStopping
 from semisup.training.labels import LabeledTargets
 from semisup.training.optimization.compilation import compiled, compiler_mistakes
 from semisup.training.optimization.optimizers import build_optimizer, set_learning_rate
@@ -67,15 +68,31 @@ class UnlabeledTerm:
     view: Literal["same", "weak", "clean"] = "same"
     """What the teacher looks at: what the student sees, a view as of the labeled images, or the images as they are."""
 
+    @classmethod
+    def of(cls, joint: JointConfig, facts: MethodFacts, images: Images, policy: Policy) -> "UnlabeledTerm":
+        """As the section `joint` says, where it says nothing as suits the policy's method, of which `facts` are known.
+
+        Images of a method that judges them one by one are never mixed.
+        """
+        return cls(
+            images,
+            policy,
+            batch_size=joint.unlabeled_batch_size,
+            alpha_final=joint.alpha_final,
+            ramp_start=joint.ramp_start,
+            ramp_end=joint.ramp_end,
+            mix=joint.mixup_pseudo_labels and not facts.judges_single_images,
+            smooth=joint.smooth_pseudo_labels,
+            augment=joint.strong_augment,
+            teacher=joint.policy.teacher,
+            view=joint.policy.view or facts.view,
+        )
+
 
 @dataclass(frozen=True)
-class TrainingResult:
-    """What training left: the best epoch's weights (on the CPU) and how it went."""
+class TrainingResult(BestEpoch):
+    """With what a policy was told."""
 
-    weights: dict[str, Tensor]
-    history: list[dict[str, float]]
-    best_epoch: int
-    stopped_early: bool
     policy_state: State = field(default_factory=dict)
     """What the policy remembers at the end, on the device."""
 

@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 from scipy.stats import beta, binom, binomtest
 from sklearn.metrics import log_loss
 
-from semisup.calibration import (
-    Certificate,
+from semisup.calibration.certificate import Certificate, certify
+from semisup.calibration.measures import (
     adaptive_calibration_error,
     brier_score,
-    calibration_sentence,
-    calibration_warnings,
-    certify,
     error_bound,
     expected_calibration_error,
     fit_temperature,
@@ -29,6 +26,7 @@ from semisup.calibration import (
     reliability,
     temper,
 )
+from semisup.calibration.words import calibration_sentence, calibration_warnings
 
 Array = NDArray[Any]
 

@@ -27,6 +27,7 @@ from semisup.config.listing import sections_in
 from semisup.config.methods import METHODS
 from semisup.config.regression import RegressionConfig
 from semisup.errors import RenamedKeyWarning, UserError
+from tests.mistakes import user_mistake
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
@@ -48,9 +49,8 @@ def complaint(load):
     """The one line that a bad config is answered with."""
 
     def complain(text: str, *overrides: str) -> str:
-        with pytest.raises(UserError) as error:
+        with user_mistake() as error:
             load(text, *overrides)
-        assert "\n" not in str(error.value)
         return str(error.value)
 
     return complain
@@ -706,9 +706,8 @@ def test_a_folder_is_no_config(tmp_path):
 
 def test_a_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")
-    with pytest.raises(UserError, match=r"picture\.yaml' cannot be read") as error:
+    with user_mistake(match=r"picture\.yaml' cannot be read"):
         load_config(tmp_path / "picture.yaml")
-    assert "\n" not in str(error.value)
 
 
 def test_an_error_in_plain_values_names_their_source():
@@ -810,10 +809,9 @@ def test_every_number_of_a_config_has_two_ends(kind):
 )
 def test_what_is_impossible_is_refused_in_a_short_line(tmp_path, override):
     (tmp_path / "my.yaml").write_text("seed: 1\n")
-    with pytest.raises(UserError) as caught:
+    with user_mistake() as caught:
         load_config(tmp_path / "my.yaml", [override])
     assert override.partition("=")[0] in str(caught.value)
-    assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
 
 

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semisup.config import DataConfig
-from semisup.config.files import validate
 from semisup.data.datasets import UNLABELED
 from semisup.data.facts import DatasetFacts
 from semisup.data.own_images import forget, own_images
@@ -29,10 +28,8 @@ from semisup.delivery.export import MARK, export_imagefolder, export_labelstudio
 from semisup.delivery.names import MOST_BYTES, safe_name
 from semisup.delivery.sent import Sources
 from semisup.errors import UserError
-from semisup.pipeline.log import Silence
-from semisup.pipeline.specs import load_stage
-from semisup.pseudo_labels.table import Selection, build_table
 from tests.data.corpus import encoded, photo, put
+from tests.delivery.labeling import split_and_labeled
 
 ODD = ["../b: c?", "test", "..", "=Ça va#/", "con", "__background__"]
 """Classes that no folder can be called, or that a folder of ours would mean something else by."""
@@ -57,36 +54,8 @@ def found(tmp_path_factory):
     ]
     (folder / "photos.csv").write_text("\n".join(rows), encoding="utf-8")
     data = {"name": "folder", "root": folder / "photos", "manifest": folder / "photos.csv", "size": 16}
-    config = validate(
-        {
-            "data": data | {"cache": folder / "cache"},
-            "split": {"labeled_per_class": "all", "validation_per_class": 1},
-            "runtime": {"threads": 1},
-        },
-        source="test",
-    )
-    forget()
-    yield config, *stage_folders_of(config, folder)
-    forget()
-
-
-def stage_folders_of(config, folder: Path) -> tuple[Path, Path]:
-    split, pseudo_labels = folder / "split", folder / "labels"
-    split.mkdir()
-    pseudo_labels.mkdir()
-    load_stage("split")(config, {}, split, Silence())
-    table, facts = Split.read(split / "split.parquet"), DatasetFacts.read(split)
-    rng = np.random.default_rng(0)
-    probabilities = rng.dirichlet([0.2] * facts.num_classes, len(table.ids("unlabeled"))).astype(np.float32)
-    labels = build_table(
-        table.ids("unlabeled"),
-        table.indices("unlabeled").numpy(),
-        probabilities,
-        selection=Selection(0.5),
-        teacher="baseline:0123",
-    )
-    labels.to_parquet(pseudo_labels / "pseudo_labels.parquet", index=False)
-    return split, pseudo_labels
+    with split_and_labeled(data, folder) as found:
+        yield found
 
 
 def digest_of(file: Path) -> str:
@@ -191,7 +160,7 @@ def test_label_studio_gets_predictions_with_their_score_and_labels_as_annotation
     config, split, pseudo_labels = found
     chosen, facts = choose(split, pseudo_labels, with_labeled=True), DatasetFacts.read(split)
     sources = Sources(config, facts)
-    export_labelstudio(chosen, sources, tmp_path / "ls", facts.class_names, force=False, about={})
+    export_labelstudio(chosen, sources, tmp_path / "ls", force=False, about={})
     served = served_images(sources.root, tmp_path / "ls")
     assert served.storage.parent == served.document_root  # Label Studio takes no storage that is its root
     tasks = json.loads((tmp_path / "ls" / "tasks.json").read_text(encoding="utf-8"))

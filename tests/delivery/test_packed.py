@@ -16,7 +16,6 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from semisup.config import DataConfig
-from semisup.config.files import validate
 from semisup.data.facts import DatasetFacts
 from semisup.data.own_images import forget, own_images
 from semisup.data.own_images.reading.decode import size_of
@@ -26,7 +25,7 @@ from semisup.delivery.export import export_imagefolder, export_labelstudio, serv
 from semisup.delivery.names import SPLITS
 from semisup.delivery.sent import Sources
 from tests.data.corpus import encoded, photo, put
-from tests.delivery.test_export import stage_folders_of
+from tests.delivery.labeling import split_and_labeled
 
 CLASSES = ("C#", "a test strip", "valid.ation", "über/cat")
 """Words that `datasets` takes for splits, a dot, and signs that no folder can have."""
@@ -53,17 +52,8 @@ def run(tmp_path_factory):
             seed += 1
             add(f"{seed:03}.jpg", encoded(photo(seed), "JPEG"))
     put(folder / "classnames.txt", "\n".join(CLASSES).encode())
-    config = validate(
-        {
-            "data": {"name": "webdataset", "root": folder / "photos.tar", "size": 16, "cache": folder / "cache"},
-            "split": {"labeled_per_class": "all", "validation_per_class": 1},
-            "runtime": {"threads": 1},
-        },
-        source="test",
-    )
-    forget()
-    yield config, *stage_folders_of(config, folder)
-    forget()
+    with split_and_labeled({"name": "webdataset", "root": folder / "photos.tar", "size": 16}, folder) as found:
+        yield found
 
 
 def sha(content: bytes) -> str:
@@ -81,7 +71,7 @@ def expected(run):
 def export(run, write, out):
     config, split, pseudo_labels = run
     chosen, facts = choose(split, pseudo_labels, with_labeled=True), DatasetFacts.read(split)
-    report = write(chosen, Sources(config, facts), out, facts.class_names, force=False, about={})
+    report = packed.export_packed(write, chosen, Sources(config, facts), out, force=False, about={})
     assert report.images == len(chosen)
     return out
 
@@ -95,7 +85,7 @@ def read_back(name, root, cache):
 
 
 def test_hugging_face_loads_an_export_with_its_images_and_names_of_classes(run, expected, tmp_path):
-    out = export(run, packed.export_huggingface, tmp_path / "out")
+    out = export(run, packed.huggingface, tmp_path / "out")
     loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "hf"))
     assert list(loaded) == ["train"]
     names = loaded["train"].features["label"].names
@@ -107,7 +97,7 @@ def test_hugging_face_loads_an_export_with_its_images_and_names_of_classes(run, 
 
 def test_webdataset_reads_an_export_sample_by_sample(run, expected, tmp_path, monkeypatch):
     monkeypatch.setattr(packed, "BYTES_A_SHARD", 30_000)  # so that there are several shards
-    out = export(run, packed.export_webdataset, tmp_path / "out")
+    out = export(run, packed.webdataset, tmp_path / "out")
     names, found, shards = (out / "classnames.txt").read_text().splitlines(), {}, sorted(out.glob("*.tar"))
     assert len(shards) > 1
     for shard in shards:
@@ -121,7 +111,7 @@ def test_webdataset_reads_an_export_sample_by_sample(run, expected, tmp_path, mo
 
 
 def test_cocos_own_library_reads_an_export(run, expected, tmp_path):
-    out = export(run, packed.export_coco, tmp_path / "out")
+    out = export(run, packed.coco, tmp_path / "out")
     read = COCO(out / "labels.json")
     found = {}
     for image in read.loadImgs(read.getImgIds()):
@@ -133,7 +123,7 @@ def test_cocos_own_library_reads_an_export(run, expected, tmp_path):
 
 
 def test_fiftyones_layout_is_read_back(run, expected, tmp_path):
-    out = export(run, packed.export_fiftyone, tmp_path / "out")
+    out = export(run, packed.fiftyone, tmp_path / "out")
     assert {file.stem for file in (out / "data").iterdir()} == set(
         json.loads((out / "labels.json").read_text())["labels"]
     )
@@ -171,7 +161,7 @@ def test_nothing_is_written_beside_images_that_lie_in_a_container(run, tmp_path)
     before = sorted(config.data.root.parent.iterdir())
     chosen, facts = choose(split, pseudo_labels), DatasetFacts.read(split)
     sources = Sources(config, facts)
-    export_labelstudio(chosen, sources, tmp_path / "ls", facts.class_names, force=False, about={})
+    export_labelstudio(chosen, sources, tmp_path / "ls", force=False, about={})
     assert sorted(config.data.root.parent.iterdir()) == before
     storage = served_images(sources.served_root(chosen["path"]), tmp_path / "ls").storage
     assert len(list(storage.iterdir())) == len(chosen)

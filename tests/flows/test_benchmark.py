@@ -1,12 +1,8 @@
 """`semisup benchmark`: what it says of given rows, its mistakes, and a real one over two seeds."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +27,8 @@ from semisup.config.files import load_config, to_yaml
 from semisup.errors import UserError
 from semisup.stages.preflight.check import DataDigests
 from semisup.tracking.tracker import Tracker
+from tests.flows.interrupting import interrupted
 from tests.variants import changed
-from tests.waiting import LONG, wait_until
 
 pytestmark = [
     # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
@@ -309,12 +305,6 @@ def finished(prefect_server, store_template, arguments, tmp_path_factory) -> tup
     return folder, json.loads(outcome.stdout.splitlines()[-1]), outcome.stderr
 
 
-@pytest.fixture
-def in_its_folder(finished, monkeypatch) -> Path:
-    monkeypatch.chdir(finished[0])
-    return finished[0]
-
-
 @pytest.mark.slow
 @pytest.mark.prefect
 def test_the_figures_of_a_benchmark_are_those_of_its_runs(finished):
@@ -440,23 +430,10 @@ def test_a_run_that_fails_ends_the_benchmark_in_one_line_with_its_config_and_see
 def test_an_interrupted_benchmark_ends_its_processes_in_order(number, store, tiny_config, tmp_path):
     config = changed(tiny_config, baseline={"epochs": 100_000, "early_stopping": {"patience": 100_000}})
     (tmp_path / "tiny.yaml").write_text(to_yaml(config), encoding="utf-8")
-    command = [str(Path(sys.executable).with_name("semisup")), "benchmark", str(tmp_path / "tiny.yaml"), "--seeds", "3"]
-    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect")}
-    options: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    with subprocess.Popen(command, env=environment, **options) as process:
-        try:
-            tracker = Tracker.existing(store)
-            wait_until(
-                lambda: sum("train_loss" in run.metrics for run in tracker.search("tags.stage = 'baseline'")) >= 2,
-                process,
-                every=0.5,
-            )
-            os.killpg(process.pid, number)
-            _, stderr = process.communicate(timeout=LONG)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # the session of this process alone
-    assert process.returncode == (130 if number == signal.SIGINT else 143)
+    arguments = ["benchmark", str(tmp_path / "tiny.yaml"), "--seeds", "3"]
+    status, stderr = interrupted(arguments, store, tmp_path, training="baseline", number=number)
+    assert status == (130 if number == signal.SIGINT else 143)
+    tracker = Tracker.existing(store)
     statuses = sorted((run.tags["stage"], run.status) for run in tracker.search("tags.stage LIKE '%'"))
     killed = [("baseline", "KILLED")] * 2 + [("benchmark", "KILLED")] + [("pipeline", "KILLED")] * 2
     assert statuses == [*killed, *[("split", "FINISHED")] * 2]

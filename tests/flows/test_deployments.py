@@ -48,6 +48,7 @@ from semisup.errors import StoreUnavailableError, UserError
 from semisup.tracking.places.tag_names import told_names
 from semisup.tracking.tracker import Tracker
 from tests.flows.pipeline.test_growing_pipeline import Drawer, config_of, roles_of
+from tests.ports import free_port
 from tests.variants import STEPS
 from tests.waiting import LONG, wait_until
 
@@ -690,12 +691,6 @@ def end(process: "subprocess.Popen[Any]") -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

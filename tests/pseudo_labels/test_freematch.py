@@ -48,14 +48,6 @@ def test_the_batch_enters_the_threshold_before_its_own_weights_are_taken():
     assert weights.tolist() == [1, 0]
 
 
-def test_a_single_class_always_counts():
-    policy = FreeMatch()
-    state = policy.init(2, 1)
-    for _ in range(50):
-        state, _, weights = policy.update(state, torch.ones(2, 1), torch.arange(2))
-        assert weights.tolist() == [1, 1]
-
-
 def test_fairness_worked_by_hand():
     # N(p̃/h̃) = N(0.8, 1.6) = (1/3, 2/3). Selected: p̄ = (0.6, 0.4), h̄ = (1/2, 1/2), N(1.2, 0.8) = (0.6, 0.4).
     logits = logits_of([[0.8, 0.2], [0.4, 0.6], [0.01, 0.99]])

@@ -118,6 +118,14 @@ def test_a_single_class_is_every_images_target(policy):
         assert ((weights >= 0) & (weights <= 1)).all()
 
 
+@pytest.mark.parametrize("policy", [FreeMatch(), SoftMatch()], ids=lambda policy: type(policy).__name__)
+def test_a_single_class_always_counts_fully_however_long_the_means_run(policy):
+    state = policy.init(2, 1)
+    for _ in range(50):
+        state, _, weights = policy.update(state, torch.ones(2, 1), torch.arange(2))
+        assert weights.tolist() == [1, 1]
+
+
 @EVERY
 @given(seed=st.integers(0, 10_000), size=st.integers(1, IMAGES), steps=st.integers(1, 3))
 @settings(deadline=None, max_examples=15)

@@ -74,14 +74,6 @@ def test_equal_confidences_count_fully_even_if_the_variance_is_zero():
     assert weights.tolist() == pytest.approx([1, 1, 1], abs=0.01)
 
 
-def test_a_single_class_always_counts_fully():
-    policy = SoftMatch()
-    state = policy.init(2, 1)
-    for _ in range(20):
-        state, _, weights = policy.update(state, torch.ones(2, 1), torch.arange(2))
-        assert weights.tolist() == [1, 1]
-
-
 @given(confidences=st.lists(st.floats(0.5, 1, width=32), min_size=2, max_size=12), momentum=st.floats(0, 0.999))
 @settings(deadline=None, max_examples=50)
 def test_weights_rise_with_the_confidence_up_to_one_at_the_mean(confidences, momentum):

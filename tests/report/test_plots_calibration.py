@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from semisup.calibration import certify, expected_calibration_error, reliability
+from semisup.calibration.certificate import certify
+from semisup.calibration.measures import expected_calibration_error, reliability
 from semisup.plots import certificate_walk, inline_svg, reliability_diagram
 
 

@@ -12,7 +12,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from semisup import plots
-from semisup.calibration import measure, reliability, uncertified
+from semisup.calibration.measures import measure, reliability
+from semisup.calibration.words import uncertified
 from semisup.evaluation.scores import compare_right, evaluate_models
 from semisup.report import STAGES, build_report, p_value, percent
 

@@ -20,6 +20,7 @@ from semisup.stages import joint
 from semisup.stages.joint import unlabeled_part
 from semisup.stages.support.models.saved import load_model
 from semisup.system.json_files import read_json
+from tests.listening import Listener
 from tests.variants import changed
 
 SHORT: dict[str, Any] = {"epochs": 2, "budget": "5 steps", "ramp_start": 0, "ramp_end": 0, "unlabeled_batch_size": 24}
@@ -204,17 +205,13 @@ def test_distribution_alignment_scales_by_the_shares_of_its_target_over_the_runn
 def test_shares_that_the_pool_does_not_have_are_told_with_the_estimate_and_kept_beside_the_training(
     tiny_config, stage_folders, tmp_path
 ):
-    class Ear(Silence):
-        def warning(self, message: str) -> None:
-            said.append(message)
-
-    said: list[str] = []
+    log = Listener()
     given = {str(name): 0.91 if name == 3 else 0.01 for name in range(10)}
     alignment = {"target": "given", "shares": given}
     config = of(tiny_config, "soft", policy={"distribution_alignment": alignment, "momentum": 0.5})
     (tmp_path / "out").mkdir()
-    load_stage("joint")(config, plain_inputs(stage_folders), tmp_path / "out", Ear())
-    (warning,) = [line for line in said if "distribution_alignment" in line]
+    load_stage("joint")(config, plain_inputs(stage_folders), tmp_path / "out", log)
+    (warning,) = [line for line in log.warnings if "distribution_alignment" in line]
     for part_ in ("aims at the given shares", "class '3' has 91.0% of them", "target: estimated"):
         assert part_ in warning
     found = read_json(tmp_path / "out" / "training.json")["alignment"]

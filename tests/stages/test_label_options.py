@@ -21,6 +21,7 @@ from semisup.stages.joint import unlabeled_part
 from semisup.stages.support.models.saved import load_model
 from semisup.system.json_files import read_json
 from semisup.system.randomness import derive_seed
+from tests.listening import Listener
 from tests.variants import changed
 
 PASSES, POSITIVE, NEGATIVE_CONFIDENCE, NEGATIVE = 6, 0.15, 0.05, 0.01
@@ -333,11 +334,7 @@ def test_where_nobody_asks_for_unknown_images_the_table_has_no_such_column(tiny_
 def test_too_few_held_out_images_for_so_few_false_alarms_are_told_and_flag_nothing(
     tiny_config, stage_folders, tmp_path
 ):
-    class Ear(Silence):
-        def warning(self, message: str) -> None:
-            said.append(message)
-
-    said: list[str] = []
+    log = Listener()
     config = changed(tiny_config, pseudo_label={"unknown": {"false_alarms": 0.001}})
     (tmp_path / "out").mkdir()
     inputs = {
@@ -345,9 +342,9 @@ def test_too_few_held_out_images_for_so_few_false_alarms_are_told_and_flag_nothi
         "teacher": stage_folders["baseline"],
         "baseline": stage_folders["baseline"],
     }
-    load_stage("pseudo_label")(config, inputs, tmp_path / "out", Ear())
+    load_stage("pseudo_label")(config, inputs, tmp_path / "out", log)
     assert read_json(tmp_path / "out" / "summary.json")["unknown"]["threshold"] is None
-    assert any("false_alarms=0.001 cannot be kept by" in line for line in said)
+    assert any("false_alarms=0.001 cannot be kept by" in line for line in log.warnings)
 
 
 # --- what validation images say of a teacher --------------------------------------------------------------------------

@@ -24,12 +24,13 @@ from semisup.config.files import to_yaml
 from semisup.data.datasets import UNLABELED, ImageSet
 from semisup.data.roles.split import Split
 from semisup.data.sources import load_pool, load_test, source
-from semisup.errors import UserError
 from semisup.pipeline.log import Silence
 from semisup.pipeline.plan import plan
 from semisup.pipeline.specs import STAGES, load_stage
 from semisup.stages.preflight.check import check
 from semisup.stages.support.models.device import ALL_THREADS, pick_device
+from tests.listening import Listener
+from tests.mistakes import user_mistake
 from tests.variants import changed
 from tests.waiting import LONG
 
@@ -66,33 +67,9 @@ def table_of(folders: dict[str, Path]) -> pd.DataFrame:
 
 
 def the_error(call: Any, *arguments: Any) -> str:
-    with pytest.raises(UserError) as caught:
+    with user_mistake() as caught:
         call(*arguments)
-    assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-class Ear(Silence):
-    """A log that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.warnings: list[str] = []
-        self.steps: list[int] = []
-        self.progressed: list[tuple[int, int]] = []
-
-    def info(self, message: str) -> None:
-        self.lines.append(message)
-
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def metrics(self, values: Any, step: int | None = None) -> None:
-        if step is not None:
-            self.steps.append(step)
-
-    def progress(self, done: int, total: int, note: str = "") -> None:
-        self.progressed.append((done, total))
 
 
 # --- the same bits ----------------------------------------------------------------------------------------------------
@@ -174,7 +151,7 @@ class Crashing(Silence):
 def test_a_training_stage_that_crashed_and_is_run_again_leaves_the_same_bytes(
     stage, crash, tiny_config, stage_folders, tmp_path
 ):
-    out_dir, checkpoints, ear = tmp_path / "out", tmp_path / "checkpoints", Ear()
+    out_dir, checkpoints, ear = tmp_path / "out", tmp_path / "checkpoints", Listener()
     out_dir.mkdir()
     epochs = getattr(tiny_config, stage).epochs
     run = load_stage(stage, checkpoints)
@@ -207,7 +184,7 @@ load_stage("baseline", checkpoints)(load_config(config), {"split": split}, out_d
 
 
 def test_a_stage_killed_and_run_again_by_another_process_leaves_the_same_bytes(tiny_config, stage_folders, tmp_path):
-    config, out_dir, checkpoints, ear = tmp_path / "tiny.yaml", tmp_path / "out", tmp_path / "checkpoints", Ear()
+    config, out_dir, checkpoints, ear = tmp_path / "tiny.yaml", tmp_path / "out", tmp_path / "checkpoints", Listener()
     out_dir.mkdir()
     config.write_text(to_yaml(tiny_config), encoding="utf-8")
     arguments = map(str, (config, stage_folders["split"], out_dir, checkpoints))
@@ -462,7 +439,7 @@ def test_compound_images_change_nothing_that_is_said_of_single_ones(
 def test_evaluate_leaves_the_same_compound_images_twice_and_says_how_they_went(
     compound_config, compound_folders, stage_runner, tmp_path
 ):
-    ear = Ear()
+    ear = Listener()
     again = stage_runner(compound_config, tmp_path, ("evaluate",), compound_folders, {"evaluate": ear})["evaluate"]
     for name in ("compound.parquet", "compound_examples.npz", "metrics.json"):
         assert (again / name).read_bytes() == (compound_folders["evaluate"] / name).read_bytes()
@@ -552,7 +529,7 @@ def test_no_accepted_pseudo_label_is_a_warning_and_the_pipeline_still_ends(tiny_
     config = changed(
         tiny_config, baseline={"epochs": 1}, joint={"epochs": 1, "ramp_start": 0, "ramp_end": 0}
     ).model_copy(update={"pseudo_label": tiny_config.pseudo_label.model_copy(update={"threshold": 1.0})})
-    ears = {step.name: Ear() for step in plan(config)}
+    ears = {step.name: Listener() for step in plan(config)}
     folders = stage_runner(config, tmp_path, logs=ears)
     summary = read_json(folders["pseudo_label"] / "summary.json")
     assert (summary["accepted"], summary["coverage"], summary["precision"]) == (0, 0.0, None)
@@ -621,41 +598,26 @@ def test_early_stopping_of_the_student_never_comes_before_the_ramp_is_complete(
 # --- files, stages, logs ----------------------------------------------------------------------------------------------
 
 
+TRAINED = {
+    "weights.safetensors",
+    "model.json",
+    "history.parquet",
+    "training.json",
+    "timings.json",
+    "learning_curves.png",
+}
+LABELED = {"pseudo_labels.parquet", "summary.json", "audit.parquet", "confidence_histogram.png", "picture_grid.png"}
+
+
 @pytest.mark.parametrize(
     ("stage", "expected"),
     [
         ("split", {"split.parquet", "dataset.json", "class_counts.png"}),
-        (
-            "baseline",
-            {
-                "weights.safetensors",
-                "model.json",
-                "history.parquet",
-                "training.json",
-                "timings.json",
-                "learning_curves.png",
-            },
-        ),
-        (
-            "pseudo_label",
-            {"pseudo_labels.parquet", "summary.json", "audit.parquet", "confidence_histogram.png", "picture_grid.png"},
-        ),
-        (
-            "joint",
-            {
-                "weights.safetensors",
-                "model.json",
-                "history.parquet",
-                "training.json",
-                "timings.json",
-                "learning_curves.png",
-            },
-        ),
+        ("baseline", TRAINED),
+        ("pseudo_label", LABELED),
+        ("joint", TRAINED),
         ("keep", {"kept.json"}),
-        (
-            "labels",
-            {"pseudo_labels.parquet", "summary.json", "audit.parquet", "confidence_histogram.png", "picture_grid.png"},
-        ),
+        ("labels", LABELED),
         ("evaluate", {"predictions.parquet", "metrics.json", "report.html", "report.md"}),
         ("promote", {"decision.json", "predictions.parquet", "classes.json"}),
     ],
@@ -673,7 +635,7 @@ def test_every_picture_is_a_picture(stage_folders):
 
 
 def test_training_tells_its_log_of_every_epoch_once(tiny_config, stage_folders, tmp_path):
-    ear = Ear()
+    ear = Listener()
     load_stage("joint")(tiny_config, stage_folders, tmp_path, ear)
     epochs = list(range(1, 7))
     assert ear.steps == epochs

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import print_table
+from flows.cli.printing import print_table
 
 
 def configs(

@@ -22,7 +22,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import AsJson, print_table, user_mistakes_in_one_line
+from flows.cli.options import AsJson
+from flows.cli.printing import print_table
+from flows.start.exits import user_mistakes_in_one_line
 from semisup import __version__
 from semisup.errors import UserError, in_one_line
 from semisup.tracking.places.redaction import without_logins

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import duration, print_table, user_mistakes_in_one_line
+from flows.cli.printing import duration, print_table
+from flows.start.exits import user_mistakes_in_one_line
 from semisup.errors import UserError
 
 if TYPE_CHECKING:

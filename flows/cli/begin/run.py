@@ -8,17 +8,9 @@ import typer
 
 from flows.cli.begin.init import config_of
 from flows.cli.command import Command
-from flows.start.exits import (
-    AsJson,
-    ConfigName,
-    Force,
-    Overrides,
-    duration,
-    print_page,
-    print_table,
-    reuse_note,
-    user_mistakes_in_one_line,
-)
+from flows.cli.options import AsJson, ConfigName, Force, Overrides
+from flows.cli.printing import print_figures, print_page
+from flows.start.exits import user_mistakes_in_one_line
 from semisup.ready_made import place_of_images
 
 
@@ -54,8 +46,7 @@ def run(
 def _print_result(result: Mapping[str, Any]) -> None:
     from flows.pipeline.results import rows
 
-    title = f"Result after {duration(result['seconds'])}{reuse_note(result['stages'])}"
-    print_table(["", "value", "95 % interval"], rows(result), right=["value"], title=title)
+    print_figures(result, rows(result))
     if result["champion"]:
         typer.echo(f"Champion: {result['champion']}")
     typer.echo(f"Report: {result['report']}")

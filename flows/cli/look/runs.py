@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import AsJson, NewestRun, duration, print_table, user_mistakes_in_one_line
+from flows.cli.options import AsJson, NewestRun
+from flows.cli.printing import duration, print_table
+from flows.start.exits import user_mistakes_in_one_line
 from flows.start.run_names import briefly_again
 
 FIGURES = (

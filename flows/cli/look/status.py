@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import AsJson, ConfigName, Overrides, duration, print_table, user_mistakes_in_one_line
+from flows.cli.options import AsJson, ConfigName, Overrides
+from flows.cli.printing import duration, print_table
+from flows.start.exits import user_mistakes_in_one_line
 
 if TYPE_CHECKING:
     from flows.pipeline.survey import StepState

@@ -5,7 +5,8 @@ from pathlib import Path
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import ConfigName, Overrides, user_mistakes_in_one_line
+from flows.cli.options import ConfigName, Overrides
+from flows.start.exits import user_mistakes_in_one_line
 
 
 def reap(config: ConfigName, overrides: Overrides = None) -> None:

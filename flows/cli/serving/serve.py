@@ -7,15 +7,8 @@ from typing import Annotated
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import (
-    ConfigName,
-    Cron,
-    DeploymentName,
-    Overrides,
-    TimeZone,
-    end,
-    user_mistakes_in_one_line,
-)
+from flows.cli.options import ConfigName, Cron, DeploymentName, Overrides, TimeZone
+from flows.start.exits import end, user_mistakes_in_one_line
 
 
 def serve(

@@ -6,17 +6,10 @@ from typing import Annotated
 import typer
 
 from flows.cli.command import Command
+from flows.cli.options import AsJson, ConfigName, Overrides
+from flows.cli.printing import duration, print_page, print_table
 from flows.seeds.names import seeds_of
-from flows.start.exits import (
-    AsJson,
-    ConfigName,
-    Overrides,
-    duration,
-    end_orderly_on_sigterm,
-    print_page,
-    print_table,
-    user_mistakes_in_one_line,
-)
+from flows.start.exits import end_orderly_on_sigterm, user_mistakes_in_one_line
 from semisup import __version__
 from semisup.errors import UserError
 

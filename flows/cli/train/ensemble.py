@@ -5,17 +5,9 @@ import json
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import (
-    AsJson,
-    ConfigName,
-    Force,
-    Overrides,
-    duration,
-    print_page,
-    print_table,
-    reuse_note,
-    user_mistakes_in_one_line,
-)
+from flows.cli.options import AsJson, ConfigName, Force, Overrides
+from flows.cli.printing import print_figures, print_page
+from flows.start.exits import user_mistakes_in_one_line
 
 
 def ensemble(
@@ -43,8 +35,7 @@ def ensemble(
     if as_json:
         typer.echo(json.dumps(result))
         return
-    title = f"Result after {duration(result['seconds'])}{reuse_note(result['stages'])}"
-    print_table(["", "value", "95 % interval"], rows(result), right=["value"], title=title)
+    print_figures(result, rows(result))
     print_page(result["page"])
 
 

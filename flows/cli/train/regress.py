@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import (
-    AsJson,
-    ConfigName,
-    Overrides,
-    end_orderly_on_sigterm,
-    print_page,
-    print_table,
-    reuse_note,
-    user_mistakes_in_one_line,
-)
+from flows.cli.options import AsJson, ConfigName, Overrides
+from flows.cli.printing import print_page, print_table, reuse_note
+from flows.start.exits import end_orderly_on_sigterm, user_mistakes_in_one_line
 
 if TYPE_CHECKING:
     from semisup.config.regression import RegressionConfig

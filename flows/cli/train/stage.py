@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import AsJson, ConfigName, Overrides, duration, user_mistakes_in_one_line
+from flows.cli.options import AsJson, ConfigName, Overrides
+from flows.cli.printing import duration
+from flows.start.exits import user_mistakes_in_one_line
 from semisup.errors import UserError
 
 

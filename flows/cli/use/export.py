@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import AsJson, RunId, print_table, user_mistakes_in_one_line
+from flows.cli.options import AsJson, RunId
+from flows.cli.printing import print_table
+from flows.start.exits import user_mistakes_in_one_line
 from semisup.errors import UserError
 
 if TYPE_CHECKING:
@@ -120,21 +122,14 @@ def _export(run_id: str, wanted: _Wanted, data_root: Path | None) -> "tuple[Repo
                 chosen, sources, wanted.out, link=wanted.link, force=wanted.force, about=about
             )
         case "labelstudio":
-            report = exporting.export_labelstudio(
-                chosen, sources, wanted.out, facts.class_names, force=wanted.force, about=about
-            )
+            report = exporting.export_labelstudio(chosen, sources, wanted.out, force=wanted.force, about=about)
             advice = exporting.served_images(sources.served_root(chosen["path"]), wanted.out).advice
             note = f": labels.xml is the labeling interface, tasks.json to be imported; type\n{advice}"
         case "huggingface" | "webdataset" | "coco" | "fiftyone":
             from semisup.delivery import packed
 
-            write = {
-                "huggingface": packed.export_huggingface,
-                "webdataset": packed.export_webdataset,
-                "coco": packed.export_coco,
-                "fiftyone": packed.export_fiftyone,
-            }[wanted.format]
-            report = write(chosen, sources, wanted.out, facts.class_names, force=wanted.force, about=about)
+            form = packed.FORMS[wanted.format]
+            report = packed.export_packed(form, chosen, sources, wanted.out, force=wanted.force, about=about)
     return report, sources.gone, note
 
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import AsJson, print_table, user_mistakes_in_one_line
+from flows.cli.options import AsJson
+from flows.cli.printing import print_table
+from flows.start.exits import user_mistakes_in_one_line
 from semisup.errors import UserError
 
 if TYPE_CHECKING:

@@ -2,14 +2,15 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.command import Command
-from flows.start.exits import AsJson, Overrides, user_mistakes_in_one_line
+from flows.cli.options import AsJson, Overrides
+from flows.start.exits import user_mistakes_in_one_line
 from semisup.errors import UserError
 
 if TYPE_CHECKING:
@@ -150,33 +151,39 @@ def _audit(run_id: str, out: Path, *, count: int, data_root: Path | None, force:
 
 
 def _tell_audit(written: "WrittenAudit", recorded: str, out: Path, as_json: bool) -> None:
-    _warn_of_gone(written.gone)
-    if as_json:
-        values = {"out": str(out), "to_audit": written.images, "accepted": written.accepted, "target": written.target}
-        typer.echo(json.dumps(values | {"left_out": len(written.gone), "run_id": recorded}))
-        return
-    typer.echo(
-        f"{written.images:,} of {written.accepted:,} accepted labels, drawn at random: open {out / 'review.html'}"
-    )
-    typer.echo("in a browser and label in order; the page says when enough is known. Save its CSV, and type")
-    typer.echo("semisup review --import labels.csv CONFIG")
+    counts = {"to_audit": written.images, "accepted": written.accepted, "target": written.target}
+    images = f"{written.images:,} of {written.accepted:,} accepted labels, drawn at random"
+    lines = [
+        f"{images}: open {out / 'review.html'}",
+        "in a browser and label in order; the page says when enough is known. Save its CSV, and type",
+        "semisup review --import labels.csv CONFIG",
+    ]
+    _tell(out, written.gone, recorded, counts=counts, lines=lines, as_json=as_json)
 
 
 def _tell_written(written: "Written", recorded: str, out: Path, as_json: bool) -> None:
     for note in written.notes:
         typer.secho(note, fg="yellow", err=True)
-    _warn_of_gone(written.gone)
+    lines = [
+        f"{written.to_label:,} images to label, {written.to_check:,} labels to check: open {out / 'review.html'}",
+        "in a browser, save its CSV, and type  semisup review --import labels.csv CONFIG",
+        "(candidates.csv is the same as a table; tasks.json and labels.xml are for Label Studio: type",
+        f"{written.served.advice})",
+        f"MLflow keeps all of it as run {recorded}",
+    ]
+    counts = {"to_label": written.to_label, "to_check": written.to_check}
+    _tell(out, written.gone, recorded, counts=counts, lines=lines, as_json=as_json)
+
+
+def _tell(
+    out: Path, gone: Sequence[str], recorded: str, *, counts: Mapping[str, float], lines: Sequence[str], as_json: bool
+) -> None:
+    """What was written and what is missing, for programs or for people."""
+    _warn_of_gone(gone)
     if as_json:
-        values = {"out": str(out), "to_label": written.to_label, "to_check": written.to_check}
-        typer.echo(json.dumps(values | {"left_out": len(written.gone), "run_id": recorded}))
-        return
-    typer.echo(
-        f"{written.to_label:,} images to label, {written.to_check:,} labels to check: open {out / 'review.html'}"
-    )
-    typer.echo("in a browser, save its CSV, and type  semisup review --import labels.csv CONFIG")
-    typer.echo("(candidates.csv is the same as a table; tasks.json and labels.xml are for Label Studio: type")
-    typer.echo(f"{written.served.advice})")
-    typer.echo(f"MLflow keeps all of it as run {recorded}")
+        typer.echo(json.dumps({"out": str(out), **counts, "left_out": len(gone), "run_id": recorded}))
+    else:
+        typer.echo("\n".join(lines))
 
 
 def _tell_concluded(concluded: "Concluded") -> None:

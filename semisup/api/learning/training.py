@@ -128,19 +128,7 @@ class _Trainer:
         joint = self.how.joint
         if not len(rows):
             return self._train(joint, None, stage, math.ceil(len(self.learning) / joint.batch_size))
-        term = UnlabeledTerm(
-            self.seen[rows].to(self.how.device),
-            policy,
-            batch_size=joint.unlabeled_batch_size,
-            alpha_final=joint.alpha_final,
-            ramp_start=joint.ramp_start,
-            ramp_end=joint.ramp_end,
-            mix=joint.mixup_pseudo_labels and not facts_of(policy).judges_single_images,
-            smooth=joint.smooth_pseudo_labels,
-            augment=joint.strong_augment,
-            teacher=joint.policy.teacher,
-            view=joint.policy.view or facts_of(policy).view,
-        )
+        term = UnlabeledTerm.of(joint, facts_of(policy), self.seen[rows].to(self.how.device), policy)
         whole = len(rows) if joint.epoch_over == "unlabeled" else len(self.learning)
         size = joint.unlabeled_batch_size if joint.epoch_over == "unlabeled" else joint.batch_size
         return self._train(joint, term, stage, math.ceil(whole / size), start)

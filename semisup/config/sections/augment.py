@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from semisup.config.sections.base import Fraction, Section
+from semisup.config.sections.base import Fraction, Section, rule
 
 
 class AugmentConfig(Section):
@@ -50,18 +50,16 @@ class ViewsConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     """What the other views are like."""
 
-    @model_validator(mode="after")
-    def _views_are_of_one_image(self) -> "ViewsConfig":
+    @rule
+    def _views_are_of_one_image(self) -> None:
         if self.augment.paste:
             raise ValueError(
                 f"augment.paste={self.augment.paste} would mix other images into a prediction; use 0 in test_time"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _views_differ(self) -> "ViewsConfig":
+    @rule
+    def _views_differ(self) -> None:
         if self.views > 1 and self.augment.changes_nothing:
             raise ValueError(
                 f"views={self.views}, but augment changes nothing; set for example augment.shift, or views=1"
             )
-        return self

@@ -1,9 +1,9 @@
 """What every section is made of: immutable, closed, documented by its field docstrings."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -92,6 +92,19 @@ class Section(BaseModel):
         if isinstance(value, bool) and bool not in kinds:
             raise ValueError(f"is {str(value).lower()}, a truth value; write what it should be")
         return value
+
+
+Checked = TypeVar("Checked", bound=Section)
+
+
+def rule(check: Callable[[Checked], None]) -> Any:
+    """A method of a section that raises a ValueError where its values do not go together, asked once all are there."""
+
+    def checked(section: Checked) -> Checked:
+        check(section)
+        return section
+
+    return model_validator(mode="after")(checked)
 
 
 def kind_of(value: Any) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator
 
 from semisup.config.plugins import NameOf, Options, own_options
-from semisup.config.sections.base import Fraction, Section, Side
+from semisup.config.sections.base import Fraction, Section, Side, rule
 from semisup.config.sources import SOURCES, SourceFacts
 from semisup.config.urls import fault_of, holds_credentials, is_url, without_credentials
 
@@ -150,10 +150,9 @@ class DataConfig(Section):
         """What is known of the source."""
         return SOURCES[self.name]
 
-    @model_validator(mode="after")
-    def _a_sources_own_options_are_its_own(self) -> "DataConfig":
+    @rule
+    def _a_sources_own_options_are_its_own(self) -> None:
         self.own_options()
-        return self
 
     def own_options(self) -> BaseModel | None:
         """What `options` says, as the source wants it; None where the source has no options of its own.
@@ -161,9 +160,7 @@ class DataConfig(Section):
         Raises:
             ValueError: the source has none, or not these.
         """
-        if not self.options and self.name in SOURCES.own:
-            return None
-        return own_options(self.facts.options, self.options, f"name={self.name!r}")
+        return own_options(SOURCES, self.name, self.options)
 
     @field_validator("range")
     @classmethod
@@ -172,10 +169,10 @@ class DataConfig(Section):
             raise ValueError("is wrong: black must be a smaller number than white, such as [0, 4095]")
         return value
 
-    @model_validator(mode="after")
-    def _features_are_of_own_images(self) -> "DataConfig":
+    @rule
+    def _features_are_of_own_images(self) -> None:
         if self.features is None:
-            return self
+            return
         said = f"features={str(self.features)!r}"
         if not self.facts.own_images:
             raise ValueError(f"{said}, but name={self.name!r} has images of its own; use name: folder")
@@ -186,31 +183,27 @@ class DataConfig(Section):
                 f"{said}, but a folder has no order that the rows of an array could follow; name a manifest with the "
                 "same rows, or use Parquet with a column path"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _a_url_stands_for_the_root(self) -> "DataConfig":
+    @rule
+    def _a_url_stands_for_the_root(self) -> None:
         if self.url is None:
-            return self
+            return
         if not self.facts.remote:
             raise ValueError(
                 f"url={self.url!r}, but name={self.name!r} is read from a folder; your own images may lie in a bucket"
             )
         if self.root is not None:
             raise ValueError(f"url={self.url!r} and root are both set; keep one of them")
-        return self
 
-    @model_validator(mode="after")
-    def _groups_are_of_files(self) -> "DataConfig":
+    @rule
+    def _groups_are_of_files(self) -> None:
         if self.group is not None and not self.facts.manifest:
             raise ValueError(f"group={self.group!r}, but name={self.name!r} has no folders; use name: folder")
-        return self
 
-    @model_validator(mode="after")
-    def _a_manifest_lists_own_images(self) -> "DataConfig":
+    @rule
+    def _a_manifest_lists_own_images(self) -> None:
         if self.manifest is not None and not self.facts.manifest:
             raise ValueError(f"manifest={str(self.manifest)!r}, but name={self.name!r} has none; use name: folder")
-        return self
 
 
 def resolve_base(data: DataConfig) -> Path | str | None:

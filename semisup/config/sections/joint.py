@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field
 
 from semisup.config.methods import METHODS, MethodFacts
 from semisup.config.plugins import NameOf, Options, own_options
 from semisup.config.sections.augment import AugmentConfig
-from semisup.config.sections.base import BatchSize, Fraction, Section, nothing_or
+from semisup.config.sections.base import BatchSize, Fraction, Section, nothing_or, rule
 from semisup.config.sections.pseudo_labels import Alignment, AlignmentConfig, alignment_of
 from semisup.config.sections.training import TrainConfig
 
@@ -131,18 +131,16 @@ class JointConfig(TrainConfig):
             return True
         return self.policy.ledger_share > 0 and not self.starts_with_a_teacher(round_number)
 
-    @model_validator(mode="after")
-    def _fairness_is_asked_of_images_as_they_are(self) -> "JointConfig":
+    @rule
+    def _fairness_is_asked_of_images_as_they_are(self) -> None:
         if self.mixup_pseudo_labels and self.mixup.alpha and self.facts.judges_single_images:
             raise ValueError(
                 f"mixup_pseudo_labels=true, but method={self.method!r} judges predictions of single images; use false"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _a_methods_own_options_are_its_own(self) -> "JointConfig":
+    @rule
+    def _a_methods_own_options_are_its_own(self) -> None:
         self.own_options()
-        return self
 
     def own_options(self) -> BaseModel | None:
         """What `policy.options` says, as the method wants it; None where the method has no options of its own.
@@ -150,27 +148,23 @@ class JointConfig(TrainConfig):
         Raises:
             ValueError: the method has none, or not these.
         """
-        if not self.policy.options and self.method in METHODS.own:
-            return None
-        return own_options(self.facts.options, self.policy.options, f"method={self.method!r}", "policy.options")
+        return own_options(METHODS, self.method, self.policy.options, at="policy.options")
 
-    @model_validator(mode="after")
-    def _a_table_tells_something_new(self) -> "JointConfig":
+    @rule
+    def _a_table_tells_something_new(self) -> None:
         if self.policy.ledger_share and self.start == "teacher":
             raise ValueError(
                 f"policy.ledger_share={self.policy.ledger_share}, but with start='teacher' a student knows what the "
                 "pseudo-label table says; use start: fresh or baseline, or ledger_share: 0"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _an_average_teaches_where_there_is_one(self) -> "JointConfig":
+    @rule
+    def _an_average_teaches_where_there_is_one(self) -> None:
         if self.policy.teacher == "ema" and not self.ema_decay:
             raise ValueError("policy.teacher='ema', but ema_decay=0 keeps no average; use for example ema_decay: 0.99")
-        return self
 
-    @model_validator(mode="after")
-    def _the_ramp_fits_into_the_epochs(self) -> "JointConfig":
+    @rule
+    def _the_ramp_fits_into_the_epochs(self) -> None:
         if self.ramp_start > self.ramp_end:
             raise ValueError(
                 f"ramp_start={self.ramp_start} is after ramp_end={self.ramp_end}; use ramp_start <= ramp_end"
@@ -179,4 +173,3 @@ class JointConfig(TrainConfig):
             raise ValueError(
                 f"ramp_end={self.ramp_end} is after the last epoch; use at most epochs={self.epochs}, or more epochs"
             )
-        return self

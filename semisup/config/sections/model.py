@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from semisup.config.families import FAMILIES, JOINT, READY_MADE, FamilyFacts, family_of, networks_in
-from semisup.config.sections.base import Dropout, Precision, Section, Side
+from semisup.config.sections.base import Dropout, Precision, Section, Side, rule
 from semisup.config.sections.training import a_time
 
 Train: TypeAlias = Literal[
@@ -110,8 +110,8 @@ class ModelConfig(Section):
             )
         return JOINT.join(names)
 
-    @model_validator(mode="after")
-    def _networks_side_by_side_stay_as_they_are(self) -> "ModelConfig":
+    @rule
+    def _networks_side_by_side_stay_as_they_are(self) -> None:
         if len(self.parts) > 1 and not self.chooses and self._is_known:
             raise ValueError(
                 f"train={self.train!r}, but name={self.name!r} joins the features of {len(self.parts)} networks, which "
@@ -122,16 +122,14 @@ class ModelConfig(Section):
                 f"weights={self.weights!r}, but each of name={self.name!r} begins with its installed ones; leave "
                 "weights out, or name one network"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _only_one_network_whitens(self) -> "ModelConfig":
+    @rule
+    def _only_one_network_whitens(self) -> None:
         if self.whiten and self.name.rpartition(":")[2] not in self.family.whitening:
             raise ValueError(f"whiten=true, but name={self.name!r} has no such option; use name: pooled_cnn")
-        return self
 
-    @model_validator(mode="after")
-    def _only_a_pretrained_body_is_frozen(self) -> "ModelConfig":
+    @rule
+    def _only_a_pretrained_body_is_frozen(self) -> None:
         if self.train != "all" and not self.pretrained and self._is_known:
             without = next(part.name for part in self.parts if not part.pretrained)
             raise ValueError(
@@ -144,7 +142,6 @@ class ModelConfig(Section):
             raise ValueError(
                 "whiten=true would overwrite the first filters of weights; use false, or leave weights out"
             )
-        return self
 
     @property
     def parts(self) -> "tuple[ModelConfig, ...]":

@@ -3,11 +3,22 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from semisup.config.plugins import OwnOptions
 from semisup.config.sections.augment import ViewsConfig
-from semisup.config.sections.base import NUMBER, SECTION, SWITCH, WORD, BatchSize, Fraction, Section, Share, kind_of
+from semisup.config.sections.base import (
+    NUMBER,
+    SECTION,
+    SWITCH,
+    WORD,
+    BatchSize,
+    Fraction,
+    Section,
+    Share,
+    kind_of,
+    rule,
+)
 
 
 def _named(shares: Any) -> Any:
@@ -25,14 +36,13 @@ class AlignmentConfig(Section):
     shares: Annotated[Mapping[str, Fraction], BeforeValidator(_named), AfterValidator(OwnOptions)] = Field({})
     """Target `given`: name of each class, and its share of the unlabeled images."""
 
-    @model_validator(mode="after")
-    def _given_shares_are_shares(self) -> "AlignmentConfig":
+    @rule
+    def _given_shares_are_shares(self) -> None:
         if (self.target == "given") != bool(self.shares):
             asked = "is empty" if self.target == "given" else f"is set, but target={self.target!r}"
             raise ValueError(f"shares {asked}; use both, such as {{target: given, shares: {{cat: 0.3, dog: 0.7}}}}")
         if self.shares and abs(sum(self.shares.values()) - 1) > ROUNDED:
             raise ValueError(f"shares have the sum {sum(self.shares.values()):g}; use shares of sum 1")
-        return self
 
 
 ROUNDED = 0.01
@@ -77,11 +87,10 @@ class UncertaintyConfig(Section):
     negative: Annotated[float, Field(ge=0, le=1)] = 0.005
     """… where the uncertainty of that is at most this."""
 
-    @model_validator(mode="after")
-    def _passes_differ(self) -> "UncertaintyConfig":
+    @rule
+    def _passes_differ(self) -> None:
         if self.passes == 1:
             raise ValueError("passes=1 has no standard deviation; use at least 2, or 0 for none")
-        return self
 
 
 class UnknownConfig(Section):

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag
 
-from semisup.config.sections.base import NUMBER, WORD, PositiveInt, Section, kind_of
+from semisup.config.sections.base import NUMBER, WORD, PositiveInt, Section, kind_of, rule
 
 
 class SplitConfig(Section):
@@ -26,11 +26,10 @@ class SplitConfig(Section):
     """Labeled images that only stage `calibrate` sees. Drawn at random from all that are left, not per class: what
     they certify holds for images like them, and those are the unlabeled ones."""
 
-    @model_validator(mode="after")
-    def _a_tail_is_cut_from_a_number(self) -> "SplitConfig":
+    @rule
+    def _a_tail_is_cut_from_a_number(self) -> None:
         if self.labeled_per_class == "all" and self.imbalance_ratio != 1:
             raise ValueError(
                 f"imbalance_ratio={self.imbalance_ratio:g}, but labeled_per_class='all' takes the classes as they are; "
                 "use imbalance_ratio: 1, or a number"
             )
-        return self

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from semisup.budget import Budget
 from semisup.config.sections.augment import AugmentConfig
-from semisup.config.sections.base import BatchSize, Epochs, Fraction, Precision, Section, nothing_or
+from semisup.config.sections.base import BatchSize, Epochs, Fraction, Precision, Section, nothing_or, rule
 
 LEAST_SECONDS, MOST_SECONDS, MOST_STEPS = 0.001, 90 * 86_400, 10**9
 
@@ -62,6 +62,16 @@ class ScheduleConfig(Section):
     """`step`: epochs after which the rate is multiplied by `gamma`."""
     gamma: Annotated[float, Field(ge=1e-6, le=1)] = 0.1
     """`step`: factor on the rate at each milestone."""
+
+    def check_milestones(self, epochs: int) -> None:
+        """Make sure that all of them lie within a training.
+
+        Raises:
+            ValueError: one does not.
+        """
+        late = [milestone for milestone in self.milestones if milestone >= epochs]
+        if late:
+            raise ValueError(f"schedule.milestones holds {late[0]}, but epochs={epochs}; use smaller milestones")
 
 
 class EarlyStoppingConfig(Section):
@@ -130,19 +140,15 @@ class TrainConfig(Section):
     float32. `bfloat16` is faster on GPUs and processors that have it (AVX512-BF16, AMX); `auto` takes it there. Unset:
     `auto` where a network of photographs begins with pretrained weights and more than its last layer is trained."""
 
-    @model_validator(mode="after")
-    def _a_budget_has_a_step_for_every_epoch(self) -> "TrainConfig":
+    @rule
+    def _a_budget_has_a_step_for_every_epoch(self) -> None:
         budget = Budget.parse(self.budget) if self.budget else None
         if budget and budget.unit == "steps" and budget.amount < self.epochs:
             raise ValueError(f"budget={self.budget!r}, but epochs={self.epochs}; use at least one step for each epoch")
-        return self
 
-    @model_validator(mode="after")
-    def _milestones_lie_within_the_epochs(self) -> "TrainConfig":
-        late = [milestone for milestone in self.schedule.milestones if milestone >= self.epochs]
-        if late:
-            raise ValueError(f"schedule.milestones holds {late[0]}, but epochs={self.epochs}; use smaller milestones")
-        return self
+    @rule
+    def _milestones_lie_within_the_epochs(self) -> None:
+        self.schedule.check_milestones(self.epochs)
 
     @property
     def sees_images_as_they_are(self) -> bool:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semisup.data.augmentation.geometry import affine_sample, inside_boxes
+from semisup.data.augmentation.geometry import affine_sample, holes, inside_boxes
 from semisup.data.parts import Part, drawn
 
 PARAMETERS_PER_IMAGE = 8  # rotation, shift x, shift y, scale, shear, flip, hole x, hole y
@@ -129,18 +129,9 @@ def _interpolation(size: int, knots: int, device: torch.device) -> Tensor:
 
 
 def cut_holes(images: Tensor, centers: Tensor, side: int) -> Tensor:
-    """The images with a square of side × side pixels set to 0 in each, as far as it lies inside; float32, same shape.
-
-    Args:
-        images: float32 (B, C, H, W).
-        centers: int64 (B, 2), the (column, row) of each hole's center; a hole of even side has one pixel more to the
-            left and above.
-        side: pixels.
-    Source: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks with Cutout".
-    """
+    """The images, float32 (B, C, H, W), with each one's hole set to 0, as :func:`holes` says."""
     # A float product takes a third of masked_fill's time on a CPU; pixels are finite, so 0 times one is 0.
-    sides = torch.full_like(centers, side)
-    return images * (1 - inside_boxes(centers - side // 2, sides, *images.shape[-2:]))
+    return images * (1 - holes(images, centers, side))
 
 
 def paste_boxes(images: Tensor, others: Tensor, corners: Tensor, sides: Tensor) -> Tensor:

@@ -87,3 +87,14 @@ def inside_boxes(corners: Tensor, sides: Tensor, height: int, width: int) -> Ten
     in_columns = (columns >= 0) & (columns < sides[:, 0:1])
     in_rows = (rows >= 0) & (rows < sides[:, 1:2])
     return (in_rows.float().unsqueeze(2) * in_columns.float().unsqueeze(1)).unsqueeze(1)
+
+
+def holes(images: Tensor, centers: Tensor, side: int) -> Tensor:
+    """1 inside each image's square hole of side × side pixels, as far as it lies inside, float32 (B, 1, H, W).
+
+    `images` (B, C, H, W) are asked for their height and width alone. `centers` is int64 (B, 2), the (column, row) of
+    each hole's center; a hole of even side has one pixel more to the left and above.
+
+    Source: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks with Cutout".
+    """
+    return inside_boxes(centers - side // 2, torch.full_like(centers, side), *images.shape[-2:])

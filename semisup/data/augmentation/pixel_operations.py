@@ -11,7 +11,7 @@ github.com/google-research/fixmatch (third_party/auto_augment/augmentations.py).
 import torch
 from torch import Tensor
 
-from semisup.data.augmentation.geometry import inside_boxes
+from semisup.data.augmentation.geometry import holes
 
 GRAY = 127
 """What a hole is filled with, as in FixMatch's own code (libml/ctaugment.py)."""
@@ -121,18 +121,8 @@ def translate_y(images: Tensor, pixels: Tensor) -> Tensor:
 
 
 def cut_out(images: Tensor, centers: Tensor, side: int) -> Tensor:
-    """A square of side × side pixels turned gray in each image, as far as it lies inside.
-
-    Args:
-        images: uint8 (B, C, H, W).
-        centers: int64 (B, 2), the (column, row) of each hole's center; a hole of even side has one pixel more to the
-            left and above.
-        side: pixels.
-    Source: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks with Cutout".
-    """
-    centers = centers.to(images.device)
-    boxes = inside_boxes(centers - side // 2, torch.full_like(centers, side), *images.shape[2:])
-    hole = boxes.to(torch.uint8)  # (B, 1, H, W)
+    """The images, uint8 (B, C, H, W), with each one's hole turned gray, as :func:`holes` says."""
+    hole = holes(images, centers.to(images.device), side).to(torch.uint8)  # (B, 1, H, W)
     return images * (1 - hole) + hole * GRAY
 
 

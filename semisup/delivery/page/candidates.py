@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from semisup.calibration import temper
+from semisup.calibration.measures import temper
 from semisup.config import PipelineConfig
 from semisup.data.datasets import ImageSet
 from semisup.data.facts import DatasetFacts

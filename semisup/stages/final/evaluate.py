@@ -13,7 +13,8 @@ from torch import nn
 
 from semisup import __version__
 from semisup.budget import Budget
-from semisup.calibration import calibration_warnings, fit_temperature, measure
+from semisup.calibration.measures import fit_temperature, measure
+from semisup.calibration.words import calibration_warnings
 from semisup.checks.warnings import (
     comparison_warnings,
     config_warnings,

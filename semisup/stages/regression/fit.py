@@ -15,11 +15,12 @@ from semisup.pipeline.log import StageLog
 from semisup.plots import loss_curves, save_png
 from semisup.regression.network import Scaling, build_regressor
 from semisup.regression.rows import Rows, draw_roles, load_rows
-from semisup.regression.training import Examples, Fit, train_regressor
+from semisup.regression.training import Examples, train_regressor
 from semisup.stages.support.models.device import pick_device
 from semisup.stages.support.models.saved import WEIGHTS
 from semisup.system.json_files import write_json
 from semisup.system.randomness import derive_seed, numpy_generator
+from semisup.training.early_stopping import BestEpoch
 
 
 def run(config: RegressionConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -64,7 +65,7 @@ def _report(record: Mapping[str, float], epochs: int, log: StageLog) -> None:
     log.progress(epoch, epochs, f"loss {record['train_loss']:.3f}, {note}")
 
 
-def _save_model(config: RegressionConfig, scaling: Scaling, fit: Fit, out_dir: Path) -> None:
+def _save_model(config: RegressionConfig, scaling: Scaling, fit: BestEpoch, out_dir: Path) -> None:
     """The network can be built again from `model.json` alone: the next reader's config may be another."""
     description = config.model.model_dump(mode="json") | {"stage": "regression_fit", "scaling": asdict(scaling)}
     write_json(out_dir / "model.json", description)
@@ -73,7 +74,7 @@ def _save_model(config: RegressionConfig, scaling: Scaling, fit: Fit, out_dir: P
     (out_dir / WEIGHTS).write_bytes(safetensors.torch.save(weights))
 
 
-def _save_history(config: RegressionConfig, fit: Fit, out_dir: Path, log: StageLog) -> None:
+def _save_history(config: RegressionConfig, fit: BestEpoch, out_dir: Path, log: StageLog) -> None:
     """Leaves `history.parquet`, `training.json`, `loss_curves.png` and `timings.json`, which alone holds seconds."""
     history = pd.DataFrame(fit.history).astype({"epoch": int})
     seconds = history.pop("seconds")

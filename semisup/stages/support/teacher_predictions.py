@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from semisup.calibration import temper
+from semisup.calibration.measures import temper
 from semisup.config import PipelineConfig
 from semisup.data.datasets import ImageSet
 from semisup.data.rows import Rows

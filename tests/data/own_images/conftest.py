@@ -1,5 +1,9 @@
 """A folder of photographs, opened as a new process would, wherever it lies."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +33,33 @@ def opened(tmp_path):
 
     yield of
     forget()
+
+
+@pytest.fixture
+def kill_midway(tmp_path):
+    """Opens a folder in a process that kills itself once 32 images are decoded, with the cache that `opened` has.
+
+    `key` says where the images are, `place` its value; `noted` has to be part of what is noted when it dies.
+    """
+
+    def of(key, place, noted=""):
+        script = (
+            "import os, signal, sys\n"
+            "from semisup.config import DataConfig\n"
+            "from semisup.data.own_images import own_images\n"
+            "from semisup.data.own_images.decoded import building\n"
+            "building.FILES_PER_PART = 16\n"
+            "key, place, noted, cache = sys.argv[1:]\n"
+            "def say(done, of, note):\n"
+            "    if done >= 32 and noted in note:\n"
+            "        os.kill(os.getpid(), signal.SIGKILL)\n"
+            "own_images(DataConfig(**{'name': 'folder', key: place, 'size': 32, 'cache': cache}), say)\n"
+        )
+        command = [sys.executable, "-c", script, key, str(place), noted, str(tmp_path / "cache")]
+        killed = subprocess.run(command, env=dict(os.environ), capture_output=True, check=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+
+    return of
 
 
 @pytest.fixture

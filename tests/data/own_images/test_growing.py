@@ -152,23 +152,14 @@ def change(folder: Folder, gone: dict, what: str, which: int, count: int) -> Non
 
 def split_of(folder: Folder, counts: tuple, seed: int, before: KnownRoles) -> Split | None:
     """The pool is drawn; of those that have a label and no known role, one content in eight is a test image."""
-    labeled, validation, calibration = counts
     names = list(folder.images)
     in_test = [name for name in names if folder.images[name][1] == "" and int(name, 16) % 8 == 0]
     pool = [name for name in names if name not in in_test]
     labels = np.array([folder.images[name][0] for name in pool], dtype=np.int64)
     fixed = np.array([folder.images[name][1] for name in pool], dtype=object)
     try:
-        roles = draw(
-            labels,
-            pool,
-            labeled=labeled,
-            validation=validation,
-            calibration=calibration,
-            seed=seed,
-            fixed=fixed,
-            before=before,
-        )
+        wanted = dict(zip(("labeled", "validation", "calibration"), counts, strict=True))
+        roles = draw(labels, pool, **wanted, seed=seed, fixed=fixed, before=before)
     except UserError:  # too few are left for what is asked for
         return None
     return Split.build([f"p@{name}" for name in pool], labels, roles, [f"t@{name}" for name in in_test])

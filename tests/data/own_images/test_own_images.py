@@ -23,6 +23,7 @@ from semisup.data.own_images.reading.decode import Target, decode
 from semisup.data.own_images.reading.threads import worked_ahead
 from semisup.errors import UserError
 from tests.data.corpus import broken_files, encoded, photo, put, put_photos, three_colors
+from tests.mistakes import user_mistake
 
 
 @pytest.fixture
@@ -168,9 +169,8 @@ def test_ten_thousand_classes_are_listed(tmp_path):
 )
 def test_a_folder_that_cannot_be_a_data_set_is_refused_in_one_line(tmp_path, make, word):
     make(tmp_path / "photos")
-    with pytest.raises(UserError, match=word) as raised:
+    with user_mistake(match=word):
         list_images(tmp_path / "photos")
-    assert "\n" not in str(raised.value)
 
 
 # --- manifests --------------------------------------------------------------------------------------------------------
@@ -218,9 +218,8 @@ def test_a_manifest_says_class_and_role(tmp_path, name):
 )
 def test_a_wrong_manifest_is_refused_in_one_line(tmp_path, rows, columns, word):
     put(tmp_path / "a.png", b"x")
-    with pytest.raises(UserError, match=word) as raised:
+    with user_mistake(match=word):
         list_images(None, manifest(tmp_path, rows, columns))
-    assert "\n" not in str(raised.value)
 
 
 def test_a_file_that_a_manifest_names_and_that_is_not_there_is_broken(tmp_path, open_folder):

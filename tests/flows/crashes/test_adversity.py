@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
+from tests.ports import free_port
 from tests.waiting import LONG, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.prefect]
@@ -88,12 +88,6 @@ def test_a_full_disk_is_one_line_and_what_was_half_written_is_never_used(store, 
     assert mended.returncode == 0, mended.stderr
     stages = json.loads(mended.stdout.splitlines()[-1])["stages"]
     assert {name for name, stage in stages.items() if stage["reused"]} == {"split"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prefect import flow, task
@@ -23,10 +22,11 @@ from semisup.config.files import to_yaml
 from semisup.errors import UserError
 from semisup.pipeline.plan import ensemble_plan
 from semisup.tracking.tracker import Tracker
+from tests.flows.interrupting import interrupted
 from tests.flows.parallel.dask_clusters import PYTHONPATH, cluster
 from tests.flows.pipeline.test_ensemble_flow import assert_bits_of_members_trained_here
 from tests.variants import changed
-from tests.waiting import LONG, wait_until
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -138,17 +138,8 @@ def test_ctrl_c_ends_the_members_and_leaves_all_runs_killed(address, store, tiny
         runtime={"dask": address},
     )
     (tmp_path / "endless.yaml").write_text(to_yaml(endless), encoding="utf-8")
-    command = [str(Path(sys.executable).with_name("semisup")), "ensemble", str(tmp_path / "endless.yaml")]
-    options: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect")}
-    with subprocess.Popen(command, env=environment, **options) as process:
-        tracker = Tracker.existing(store)
-        try:
-            wait_until(lambda: sum("train_loss" in r.metrics for r in tracker.search("tags.stage = 'member'")) == 2)
-            os.killpg(process.pid, signal.SIGINT)
-            _, stderr = process.communicate(timeout=LONG)
-        finally:
-            process.kill()
+    _, stderr = interrupted(["ensemble", str(tmp_path / "endless.yaml")], store, tmp_path, training="member")
+    tracker = Tracker.existing(store)
     assert "Traceback" not in stderr
     assert "KILLED in MLflow" in stderr.splitlines()[-1]
     wait_until(lambda: not tracker.search("attributes.status = 'RUNNING'"))

@@ -2,11 +2,7 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,9 +12,10 @@ from typer.testing import CliRunner
 from flows.cli import app
 from semisup.config.files import to_yaml
 from semisup.tracking.tracker import Tracker
+from tests.flows.interrupting import interrupted
 from tests.flows.parallel.dask_clusters import cluster
 from tests.variants import changed
-from tests.waiting import LONG, wait_until
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -92,20 +89,15 @@ def test_a_run_that_fails_there_ends_the_benchmark_in_one_line(address, store, c
 def test_ctrl_c_ends_the_runs_and_leaves_them_killed(address, store, tiny_config, tmp_path):
     endless = changed(tiny_config, baseline={"epochs": 100_000, "early_stopping": {"patience": 100_000}})
     (store / "tiny.yaml").write_text(to_yaml(endless), encoding="utf-8")
-    command = [str(Path(sys.executable).with_name("semisup")), "benchmark", "tiny.yaml", "--seeds", "2"]
-    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect")}
-    options: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    with subprocess.Popen([*command, "--dask", address], env=environment, cwd=store, **options) as process:
-        tracker = Tracker.existing(store)
-        try:
-            wait_until(lambda: sum("train_loss" in r.metrics for r in tracker.search("tags.stage = 'baseline'")) == 2)
-            own = {child.name() + " ".join(child.cmdline()) for child in psutil.Process(process.pid).children(True)}
-            assert not any("flows.run_process" in command for command in own)  # they are the workers'
-            os.killpg(process.pid, signal.SIGINT)
-            _, stderr = process.communicate(timeout=LONG)
-        finally:
-            process.kill()
-    assert process.returncode == 130
+
+    def they_are_the_workers(pid: int) -> None:
+        own = {child.name() + " ".join(child.cmdline()) for child in psutil.Process(pid).children(True)}
+        assert not any("flows.run_process" in command for command in own)
+
+    arguments = ["benchmark", "tiny.yaml", "--seeds", "2", "--dask", address]
+    status, stderr = interrupted(arguments, store, tmp_path, training="baseline", meanwhile=they_are_the_workers)
+    assert status == 130
+    tracker = Tracker.existing(store)
     assert "Traceback" not in stderr
     wait_until(lambda: not tracker.search("attributes.status = 'RUNNING'"))
     statuses = sorted((run.tags["stage"], run.status) for run in tracker.search("tags.stage LIKE '%'"))

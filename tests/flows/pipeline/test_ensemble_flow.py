@@ -1,13 +1,8 @@
 """An ensemble through flow and command line: members at the same time, found again, and how they end."""
 
 import json
-import os
-import shutil
-import signal
-import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +20,14 @@ from flows.pipeline.reuse import Reference, lineage_for
 from flows.pipeline.stage_flow import stage
 from flows.pipeline.survey import survey
 from semisup.config import PipelineConfig, RuntimeConfig
-from semisup.config.files import to_yaml
 from semisup.errors import UserError
 from semisup.pipeline.log import Silence
 from semisup.pipeline.plan import ensemble_plan
 from semisup.pipeline.specs import load_stage
 from semisup.stages.preflight.check import DataDigests, check
 from semisup.tracking.tracker import Tracker
+from tests.flows.interrupting import interrupted
 from tests.variants import changed
-from tests.waiting import LONG, wait_until
 
 pytestmark = [
     # MLflow checks its own type hints on import, with a warning that is meant for authors of agents.
@@ -103,23 +97,12 @@ def test_boosting_asks_for_no_cluster_for_its_members_wait_for_each_other(three)
 
 
 @pytest.fixture(scope="module")
-def finished(prefect_server, store_template, three, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
+def finished(prefect_server, workplace, three) -> tuple[Path, dict[str, Any]]:
     """`semisup ensemble` with members in two processes, once: its store's folder, and the JSON that it printed."""
-    folder = tmp_path_factory.mktemp("ensemble")
-    shutil.copy(store_template, folder / "mlflow.db")
-    config = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    config.write_text(to_yaml(three), encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with workplace(three) as (folder, config):
         outcome = CliRunner().invoke(app, ["ensemble", str(config), "--json"], catch_exceptions=False)
     assert outcome.exit_code == 0, outcome.output
     return folder, json.loads(outcome.stdout.splitlines()[-1])
-
-
-@pytest.fixture
-def in_its_folder(finished, monkeypatch) -> Path:
-    monkeypatch.chdir(finished[0])
-    return finished[0]
 
 
 @pytest.mark.slow
@@ -240,23 +223,9 @@ tracking: {system_metrics: false}
 @pytest.mark.prefect
 def test_ctrl_c_while_members_are_trained_leaves_all_runs_killed_and_says_so_in_one_line(store, tmp_path):
     (tmp_path / "endless.yaml").write_text(ENDLESS, encoding="utf-8")
-    command = [str(Path(sys.executable).with_name("semisup")), "ensemble", str(tmp_path / "endless.yaml")]
-    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect")}
-    options: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    with subprocess.Popen(command, env=environment, **options) as process:
-        try:
-            tracker = Tracker.existing(store)
-            wait_until(
-                lambda: sum("train_loss" in run.metrics for run in tracker.search("tags.stage = 'member'")) >= 2,
-                process,
-                every=0.5,
-            )
-            os.killpg(process.pid, signal.SIGINT)  # what a terminal does: to every process in the foreground
-            _, stderr = process.communicate(timeout=LONG)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # the session of this process alone
-    statuses = {run.tags["step"]: run.status for run in tracker.search("tags.stage LIKE '%'")}
+    _, stderr = interrupted(["ensemble", str(tmp_path / "endless.yaml")], store, tmp_path, training="member")
+    runs = Tracker.existing(store).search("tags.stage LIKE '%'")
+    statuses = {run.tags["step"]: run.status for run in runs}
     killed = dict.fromkeys(("ensemble-flow", "member-1", "member-2"), "KILLED")
     assert statuses == killed | {"split": "FINISHED", "baseline": "FINISHED"}
     assert "Traceback" not in stderr

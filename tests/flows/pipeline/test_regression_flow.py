@@ -1,12 +1,6 @@
 """`semisup regress` from end to end: what it prints, what stands in MLflow, what is reused, how mistakes end."""
 
 import json
-import os
-import shutil
-import signal
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +9,13 @@ from urllib.parse import unquote, urlsplit
 import pandas as pd
 import pytest
 import sklearn.metrics
-import torch
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.pipeline.regression import comparisons, rows
-from semisup.config.files import load_kind, to_yaml
+from semisup.config.files import load_kind
 from semisup.config.regression import RegressionConfig
 from semisup.pipeline.specs import SPECS
 from semisup.ready_made import list_configs
@@ -66,36 +59,15 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(prefect_server, store_template, tmp_path_factory) -> Finished:
+def finished(prefect_server, workplace) -> Finished:
     """A regression from the command line three times over: as JSON, on the screen, and changed; to be read only."""
-    folder = tmp_path_factory.mktemp("regression-run")
-    shutil.copy(store_template, folder / "mlflow.db")
-    config = tmp_path_factory.mktemp("config") / "quick.yaml"
-    config.write_text(to_yaml(QUICK), encoding="utf-8")
-    with process_as_it_was(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
-        os.chdir(folder)
+    with workplace(QUICK) as (folder, config):
         first = invoke("regress", str(config), "--json")
         screen = invoke("regress", str(config))
         changed = invoke("regress", str(config), "--set", "train.disturb_value.rate=0", "--json")
     for outcome in (first, screen, changed):
         assert outcome.exit_code == 0, outcome.output
     return Finished(folder, last_line(first), screen.stdout, last_line(changed))
-
-
-@contextmanager
-def process_as_it_was() -> Iterator[None]:
-    """Undo what the command sets for the whole process."""
-    environment, folder = dict(os.environ), Path.cwd()
-    threads, on_sigterm = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
-        os.chdir(folder)
-        torch.set_num_threads(threads)
-        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def last_line(outcome) -> dict[str, Any]:

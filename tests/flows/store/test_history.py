@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.start.exits import duration
+from flows.cli.printing import duration
 from flows.store.history import Evaluated, paired_test
 from semisup.config import PipelineConfig
 from semisup.config.files import to_yaml

@@ -1,10 +1,8 @@
 """The pipeline upon a frozen network: which labels it uses, what it may see, and that it repeats."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from semisup.stages.support.features import features_of
 from semisup.stages.support.frozen import frozen_pool, read_choice, read_embedding
 from semisup.stages.support.images import images_for_test, pool_of
 from semisup.stages.support.models.saved import load_model, load_placed
+from semisup.system.json_files import read_json
 
 CONFIG: dict[str, Any] = {
     "name": "frozen",
@@ -45,16 +44,6 @@ def config_of(**sections: Any) -> PipelineConfig:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
     return config_of(data={"name": "digits", "cache": str(tmp_path_factory.mktemp("cache"))})
-
-
-@pytest.fixture(scope="module")
-def folders(config: PipelineConfig, stage_runner: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    found: dict[str, Path] = stage_runner(config, tmp_path_factory.mktemp("stages"))
-    return found
-
-
-def json_of(folder: Path, name: str) -> Any:
-    return json.loads((folder / name).read_text(encoding="utf-8"))
 
 
 def labels_of(table: pd.DataFrame) -> Mapping[str, int]:
@@ -97,7 +86,7 @@ def test_every_label_is_learned_from_and_judges_once_in_each_repetition(folders)
     held = pd.read_parquet(folders["choose"] / "held_out.parquet")
     for _, repetition in held.groupby("repetition"):
         assert sorted(repetition["id"]) == sorted(split.ids("labeled"))
-    assert json_of(folders["baseline"], "training.json")["labels"] == len(split.ids("labeled")) == 100
+    assert read_json(folders["baseline"] / "training.json")["labels"] == len(split.ids("labeled")) == 100
 
 
 def test_the_figures_of_the_choice_are_those_of_the_held_out_table(folders):
@@ -108,7 +97,7 @@ def test_the_figures_of_the_choice_are_those_of_the_held_out_table(folders):
         assert way["accuracy"] == pytest.approx(right.mean())
         assert way["low"] < way["accuracy"] < way["high"]
     assert choice["kept"]["images"] == 100
-    assert json_of(folders["evaluate"], "metrics.json")["kept"] == choice["kept"]
+    assert read_json(folders["evaluate"] / "metrics.json")["kept"] == choice["kept"]
 
 
 def test_the_embedding_is_that_of_both_models_and_their_logits_are_the_probes(config, folders):
@@ -123,7 +112,7 @@ def test_the_embedding_is_that_of_both_models_and_their_logits_are_the_probes(co
 
 
 def test_the_references_know_the_images_that_ours_know_and_are_judged_on_the_same(folders):
-    split, metrics = Split.read(folders["split"] / "split.parquet"), json_of(folders["evaluate"], "metrics.json")
+    split, metrics = Split.read(folders["split"] / "split.parquet"), read_json(folders["evaluate"] / "metrics.json")
     found = metrics["references"]
     for role in ("labeled", "unlabeled", "test"):
         assert found[role] == len(split.ids(role))
@@ -135,7 +124,7 @@ def test_the_references_know_the_images_that_ours_know_and_are_judged_on_the_sam
 
 
 def test_what_labels_are_worth_is_measured_on_every_label_and_ends_where_the_choice_does(folders):
-    worth, choice = json_of(folders["evaluate"], "metrics.json")["labels_worth"], read_choice(folders["choose"])
+    worth, choice = read_json(folders["evaluate"] / "metrics.json")["labels_worth"], read_choice(folders["choose"])
     assert worth["images"] == 100
     assert worth["most"] == pytest.approx(choice["ways"][0]["accuracy"])
     assert worth["difference"]["estimate"] == pytest.approx(worth["most"] - worth["half"])
@@ -227,7 +216,7 @@ def test_a_student_learns_nothing_from_images_that_are_unknown(config, folders, 
     table.to_parquet(tmp_path / "pseudo_label" / "pseudo_labels.parquet")
     inputs = {name: folders[name] for name in ("split", "choose")} | {"pseudo_label": tmp_path / "pseudo_label"}
     again = stage_runner(config, tmp_path / "run", names=("joint",), folders=inputs)
-    assert json_of(again["joint"], "training.json")["pseudo_labels"] == (~left_out).sum()
+    assert read_json(again["joint"] / "training.json")["pseudo_labels"] == (~left_out).sum()
 
 
 def test_validation_images_stay_apart_and_judge_where_there_are_any(stage_runner, tmp_path):
@@ -240,7 +229,7 @@ def test_validation_images_stay_apart_and_judge_where_there_are_any(stage_runner
     split = Split.read(folders["split"] / "split.parquet")
     held = pd.read_parquet(folders["choose"] / "held_out.parquet")
     assert not set(held["id"]) & set(split.ids("validation"))
-    kept = json_of(folders["evaluate"], "metrics.json")["kept"]
+    kept = read_json(folders["evaluate"] / "metrics.json")["kept"]
     assert (kept["judges"], kept["images"]) == ("validation images", 30)
     images = pool_of(config).images[split.indices("validation")]
     with torch.inference_mode():  # deskewed as in training, or the features would be others
@@ -359,5 +348,5 @@ def test_references_learn_from_every_label_and_of_too_many_images_from_some(conf
         out = tmp_path / str(most)
         out.mkdir()
         load_stage("evaluate")(config, inputs, out, Silence())
-        found = json_of(out, "metrics.json").get("references")
+        found = read_json(out / "metrics.json").get("references")
         assert (found and {name: found[name] for name in ("labeled", "unlabeled")}) == expected

@@ -1,5 +1,6 @@
 """A pretrained network whose last layer alone is trained: the same with kept features and without, nothing twice."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,8 @@ from semisup.training.predict import predict_probabilities
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of random numbers: the laws here hold for any."""
-    file = tmp_path_factory.mktemp("weights") / "w.pth"
-    model = build_model("small_cnn", (3, 8, 8), 7, mean=[0.5] * 3, std=[0.5] * 3, seed=11)
-    torch.save(model.backbone.state_dict(), file)
-    return file
+def weights(weights_of: Callable[[str], Path]) -> Path:
+    return weights_of("small_cnn")
 
 
 @pytest.fixture
@@ -39,24 +36,14 @@ def config(tiny_config: PipelineConfig, weights: Path, tmp_path: Path) -> Pipeli
     return PipelineConfig.model_validate(values)
 
 
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images each call asked a frozen network about."""
-    import semisup.stages.support.features as module
-
-    images, gather = [], module.gather
-    monkeypatch.setattr(module, "gather", lambda all_, rows: images.append(len(rows)) or gather(all_, rows))
-    return images
-
-
 def test_a_pipeline_of_two_rounds_asks_the_frozen_network_once_about_every_image(
-    config, stage_runner, counted, tmp_path
+    config, stage_runner, looked_at, tmp_path
 ):
     folders = stage_runner(config, tmp_path / "run")
     pool = pool_of(config)
-    assert sum(counted) == len(pool) + read_json(folders["split"] / "dataset.json")["test_size"]
+    assert sum(looked_at) == len(pool) + read_json(folders["split"] / "dataset.json")["test_size"]
     stage_runner(config, tmp_path / "again")
-    assert sum(counted) == len(pool) + read_json(folders["split"] / "dataset.json")["test_size"]
+    assert sum(looked_at) == len(pool) + read_json(folders["split"] / "dataset.json")["test_size"]
     for step in ("baseline", "joint", "joint-2", "pseudo_label-2"):
         for file in ("weights.safetensors", "pseudo_labels.parquet"):
             if (folders[step] / file).exists():

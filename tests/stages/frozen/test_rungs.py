@@ -1,8 +1,7 @@
 """`recipe: auto`: held-out labels say which rung the baseline stands on, and every label is learned from in the end."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,16 +31,15 @@ from semisup.stages.rungs import (
     on_rung,
 )
 from semisup.stages.support.models.saved import load_model
+from semisup.system.json_files import read_json
 
 NAME = "timm:test_efficientnet"
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(weights_of: Callable[[str], Path]) -> Path:
     """Of random numbers: no probe is good at them, so that it pays to train more."""
-    file = tmp_path_factory.mktemp("weights") / "w.pth"
-    torch.save(build_model(NAME, (3, 8, 8), 7, mean=[0.5] * 3, std=[0.5] * 3, seed=11).backbone.state_dict(), file)
-    return file
+    return weights_of(NAME)
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +56,6 @@ def config(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> PipelineC
             "runtime": {"device": "cpu", "threads": 1},
         }
     )
-
-
-@pytest.fixture(scope="module")
-def folders(config: PipelineConfig, stage_runner: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    found: dict[str, Path] = stage_runner(config, tmp_path_factory.mktemp("stages"))
-    return found
-
-
-def json_of(folder: Path, name: str) -> Any:
-    return json.loads((folder / name).read_text(encoding="utf-8"))
 
 
 def test_the_last_layer_begins_as_a_regression_on_what_it_gets_to_see():
@@ -90,7 +78,7 @@ def labeled(config: PipelineConfig, folders: dict[str, Path]) -> Labeled:
 
 
 def test_every_rung_is_in_the_table_with_its_interval_and_its_seconds(folders):
-    choice, timings = json_of(folders["choose"], "choice.json"), json_of(folders["choose"], "timings.json")
+    choice, timings = read_json(folders["choose"] / "choice.json"), read_json(folders["choose"] / "timings.json")
     assert [way["name"] for way in choice["ways"]] == ["baseline", "student", "graph", *RUNGS]
     for way in choice["ways"]:
         assert way["low"] <= way["accuracy"] <= way["high"]
@@ -103,7 +91,7 @@ def test_every_rung_is_in_the_table_with_its_interval_and_its_seconds(folders):
 
 
 def test_both_models_are_the_rungs_with_most_held_out_labels_right_and_know_every_label(folders):
-    choice = json_of(folders["choose"], "choice.json")
+    choice = read_json(folders["choose"] / "choice.json")
     worth = {way["name"]: way["accuracy"] for way in choice["ways"]}
     students = {"probe": worth.pop("student"), STUDENT: worth.pop(STUDENT)}
     baselines = {"probe": worth.pop("baseline")} | {name: worth[name] for name in ("last_2", "all", "scratch")}
@@ -111,7 +99,7 @@ def test_both_models_are_the_rungs_with_most_held_out_labels_right_and_know_ever
         assert tables[choice[model]] == max(tables.values())
         assert choice["kept"][f"{model}_validation_accuracy"] == pytest.approx(tables[choice[model]])
     for stage, model in (("baseline", "baseline"), ("joint", "student")):
-        training = json_of(folders[stage], "training.json")
+        training = read_json(folders[stage] / "training.json")
         assert training["fit"] == choice[model]
         assert training["labels"] == 60
 
@@ -181,9 +169,9 @@ def test_a_choice_is_the_same_however_many_seconds_it_took(config, folders, monk
         choose(few, {"split": folders["split"]}, tmp_path / str(number), Silence())
     one, other = (manifest_of(tmp_path / str(number)) for number in range(2))
     assert output_digest(one) == output_digest(other)
-    left_out = json_of(tmp_path / "0", "choice.json")["left_out"]
+    left_out = read_json(tmp_path / "0" / "choice.json")["left_out"]
     assert left_out == dict.fromkeys(RUNGS, "it does not fit choose.budget")
-    assert json_of(tmp_path / "1", "timings.json")["cpu_seconds"]["all"] == pytest.approx(3 * 2e3)
+    assert read_json(tmp_path / "1" / "timings.json")["cpu_seconds"]["all"] == pytest.approx(3 * 2e3)
 
 
 def test_a_student_that_the_choice_did_not_judge_has_no_held_out_accuracy(config, folders, tmp_path):
@@ -192,7 +180,7 @@ def test_a_student_that_the_choice_did_not_judge_has_no_held_out_accuracy(config
     for name, asked in (("judged", config), ("not judged", two)):
         (tmp_path / name).mkdir()
         rungs.climb(asked, STUDENT, folders, tmp_path / name, Silence(), pseudo_labels=pseudo_labels)
-        assert ("held_out_accuracy" in json_of(tmp_path / name, "training.json")) == (name == "judged")
+        assert ("held_out_accuracy" in read_json(tmp_path / name / "training.json")) == (name == "judged")
 
 
 def test_a_network_that_cannot_be_cut_goes_without_that_rung(config, labeled, tmp_path):
@@ -212,7 +200,7 @@ def test_without_auto_no_rung_is_asked(config, folders, monkeypatch, tmp_path):
     values = config.model_dump() | {"recipe": "steps"}
     values["model"]["train"] = "probe"
     choose(PipelineConfig.model_validate(values), {"split": folders["split"]}, tmp_path, Silence())
-    choice = json_of(tmp_path, "choice.json")
+    choice = read_json(tmp_path / "choice.json")
     assert (choice["baseline"], choice["student"], choice["left_out"]) == ("probe", "probe", {})
 
 

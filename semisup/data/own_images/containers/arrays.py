@@ -21,14 +21,8 @@ from PIL import Image
 
 from semisup.config import DataConfig
 from semisup.data.listing import Listing
-from semisup.data.own_images.containers.found import (
-    Found,
-    SeveralClassesError,
-    existing_root,
-    label_text,
-    objects_of,
-    objects_within,
-)
+from semisup.data.own_images.containers.files import existing_root, objects_of, objects_within
+from semisup.data.own_images.containers.found import Found, SeveralClassesError, label_text
 from semisup.data.own_images.folders.roles import Given, role_of
 from semisup.data.own_images.remote.kept import Kept
 from semisup.errors import UserError
@@ -162,7 +156,7 @@ def _in_bucket(data: DataConfig) -> tuple[Found, dict[str, Array]]:
             # What is mapped stays readable where the cache lets go of the file.
             load = partial(kept.looked_into, of, partial(_loaded, name=of.path, key=key))
             arrays[key] = Array(Head(**head), load, of.size, of.changed)
-    return Found(f"data.url={bucket.url}", bucket.url), arrays
+    return Found.in_bucket(bucket), arrays
 
 
 def _heads(file: Path, name: str, where: str) -> dict[str, Head]:

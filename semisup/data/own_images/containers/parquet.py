@@ -13,16 +13,8 @@ import pyarrow as pa
 
 from semisup.config import DataConfig
 from semisup.data.listing import NEVER_SURE, Listing
-from semisup.data.own_images.containers.found import (
-    Found,
-    SeveralClassesError,
-    existing_root,
-    files_within,
-    label_text,
-    objects_of,
-    objects_within,
-    role_in,
-)
+from semisup.data.own_images.containers.files import existing_root, files_within, objects_of, objects_within
+from semisup.data.own_images.containers.found import Found, SeveralClassesError, label_text, role_in
 from semisup.data.own_images.containers.row_files import ARROW, open_rows, parts_of
 from semisup.data.own_images.folders.roles import role_of
 from semisup.data.own_images.remote.bucket import Bucket
@@ -279,4 +271,4 @@ def _in_bucket(data: DataConfig) -> tuple[Found, list[Shard], list[Head]]:
     ]
     place = {of: number for number, of in enumerate(wanted)}
     heads = Kept.of(bucket, data).told(wanted, "parquet", lambda of: Head.read(shards[place[of]]).plain())
-    return Found(f"data.url={bucket.url}", bucket.url), shards, list(map(Head.told, heads))
+    return Found.in_bucket(bucket), shards, list(map(Head.told, heads))

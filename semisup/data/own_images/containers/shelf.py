@@ -11,7 +11,8 @@ from typing import Any, Protocol, TypeAlias
 from semisup.config import DataConfig
 from semisup.config.urls import suffix_of
 from semisup.data.listing import Contents, Files
-from semisup.data.own_images.containers.found import Found, existing_root
+from semisup.data.own_images.containers.files import existing_root
+from semisup.data.own_images.containers.found import Found
 from semisup.data.own_images.folders.keys import Keys
 from semisup.data.own_images.folders.tree import Stamps, Walk, stamps_below
 from semisup.data.own_images.remote.bucket import Bucket, Object
@@ -81,7 +82,7 @@ def shelf_of(data: DataConfig) -> Shelf:
     base_url, _, name = data.url.rpartition("/")
     one = suffix_of(data.url) == ".json"
     bucket = Bucket.at(base_url if one else data.url)
-    found = Found(f"data.url={bucket.url}", bucket.url)
+    found = Found.in_bucket(bucket)
     return InBucket(found, name if one else None, Keys(bucket), Kept.of(bucket, data))
 
 

@@ -18,15 +18,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from semisup.config import DataConfig
 from semisup.data.listing import Listing
-from semisup.data.own_images.containers.found import (
-    Found,
-    existing_root,
-    files_within,
-    label_text,
-    objects_of,
-    objects_within,
-    role_in,
-)
+from semisup.data.own_images.containers.files import existing_root, files_within, objects_of, objects_within
+from semisup.data.own_images.containers.found import Found, label_text, role_in
 from semisup.data.own_images.folders.roles import Given, role_of
 from semisup.data.own_images.reading.decode import EXTENSIONS
 from semisup.data.own_images.remote.bucket import Object
@@ -238,7 +231,7 @@ def _in_bucket(data: DataConfig) -> tuple[Found, list[_Tar]]:
         _Tar(of.path, Shard(**said), of.changed, partial(kept.read, of), names, near=kept.is_here(of))
         for of, said in zip(shards, kept.told(shards, "tars", look), strict=True)
     ]
-    return Found(f"data.url={bucket.url}", bucket.url), tars
+    return Found.in_bucket(bucket), tars
 
 
 @dataclass(frozen=True)
