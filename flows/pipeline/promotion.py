@@ -175,7 +175,7 @@ def apply_decision(
         return f"{name} got another champion while this was decided, version {overthrown}; run again to compare"
     reigning = champion(tracker, name)
     assert reigning is not None
-    return f"{reason}: the {decision['model']} is the champion, version {reigning.version} of {name}"
+    return f"the {decision['model']} is the champion, version {reigning.version} of {name}; decided by: {reason}"
 
 
 def _reigns(tracker: "Tracker", promote: StageResult, model: StageResult, reigning: Champion | None) -> bool:

@@ -52,7 +52,7 @@ def _learned_from(artifacts: Artifacts) -> str:
     right = "" if precision is None else f", {percent(precision)} of them right"
     words = (
         f"It learned from a table that its teacher had made: {summary['accepted']:,} of {total:,} labels were accepted"
-        f"{right}."
+        f"{right}{_weighed(artifacts)}."
     )
     if expected := summary.get("expected"):
         words += f" Beforehand: {expected_words(expected)}."
@@ -66,6 +66,14 @@ def _learned_from(artifacts: Artifacts) -> str:
         f"({percent(summary['flipped'] / total)}) are others than in round {number - 1}; "
         f"{summary['newly_accepted']:,} images were accepted for the first time."
     )
+
+
+def _weighed(artifacts: Artifacts) -> str:
+    """What else a student learned from that weighs labels; "" where it was those that were accepted."""
+    learned = artifacts.training["joint"].get("pseudo_labels", 0)
+    if learned <= artifacts.learned_from["accepted"]:
+        return ""
+    return f"; the student learned from {learned:,} of them, accepted or not, each by the teacher's confidence"
 
 
 def _unknown_sentence(summary: Mapping[str, Any]) -> str:

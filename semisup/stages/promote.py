@@ -162,7 +162,7 @@ def decide(
         stays = "nobody is crowned" if champion is None else "the champion stays"
         return replace(between, reason=f"{defeat}; {stays}")
     if champion is None:
-        reason = f"there is no champion yet; {between.reason}"
+        reason = f"there was no champion before; {between.reason}"
         return replace(between, promoted=True, model=kept, reason=reason)
     return _against_champion(decision, tested, classes, champion, registered)
 

@@ -94,7 +94,9 @@ def _write(
     from semisup.delivery.tables import check_out
     from semisup.networks.classifier import Classifier
     from semisup.pseudo_labels import TABLE_FILE
+    from semisup.report.advice import first_step
     from semisup.stages.support.models.saved import load_placed
+    from semisup.system.json_files import read_json
     from semisup.system.own_files import temporary_folder
 
     check_out(out, force=force)
@@ -108,7 +110,8 @@ def _write(
         split = Split.read(found.split / "split.parquet")
         student = load_placed(found.model.folder, config)
         assert isinstance(student, Classifier), "a pipeline keeps one network"
-        material = Material(config, facts, split, tables, student, found.model.temperature)
+        first = first_step(read_json(found.evaluated / "metrics.json"), read_json(found.labels / "summary.json"))
+        material = Material(config, facts, split, tables, student, found.model.temperature, first)
         screen.begin("review")
         written = write_review(
             material,

@@ -67,7 +67,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     pool = pool_of(config, facts)
     metrics["kept"] = read_kept(inputs["keep"])
     metrics["temperature"] = _temperatures(models, split, pool, config, log)
-    lost = comparison_warnings(metrics["kept"])
+    lost = comparison_warnings(metrics["kept"], config.joint)
     kept = metrics["kept"]["model"]
     metrics |= look_closer(models[kept], test, pool, split, config, inputs, out_dir, log, kept=kept)
     write_json(out_dir / "metrics.json", metrics)
@@ -92,7 +92,7 @@ def write_report(
     `audit` is what people found out about the accepted labels since, as :class:`semisup.open_world.audit.Audited`.
     """
     facts = DatasetFacts.read(inputs["split"])
-    lost = comparison_warnings(read_json(evaluated / "metrics.json")["kept"])
+    lost = comparison_warnings(read_json(evaluated / "metrics.json")["kept"], config.joint)
     build_report(
         {**inputs, "evaluate": evaluated},
         config.model_dump(mode="json"),
@@ -194,7 +194,7 @@ def _warnings(config: PipelineConfig, inputs: Mapping[str, Path], facts: Dataset
     )
     table = []
     if "pseudo_label" in inputs:  # of a drift the final labels tell
-        table = pseudo_label_warnings(read_json(inputs["pseudo_label"] / "summary.json"), drift=False)
+        table = pseudo_label_warnings(read_json(inputs["pseudo_label"] / "summary.json"), config.joint, drift=False)
     return [
         *config_warnings(config, facts.num_classes, sum(facts.class_counts["validation"])),
         *calibration,

@@ -74,7 +74,7 @@ def audit_all(
     pq.write_table(table, out_dir / "audit.parquet")
     _save_pictures(pool, pseudo_labels, truth, out_dir, threshold=threshold, seed=config.seed)
     _report(summary, facts, log)
-    for warning in (final_label_warnings if "kept" in inputs else pseudo_label_warnings)(summary):
+    for warning in final_label_warnings(summary) if "kept" in inputs else pseudo_label_warnings(summary, config.joint):
         log.warning(warning)
 
 

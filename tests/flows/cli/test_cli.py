@@ -575,7 +575,7 @@ def test_neither_prefect_nor_mlflow_speak_on_the_screen_of_a_run(finished_run):
         "evaluate",
         "promote",
         "semisup ",
-        "there is no champion yet",
+        "the student is the champion",
         "warning: split.validation_per_class=5: there are 50",  # ours, and true
     )
     assert [line for line in finished_run.stderr.splitlines() if not line.startswith(stages)] == []
