@@ -23,6 +23,8 @@ from semisup.data.roles.annotations import (
     write_annotations,
 )
 from semisup.data.roles.changes import Changes, changes_between
+from semisup.data.roles.contradictions import FILE as CONTRADICTIONS
+from semisup.data.roles.contradictions import contradiction_warnings, contradictions
 from semisup.data.roles.growing import draw_by_content, read_memory, write_memory
 from semisup.data.roles.known_roles import Contents, KnownRoles, contents_of
 from semisup.data.roles.split import (
@@ -58,9 +60,10 @@ Leaks = dict[int, tuple[Role, int]]
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `split.parquet`, `dataset.json` and `class_counts.png`.
 
-    Of one's own images also `broken_files.csv` and `duplicates.csv`: what was left out, and why; and, where `before`
-    among the inputs is the folder of an earlier split of these images, whose roles they keep, `changes.md`. Where
-    people have annotated, `annotations.csv`, and in `annotations_applied.json` what became of them.
+    Of one's own images also `broken_files.csv` and `duplicates.csv`: what was left out, and why; where equal files are
+    of different classes, `contradictions.csv`; and, where `before` among the inputs is the folder of an earlier split
+    of these images, whose roles they keep, `changes.md`. Where people have annotated, `annotations.csv`, and in
+    `annotations_applied.json` what became of them.
     """
     from semisup.plots import class_counts, save_png  # only now: `semisup status` looks at splits and draws nothing
 
@@ -69,7 +72,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     if before is not None and DatasetFacts.read(before).name != config.data.name:
         before = None  # of a data set that never changes
     known = read_memory(before) if before else KnownRoles.none()
-    split, leaks, apart, drawn, applied = _plan(config, pool, test_ids, known)
+    split, leaks, apart, drawn, said, applied = _plan(config, pool, test_ids, known)
     facts = describe(config, pool, split)
     _warn_of_constant_channels(facts, log)
     split.write(out_dir / "split.parquet")
@@ -78,6 +81,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     if config.data.facts.own_images:
         _tell_what_is_short(config, facts, log)
         _tell_what_is_left_out(config, duplicates_table(pool.ids, test_ids, drawn, leaks), out_dir, log)
+        _tell_what_contradicts(config, pool, said, out_dir, log)
         if config.data.group is not None:
             _tell_what_is_apart(config, duplicates_table(pool.ids, test_ids, drawn, apart), out_dir, log)
     if config.data.annotations is not None:
@@ -118,6 +122,8 @@ class _Planned(NamedTuple):
     """The same of `data.group`: images that share their group with one in a role that they must not know."""
     drawn: Roles
     """(N,), before what leaks was removed."""
+    said: NDArray[np.int64]
+    """(N,) the class of each image, as its place or people say; UNLABELED of those that they discarded, too."""
     applied: Applied
 
 
@@ -126,6 +132,7 @@ def _plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], bef
     annotations, contents = read_annotations(config.data.annotations), contents_of(pool.ids)
     drawn = _draw(config, pool, contents, before_annotations(before, annotations) if before else before)
     labels, drawn, applied = apply_annotations(annotations, contents, pool.labels.numpy(), drawn, pool.class_names)
+    said = np.where(drawn == REMOVED, UNLABELED, labels)
     leaks, roles = _leaks(config, drawn) if config.data.facts.own_images else {}, drawn.copy()
     if leaks and config.data.duplicates == "remove":
         roles[list(leaks)] = REMOVED
@@ -136,7 +143,7 @@ def _plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], bef
         roles[list(apart)] = REMOVED
         why = (f"data.group={config.data.group!r}", "in a group with", "move images, or leave data.group out")
         _check_what_remains(config, labels, roles, pool.class_names, why)
-    return _Planned(Split.build(pool.ids, labels, roles, test_ids), leaks, apart, drawn, applied)
+    return _Planned(Split.build(pool.ids, labels, roles, test_ids), leaks, apart, drawn, said, applied)
 
 
 def _draw(config: PipelineConfig, pool: ImageSet, contents: Contents, before: KnownRoles) -> NDArray[np.object_]:
@@ -241,6 +248,18 @@ def _tell_what_is_left_out(config: PipelineConfig, copies: pd.DataFrame, out_dir
             f"{count:,} of {role} images" for role, count in copies["copy_of_role"].value_counts().items()
         )
         log.warning(f"{len(copies):,} images that are copies of others ({kinds}) {what}; duplicates.csv names them")
+
+
+def _tell_what_contradicts(
+    config: PipelineConfig, pool: ImageSet, said: NDArray[np.int64], out_dir: Path, log: StageLog
+) -> None:
+    """Equal files of different classes, after what people said of them; the file is there while there are any."""
+    test = own_images(config.data).test
+    found = contradictions([*pool.ids, *test.ids], np.concatenate([said, test.labels.numpy()]), pool.class_names)
+    if len(found):
+        write_csv(found, out_dir / CONTRADICTIONS)
+    for warning in contradiction_warnings(found):
+        log.warning(warning)
 
 
 def _tell_what_is_apart(config: PipelineConfig, rows: pd.DataFrame, out_dir: Path, log: StageLog) -> None:

@@ -157,7 +157,7 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
     )
     groups, repaired = _groups(pack, say) if data.duplicates != "ignore" else (np.arange(len(pool) + len(test)), ())
     depth = Depth.of(files)
-    warnings = (*_warnings(files), *_contradictions(listing, files), *depth_warnings(files, data.range))
+    warnings = (*_warnings(files), *depth_warnings(files, data.range))
     for column in WITHOUT_FURTHER_USE:
         del files[column]
     notes, given = listing.notes, listing.roles[sides[0]]
@@ -281,23 +281,6 @@ def _check_classes(listing: Listing, pool: NDArray[np.int64], test: NDArray[np.i
         raise UserError("there are no test images; add a folder test/<class>/, or raise data.test_share")
     if (listing.labels[test] == UNLABELED).any():
         raise UserError("there are test images without a label; give them one, or role unlabeled")
-
-
-def _contradictions(listing: Listing, files: pd.DataFrame) -> list[str]:
-    """Files with the same bytes that are said to be of different classes, in one line; there may be none."""
-    known = np.flatnonzero((listing.labels != UNLABELED) & (files["row"].to_numpy() >= 0))
-    said = pd.DataFrame({"sha": files["sha"].to_numpy()[known], "label": listing.labels[known], "file": known})
-    classes = said.drop_duplicates(["sha", "label"])
-    classes = classes[classes["sha"].duplicated(keep=False)]
-    if not len(classes):
-        return []
-    first = classes[classes["sha"] == classes["sha"].iloc[0]]
-    shown = " and ".join(
-        f"{listing.paths[row]!r} ({listing.class_names[listing.labels[row]]})" for row in first["file"]
-    )
-    count = classes["sha"].nunique()
-    which = f"{count:,} images are of several classes at once: the files" if count > 1 else "the files"
-    return [f"{which} {shown} are the same, but of different classes; delete those that are wrong"]
 
 
 def _warnings(files: pd.DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from semisup.config import DataConfig
@@ -29,6 +30,7 @@ from semisup.data.own_images.recipes import (
     suits_pretrained,
 )
 from semisup.data.own_images.remote.kept import told_to
+from semisup.data.roles.contradictions import contradiction_warnings, contradictions
 
 USUAL_SIZE, LARGEST_KEPT_SIZE = 64, 96
 LOOKED_AT = 200
@@ -93,7 +95,7 @@ class Survey:
 
     def warnings(self) -> list[str]:
         """What a person should know before a run, one line each."""
-        found = [*self.own.repaired, *self.own.warnings]
+        found = [*self.own.repaired, *self.own.warnings, *contradiction_warnings(self._contradictions())]
         if self.most_broken > USUAL_BROKEN:
             found.append(
                 f"{len(self.own.broken):,} of {len(self.own.files):,} files cannot be used, so data.max_broken is "
@@ -106,6 +108,11 @@ class Survey:
                 f"{f' and {more:,} more' if more > 0 else ''}; put some into test/<class>/, or raise data.test_share"
             )
         return found + self._signs() + self._look_alikes()
+
+    def _contradictions(self) -> pd.DataFrame:
+        pool, test = self.own.pool, self.own.test
+        labels = np.concatenate([pool.labels.numpy(), test.labels.numpy()])
+        return contradictions([*pool.ids, *test.ids], labels, pool.class_names)
 
     def _signs(self) -> list[str]:
         names = [name for name, *_ in self.classes()]

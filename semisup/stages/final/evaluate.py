@@ -25,8 +25,11 @@ from semisup.config import PipelineConfig, TrainConfig
 from semisup.config.families import READY_MADE
 from semisup.data.datasets import ImageSet
 from semisup.data.facts import DatasetFacts
+from semisup.data.roles.contradictions import FILE as CONTRADICTIONS
+from semisup.data.roles.contradictions import contradiction_warnings
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
+from semisup.data.tables import read_csv
 from semisup.evaluation.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
 from semisup.evaluation.scores import accuracy_interval, compare_right, evaluate_models
 from semisup.pipeline.log import StageLog
@@ -195,7 +198,9 @@ def _warnings(config: PipelineConfig, inputs: Mapping[str, Path], facts: Dataset
     table = []
     if "pseudo_label" in inputs:  # of a drift the final labels tell
         table = pseudo_label_warnings(read_json(inputs["pseudo_label"] / "summary.json"), config.joint, drift=False)
+    contradictory = inputs["split"] / CONTRADICTIONS
     return [
+        *(contradiction_warnings(read_csv(contradictory, CONTRADICTIONS)) if contradictory.exists() else []),
         *config_warnings(config, facts.num_classes, sum(facts.class_counts["validation"])),
         *calibration,
         *table,
