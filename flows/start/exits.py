@@ -8,12 +8,15 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from semisup.errors import RenamedKeyWarning, UserError
+from semisup.ready_made import find_config
 from semisup.tracking.places.redaction import without_logins
+from semisup.wording import counted
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
@@ -42,11 +45,18 @@ Force = Annotated[
     list[str] | None,
     typer.Option("--force", metavar="STAGE", help="Run this stage anew, and what then is stale; may be repeated."),
 ]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning (`semisup runs`).")]
+RunId = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="Id of a run, or its beginning (`semisup runs`); or a config: its newest complete pipeline."
+    ),
+]
 NewestRun = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]", help="Id of a run, or its beginning; unset: the newest pipeline.", show_default=False
+        metavar="[RUN]",
+        help="Id of a run, or its beginning, or a config, whose newest pipeline it is; unset: the newest of all.",
+        show_default=False,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
@@ -67,6 +77,15 @@ def user_mistakes_in_one_line() -> Iterator[None]:
         end("interrupted; runs that had begun are marked KILLED in MLflow, and checkpoints are kept", INTERRUPTED)
 
 
+def named_config(name: str) -> Path:
+    """The file that a command line means, in every command alike; where a name could mean two things, it is said which.
+
+    Raises:
+        UserError: as in :func:`semisup.ready_made.find_config`.
+    """
+    return find_config(name, lambda line: typer.echo(line, err=True))
+
+
 def show_renamed_keys_in_one_line() -> None:
     """As the other warnings of a command; Python's own form of them names a line of ours."""
     before = warnings.showwarning
@@ -82,7 +101,7 @@ def show_renamed_keys_in_one_line() -> None:
 
 def readable(message: str) -> str:
     """The message with long words cut short: a path of thousands of letters says enough by its two ends."""
-    return LONG_WORD.sub(lambda word: f"{word[0][:60]}…{word[0][-20:]} ({len(word[0]):,} letters)", message)
+    return LONG_WORD.sub(lambda word: f"{word[0][:60]}…{word[0][-20:]} ({counted(len(word[0]), 'letter')})", message)
 
 
 def end(message: str, status: int) -> NoReturn:
@@ -125,7 +144,7 @@ def print_table(
 def reuse_note(stages: Mapping[str, Mapping[str, Any]]) -> str:
     """How a title ends: "; 6 of 8 stages reused", or nothing where all were run."""
     reused = sum(stage["reused"] for stage in stages.values())
-    return f"; {reused} of {len(stages)} stages reused" if reused else ""
+    return f"; {reused} of {counted(len(stages), 'stage')} reused" if reused else ""
 
 
 def print_page(page: str) -> None:

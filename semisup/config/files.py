@@ -47,6 +47,8 @@ KINDS_OF_VALUES = {
 ALTERNATIVE = re.compile(r"literal\[|constrained-")
 OF_A_NAME = 0.7
 """Likeness of a name to the one that was meant: "gpu" and "cpu" are two names (0.67), "atuo" and "auto" one."""
+OF_A_FILE = 0.75
+"""The same of a file's name, whose ending is alike in all of them."""
 A_NAME = re.compile(r"'([^']*)'")
 """Within pydantic's message about one that is none of the names a key may have."""
 OF_A_TYPE = re.compile(r"(int|float|bool|string|path)_(type|parsing|parsing_size|from_float)")
@@ -145,7 +147,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"config {str(path)!r} does not exist; `semisup configs` lists the ready-made ones") from None
+        there = [str(other) for other in path.parent.glob("*.y*ml")]
+        hint = did_you_mean(str(path), there, "`semisup configs` lists the ready-made ones", OF_A_FILE)
+        raise UserError(f"config {str(path)!r} does not exist; {hint}") from None
     except IsADirectoryError:
         raise UserError(f"config {str(path)!r} is a folder; name a YAML file in it") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -14,6 +14,7 @@ from flows.start.exits import (
     Overrides,
     TimeZone,
     end,
+    named_config,
     user_mistakes_in_one_line,
 )
 
@@ -93,9 +94,8 @@ def deploy(
         from flows.deployments import apply, checked_name, cron_schedule
         from flows.start.server import check_configured_api
         from semisup.config.files import load_config
-        from semisup.ready_made import find_config
 
-        resolved = load_config(find_config(config), overrides or [])
+        resolved = load_config(named_config(config), overrides or [])
         schedule = cron_schedule(cron, timezone) if cron is not None else None
         check_configured_api(required=True)
         names = apply(resolved, checked_name(name) or resolved.name, schedule, pool, overrides)

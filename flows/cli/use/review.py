@@ -11,6 +11,7 @@ import typer
 from flows.cli.command import Command
 from flows.start.exits import AsJson, Overrides, user_mistakes_in_one_line
 from semisup.errors import UserError
+from semisup.wording import counted
 
 if TYPE_CHECKING:
     from flows.store.annotating import Imported
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 def review(
     name: Annotated[
-        str, typer.Argument(metavar="RUN|CONFIG", help="A pipeline's run or, with --import, a config: file or name.")
+        str,
+        typer.Argument(
+            metavar="RUN|CONFIG", help="A pipeline's run, or a config: its newest one; with --import, a config."
+        ),
     ],
     *,
     budget: Annotated[int, typer.Option(min=0, max=10_000, help="Unlabeled images to be labeled.")] = 50,
@@ -29,8 +33,9 @@ def review(
         int, typer.Option(min=0, max=1000, help="At most so many labeled images whose label looks wrong.")
     ] = 10,
     audit: Annotated[
-        int, typer.Option(min=0, max=10_000, help="So many accepted labels, drawn at random, to be checked instead.")
-    ] = 0,
+        int | None,
+        typer.Option(min=1, max=10_000, help="So many accepted labels, drawn at random, to be checked instead."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder to write; unset: review-RUN.")] = None,
     labels: Annotated[
         Path | None,
@@ -54,6 +59,7 @@ def review(
         if labels is None:
             if overrides:
                 raise UserError(f"--set {overrides[0]}, but a run has its config; it goes with --import and a CONFIG")
+            name = _run_of(name)
             named = out if out is not None else Path(f"{'audit' if audit else 'review'}-{name[:8]}")
             if audit:
                 _tell_audit(*_audit(name, named, count=audit, data_root=data_root, force=force), named, as_json)
@@ -71,6 +77,13 @@ def review(
             from flows.store.annotating import take_in
 
             _tell_imported(take_in(labels, name, overrides or []), name, overrides or [], as_json)
+
+
+def _run_of(name: str) -> str:
+    from flows.store.named import run_named
+    from semisup.tracking.looking import look
+
+    return run_named(look(Path.cwd()), name).id
 
 
 def _write(
@@ -124,6 +137,7 @@ def _write(
         )
         asked = {"budget": budget, "suspects": suspects, "strategy": STRATEGY}
         seconds = time.perf_counter() - started
+        screen.end("review", seconds)
         return written, record_review(found, written, out, asked=asked, seconds=seconds)
 
 
@@ -159,7 +173,8 @@ def _tell_audit(written: "WrittenAudit", recorded: str, out: Path, as_json: bool
         typer.echo(json.dumps(values | {"left_out": len(written.gone), "run_id": recorded}))
         return
     typer.echo(
-        f"{written.images:,} of {written.accepted:,} accepted labels, drawn at random: open {out / 'review.html'}"
+        f"{written.images:,} of {counted(written.accepted, 'accepted label')}, drawn at random: open "
+        f"{out / 'review.html'}"
     )
     typer.echo("in a browser and label in order; the page says when enough is known. Save its CSV, and type")
     typer.echo("semisup review --import labels.csv CONFIG")
@@ -174,7 +189,8 @@ def _tell_written(written: "Written", recorded: str, out: Path, as_json: bool) -
         typer.echo(json.dumps(values | {"left_out": len(written.gone), "run_id": recorded}))
         return
     typer.echo(
-        f"{written.to_label:,} images to label, {written.to_check:,} labels to check: open {out / 'review.html'}"
+        f"{counted(written.to_label, 'image')} to label, {counted(written.to_check, 'label')} to check: open "
+        f"{out / 'review.html'}"
     )
     typer.echo("in a browser, save its CSV, and type  semisup review --import labels.csv CONFIG")
     typer.echo("(candidates.csv is the same as a table; tasks.json and labels.xml are for Label Studio: type")
@@ -187,7 +203,7 @@ def _tell_concluded(concluded: "Concluded") -> None:
     unsure = f", {found.unsure:,} that nobody could tell" if found.unsure else ""
     typer.echo(
         f"audit of run {concluded.reviewed[:8]}: {found.right:,} right, {found.wrong:,} wrong{unsure}; of its "
-        f"{found.accepted:,} accepted labels {found.low:.1%} to {found.high:.1%} are right, 95% sure"
+        f"{counted(found.accepted, 'accepted label')} {found.low:.1%} to {found.high:.1%} are right, 95% sure"
     )
     typer.echo(f"its report says so first: {concluded.report}")
 
@@ -204,7 +220,8 @@ def _as_json(concluded: "Concluded") -> dict[str, object]:
 
 def _warn_of_gone(paths: Sequence[str]) -> None:
     if paths:
-        gone = f"{len(paths):,} files are gone or changed since the run and are left out, such as {paths[0]}"
+        files = counted(len(paths), "file is", "files are")
+        gone = f"{files} gone or changed since the run and left out, such as {paths[0]}"
         typer.secho(f"warning: {gone}", fg="yellow", err=True)
 
 
@@ -222,8 +239,12 @@ def _tell_imported(imported: "Imported", name: str, overrides: list[str], as_jso
     if imported.audit:
         _tell_concluded(imported.audit)
     new, changed, same = (imported.counts[what] for what in ("new", "changed", "same"))
-    typer.echo(f"{imported.file}: {new:,} new annotations, {changed:,} replace older ones, {same:,} were there already")
-    typer.echo(f"{imported.total:,} annotations in all; the next run learns from them:\n  {command}")
+    typer.echo(
+        f"{imported.file}: {counted(new, 'new annotation')}, "
+        f"{counted(changed, 'replaces an older one', 'replace older ones')}, {counted(same, 'was', 'were')} "
+        "there already"
+    )
+    typer.echo(f"{counted(imported.total, 'annotation')} in all; the next run learns from them:\n  {command}")
     if not imported.named:
         typer.echo(f"or write `annotations: {imported.file}` below `data:` in your config, and leave that --set out")
 
