@@ -12,6 +12,7 @@ from semisup.config import CertifiedThreshold, JointConfig, PipelineConfig
 from semisup.evaluation.keeping import judges_in_words
 from semisup.evaluation.scores import SIGNIFICANCE_LEVEL
 from semisup.pseudo_labels import REFUSED
+from semisup.wording import counted
 
 FEWEST_DISCORDANT = 6
 """Images that one model must have right and the other wrong, all the same way round, before McNemar's exact test shows
@@ -43,8 +44,8 @@ def config_warnings(
         if config.data.facts.own_images:
             asked, more = "", f" (raise {key}, which is {present}, or name more of your own)"
         warnings.append(
-            f"{asked}there {'is' if validation == 1 else 'are'} {validation} validation image"
-            f"{'' if validation == 1 else 's'}, too few to tell apart two models that differ by less than "
+            f"{asked}there {'is' if validation == 1 else 'are'} {counted(validation, 'validation image')}, too few to "
+            f"tell apart two models that differ by less than "
             f"{FEWEST_DISCORDANT / validation:.0%}; use more{more}, or read differences in validation accuracy as ties"
         )
     for stage, train in (("baseline", config.baseline), ("joint", config.joint)):
@@ -150,7 +151,7 @@ def _one_class(per_class: Sequence[int], which: str) -> list[str]:
 
 def expected_words(expected: Mapping[str, Any]) -> str:
     """What validation images say of the pseudo-labels (`expected` of a summary), as a part of a sentence."""
-    judges = f"{expected['judges']:,} validation images"
+    judges = counted(expected["judges"], "validation image")
     if "precision" not in expected:
         return f"none of {judges} is labeled as surely"
     precision = expected["precision"]
@@ -205,8 +206,8 @@ def _unsettled(training: Mapping[str, Any], joint: JointConfig) -> list[str]:
     means = {"distribution alignment": True} if joint.alignment else {}
     means |= {f"joint.method={joint.method!r}": False} if joint.facts.remembers else {}
     return [
-        f"joint.policy.momentum={momentum:g} of {whose} does not settle in {steps:,} steps: it remembers about "
-        f"{1 / (1 - momentum):,.0f} of them; leave it unset, or use at most {max(0.0, 1 - SETTLED / steps):.3g}"
+        f"joint.policy.momentum={momentum:g} of {whose} does not settle in {counted(steps, 'step')}: it remembers "
+        f"about {1 / (1 - momentum):,.0f} of them; leave it unset, or use at most {max(0.0, 1 - SETTLED / steps):.3g}"
         for whose, of_alignment in means.items()
         if (1 - (momentum := policy.memory(steps, of_alignment=of_alignment))) * steps < SETTLED
     ]

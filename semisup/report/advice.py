@@ -11,6 +11,7 @@ from semisup.evaluation.keeping import judges_in_words
 from semisup.evaluation.scores import accuracy_interval
 from semisup.report.artifacts import MODELS, Artifacts
 from semisup.report.text import percent, points
+from semisup.wording import counted
 
 GOOD_ENOUGH = 0.95
 """Where the interval of the kept model's accuracy reaches this, no other network or size is proposed. It is that on the
@@ -91,13 +92,13 @@ def _more_labels(worth: Mapping[str, Any] | None, summary: Mapping[str, Any], ri
         if gain["low"] > 0:
             return [f"Label more images. W{figures}. {review}"]
         return [
-            f"Label more images. There are {worth['images']:,} labels, too few to tell what further ones bring: "
-            f"w{figures}; and {right}. {review}"
+            f"Label more images. There are {counted(worth['images'], 'label')}, too few to tell what further ones "
+            f"bring: w{figures}; and {right}. {review}"
         ]
     left = summary["unlabeled"] - summary["accepted"]
     if worth is None and summary["unlabeled"] and left >= MANY_LEFT * summary["unlabeled"]:
         return [
-            f"Label some of the {left:,} images whose label was not accepted, "
+            f"Label some of the {counted(left, 'image')} whose label was not accepted, "
             f"{percent(1 - summary['coverage'])} of the unlabeled ones. {review}"
         ]
     return []

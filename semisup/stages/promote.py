@@ -21,6 +21,7 @@ from semisup.evaluation.scores import (
 from semisup.pipeline.log import StageLog
 from semisup.pipeline.plan import CHAMPION
 from semisup.system.json_files import read_json, write_json
+from semisup.wording import counted
 
 Model: TypeAlias = Literal["student", "baseline"]
 ABOUT = "this is about these trained networks; `semisup benchmark` asks what a method is worth over seeds"
@@ -199,7 +200,9 @@ def _against_champion(
     labels = common[f"{decision.challenger}_label"].to_numpy()
     decision = _compare(replace(decision, compared_images=len(common)), "champion", truth, incumbent, labels)
     if len(common) < max(len(tested), len(champion.predictions)):
-        decision = replace(decision, reason=f"{decision.reason}, on the {len(common):,} test images that both had")
+        decision = replace(
+            decision, reason=f"{decision.reason}, on the {counted(len(common), 'test image')} that both had"
+        )
     test = mcnemar(truth, incumbent, labels)
     decision = replace(
         decision, only_champion_right=test.only_first_right, only_challenger_right=test.only_second_right

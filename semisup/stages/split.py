@@ -45,6 +45,7 @@ from semisup.pipeline.log import StageLog
 from semisup.stages.support.images import ids_for_test, pool_of
 from semisup.system.json_files import write_json
 from semisup.system.randomness import derive_seed, numpy_generator
+from semisup.wording import counted
 
 MOST_PATCHES = 2**20
 """From so many a covariance of a dozen numbers is known; large images hold that many in a few."""
@@ -100,7 +101,9 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
             for name, count in zip(facts.class_names, counts, strict=True)
         }
     )
-    log.info(", ".join(f"{size:,} {role}" for role, size in sizes.items()) + f" images of {facts.num_classes} classes")
+    *others, (last, count) = sizes.items()
+    roles = [*(f"{size:,} {role}" for role, size in others), counted(count, f"{last} image")]
+    log.info(f"{', '.join(roles)} of {counted(facts.num_classes, 'class')}")
 
 
 def plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: KnownRoles | None = None) -> Split:
@@ -180,8 +183,8 @@ def _apart(config: PipelineConfig, roles: Roles) -> Leaks:
     units = units_at(config.data, torch.from_numpy(labeled))
     if units is not None and len(np.unique(units)) < FEWEST_GROUPS:
         raise UserError(
-            f"data.group={config.data.group!r} puts all {len(labeled):,} labeled images into one group, so that none "
-            "could be held out; use another pattern or column, or leave it out"
+            f"data.group={config.data.group!r} puts all {counted(len(labeled), 'labeled image')} into one group, so "
+            "that none could be held out; use another pattern or column, or leave it out"
         )
     own = own_images(config.data)
     assert own.units is not None
@@ -228,7 +231,7 @@ def _tell_what_is_short(config: PipelineConfig, facts: DatasetFacts, log: StageL
         if learned[label] < wanted or validating[label] < least
     ]
     if short:
-        more = f" and {len(short) - MOST_NAMED:,} classes more" if len(short) > MOST_NAMED else ""
+        more = f" and {counted(len(short) - MOST_NAMED, 'class')} more" if len(short) > MOST_NAMED else ""
         log.warning(
             f"some classes have fewer labels than split.labeled_per_class={asked} and split.validation_per_class="
             f"{config.split.validation_per_class} ask for: {'; '.join(short[:MOST_NAMED])}{more}"
@@ -243,11 +246,17 @@ def _tell_what_is_left_out(config: PipelineConfig, copies: pd.DataFrame, out_dir
     for warning in own.warnings:
         log.warning(warning)
     if len(copies):
-        what = "were removed" if config.data.duplicates == "remove" else "are used all the same (data.duplicates)"
+        was, is_ = ("was", "is") if len(copies) == 1 else ("were", "are")
+        removed = config.data.duplicates == "remove"
+        what = f"{was} removed" if removed else f"{is_} used all the same (data.duplicates)"
         kinds = ", ".join(
-            f"{count:,} of {role} images" for role, count in copies["copy_of_role"].value_counts().items()
+            counted(count, f"of a {role} image", f"of {role} images")
+            for role, count in copies["copy_of_role"].value_counts().items()
         )
-        log.warning(f"{len(copies):,} images that are copies of others ({kinds}) {what}; duplicates.csv names them")
+        log.warning(
+            f"{counted(len(copies), 'image that is a copy of another', 'images that are copies of others')} ({kinds}) "
+            f"{what}; duplicates.csv names {'it' if len(copies) == 1 else 'them'}"
+        )
 
 
 def _tell_what_contradicts(
@@ -268,19 +277,22 @@ def _tell_what_is_apart(config: PipelineConfig, rows: pd.DataFrame, out_dir: Pat
     log.metrics({"same_group_images": len(table)})
     if len(table):
         kinds = ", ".join(
-            f"{count:,} with {role} images" for role, count in table["group_with_role"].value_counts().items()
+            counted(count, f"with a {role} image", f"with {role} images")
+            for role, count in table["group_with_role"].value_counts().items()
         )
         log.warning(
-            f"{len(table):,} images share their group (data.group={config.data.group!r}; {kinds}) and were removed; "
-            "same_group.csv names them"
+            f"{counted(len(table), 'image shares its', 'images share their')} group (data.group={config.data.group!r}; "
+            f"{kinds}) and {'was' if len(table) == 1 else 'were'} "
+            "removed; same_group.csv names them"
         )
 
 
 def _tell_what_was_annotated(applied: Applied, log: StageLog) -> None:
     log.metrics({f"annotations.{name}": count for name, count in vars(applied).items()})
     log.info(
-        f"annotations by people: {applied.joined:,} images join the labeled ones, {applied.corrected:,} labels "
-        f"corrected, {applied.confirmed:,} confirmed, {applied.discarded:,} images left out"
+        f"annotations by people: {counted(applied.joined, 'image joins', 'images join')} the labeled ones, "
+        f"{counted(applied.corrected, 'label')} "
+        f"corrected, {applied.confirmed:,} confirmed, {counted(applied.discarded, 'image')} left out"
     )
     if applied.held_out or applied.missing:
         log.warning(

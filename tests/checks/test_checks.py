@@ -87,7 +87,9 @@ def summary(
     }
 
 
-ACCEPTING, WEIGHING = (PipelineConfig.model_validate({"joint": {"method": m}}).joint for m in ("threshold", "confidence"))
+ACCEPTING, WEIGHING = (
+    PipelineConfig.model_validate({"joint": {"method": m}}).joint for m in ("threshold", "confidence")
+)
 """Students that learn from accepted labels, and those that weigh every label of the table."""
 
 

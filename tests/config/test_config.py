@@ -402,7 +402,10 @@ def test_a_key_unlike_any_other_is_answered_with_where_to_find_them(complaint):
         ("joint.alpha_final=.inf", ["joint.alpha_final=inf", "finite"]),
         ("joint.alpha_final=.nan", ["joint.alpha_final=nan", "finite"]),
         ("baseline.optimizer.lr=0", ["baseline.optimizer.lr=0", "greater than or equal to 0.000000000001"]),
-        ("baseline.optimizer.betas=[0.9, 1.0]", ["baseline.optimizer.betas=[0.9, 1.0]: 1.0 must be less than or equal"]),
+        (
+            "baseline.optimizer.betas=[0.9, 1.0]",
+            ["baseline.optimizer.betas=[0.9, 1.0]: 1.0 must be less than"],
+        ),
         ("data.size=[0, 64]", ["data.size=[0, 64]: 0 must be greater than or equal to 1"]),
         ("data.size=0", ["data.size=0: must be greater than or equal to 1"]),
         ("data.size=[64, x]", ["data.size=[64, 'x']: must be a list of two whole numbers"]),

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from semisup.config import DataConfig
 from semisup.data.datasets import UNLABELED
-from semisup.data.own_images import forget, own_images, survey
+from semisup.data.own_images import forget, survey
 from semisup.data.own_images.folders import tree as tree_module
 from semisup.data.own_images.folders.class_names import look_alikes
 from semisup.data.own_images.folders.listing import list_images

@@ -199,7 +199,7 @@ def test_broken_files_are_a_warning_and_no_readable_one_is_a_mistake(stage_folde
     assert [file.name for file in tmp_path.iterdir()] == ["in"]
     result = run(stage_folders["joint"] / "weights.safetensors", tmp_path / "in", digit_files)
     assert result.exit_code == 0
-    assert "warning: 1 of 501 files have no prediction" in result.stderr
+    assert "warning: 1 of 501 files has no prediction" in result.stderr
     assert "491 more" in result.stdout
     head, broken, read, *_ = result.stdout.splitlines()
     assert head.split() == ["path", "label", "confidence", "reason"]

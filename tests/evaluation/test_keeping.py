@@ -8,8 +8,9 @@ from semisup.checks.warnings import comparison_warnings
 from semisup.config import PipelineConfig
 from semisup.evaluation.keeping import PRIOR_LOST, PRIOR_WON, believe, better_model, judges_in_words
 
-
-ACCEPTING, WEIGHING = (PipelineConfig.model_validate({"joint": {"method": m}}).joint for m in ("threshold", "confidence"))
+ACCEPTING, WEIGHING = (
+    PipelineConfig.model_validate({"joint": {"method": m}}).joint for m in ("threshold", "confidence")
+)
 """Students that learn from accepted labels, and those that weigh every label of the table."""
 
 

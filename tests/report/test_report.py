@@ -688,7 +688,7 @@ def test_files_left_out_are_counted_by_reason_and_ten_of_them_named_with_where_a
         assert "23 files cannot be used: 22 damaged, 1 empty." in text
         assert "… and 13 more; all are in broken_files.csv among the artifacts of the split." in text
         assert [n for n in range(23) if f"{NAMES[n % 3]} {n}.png" in text] == list(range(10))
-        assert "4 images are copies or near duplicates of held-out images (3 of test images, 1 of validation" in text
+        assert "4 images are copies or near duplicates of held-out images (3 of test images, 1 of a validation" in text
         assert "Nothing is learned from them (data.duplicates)" in text
         assert "All are in duplicates.csv among the artifacts of the split." in text
     assert "| cat/a.png (labeled) | dog/b.png (validation) |" in markdown
@@ -733,7 +733,7 @@ def test_images_that_were_removed_for_others_of_their_group_are_counted_and_the_
 ) -> None:
     page, markdown = build(with_groups(write_folders(tmp_path / "in")), tmp_path / "out")
     for text in (plain(parse(page).text), plain(markdown).replace("\\", "")):
-        assert "3 images share their group with held-out images (2 with test images, 1 with validation images)" in text
+        assert "3 images share their group with held-out images (2 with test images, 1 with a validation image)" in text
         assert "All are in same_group.csv" in text
     assert "| cat/p7/1.png (labeled) | cat/p7/9.png (test) |" in markdown
     assert "| p3/1.png (unlabeled) | dog/p3/2.png (validation) |" in markdown
@@ -869,7 +869,14 @@ def test_only_what_the_figures_speak_for_is_advised(
 def _assert_advised(folders: dict[str, Path], metrics: dict[str, Any], place: Path, said: list[str]) -> None:
     write(folders["evaluate"] / "metrics.json", metrics)
     found = advised(folders, place)
-    everything_said = ("Label more", "too few to tell", "data.size=448", "data.size=288", "Try another network", "pretrained network")
+    everything_said = (
+        "Label more",
+        "too few to tell",
+        "data.size=448",
+        "data.size=288",
+        "Try another network",
+        "pretrained network",
+    )
     assert [words for words in everything_said if words in found] == said
     assert ("70.0 % right of 100 validation images" in found) == any("Label" not in words for words in said)
     assert "test images" not in found

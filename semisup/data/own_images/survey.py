@@ -31,6 +31,7 @@ from semisup.data.own_images.recipes import (
 )
 from semisup.data.own_images.remote.kept import told_to
 from semisup.data.roles.contradictions import contradiction_warnings, contradictions
+from semisup.wording import counted
 
 USUAL_SIZE, LARGEST_KEPT_SIZE = 64, 96
 LOOKED_AT = 200
@@ -98,7 +99,8 @@ class Survey:
         found = [*self.own.repaired, *self.own.warnings, *contradiction_warnings(self._contradictions())]
         if self.most_broken > USUAL_BROKEN:
             found.append(
-                f"{len(self.own.broken):,} of {len(self.own.files):,} files cannot be used, so data.max_broken is "
+                f"{len(self.own.broken):,} of {counted(len(self.own.files), 'file')} cannot be used, so "
+                f"data.max_broken is "
                 f"{self.most_broken:g} in the config, not {USUAL_BROKEN:g}; mend or delete them if that is too much"
             )
         if untested := [name for name, _, _, test in self.classes() if not test]:
@@ -128,7 +130,7 @@ class Survey:
         counts = {name: sum(images) for name, *images in self.classes()}
         pairs = look_alikes(list(counts))
         shown = ", ".join(
-            f"{first!r} ({counts[first]:,} images) and {second!r} ({counts[second]:,})"
+            f"{first!r} ({counted(counts[first], 'image')}) and {second!r} ({counts[second]:,})"
             for first, second in pairs[:MOST_NAMED]
         )
         more = f" and {len(pairs) - MOST_NAMED:,} more pairs" if len(pairs) > MOST_NAMED else ""
@@ -222,7 +224,7 @@ def write_config(found: Survey) -> str:
     )
     usual = DataConfig.model_fields
     lines = [
-        f"# One's own images: {len(found.own.files):,} files, {len(found.classes()):,} classes.",
+        f"# One's own images: {counted(len(found.own.files), 'file')}, {counted(len(found.classes()), 'class')}.",
         *([RECIPE] if found.photographs else []),
         "data:",
         f"  name: {data.name}",

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from semisup.data.datasets import UNLABELED
 from semisup.data.roles.known_roles import contents_of
+from semisup.wording import counted
 
 FILE = "contradictions.csv"
 """Of a split, where there are any."""
@@ -41,5 +42,5 @@ def contradiction_warnings(found: pd.DataFrame) -> list[str]:
         f"{image.rpartition('@')[0]!r} ({name})" for image, name in zip(first["id"], first["class"], strict=True)
     )
     count = len(np.unique(contents))
-    which = f"{count:,} images are of several classes at once: the files" if count > 1 else "the files"
+    which = "the files" if count == 1 else f"{counted(count, 'image')} are of several classes at once: the files"
     return [f"{which} {shown} are the same, but of different classes; delete those that are wrong, or annotate them"]

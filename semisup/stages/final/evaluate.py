@@ -43,6 +43,7 @@ from semisup.stages.support.tested import predict_tested, shown_in_tests
 from semisup.system.json_files import read_json, write_json
 from semisup.system.randomness import numpy_generator
 from semisup.training.predict import predict_log_probabilities
+from semisup.wording import counted
 
 MODELS = {"baseline": "baseline", "student": "joint"}
 """Name in the tables → stage that left the weights."""
@@ -258,8 +259,8 @@ def _log_figures(metrics: Mapping[str, Any], log: StageLog) -> None:
     log.metrics(figures | {"mcnemar_p": metrics["mcnemar"]["p_value"]})
     log.info(
         f"baseline {metrics['baseline']['accuracy']['estimate']:.1%}, student "
-        f"{metrics['student']['accuracy']['estimate']:.1%} of {metrics['total']:,} test images: {metrics['verdict']} "
-        f"(McNemar p = {metrics['mcnemar']['p_value']:.3g})"
+        f"{metrics['student']['accuracy']['estimate']:.1%} of {counted(metrics['total'], 'test image')}: "
+        f"{metrics['verdict']} (McNemar p = {metrics['mcnemar']['p_value']:.3g})"
     )
 
 
@@ -271,7 +272,8 @@ def _log_compound(compound: Mapping[str, Any], log: StageLog) -> None:
     figures |= _with_ends("compound_accuracy_difference", compound["difference"])
     log.metrics(figures | {"compound_mcnemar_p": compound["mcnemar"]["p_value"]})
     log.info(
-        f"both classes of {compound['images']:,} compound images: baseline {compound['baseline']['estimate']:.1%}, "
+        f"both classes of {counted(compound['images'], 'compound image')}: baseline "
+        f"{compound['baseline']['estimate']:.1%}, "
         f"student {compound['student']['estimate']:.1%}: {compound['verdict']} "
         f"(McNemar p = {compound['mcnemar']['p_value']:.3g})"
     )
