@@ -11,6 +11,7 @@ from flows.parallel.exporting import finish_export
 from flows.pipeline.flow import checked_config, open_store, run_alone
 from flows.pipeline.promotion import apply_decision, current_champion, kept_among, references, warn_of_other_splits
 from flows.pipeline.reaper import reap_at_start
+from flows.pipeline.recorder import tell
 from flows.pipeline.results import StageResult
 from flows.pipeline.reuse import Reference
 from flows.pipeline.steps import Wanted
@@ -62,7 +63,7 @@ def stage(
         warn_of_other_splits(tracker, step, found, get_run_logger())
         result = run_alone(Wanted(step, config, found, checked.digests, parent_run_id=None, force=force))
         if step.stage == "joint":
-            finish_export(tracker, config, result.run_id)
+            finish_export(tracker, config, result.run_id, lambda line: tell(get_run_logger(), line))
         decision = _crown(tracker, config, step, found, result)
     return {
         "stage": step.name,

@@ -25,6 +25,7 @@ from semisup.data.roles.annotations import (
 from semisup.data.roles.changes import Changes, changes_between
 from semisup.data.roles.contradictions import FILE as CONTRADICTIONS
 from semisup.data.roles.contradictions import contradiction_warnings, contradictions
+from semisup.data.roles.few_tests import few_test_images
 from semisup.data.roles.growing import draw_by_content, read_memory, write_memory
 from semisup.data.roles.known_roles import Contents, KnownRoles, contents_of
 from semisup.data.roles.split import (
@@ -83,6 +84,9 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         _tell_what_is_short(config, facts, log)
         _tell_what_is_left_out(config, duplicates_table(pool.ids, test_ids, drawn, leaks), out_dir, log)
         _tell_what_contradicts(config, pool, said, out_dir, log)
+        tested = np.bincount(own_images(config.data).test.labels.numpy(), minlength=facts.num_classes).tolist()
+        for warning in few_test_images(dict(zip(facts.class_names, tested, strict=True))):
+            log.warning(warning)
         if config.data.group is not None:
             _tell_what_is_apart(config, duplicates_table(pool.ids, test_ids, drawn, apart), out_dir, log)
     if config.data.annotations is not None:

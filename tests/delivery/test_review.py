@@ -90,6 +90,16 @@ def test_planted_wrong_labels_lead_those_to_check(tiny_config, stage_folders):
     assert all(re.search(r"^labeled \w+, which a model .* agrees with \d+% of all", why) for why in found["reason"])
 
 
+def test_a_reason_is_one_line_whatever_a_class_is_called(tiny_config, stage_folders, tmp_path):
+    material = material_of(tiny_config, stage_folders)
+    names = [f"class\n{name}" for name in material.facts.class_names]
+    material = replace(material, facts=replace(material.facts, class_names=names))
+    write_review(material, tmp_path / "out", run_id="1" * 32, budget=5, suspects=5, force=False)
+    reasons = pd.read_csv(tmp_path / "out" / "candidates.csv")["reason"]
+    assert len(reasons) >= 5
+    assert not reasons.str.contains("\n").any()
+
+
 @pytest.mark.parametrize("ones", [None, 0.5, 0.9], ids=["ten classes", "two", "two, 9 to 1"])
 def test_a_model_that_knows_too_little_suspects_nobody_and_says_so(tiny_config, stage_folders, ones):
     """Where nine in ten labels are alike, a model that knows nothing agrees with eight or nine in ten."""

@@ -26,6 +26,8 @@ FIGURES = (
     ("student_compound_accuracy", "Student, compound images"),
     ("compound_accuracy_difference", "Student − baseline, compound images"),
 )
+EXPENDABLE = ("took", "status", "started", "seed", "set")
+"""Columns of the list of runs, the one that is missed least first."""
 PLAIN = ("mcnemar_p", "certified_threshold")
 """Figures that are no shares."""
 
@@ -62,7 +64,7 @@ def runs(
     if not any(table["set"]):
         del table["set"]
     rows = list(zip(*table.values(), strict=True))
-    print_table(list(table), rows, right=["seed", "took", "baseline", "student"])
+    print_table(list(table), rows, right=["seed", "took", "baseline", "student"], expendable=EXPENDABLE)
 
 
 def show(run_id: NewestRun = None, as_json: AsJson = False) -> None:

@@ -155,7 +155,8 @@ def _predict_all(
             if table is not None:
                 table.append(part)
         if seen.broken == seen.rows:
-            raise UserError(f"none of {counted(seen.rows, 'file')} can be read: {seen.a_reason}; name other files")
+            none = "the one file cannot" if seen.rows == 1 else f"none of {seen.rows:,} files can"
+            raise UserError(f"{none} be read: {seen.a_reason}; name other files")
     return seen
 
 

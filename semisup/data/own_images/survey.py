@@ -31,6 +31,7 @@ from semisup.data.own_images.recipes import (
 )
 from semisup.data.own_images.remote.kept import told_to
 from semisup.data.roles.contradictions import contradiction_warnings, contradictions
+from semisup.data.roles.few_tests import few_test_images
 from semisup.wording import counted
 
 USUAL_SIZE, LARGEST_KEPT_SIZE = 64, 96
@@ -103,12 +104,7 @@ class Survey:
                 f"data.max_broken is "
                 f"{self.most_broken:g} in the config, not {USUAL_BROKEN:g}; mend or delete them if that is too much"
             )
-        if untested := [name for name, _, _, test in self.classes() if not test]:
-            more = len(untested) - MOST_NAMED
-            found.append(
-                f"no test image is of class {', '.join(map(repr, untested[:MOST_NAMED]))}"
-                f"{f' and {more:,} more' if more > 0 else ''}; put some into test/<class>/, or raise data.test_share"
-            )
+        found += few_test_images({name: tested for name, _, _, tested in self.classes()})
         return found + self._signs() + self._look_alikes()
 
     def _contradictions(self) -> pd.DataFrame:

@@ -27,6 +27,7 @@ from semisup.data.datasets import ImageSet
 from semisup.data.facts import DatasetFacts
 from semisup.data.roles.contradictions import FILE as CONTRADICTIONS
 from semisup.data.roles.contradictions import contradiction_warnings
+from semisup.data.roles.few_tests import few_test_images
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
 from semisup.data.tables import read_csv
@@ -65,6 +66,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     test = images_for_test(config, split.ids("test"))
     models = {name: load_placed(inputs[stage], config) for name, stage in MODELS.items()}
+    log.info(f"asking both models about {counted(len(test), 'test image')}")
     metrics = _score_single_images(models, test, config, out_dir, log)
     if config.evaluate.compound:
         metrics["compound"] = _score_compound_images(models, test, config, out_dir)
@@ -73,8 +75,10 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     metrics["temperature"] = _temperatures(models, split, pool, config, log)
     lost = comparison_warnings(metrics["kept"], config.joint)
     kept = metrics["kept"]["model"]
+    log.info("looking at errors and neighbors, and asking scikit-learn" if "choose" in inputs else "looking at errors")
     metrics |= look_closer(models[kept], test, pool, split, config, inputs, out_dir, log, kept=kept)
     write_json(out_dir / "metrics.json", metrics)
+    log.info("drawing the figures of the report")
     write_report(config, inputs, out_dir, out_dir)
     _log_figures(metrics, log)
     for warning in lost:
@@ -96,11 +100,13 @@ def write_report(
     `audit` is what people found out about the accepted labels since, as :class:`semisup.open_world.audit.Audited`.
     """
     facts = DatasetFacts.read(inputs["split"])
-    lost = comparison_warnings(read_json(evaluated / "metrics.json")["kept"], config.joint)
+    metrics = read_json(evaluated / "metrics.json")
+    tested = few_test_images({row["name"]: row["support"] for row in metrics["student"]["per_class"]})
+    lost = comparison_warnings(metrics["kept"], config.joint)
     build_report(
         {**inputs, "evaluate": evaluated},
         config.model_dump(mode="json"),
-        [*_warnings(config, inputs, facts), *lost],
+        [*_warnings(config, inputs, facts), *tested, *lost],
         out_dir,
         title=f"{config.name}: pseudo-labeling report",
         facts=_facts(config, inputs, facts),

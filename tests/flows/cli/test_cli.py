@@ -610,6 +610,7 @@ def test_neither_prefect_nor_mlflow_speak_on_the_screen_of_a_run(finished_run):
         "labels",
         "evaluate",
         "promote",
+        "finish",
         "semisup ",
         "the student is the champion",
         "warning: split.validation_per_class=5: there are 50",  # ours, and true
