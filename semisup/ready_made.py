@@ -1,33 +1,57 @@
 """Ready-made configs: the project's `configs` folder, or the copy inside an installed package."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from semisup.errors import UserError, did_you_mean
 
+SUFFIXES = (".yaml", ".yml")
 PACKED = frozenset({".tar", ".parquet", ".pq", ".npz"})
 """Files that hold images, and so are no configs."""
 
 
-def find_config(name_or_path: str) -> Path:
-    """The file that a command line means: a path, or the name of a ready-made config.
+def find_config(name_or_path: str, say: Callable[[str], None] = lambda line: None) -> Path:
+    """The file that a command line means: a path, the name of a ready-made config, or a folder of images, or a file
+    that holds some, with a config beside it (:func:`config_beside`).
+
+    Where a name could mean two things, `say` is told which it is taken for.
 
     Raises:
-        UserError: neither exists.
+        UserError: there is none; or the config beside a folder is for other images.
     """
-    path = Path(name_or_path)
-    if path.is_file() or path.suffix in {".yaml", ".yml"}:
+    path, ready_made = Path(name_or_path), config_folder() / f"{name_or_path}.yaml"
+    if path.suffix in SUFFIXES:
         return path  # a missing file is reported by whoever reads it
-    ready_made = config_folder() / f"{name_or_path}.yaml"
-    if ready_made.exists():
+    if not path.is_file() and ready_made.exists():
+        if own := next(filter(Path.exists, (config_beside(path), path)), None):
+            say(f"{name_or_path} is taken for the ready-made config; {_by_path(own)} is something else, and left alone")
         return ready_made
+    if (place := place_of_images(name_or_path)) is not None:
+        beside = config_beside(place)
+        if not beside.exists():
+            raise UserError(_way_from_images(place))
+        _check_it_is_for(beside, place)
+        say(f"{name_or_path} is taken for {beside}, the config for these images")
+        return beside
     if path.is_dir():
-        raise UserError(_way_from_folder(path))
+        configs = sorted(str(config) for config in path.glob("*.y*ml"))
+        raise UserError(f"config {str(path)!r} is a folder; name a config in it, such as {configs[0]}")
     if path.exists():
         return path  # whoever reads it says what it is
     names = [name for name, _ in list_configs()]
     hint = did_you_mean(name_or_path, names, f"there are {', '.join(names)}")
+    if meant := [f"{name_or_path}{suffix}" for suffix in SUFFIXES if Path(f"{name_or_path}{suffix}").is_file()]:
+        hint = f"did you mean {meant[0]!r}?"
     raise UserError(f"config {name_or_path!r} is neither a file nor a ready-made config; {hint}")
+
+
+def is_config(name_or_path: str) -> bool:
+    """Does :func:`find_config` know a config by that name?"""
+    if Path(name_or_path).suffix in SUFFIXES or (config_folder() / f"{name_or_path}.yaml").exists():
+        return True
+    place = place_of_images(name_or_path)
+    return place is not None and config_beside(place).exists()
 
 
 def place_of_images(name_or_path: str) -> Path | None:
@@ -42,17 +66,39 @@ def place_of_images(name_or_path: str) -> Path | None:
     return path
 
 
-def _way_from_folder(folder: Path) -> str:
-    """What to type where a config was wanted: the config that lies in the folder, or the way to one."""
-    configs = sorted(str(path) for path in folder.glob("*.y*ml"))
-    if configs:
-        return f"config {str(folder)!r} is a folder; name a config in it, such as {configs[0]}"
-    name, there = folder.resolve().name or "images", shlex.quote(str(folder))
-    config = shlex.quote(f"{name}.yaml")
-    return (
-        f"config {str(folder)!r} is a folder; if it holds your images, type: semisup init {there} --out {config}, and "
-        f"then: semisup run {config}"
-    )
+def config_beside(place: Path) -> Path:
+    """The config for a folder of images, or a file that holds them: NAME.yaml in the working folder, there or not."""
+    named = place.resolve()
+    return Path(f"{(named.stem if named.is_file() else named.name) or 'images'}.yaml")
+
+
+def _check_it_is_for(config: Path, place: Path) -> None:
+    """Only a file that can be read as YAML can be for other images; of another, whoever reads it says what it is."""
+    import yaml  # only now: whoever asks for help has no use for it
+
+    try:
+        values = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return
+    data = values.get("data") if isinstance(values, dict) else None
+    root = data.get("root") if isinstance(data, dict) else None
+    if not isinstance(root, str) or Path(root).expanduser().resolve() != place.resolve():
+        raise UserError(
+            f"{config} is there already, and is not for {place}; write another config: semisup init {place} --out "
+            "FILE, and name that"
+        )
+
+
+def _by_path(path: Path) -> str:
+    return f"the {'folder' if path.is_dir() else 'file'} {path}"
+
+
+def _way_from_images(place: Path) -> str:
+    """What to type where a config was wanted, and there is none for these images."""
+    config, there = shlex.quote(str(config_beside(place))), shlex.quote(str(place))
+    holds = "is a folder; if it holds your images" if place.is_dir() else "holds images"
+    then = f"type: semisup init {there} --out {config}, and then: semisup run {config}"
+    return f"config {str(place)!r} {holds}, {then}" if place.is_dir() else f"config {str(place)!r} {holds}; {then}"
 
 
 def list_configs() -> list[tuple[str, str]]:

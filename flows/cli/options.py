@@ -22,11 +22,18 @@ Force = Annotated[
     list[str] | None,
     typer.Option("--force", metavar="STAGE", help="Run this stage anew, and what then is stale; may be repeated."),
 ]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning (`semisup runs`).")]
+RunId = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="Id of a run, or its beginning (`semisup runs`); or a config: its newest complete pipeline."
+    ),
+]
 NewestRun = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]", help="Id of a run, or its beginning; unset: the newest pipeline.", show_default=False
+        metavar="[RUN]",
+        help="Id of a run, or its beginning, or a config, whose newest pipeline it is; unset: the newest of all.",
+        show_default=False,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]

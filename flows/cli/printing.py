@@ -2,11 +2,15 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import typer
 
+from semisup.wording import counted
+
+A_SHORT_CELL, BETWEEN_COLUMNS = 24, 2
+"""Letters of a cell that is left in one line where that can be; blanks."""
 WIDTH_OF_A_PIPE = 240
 """A pipe has no width; a line shall stay a line there."""
 
@@ -16,20 +20,54 @@ def print_table(
     rows: Sequence[Sequence[str]],
     *,
     right: Sequence[str] = (),
+    expendable: Sequence[str] = (),
     piped: int = WIDTH_OF_A_PIPE,
     **options: Any,
 ) -> None:
-    """A table on stdout; `right` names the columns that are aligned to the right, `piped` is its width in a pipe."""
+    """A table on stdout; `right` names the columns that are aligned to the right, `piped` is its width in a pipe.
+
+    Where a terminal is too narrow, columns that are `expendable` are left out, the first one first, and stderr says so.
+    Words are broken only where even those of the others are too wide.
+    """
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else piped)
+    cells = {place: [name, *(row[place] for row in rows)] for place, name in enumerate(columns)}  # names may be alike
+    left_out = list[str]()
+    for name in expendable:
+        if name in columns and not _fit(_wanted_widths(cells), console.width):
+            left_out.append(name)
+            del cells[columns.index(name)]
+    wanted, least = _wanted_widths(cells), {place: _longest_word(column) for place, column in cells.items()}
+    widths = next((widths for widths in (wanted, least) if _fit(widths, console.width)), {})
     table = Table(box=None, pad_edge=False, title_justify="left", **options)
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
+    for place in cells:
+        side: Literal["left", "right"] = "right" if columns[place] in right else "left"
+        table.add_column(columns[place], justify=side, overflow="fold", min_width=widths.get(place))
+    for row in zip(*(column[1:] for column in cells.values()), strict=True):
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else piped
-    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
+    console.print(table)
+    if left_out:
+        typer.echo(f"left out for want of width: {', '.join(left_out)}; a wider window or --json shows them", err=True)
+
+
+def _fit(widths: Mapping[int, int], width: int) -> bool:
+    return sum(widths.values()) + BETWEEN_COLUMNS * (len(widths) - 1) <= width
+
+
+def _wanted_widths(cells: Mapping[int, Sequence[str]]) -> dict[int, int]:
+    """Of each column so many letters that no word is broken, and no short cell: a sentence may be."""
+    from rich.cells import cell_len
+
+    longest = {place: max(map(cell_len, column)) for place, column in cells.items()}
+    return {place: min(longest[place], max(_longest_word(column), A_SHORT_CELL)) for place, column in cells.items()}
+
+
+def _longest_word(cells: Iterable[str]) -> int:
+    from rich.cells import cell_len
+
+    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
 
 
 def print_figures(result: Mapping[str, Any], rows: Sequence[Sequence[str]]) -> None:
@@ -41,7 +79,7 @@ def print_figures(result: Mapping[str, Any], rows: Sequence[Sequence[str]]) -> N
 def reuse_note(stages: Mapping[str, Mapping[str, Any]]) -> str:
     """How a title ends: "; 6 of 8 stages reused", or nothing where all were run."""
     reused = sum(stage["reused"] for stage in stages.values())
-    return f"; {reused} of {len(stages)} stages reused" if reused else ""
+    return f"; {reused} of {counted(len(stages), 'stage')} reused" if reused else ""
 
 
 def print_page(page: str) -> None:

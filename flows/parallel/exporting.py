@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from semisup.tracking.tracker import Tracker
 COMPILER = "torch._dynamo"
 NICENESS = 5
 """The stages beside it come first."""
+SAID = "exporting the model for MLflow"
 _begun: "dict[str, subprocess.Popen[bytes]]" = {}
 """Run → the process that exports its model."""
 
@@ -46,12 +48,22 @@ def begin_export(tracker: Tracker, run_id: str) -> None:
         )
 
 
-def finish_export(tracker: Tracker, config: PipelineConfig, run_id: str) -> None:
-    """Whatever became of the process, and of any that was killed before: the run names its model when this returns."""
+def finish_export(
+    tracker: Tracker, config: PipelineConfig, run_id: str, say: Callable[[str], None] = lambda line: None
+) -> None:
+    """Whatever became of the process, and of any that was killed before: the run names its model when this returns.
+
+    Where that takes a while, `say` is told before.
+    """
     process = _begun.pop(run_id, None)
+    waits = process is not None and process.poll() is None
+    if waits:
+        say(SAID)
     if process is not None:
         process.wait()
     if "model_id" not in tracker.get(run_id).tags:  # nothing was begun, or it failed: then this says why
+        if not waits:
+            say(SAID)
         export_model(tracker, config, run_id)
 
 

@@ -18,6 +18,7 @@ from semisup.config import PipelineConfig
 from semisup.pipeline.plan import ensemble_plan
 from semisup.pipeline.specs import StageName
 from semisup.tracking.places.failures import store_failures
+from semisup.wording import counted
 
 FLOW = "ensemble-flow"
 """What the flow's own run is tagged with, where a stage's run has its stage."""
@@ -126,6 +127,6 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             "Training, ensemble",
             f"{result['ensemble_training_seconds']:.1f} s",
-            f"sum of {members} members, each on one CPU thread",
+            f"sum of {counted(members, 'member')}, each on one CPU thread",
         ),
     ]

@@ -1,5 +1,6 @@
 """The pipeline as a Prefect flow: every step a task, every step an MLflow run, references between them."""
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from flows.parallel.exporting import finish_export
 from flows.parallel.members import at_once, check_cluster, run_at_once
 from flows.pipeline.promotion import apply_decision, current_champion, references, warn_of_other_splits
 from flows.pipeline.reaper import reap_at_start
-from flows.pipeline.recorder import Tenths, publish_markdown
+from flows.pipeline.recorder import Tenths, publish_markdown, tell
 from flows.pipeline.results import PipelineResult, StageResult, last_tags
 from flows.pipeline.reuse import Reference, reusable
 from flows.pipeline.steps import Wanted, run_step
@@ -83,9 +84,11 @@ def pipeline(
             run.log_config(config)
             run.log_dataset(config, checked.digests.version)
             stages = run_steps(tracker, config, checked.digests, steps, run, reigning=reigning, force=force)
+            finishing = time.perf_counter()
+            display.current().begin("finish")
             students = [stages[step.name] for step in steps if step.stage == "joint"]
             for student in students:
-                finish_export(tracker, config, student.run_id)
+                finish_export(tracker, config, student.run_id, lambda line: tell(get_run_logger(), line))
             decision = _decide(tracker, config, stages, students[-1])
             verdict = verdict_of(tracker, stages["evaluate"])
             report = tracker.locate(stages["evaluate"].run_id, "report.html")
@@ -97,6 +100,7 @@ def pipeline(
             told = begun.described(result.markdown())
             described = f"{told}\n[The model to keep]({kept})\n"
             run.conclude(result.figures() | result.pseudo_labels, last_tags(verdict, stages), described)
+            display.current().end("finish", time.perf_counter() - finishing)
     summary = f"{told}\n{result.links(kept, table)}"
     publish_markdown(key="semisup-summary", markdown=summary, description=config.name)
     return result.as_json()

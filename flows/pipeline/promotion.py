@@ -175,7 +175,7 @@ def apply_decision(
         return f"{name} got another champion while this was decided, version {overthrown}; run again to compare"
     reigning = champion(tracker, name)
     assert reigning is not None
-    return f"{reason}: the {decision['model']} is the champion, version {reigning.version} of {name}"
+    return f"the {decision['model']} is the champion, version {reigning.version} of {name}; decided by: {reason}"
 
 
 def _reigns(tracker: "Tracker", promote: StageResult, model: StageResult, reigning: Champion | None) -> bool:
@@ -214,10 +214,13 @@ def _crown(
 
 def _model_id(tracker: "Tracker", config: PipelineConfig, run_id: str) -> str:
     """The logged model of a training run; one that is lost, or a baseline's, is exported only now."""
-    from flows.parallel.exporting import export_model
+    from flows.parallel.exporting import SAID, export_model
 
     known = tracker.get(run_id).tags.get("model_id")
-    return known if known and lost_model(tracker, known) is None else export_model(tracker, config, run_id)
+    if known and lost_model(tracker, known) is None:
+        return known
+    display.current().line(f"{SAID}: it becomes the champion")
+    return export_model(tracker, config, run_id)
 
 
 def _reference(store: Reader, run_id: str, config: AnyConfig) -> Reference:

@@ -11,6 +11,7 @@ from flows.parallel.exporting import finish_export
 from flows.pipeline.flow import checked_config, open_store, run_alone
 from flows.pipeline.promotion import apply_decision, current_champion, kept_among, references, warn_of_other_splits
 from flows.pipeline.reaper import reap_at_start
+from flows.pipeline.recorder import tell
 from flows.pipeline.results import StageResult
 from flows.pipeline.reuse import Reference
 from flows.pipeline.steps import Wanted
@@ -19,7 +20,7 @@ from flows.start.launch import mark_flow_run
 from flows.start.run_names import named_by_parameters
 from flows.start.workplace import scratch_folder
 from semisup.config import PipelineConfig
-from semisup.errors import UserError
+from semisup.errors import UserError, did_you_mean
 from semisup.pipeline.plan import CHAMPION, KEPT, SPLIT_BEFORE, Step, ensemble_plan, plan
 from semisup.stages.preflight.check import DataDigests
 from semisup.system.own_files import temporary_folder
@@ -62,7 +63,7 @@ def stage(
         warn_of_other_splits(tracker, step, found, get_run_logger())
         result = run_alone(Wanted(step, config, found, checked.digests, parent_run_id=None, force=force))
         if step.stage == "joint":
-            finish_export(tracker, config, result.run_id)
+            finish_export(tracker, config, result.run_id, lambda line: tell(get_run_logger(), line))
         decision = _crown(tracker, config, step, found, result)
     return {
         "stage": step.name,
@@ -99,14 +100,16 @@ def resolve(surveyor: Surveyor, name: str, named: Mapping[str, str]) -> tuple[St
         states = surveyor.survey(ensemble_plan(config))
     reigning = current_champion(store, config)
     if name not in states:
-        known = ", ".join(step.name for step in plan(config))
-        raise UserError(f"stage {name!r} is not part of this config; there are {known}")
+        known = [step.name for step in plan(config)]
+        hint = did_you_mean(name, known, f"there are {', '.join(known)}")
+        raise UserError(f"stage {name!r} is not part of this config; {hint}")
     step = states[name].step
     for key in named:
         nameable = {role: source for role, source in step.upstream.items() if source != SPLIT_BEFORE}
         if key not in {*nameable, *nameable.values()}:
-            reads = ", ".join(sorted(nameable.values())) or "nothing"
-            raise UserError(f"--upstream {key}={named[key]}: stage {name!r} does not read {key!r}; it reads {reads}")
+            reads = sorted(nameable.values())
+            hint = did_you_mean(key, reads, f"it reads {', '.join(reads) or 'nothing'}")
+            raise UserError(f"--upstream {key}={named[key]}: stage {name!r} does not read {key!r}; {hint}")
     inputs = step.upstream.items()
     chosen = {
         role: _named(surveyor, role, source, run_id)

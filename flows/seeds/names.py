@@ -3,6 +3,7 @@
 import re
 
 from semisup.errors import UserError
+from semisup.wording import counted
 
 MOST_SEEDS = 1000
 
@@ -20,5 +21,5 @@ def seeds_of(words: str) -> range:
     if last < first:
         raise UserError(f"--seeds {words}: at least one seed is needed; 5 is a good number")
     if last - first >= MOST_SEEDS:
-        raise UserError(f"--seeds {words}: that is more than {MOST_SEEDS:,} seeds; 5 is a good number")
+        raise UserError(f"--seeds {words}: that is more than {counted(MOST_SEEDS, 'seed')}; 5 is a good number")
     return range(first, last + 1)

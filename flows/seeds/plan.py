@@ -8,15 +8,16 @@ import typer
 from flows.parallel.check import check as check_cluster
 from flows.parallel.cluster import Cluster
 from flows.seeds.equal_time import overrides_for, training_seconds
+from flows.start.exits import named_config
 from flows.start.prefect_import import import_prefect
 from flows.start.preparation import keep_prefect_off_the_screen
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
 from semisup.errors import UserError
 from semisup.lineage.code_versions import pin_code_versions
-from semisup.ready_made import find_config
 from semisup.stages.preflight.check import DataDigests, check
 from semisup.stages.support.images import pool_of
+from semisup.wording import counted
 
 OURS = {
     "seed": "--seeds says how many",
@@ -54,7 +55,7 @@ class Job:
     @property
     def words(self) -> str:
         """Such as "digits, 50 labels, seed 3"."""
-        labels = "" if self.labels is None else f"{self.labels:,} labels, "
+        labels = "" if self.labels is None else f"{counted(self.labels, 'label')}, "
         alone = "supervised for as long, " if self.is_supervised else ""
         return f"{self.config.name}, {labels}{alone}seed {self.config.seed}"
 
@@ -155,7 +156,7 @@ class _Asked:
 
 def _variant(argument: str, asked: _Asked, labels: int | None = None, own: tuple[str, ...] = ()) -> Variant:
     """Data and split are checked for the first seed: what they can lack does not depend on it."""
-    path, jobs = find_config(argument), []
+    path, jobs = named_config(argument), []
     digests: DataDigests | None = None
     for seed in asked.seeds:
         overrides = (*asked.overrides, *own, f"seed={seed}", *FIXED)
@@ -190,7 +191,9 @@ def _with_labels(number: int, main: Variant, asked: _Asked) -> Variant:
     config, argument = main.config, main.jobs[0].argument
     classes = pool_of(config).num_classes
     if number % classes or number < classes:
-        raise UserError(f"--labels {number}: {config.data.name} has {classes} classes; use multiples of {classes}")
+        raise UserError(
+            f"--labels {number}: {config.data.name} has {counted(classes, 'class')}; use multiples of {classes}"
+        )
     if config.split.imbalance_ratio != 1:
         raise UserError(
             f"--labels needs as many labels of every class, but split.imbalance_ratio={config.split.imbalance_ratio:g}"

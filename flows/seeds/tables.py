@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semisup.evaluation.scores import SIGNIFICANCE_LEVEL
+from semisup.wording import counted
 
 DASH = "–"
 
@@ -54,7 +55,9 @@ def reuse(report: Mapping[str, Any]) -> str:
     if reused == len(runs):
         return f"Nothing was trained: all {len(runs)} runs were in the store already."
     return (
-        f"{reused} of {len(runs)} runs were in the store already." if reused else f"{len(runs)} runs, all of them new."
+        f"{reused} of {len(runs)} runs were in the store already."
+        if reused
+        else f"{counted(len(runs), 'run')}, all of them new."
     )
 
 

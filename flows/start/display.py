@@ -52,10 +52,11 @@ class Plain:
         self.console = console
         self.stage = ""
         self.last_line = -math.inf
+        self.unfinished = False
 
     def begin(self, stage: str) -> None:
         """Remember the stage's name; its lines begin with it."""
-        self.stage, self.last_line = stage, -math.inf
+        self.stage, self.last_line, self.unfinished = stage, -math.inf, False
 
     def line(self, text: str, *, warning: bool = False) -> None:
         """One line, at once."""
@@ -64,11 +65,11 @@ class Plain:
         self.console.print(f"{name}{mark}{text}", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def progress(self, done: int, total: int, note: str) -> None:
-        """The first news at once, unless all is done by then, and a line now and then."""
+        """The first news at once, unless all is done by then, a line now and then, and the last one."""
         now = time.monotonic()
-        news = self.last_line > -math.inf or done < total
-        if news and now - self.last_line >= SECONDS_BETWEEN_PLAIN_LINES:
-            self.last_line = now
+        part = done < total
+        if (part and now - self.last_line >= SECONDS_BETWEEN_PLAIN_LINES) or (self.unfinished and not part):
+            self.last_line, self.unfinished = now, part
             self.line(f"{done}/{total} {note}")
 
     def end(self, stage: str, seconds: float, *, reused: str = "") -> None:

@@ -7,12 +7,15 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
 from semisup.errors import RenamedKeyWarning, UserError
+from semisup.ready_made import find_config
 from semisup.tracking.places.redaction import without_logins
+from semisup.wording import counted
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
@@ -37,6 +40,15 @@ def user_mistakes_in_one_line() -> Iterator[None]:
         end("interrupted; runs that had begun are marked KILLED in MLflow, and checkpoints are kept", INTERRUPTED)
 
 
+def named_config(name: str) -> Path:
+    """The file that a command line means, in every command alike; where a name could mean two things, it is said which.
+
+    Raises:
+        UserError: as in :func:`semisup.ready_made.find_config`.
+    """
+    return find_config(name, lambda line: typer.echo(line, err=True))
+
+
 def show_renamed_keys_in_one_line() -> None:
     """As the other warnings of a command; Python's own form of them names a line of ours."""
     before = warnings.showwarning
@@ -52,7 +64,7 @@ def show_renamed_keys_in_one_line() -> None:
 
 def readable(message: str) -> str:
     """The message with long words cut short: a path of thousands of letters says enough by its two ends."""
-    return LONG_WORD.sub(lambda word: f"{word[0][:60]}…{word[0][-20:]} ({len(word[0]):,} letters)", message)
+    return LONG_WORD.sub(lambda word: f"{word[0][:60]}…{word[0][-20:]} ({counted(len(word[0]), 'letter')})", message)
 
 
 def end(message: str, status: int) -> NoReturn:

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from flows.start.display import looking
-from flows.start.exits import end_orderly_on_sigterm
+from flows.start.exits import end_orderly_on_sigterm, named_config
 from flows.start.prefect_import import import_prefect
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
-from semisup.errors import UserError
+from semisup.errors import UserError, did_you_mean
 from semisup.lineage.code_versions import pin_code_versions
 from semisup.pipeline.plan import plan
 from semisup.pipeline.specs import STAGES
-from semisup.ready_made import find_config
 from semisup.system.memory import keep_to_the_end, uncollected
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def prepare(
     end_orderly_on_sigterm()
     with looking(f"{name}: looking at config and data") as look_away:
         pin_code_versions()
-        config = load_config(find_config(name), overrides)
+        config = load_config(named_config(name), overrides)
         if not only_looks:
             reach_prefect(own_server=own_server)
         with uncollected():
@@ -127,7 +126,8 @@ def known_stages(names: Sequence[str]) -> list[Any]:
     """
     for name in names:
         if name not in STAGES:
-            raise UserError(f"stage {name!r} does not exist; there are {', '.join(STAGES)}")
+            hint = did_you_mean(name, STAGES, f"there are {', '.join(STAGES)}")
+            raise UserError(f"stage {name!r} does not exist; {hint}")
     return list(names)
 
 

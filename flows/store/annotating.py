@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.start.exits import named_config
 from flows.start.preparation import decoding_line
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
@@ -12,7 +13,6 @@ from semisup.data.roles.annotations import before_annotations, read_annotations,
 from semisup.data.roles.growing import read_memory
 from semisup.data.roles.known_roles import KnownRoles
 from semisup.delivery.labels_file import Known, check_rows, merged, read_labels
-from semisup.ready_made import find_config
 from semisup.stages.preflight.check import DataDigests, check
 from semisup.stages.split import plan
 from semisup.stages.support.images import images_for_test, pool_of
@@ -47,7 +47,7 @@ def take_in(labels: Path, name: str, overrides: Sequence[str]) -> Imported:
         UserError: a mistake in config, data or annotations.
     """
     rows = read_labels(labels)
-    config = load_config(find_config(name), overrides)
+    config = load_config(named_config(name), overrides)
     file = config.data.annotations or _table_of(config.name)
     old = read_annotations(file) if file.exists() else {}
     bare = with_annotations(config, None)

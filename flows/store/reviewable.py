@@ -20,6 +20,7 @@ class FoundReview:
     split: Path
     labels: Path
     """The final ones."""
+    evaluated: Path
     tables: tuple[Path, ...]
     """Those that the students of its rounds learned from, in their order; none where they read none."""
     model: ServedModel
@@ -44,4 +45,6 @@ def find_review(run_id: str, scratch: Path) -> FoundReview:
     split = whole(store, store.get(run.tags["step.split"]), scratch)
     tables = tuple(whole(store, store.get(table), scratch) for table in tables_of(run))
     model = find_model(run.id, scratch)
-    return FoundReview(run, split, whole(store, labels, scratch), tables, model, config_of(store, labels, scratch))
+    evaluated = whole(store, store.get(run.tags["step.evaluate"]), scratch)
+    config = config_of(store, labels, scratch)
+    return FoundReview(run, split, whole(store, labels, scratch), evaluated, tables, model, config)

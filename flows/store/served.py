@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.store.named import REGISTERED, pipeline_of
 from semisup.errors import UserError
 from semisup.stages.support.models.saved import WEIGHTS
 from semisup.system.json_files import read_json
@@ -11,7 +12,6 @@ from semisup.tracking.looking import look
 from semisup.tracking.places.stored import COMPLETE, StoredRun
 from semisup.tracking.reader import Reader
 
-REGISTERED = "models:/"
 MODELS = {"joint": "student", "baseline": "baseline"}
 """Stage → what `evaluate` calls its model."""
 WITH_WEIGHTS = (*MODELS, "ensemble", "member")
@@ -43,18 +43,25 @@ def find_model(name: str, scratch: Path) -> ServedModel:
         return ServedModel(path, None, f"the model in {path}")
     store = look(Path.cwd())
     if name.startswith(REGISTERED):
-        return _trained(store, store.get(registered_run(store, name)), None, scratch, f"{name}, ")
-    run = store.find(name)
+        run = store.get(registered_run(store, name))
+        pipeline = pipeline_of(store, run) or run
+        return _trained(store, run, None, scratch, prefix=f"{name}, ", named=pipeline)
+    run = named = store.find(name)
     if run.tags.get("stage") == "pipeline" and run.complete:
         run = store.get(run.tags["step.evaluate"])
     if run.tags.get("stage") == "evaluate":
         kept = "joint" if run.metrics.get("student_kept", 1.0) else "baseline"
-        return _trained(store, store.get(run.tags[f"upstream.{kept}"]), run, scratch)
-    return _trained(store, run, None, scratch)
+        return _trained(store, store.get(run.tags[f"upstream.{kept}"]), run, scratch, named=named)
+    return _trained(store, run, None, scratch, named=named)
 
 
-def _trained(store: Reader, run: StoredRun, evaluate: StoredRun | None, scratch: Path, prefix: str = "") -> ServedModel:
-    """The model of a training run; `evaluate` is the evaluation that is asked for its temperature, else the newest."""
+def _trained(
+    store: Reader, run: StoredRun, evaluate: StoredRun | None, scratch: Path, *, named: StoredRun, prefix: str = ""
+) -> ServedModel:
+    """The model of a training run; `evaluate` is the evaluation that is asked for its temperature, else the newest.
+
+    People are told the run that they `named`, or the pipeline that they know: `semisup runs` lists no other.
+    """
     stage = run.tags.get("stage", "")
     if stage not in WITH_WEIGHTS:
         raise UserError(
@@ -68,7 +75,7 @@ def _trained(store: Reader, run: StoredRun, evaluate: StoredRun | None, scratch:
         raise UserError(f"run {run.id[:8]} cannot be used: {problem}; run its config again")
     folder = store.artifacts(run.id, scratch)
     kind = read_json(folder / "model.json").get("name", "")
-    words = f"{prefix}the {MODELS.get(stage, stage)} of run {run.id[:8]} ({kind})"
+    words = f"{prefix}the {MODELS.get(stage, stage)} of run {named.id[:8]} ({kind})"
     return ServedModel(folder, _temperature(store, run, evaluate), words)
 
 

@@ -16,6 +16,7 @@ from semisup.data.datasets import UNLABELED, ImageSet
 from semisup.data.own_images import Survey, own_images, survey
 from semisup.data.tables import write_csv
 from semisup.errors import UserError
+from semisup.wording import counted
 
 FOLDER, TABLE = "images", "manifest.csv"
 
@@ -63,7 +64,9 @@ class Dataset:
         pixels.flags.writeable = False
         said = read_labels(labels)
         if len(said.codes) != len(pixels):
-            raise UserError(f"{len(said.codes):,} labels for {len(pixels):,} images; one each is needed")
+            raise UserError(
+                f"{counted(len(said.codes), 'label')} for {counted(len(pixels), 'image')}; one each is needed"
+            )
         names = np.full(len(pixels), None, dtype=object)
         known = said.codes != UNLABELED
         names[known] = said.classes[said.codes[known]]
@@ -167,7 +170,10 @@ class Dataset:
         shown = ", ".join(map(str, names[:10])) + (" …" if len(names) > 10 else "")
         apart = "" if self.test is None else f", {len(self.test):,} to test with"
         size = f"{channels}×{height}×{breadth}"
-        return f"Dataset({len(self):,} images of {size}, {known:,} with a label, {len(names)} classes: {shown}{apart})"
+        return (
+            f"Dataset({counted(len(self), 'image')} of {size}, {known:,} with a label, "
+            f"{counted(len(names), 'class')}: {shown}{apart})"
+        )
 
 
 def _names(images: ImageSet, hidden: NDArray[np.bool_] | None = None) -> NDArray[np.object_]:

@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from semisup.data.datasets import UNLABELED
 from semisup.errors import UserError
+from semisup.wording import counted
 
 TEXT = "-1"
 
@@ -46,7 +47,7 @@ def read_labels(y: ArrayLike) -> Labels:
     unlabeled = is_unlabeled(values)
     known = values[~unlabeled]
     if not len(known):
-        raise UserError(f"y: none of {len(values):,} rows has a label; give some rows of every class one")
+        raise UserError(f"y: none of {counted(len(values), 'row')} has a label; give some rows of every class one")
     if known.dtype.kind == "f" and not np.isfinite(known).all():
         raise UserError("y holds infinity, which is no class; write NaN where there is no label")
     if known.dtype.kind == "O":  # gaps made objects of them

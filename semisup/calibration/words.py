@@ -5,13 +5,14 @@ from math import floor, log10
 from typing import Any
 
 from semisup.calibration.measures import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
+from semisup.wording import counted
 
 
 def calibration_sentence(values: Mapping[str, Any]) -> str:
     """One line on a `calibration.json`: over- or under-confidence, what the temperature did, what is certified."""
     before, after = values["before"], values["after"]
     verdict = "not shown to be over- or under-confident" if before["verdict"] == "neither" else before["verdict"]
-    shown = f"{before['confidence']:.1%} sure, {before['accuracy']:.1%} right on {values['images']:,} images"
+    shown = f"{before['confidence']:.1%} sure, {before['accuracy']:.1%} right on {counted(values['images'], 'image')}"
     text = f"the {who(values)} is {verdict} ({shown}; ECE {before['ece']:.1%})"
     if values["method"] == "temperature":
         text += (
@@ -39,8 +40,8 @@ def calibration_warnings(values: Mapping[str, Any]) -> list[str]:
     warnings = []
     if values["method"] == "temperature" and not values["temperature_errors"]:
         warnings.append(
-            f"calibrate.method='temperature': all {values['temperature_images']:,} images that should fit it are "
-            "right, so any smaller temperature fits better and 1 is kept; use more split.calibration_images"
+            f"calibrate.method='temperature': all {counted(values['temperature_images'], 'image')} that should fit it "
+            "are right, so any smaller temperature fits better and 1 is kept; use more split.calibration_images"
         )
     elif values["temperature"] in {LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE}:
         warnings.append(
@@ -53,8 +54,8 @@ def calibration_warnings(values: Mapping[str, Any]) -> list[str]:
         warnings.append(
             f"temperature {values['temperature']:.3g} made the confidence worse on images it has not seen (Brier score "
             f"{before['brier']:.3f} → {after['brier']:.3f}{now}): {values['temperature_errors']} errors among "
-            f"{values['temperature_images']:,} images decided it; use more split.calibration_images, or a larger "
-            "calibrate.temperature_share"
+            f"{counted(values['temperature_images'], 'image')} decided it; use more split.calibration_images, or a "
+            "larger calibrate.temperature_share"
         )
     certificate = values["certificate"]
     if certificate is not None and not values["certified"]:
@@ -74,7 +75,8 @@ def uncertified(values: Mapping[str, Any]) -> str:
         )
     target, total = certificate["target_precision"], values["images"] + values["temperature_images"]
     if certificate["images"] < certificate["fewest"]:
-        why = f"it takes {certificate['fewest']:,} calibration images and no error, not {certificate['images']:,}"
+        fewest = counted(certificate["fewest"], "calibration image")
+        why = f"it takes {fewest} and no error, not {certificate['images']:,}"
     elif certificate["accepted"] < certificate["fewest"]:
         why = f"{_errors(certificate)}, but it takes at least {certificate['fewest']:,} and no error"
     else:
@@ -101,7 +103,7 @@ def other_images(values: Mapping[str, Any]) -> str:
     compared = values["compared"]
     return (
         f"the unlabeled images are not like the calibration images (p = {compared['p_value']:.1g} on "
-        f"{compared['calibration_images']:,} and {compared['pool_images']:,} images)"
+        f"{compared['calibration_images']:,} and {counted(compared['pool_images'], 'image')})"
     )
 
 

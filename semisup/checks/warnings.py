@@ -1,6 +1,6 @@
 """Warnings that save an afternoon: legal configs and results that hardly anybody can mean."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -10,7 +10,9 @@ from semisup.calibration.certificate import fewest_accepted
 from semisup.checks.ineffective import ineffective_options
 from semisup.config import CertifiedThreshold, JointConfig, PipelineConfig
 from semisup.evaluation.keeping import judges_in_words
+from semisup.evaluation.scores import SIGNIFICANCE_LEVEL
 from semisup.pseudo_labels import REFUSED
+from semisup.wording import counted
 
 FEWEST_DISCORDANT = 6
 """Images that one model must have right and the other wrong, all the same way round, before McNemar's exact test shows
@@ -42,8 +44,8 @@ def config_warnings(
         if config.data.facts.own_images:
             asked, more = "", f" (raise {key}, which is {present}, or name more of your own)"
         warnings.append(
-            f"{asked}there {'is' if validation == 1 else 'are'} {validation} validation image"
-            f"{'' if validation == 1 else 's'}, too few to tell apart two models that differ by less than "
+            f"{asked}there {'is' if validation == 1 else 'are'} {counted(validation, 'validation image')}, too few to "
+            f"tell apart two models that differ by less than "
             f"{FEWEST_DISCORDANT / validation:.0%}; use more{more}, or read differences in validation accuracy as ties"
         )
     for stage, train in (("baseline", config.baseline), ("joint", config.joint)):
@@ -112,15 +114,21 @@ def too_few_to_certify(config: PipelineConfig) -> str:
     )
 
 
-def pseudo_label_warnings(summary: Mapping[str, Any], *, drift: bool = True) -> list[str]:
-    """What a pseudo-label summary shows that cannot help a student, one line each; `drift`: of class shares, too."""
-    per_class = summary["accepted_per_class"]
+def pseudo_label_warnings(summary: Mapping[str, Any], joint: JointConfig, *, drift: bool = True) -> list[str]:
+    """What a pseudo-label summary shows that cannot help the student of `joint`, one line each; `drift`: of class
+    shares, too.
+
+    Of a method that weighs all labels of the table, those are asked about, for it matters to nobody what was accepted.
+    """
     if REFUSED in summary.get("reasons", ()):
         return [
             f"the pseudo-labels are refused, for too few are right: {expected_words(summary['expected'])}, below "
             "pseudo_label.least_precision; the student learns from labeled images alone. Label more images, or raise "
             "pseudo_label.threshold"
         ]
+    drifts = _drift(summary, "the teacher", ", and consider pseudo_label.top_share") if drift else []
+    if not joint.learns_from_accepted:
+        return _one_class(summary["predicted_per_class"], "pseudo-labels") + drifts
     if summary["accepted"] == 0 and set(summary.get("reasons", ())) - {"below_threshold"}:
         return [
             "no pseudo-label was accepted: "
@@ -132,15 +140,18 @@ def pseudo_label_warnings(summary: Mapping[str, Any], *, drift: bool = True) -> 
             f"no unlabeled image reached pseudo_label.threshold={summary['threshold']:g}; "
             "lower it or train a better baseline"
         ]
-    warnings = []
-    if sum(count > 0 for count in per_class) == 1:
-        warnings.append("all accepted pseudo-labels are of one class; the student can only drift toward it")
-    return warnings + (_drift(summary, "the teacher", ", and consider pseudo_label.top_share") if drift else [])
+    return _one_class(summary["accepted_per_class"], "accepted pseudo-labels") + drifts
+
+
+def _one_class(per_class: Sequence[int], which: str) -> list[str]:
+    if sum(count > 0 for count in per_class) != 1:
+        return []
+    return [f"all {which} are of one class; the student can only drift toward it"]
 
 
 def expected_words(expected: Mapping[str, Any]) -> str:
     """What validation images say of the pseudo-labels (`expected` of a summary), as a part of a sentence."""
-    judges = f"{expected['judges']:,} validation images"
+    judges = counted(expected["judges"], "validation image")
     if "precision" not in expected:
         return f"none of {judges} is labeled as surely"
     precision = expected["precision"]
@@ -195,22 +206,25 @@ def _unsettled(training: Mapping[str, Any], joint: JointConfig) -> list[str]:
     means = {"distribution alignment": True} if joint.alignment else {}
     means |= {f"joint.method={joint.method!r}": False} if joint.facts.remembers else {}
     return [
-        f"joint.policy.momentum={momentum:g} of {whose} does not settle in {steps:,} steps: it remembers about "
-        f"{1 / (1 - momentum):,.0f} of them; leave it unset, or use at most {max(0.0, 1 - SETTLED / steps):.3g}"
+        f"joint.policy.momentum={momentum:g} of {whose} does not settle in {counted(steps, 'step')}: it remembers "
+        f"about {1 / (1 - momentum):,.0f} of them; leave it unset, or use at most {max(0.0, 1 - SETTLED / steps):.3g}"
         for whose, of_alignment in means.items()
         if (1 - (momentum := policy.memory(steps, of_alignment=of_alignment))) * steps < SETTLED
     ]
 
 
-def comparison_warnings(kept: Mapping[str, Any]) -> list[str]:
-    """What the validation images say against the student, one line; `kept` is that of `metrics.json`."""
+def comparison_warnings(kept: Mapping[str, Any], joint: JointConfig) -> list[str]:
+    """What the validation images say against the student of `joint`, one line; `kept` is that of `metrics.json`."""
     if kept["model"] == "student":
         return []
+    shown = kept["mcnemar"]["p_value"] < SIGNIFICANCE_LEVEL
+    ways = ["label more images", "train a better teacher"]
+    ways += ["accept fewer of its labels"] if joint.learns_from_accepted else []
     return [
         f"the baseline is the model to keep: of {judges_in_words(kept)} it is right in "
         f"{kept['baseline_validation_accuracy']:.1%}, the student in {kept['student_validation_accuracy']:.1%} "
-        f"(McNemar p = {kept['mcnemar']['p_value']:.2g}); these pseudo-labels did harm: label more images, train a "
-        "better teacher, or accept fewer of its labels"
+        f"(McNemar p = {kept['mcnemar']['p_value']:.2g}); these pseudo-labels {'did harm' if shown else 'did not help'}"
+        f": {', '.join(ways[:-1])} or {ways[-1]}"
     ]
 
 

@@ -47,6 +47,8 @@ KINDS_OF_VALUES = {
 ALTERNATIVE = re.compile(r"literal\[|constrained-")
 OF_A_NAME = 0.7
 """Likeness of a name to the one that was meant: "gpu" and "cpu" are two names (0.67), "atuo" and "auto" one."""
+OF_A_FILE = 0.75
+"""The same of a file's name, whose ending is alike in all of them."""
 A_NAME = re.compile(r"'([^']*)'")
 """Within pydantic's message about one that is none of the names a key may have."""
 OF_A_TYPE = re.compile(r"(int|float|bool|string|path)_(type|parsing|parsing_size|from_float)")
@@ -145,7 +147,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"config {str(path)!r} does not exist; `semisup configs` lists the ready-made ones") from None
+        there = [str(other) for other in path.parent.glob("*.y*ml")]
+        hint = did_you_mean(str(path), there, "`semisup configs` lists the ready-made ones", OF_A_FILE)
+        raise UserError(f"config {str(path)!r} does not exist; {hint}") from None
     except IsADirectoryError:
         raise UserError(f"config {str(path)!r} is a folder; name a YAML file in it") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -268,12 +272,14 @@ def _mistakes(kind: type[BaseModel], values: Mapping[str, Any], error: Validatio
     left, wrong, asked = _unshared(values), set[str](), set[str]()
     while True:
         problems = error.errors(include_url=False, include_context=False)
-        asked |= {_key(problem) for problem in problems if not _is_a_rule(problem)}
+        asked |= {_key(problem, left) for problem in problems if not _is_a_rule(problem)}
         if FILLS_IN & asked:
             problems = [problem for problem in problems if not _is_a_rule(problem)]
         for problem in problems:
-            key = _key(problem)
+            key = _key(problem, left)
             message = _explain(key, problem["type"], problem["msg"], problem["input"], kind)
+            if (where := _place(problem, left)) != _path(problem):
+                message = _about_a_part(key, _at(left, where), problem, message)
             if not any(name in message for name in wrong):  # a rule about a key that is left out says nothing
                 found.setdefault(message, key)
         removed = [name for problem in problems if (name := _left_out(left, problem))]
@@ -290,10 +296,7 @@ def _mistakes(kind: type[BaseModel], values: Mapping[str, Any], error: Validatio
 
 def _left_out(values: dict[str, Any], problem: Mapping[str, Any]) -> str:
     """Takes the wrong key out of the values: its name; "" where no single key is wrong."""
-    path = _path(problem)
-    while path and isinstance(path[-1], int):
-        path.pop()  # of a list, all of it
-    *sections, leaf = path or [""]
+    *sections, leaf = _place(problem, values) or [""]  # of a list, all of it
     for section in sections:
         values = values.get(section, {}) if isinstance(values, dict) else {}
     if _is_a_rule(problem) or not isinstance(values, dict) or leaf not in values:
@@ -307,8 +310,37 @@ def _is_a_rule(problem: Mapping[str, Any]) -> bool:
     return problem["type"] == "value_error" and isinstance(problem["input"], Mapping | BaseModel)
 
 
-def _key(error: Mapping[str, Any]) -> str:
-    return ".".join(map(str, _path(error)))
+def _key(error: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """The key as people write it: one of a list's values has none."""
+    return ".".join(map(str, _place(error, values)))
+
+
+def _place(error: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
+    """Where the value stands in what people wrote: for one value of a list, where the list does."""
+    path = _path(error)
+    for depth, part in enumerate(path):
+        if isinstance(part, int) and not isinstance(_at(values, path[:depth]), Mapping):
+            return path[:depth]
+    return path
+
+
+def _at(values: Any, path: Sequence[Any]) -> Any:
+    """What stands there; None where nothing does."""
+    for part in path:
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
+def _about_a_part(key: str, whole: Any, problem: Mapping[str, Any], message: str) -> str:
+    """What is wrong with one value of a list, which people may have written as one value for all."""
+    told = f"{_said(key, problem['input'])}: "
+    which = "" if whole == problem["input"] or _form(key, problem["type"]) else f"{problem['input']!r} "
+    return f"{_said(key, whole)}: {which}{message.removeprefix(told)}"
+
+
+def _said(key: str, value: Any) -> str:
+    """The key and its value; in YAML and of `--set key=` there may be none."""
+    return f"{key} has no value" if value is None else f"{key}={value!r}"
 
 
 def _path(error: Mapping[str, Any]) -> list[Any]:
@@ -338,7 +370,7 @@ def _explain(key: str, problem: str, message: str, value: Any, kind: type[BaseMo
         return f"unknown key {key!r}; {renamed[0] if renamed else did_you_mean(key, known, hint)}"
     rule_of_a_section = problem == "value_error" and isinstance(value, Mapping)
     if key in ALTERNATIVES and not rule_of_a_section:
-        return f"{key}={value!r}: must be {ALTERNATIVES[key]}"
+        return f"{_said(key, value)}: must be {ALTERNATIVES[key]}"
     if problem == "value_error":
         message = message.removeprefix("Value error, ")
         joint = " " if message.startswith(("is ", "holds ")) else "."  # of a value, or of keys within a section
@@ -355,4 +387,4 @@ def _explain(key: str, problem: str, message: str, value: Any, kind: type[BaseMo
         key, message = found[0], f"must be {found[1]}"
     rule = message.removeprefix("Input ").replace("should be a valid", "must be a valid").replace("should", "must")
     hint = did_you_mean(str(value), A_NAME.findall(message), "", OF_A_NAME) if problem == "literal_error" else ""
-    return f"{key}={value!r}: {rule[0].lower()}{rule[1:]}{'; ' if hint else ''}{hint}"
+    return f"{_said(key, value)}: {rule[0].lower()}{rule[1:]}{'; ' if hint else ''}{hint}"

@@ -11,6 +11,7 @@ from semisup.data.facts import DatasetFacts
 from semisup.delivery.tables import table_written
 from semisup.errors import UserError
 from semisup.pseudo_labels import TABLE_FILE
+from semisup.wording import counted
 
 PSEUDO, LABELED = "pseudo_label", "labeled"
 COLUMNS = ("path", "label", "role", "source", "confidence", "teacher", "id")
@@ -52,9 +53,11 @@ def choose(
     if not len(chosen):
         accepted = int(pseudo_labels["accepted"].sum())
         raise UserError(
-            f"--min-confidence {min_confidence:g}: none of {accepted:,} pseudo-labels is so sure; use a lower one"
+            f"--min-confidence {min_confidence:g}: none of {counted(accepted, 'pseudo-label')} is so sure; use a lower "
+            "one"
             if accepted
-            else f"the run accepted none of {len(pseudo_labels):,} pseudo-labels; use a lower pseudo_label.threshold"
+            else f"the run accepted none of {counted(len(pseudo_labels), 'pseudo-label')}; use a lower "
+            "pseudo_label.threshold"
         )
     own = SOURCES[facts.name].own_images if facts.own_images is None else facts.own_images
     paths = chosen["id"].str.rpartition("@")[0] if own else chosen["id"]

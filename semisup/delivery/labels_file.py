@@ -13,6 +13,7 @@ from semisup.data.roles.known_roles import content_of
 from semisup.data.roles.split import Role, Split
 from semisup.data.tables import no_column, read_csv
 from semisup.errors import UserError, did_you_mean
+from semisup.wording import counted
 
 CONTROL = "label"
 """What Label Studio calls the choice of ours, and the column of its CSV export."""
@@ -98,7 +99,7 @@ def _one_class(classes: Sequence[str], where: str, key: str) -> str:
     """
     if len(classes) > 1:
         raise UserError(
-            f"{where}: image {key!r} has {len(classes)} classes, {', '.join(map(repr, classes))}; choose one"
+            f"{where}: image {key!r} has {counted(len(classes), 'class')}, {', '.join(map(repr, classes))}; choose one"
         )
     return "".join(classes).strip()
 

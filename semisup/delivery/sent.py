@@ -21,6 +21,7 @@ from semisup.data.own_images.reading.decode import reader
 from semisup.delivery.names import safe_name
 from semisup.errors import UserError
 from semisup.stages.support.images import pool_of
+from semisup.wording import counted
 
 Read = Callable[[str], tuple[bytes, str | None]]
 """Path of an image → its bytes, b"" where they are gone, and the file that holds nothing else."""
@@ -79,7 +80,7 @@ class Sources:
         if not count:
             where = f"data.root={self.root}" if data.url is None else f"data.url={data.url}"
             raise UserError(
-                f"{where}: of {len(chosen):,} files none is what it was when the run read it, such as "
+                f"{where}: of {counted(len(chosen), 'file')} none is what it was when the run read it, such as "
                 f"{self.gone[0]}; name the folder with --data-root"
             )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semisup.errors import UserError
+from semisup.wording import counted
 
 Labels: TypeAlias = NDArray[np.integer[Any]]
 
@@ -46,8 +47,8 @@ def draw_pairs(labels: Labels, rng: np.random.Generator) -> NDArray[np.int64]:
     _, of_class, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     if len(sizes) < 2:
         raise UserError(
-            f"evaluate.compound=true, but all {len(labels):,} test images are of one class, and a compound image needs "
-            "two; use false"
+            f"evaluate.compound=true, but all {counted(len(labels), 'test image is', 'test images are')} of one class, "
+            "and a compound image needs two; use false"
         )
     size, start = sizes[of_class], (np.cumsum(sizes) - sizes)[of_class]
     # A place among the images of other classes, in class order; those of the own class are stepped over.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semisup.evaluation.scores import compare_right
+from semisup.wording import counted
 
 PRIOR_WON, PRIOR_LOST = 6.0, 3.0
 """What is believed before any image is looked at: of the images on which just one of the two is right, students of this
@@ -67,8 +68,8 @@ def better_model(
 def judges_in_words(kept: Mapping[str, Any]) -> str:
     """ "100 validation images", or "100 labeled images, each held out in turn", or several times (`repetitions`)."""
     if kept.get("judges") == "held-out labels":
-        return f"{kept['images']:,} labeled images, each held out {times_held_out(kept)}"
-    return f"{kept['images']:,} validation images"
+        return f"{counted(kept['images'], 'labeled image')}, each held out {times_held_out(kept)}"
+    return f"{counted(kept['images'], 'validation image')}"
 
 
 def times_held_out(kept: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from semisup.calibration.words import uncertified, who
 from semisup.report.artifacts import Artifacts
 from semisup.report.evaluation import confidence_row, confidence_sentence
 from semisup.report.text import percent
+from semisup.wording import counted
 
 
 def context(artifacts: Artifacts) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def context(artifacts: Artifacts) -> dict[str, Any]:
 def _sentence(figures: Mapping[str, Any], tempered: bool) -> str:
     """What calibration images say of it, and what the temperature makes of it."""
     before, after, temperature = figures["before"], figures["after"], figures["temperature"]
-    sentence = confidence_sentence(f"On {figures['images']:,} calibration images the {who(figures)}", before)
+    sentence = confidence_sentence(f"On {counted(figures['images'], 'calibration image')} the {who(figures)}", before)
     if not tempered:
         return sentence
     verdict = "" if after["verdict"] == "neither" else f"; it is {after['verdict']} then"
@@ -53,8 +54,8 @@ def _certificate(figures: Mapping[str, Any]) -> str:
     level, target = (f"{100 * certificate[key]:g}\u00a0%" for key in ("level", "target_precision"))
     caveats = f" Not strictly so, for {', and '.join(figures['caveats'])}." if figures["caveats"] else ""
     return (
-        f"Of {accepted:,} calibration images with a confidence of at least {certificate['threshold']:g}, {wrong:,} "
-        f"{'was' if wrong == 1 else 'were'} labeled wrongly, which leaves up to "
+        f"Of {counted(accepted, 'calibration image')} with a confidence of at least {certificate['threshold']:g}, "
+        f"{wrong:,} {'was' if wrong == 1 else 'were'} labeled wrongly, which leaves up to "
         f"{percent(certificate['upper_bound'])} plausible. So, at a confidence level of {level}, at least {target} "
         "of the labels are right that it gives to such images from this threshold up. This holds for all of "
         f"them together, not for each class.{caveats}"

@@ -11,6 +11,7 @@ from semisup import plots
 from semisup.data.roles.split import REMOVED
 from semisup.report.artifacts import Artifacts, LeftOut
 from semisup.report.text import UNKNOWN
+from semisup.wording import counted
 
 MOST_SHOWN = 10
 """Files in a list; a page is no table."""
@@ -43,8 +44,9 @@ def _sentence(artifacts: Artifacts) -> str:
     dataset, (channels, height, width) = artifacts.dataset, artifacts.dataset["image_shape"]
     color = {1: "gray", 3: "RGB"}.get(channels, f"{channels}-channel")
     return (
-        f"{dataset['name']}: {dataset['pool_size']:,} images to learn from and {dataset['test_size']:,} test images, "
-        f"{len(dataset['class_names'])} classes, {color}, {height}\u00a0×\u00a0{width}\u00a0pixels."
+        f"{dataset['name']}: {counted(dataset['pool_size'], 'image')} to learn from and "
+        f"{counted(dataset['test_size'], 'test image')}, "
+        f"{counted(len(dataset['class_names']), 'class')}, {color}, {height}\u00a0×\u00a0{width}\u00a0pixels."
     )
 
 
@@ -62,29 +64,29 @@ def _broken(left_out: LeftOut) -> dict[str, Any] | None:
     """Files that cannot be used, the first ones by name; None where there are none."""
     files = left_out.broken
     kinds = _counted(reason.partition(":")[0] for reason in files["reason"])
-    sentence = f"{_number(len(files), 'file')} cannot be used: {kinds}. Nothing is learned from them."
+    sentence = f"{counted(len(files), 'file')} cannot be used: {kinds}. Nothing is learned from them."
     return _first(files, sentence, lambda shown: shown[["path", "reason"]].to_numpy().tolist(), "broken_files.csv")
 
 
 def _copies(left_out: LeftOut) -> dict[str, Any] | None:
     """Images that are copies of held-out ones, the first ones by name; None where there are none."""
     copies = left_out.copies
-    kinds = _counted(f"of {ROLE_NAMES[role]} images" for role in copies["copy_of_role"])
+    kinds = _of_roles("of", copies["copy_of_role"])
     are = "is a copy or near duplicate" if len(copies) == 1 else "are copies or near duplicates"
     fate = (
         "Nothing is learned from them" if left_out.copies_removed else "They are used all the same, and flatter figures"
     )
-    sentence = f"{_number(len(copies), 'image')} {are} of held-out images ({kinds}). {fate} (data.duplicates)."
+    sentence = f"{counted(len(copies), 'image')} {are} of held-out images ({kinds}). {fate} (data.duplicates)."
     return _first(copies, sentence, partial(_pairs, other="copy_of"), "duplicates.csv")
 
 
 def _same_group(left_out: LeftOut) -> dict[str, Any] | None:
     """Images of the groups of held-out ones, the first ones by name; None where there are none."""
     apart = left_out.same_group
-    kinds = _counted(f"with {ROLE_NAMES[role]} images" for role in apart["group_with_role"])
+    kinds = _of_roles("with", apart["group_with_role"])
     share = "shares its" if len(apart) == 1 else "share their"
     sentence = (
-        f"{_number(len(apart), 'image')} {share} group with held-out images ({kinds}), which a model could know by "
+        f"{counted(len(apart), 'image')} {share} group with held-out images ({kinds}), which a model could know by "
         "them. Nothing is learned from them (data.group)."
     )
     return _first(apart, sentence, partial(_pairs, other="group_with"), "same_group.csv")
@@ -113,8 +115,8 @@ def _annotations(applied: Mapping[str, int]) -> dict[str, Any] | None:
     if not applied:
         return None
     total = sum(applied.values())
-    images = _number(total, "image")
-    corrections = _number(applied["corrected"], "annotation") if applied["corrected"] else "no annotation"
+    images = counted(total, "image")
+    corrections = counted(applied["corrected"], "annotation") if applied["corrected"] else "no annotation"
     return {
         "sentence": f"People have annotated {images} (data.annotations); {corrections} corrected a label.",
         "table": [[words, f"{applied[key]:,}"] for key, words in ANNOTATIONS.items() if applied[key]],
@@ -125,8 +127,12 @@ def _counted(names: Iterable[str]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in Counter(names).most_common())
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def _of_roles(word: str, roles: Iterable[str]) -> str:
+    """ "3 of test images, 1 of a validation image"."""
+    return ", ".join(
+        counted(count, f"{word} a {ROLE_NAMES[role]} image", f"{word} {ROLE_NAMES[role]} images")
+        for role, count in Counter(roles).most_common()
+    )
 
 
 def _named(image: str, role: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from semisup.report.artifacts import MODELS, Artifacts
 from semisup.report.text import estimate, p_value, percent, points, shift
+from semisup.wording import counted
 
 CONFIDENCE_HEADS = ["Accuracy", "Mean confidence", "ECE", "Adaptive ECE", "NLL (nats)", "Brier score"]
 CONFIDENCE_MEANING = (
@@ -41,7 +42,8 @@ def context(artifacts: Artifacts) -> dict[str, Any]:
 def _discordant_sentence(metrics: Mapping[str, Any]) -> str:
     test = metrics["mcnemar"]
     return (
-        f"Of {metrics['total']:,} test images, the student alone is right in {test['only_student_right']:,} and the "
+        f"Of {counted(metrics['total'], 'test image')}, the student alone is right in {test['only_student_right']:,} "
+        f"and the "
         f"baseline alone in {test['only_baseline_right']:,}; McNemar's exact test asks whether a fair coin would "
         f"split them so unevenly ({p_value(test['p_value'])})."
     )
@@ -80,8 +82,8 @@ def _references_sentence(references: Mapping[str, Any]) -> str:
     if references["unlabeled"] < references["unlabeled_there"]:
         known += f" of our {references['unlabeled_there']:,}"
     return (
-        f"What scikit-learn makes of the same features: it knows the same {references['labeled']:,} labels and "
-        f"{known} images without one, and is judged on the same {references['test']:,} test "
+        f"What scikit-learn makes of the same features: it knows the same {counted(references['labeled'], 'label')} "
+        f"and {known} images without one, and is judged on the same {references['test']:,} test "
         "images. Its constants are fixed, ours are chosen by the labels at hand."
     )
 
@@ -102,7 +104,7 @@ def _compound_sentence(compound: Mapping[str, Any]) -> str:
         case _:
             opening = f"No difference shown: the student sees both in {right['student']}, the baseline in "
             opening += right["baseline"]
-    return f"{opening} of {compound['images']:,} compound images ({shift(compound)})."
+    return f"{opening} of {counted(compound['images'], 'compound image')} ({shift(compound)})."
 
 
 def _compound_caption(compound: Mapping[str, Any]) -> str:

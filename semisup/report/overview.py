@@ -7,6 +7,7 @@ from semisup.evaluation.keeping import judges_in_words
 from semisup.open_world.words import known_truths
 from semisup.report.artifacts import MODELS, Artifacts
 from semisup.report.text import UNKNOWN, estimate, percent, shift
+from semisup.wording import counted
 
 THRESHOLD_NAMES = {"certified": "certified threshold", "fallback": "fallback threshold"}
 
@@ -57,7 +58,7 @@ def _kept_card(kept: Mapping[str, Any]) -> dict[str, str]:
 
 def _coverage_card(summary: Mapping[str, Any]) -> dict[str, str]:
     limit = THRESHOLD_NAMES.get(summary.get("threshold_kind", "fixed"), "confidence")
-    share = f"{summary['accepted']:,} of {summary['unlabeled']:,} unlabeled images"
+    share = f"{summary['accepted']:,} of {counted(summary['unlabeled'], 'unlabeled image')}"
     note = f"{share}, {limit} ≥\u00a0{summary['threshold']:g}"
     return {"name": "Pseudo-label coverage", "value": percent(summary["coverage"]), "note": note}
 

@@ -10,6 +10,7 @@ from semisup import plots
 from semisup.calibration.measures import reliability
 from semisup.report.artifacts import MODELS, Artifacts, Calibration, CompoundExamples, Shown
 from semisup.report.text import training_sentence
+from semisup.wording import counted
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def _pseudo_labels(artifacts: Artifacts) -> list[Picture]:
         Picture(
             "confidence",
             plots.confidence_histogram(confidence, accepted, threshold, correct),
-            f"Histogram of the kept model's confidence, {len(confidence):,} unlabeled images, threshold {threshold:g}",
+            f"Histogram of the kept model's confidence, {counted(len(confidence), 'unlabeled image')}, threshold "
+            f"{threshold:g}",
         ),
         Picture(
             "examples",
@@ -82,7 +84,7 @@ def _pseudo_labels(artifacts: Artifacts) -> list[Picture]:
                 examples["group"].tolist(),
                 artifacts.class_names,
             ),
-            f"{len(examples)} unlabeled images with their labels: accepted, borderline and rejected",
+            f"{counted(len(examples), 'unlabeled image')} with their labels: accepted, borderline and rejected",
         ),
     ]
     if correct is not None:
@@ -134,7 +136,9 @@ def _errors(errors: Shown, class_names: list[str]) -> Picture:
     label, confidence, truth = (errors.table[name].to_numpy() for name in ("label", "confidence", "truth"))
     groups = ["errors"] * len(errors.table)
     figure = plots.picture_grid(errors.images, label, confidence, truth, groups, class_names)
-    return Picture("errors", figure, f"{len(errors.table)} test images that the kept model is sure of and wrong about")
+    return Picture(
+        "errors", figure, f"{counted(len(errors.table), 'test image')} that the kept model is sure of and wrong about"
+    )
 
 
 def _neighbors(shown: Shown, class_names: list[str]) -> Picture:
@@ -161,4 +165,6 @@ def _compound(examples: CompoundExamples, class_names: list[str]) -> Picture:
     figure = plots.compound_grid(
         examples.images, table[["first_truth", "second_truth"]].to_numpy(), predicted, class_names
     )
-    return Picture("compound", figure, f"{len(table)} compound images with the two likeliest classes of both models")
+    return Picture(
+        "compound", figure, f"{counted(len(table), 'compound image')} with the two likeliest classes of both models"
+    )

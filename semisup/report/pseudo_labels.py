@@ -7,6 +7,7 @@ from semisup.checks.warnings import expected_words
 from semisup.pseudo_labels import REFUSED
 from semisup.report.artifacts import Artifacts
 from semisup.report.text import UNKNOWN, percent
+from semisup.wording import counted
 
 REASONS = {
     "below_threshold": "Below the threshold",
@@ -52,7 +53,7 @@ def _learned_from(artifacts: Artifacts) -> str:
     right = "" if precision is None else f", {percent(precision)} of them right"
     words = (
         f"It learned from a table that its teacher had made: {summary['accepted']:,} of {total:,} labels were accepted"
-        f"{right}."
+        f"{right}{_weighed(artifacts)}."
     )
     if expected := summary.get("expected"):
         words += f" Beforehand: {expected_words(expected)}."
@@ -62,10 +63,18 @@ def _learned_from(artifacts: Artifacts) -> str:
         return words
     return (
         f"{words} This is round {number} of self-training: the student of round {number - 1} labeled every unlabeled "
-        f"image anew, and the next student learned from its labels. {summary['flipped']:,} of {total:,} labels "
-        f"({percent(summary['flipped'] / total)}) are others than in round {number - 1}; "
-        f"{summary['newly_accepted']:,} images were accepted for the first time."
+        f"image anew, and the next student learned from its labels. {summary['flipped']:,} of "
+        f"{counted(total, 'label')} ({percent(summary['flipped'] / total)}) are others than in round {number - 1}; "
+        f"{counted(summary['newly_accepted'], 'image was', 'images were')} accepted for the first time."
     )
+
+
+def _weighed(artifacts: Artifacts) -> str:
+    """What else a student learned from that weighs labels; "" where it was those that were accepted."""
+    learned = artifacts.training["joint"].get("pseudo_labels", 0)
+    if learned <= artifacts.learned_from["accepted"]:
+        return ""
+    return f"; the student learned from {learned:,} of them, accepted or not, each by the teacher's confidence"
 
 
 def _unknown_sentence(summary: Mapping[str, Any]) -> str:
@@ -84,9 +93,9 @@ def _unknown_sentence(summary: Mapping[str, Any]) -> str:
         else "That is no more than false alarms explain."
     )
     return (
-        f"{found['flagged']:,} of {summary['unlabeled']:,} unlabeled images ({percent(found['share'])}) look as if "
-        "they were of none of the classes, and are not accepted; of images of the classes, at most "
-        f"{percent(found['false_alarms'])} do, by {found['held_out']:,} {found['judges']} images. "
+        f"{found['flagged']:,} of {counted(summary['unlabeled'], 'unlabeled image')} ({percent(found['share'])}) look "
+        "as if they were of none of the classes, and are not accepted; of images of the classes, at most "
+        f"{percent(found['false_alarms'])} do, by {counted(found['held_out'], found['judges'] + ' image')}. "
         f"{shown}"
     )
 

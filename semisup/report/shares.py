@@ -5,6 +5,7 @@ from typing import Any
 
 from semisup.report.artifacts import Artifacts
 from semisup.report.text import estimate, percent
+from semisup.wording import counted
 
 AIMS = {
     "labeled": "the class shares of the labeled images",
@@ -40,8 +41,8 @@ def _told(artifacts: Artifacts, alignment: Mapping[str, Any] | None) -> dict[str
         )
         sentence += (
             " Shares of the unlabeled images are estimated from the baseline's predictions for "
-            f"{alignment['held_out']:,} validation images and {alignment['pool']:,} unlabeled ones; each interval is "
-            "of one class by itself, and rather too narrow."
+            f"{counted(alignment['held_out'], 'validation image')} and {alignment['pool']:,} unlabeled ones; each "
+            "interval is of one class by itself, and rather too narrow."
         )
     known = artifacts.class_counts()["unlabeled"]
     if known and sum(known):

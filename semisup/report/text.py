@@ -8,6 +8,7 @@ from markupsafe import Markup, escape
 
 from semisup.evaluation.keeping import times_held_out
 from semisup.plots.choice import PROBES, WAYS
+from semisup.wording import counted
 
 UNKNOWN = "–"
 MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~$&"})
@@ -64,18 +65,18 @@ def training_sentence(training: Mapping[str, Any]) -> str:
         return _probe_sentence(training)
     if "fit" in training:
         who = "Student" if training["fit"] == "last_2_student" else "Baseline"
-        pseudo = f" and {training['pseudo_labels']:,} pseudo-labels" if "pseudo_labels" in training else ""
+        pseudo = f" and {counted(training['pseudo_labels'], 'pseudo-label')}" if "pseudo_labels" in training else ""
         return (
-            f"{who}: {WAYS[training['fit']]}, trained on all {training['labels']:,} labels{pseudo}; "
+            f"{who}: {WAYS[training['fit']]}, trained on all {counted(training['labels'], 'label')}{pseudo}; "
             f"{duration(training['seconds'])}."
         )
     end = (
         f"Stopped early after epoch {training['stopped_epoch']} of at most {training['max_epochs']}"
         if training["stopped_early"]
-        else f"Ran {training['stopped_epoch']} epochs"
+        else f"Ran {counted(training['stopped_epoch'], 'epoch')}"
     )
     if "steps" in training:
-        end += f" and {training['steps']:,} steps"
+        end += f" and {counted(training['steps'], 'step')}"
     why = "the last one" if training.get("keep") == "last" else f"the best by validation {training['monitor']}"
     return (
         f"{end}, {duration(training['seconds'])}; kept the weights of epoch {training['best_epoch']}, {why} "
@@ -89,12 +90,12 @@ def _probe_sentence(training: Mapping[str, Any]) -> str:
     if "pseudo_labels" in training:
         who = "Student"
         pseudo = (
-            f" and {training['pseudo_labels']:,} pseudo-labels, accepted or not, which by their confidence weigh as "
-            f"much as {training['pseudo_label_weight']:,.0f} sure ones"
+            f" and {counted(training['pseudo_labels'], 'pseudo-label')}, accepted or not, which by their confidence "
+            f"weigh as much as {training['pseudo_label_weight']:,.0f} sure ones"
         )
     return (
         f"{who}: a logistic regression (C = {training['inverse_regularization']:g}) on frozen features, "
-        f"of {training['labels']:,} labels{pseudo}; {duration(training['seconds'])}."
+        f"of {counted(training['labels'], 'label')}{pseudo}; {duration(training['seconds'])}."
     )
 
 
@@ -104,7 +105,8 @@ def choice_sentence(choice: Mapping[str, Any]) -> str:
     optimistic = " They were chosen on these labels, so their figures are a little optimistic." if compared else ""
     best, student = (WAYS[model if choice[model] == "probe" else choice[model]] for model in ("baseline", "student"))
     return (
-        f"Each of {choice['kept']['images']:,} labels was held out {times_held_out(choice['kept'])}, and every way to "
+        f"Each of {counted(choice['kept']['images'], 'label')} was held out {times_held_out(choice['kept'])}, and "
+        f"every way to "
         "learn was asked about those that it had not seen. The best of those that learn from labels alone is the "
         f"baseline ({best}); the best of those that learn from the graph's labels, too, is the student ({student})."
         f"{optimistic} In the end both learn from every label."

@@ -21,6 +21,7 @@ from semisup.evaluation.scores import (
 from semisup.pipeline.log import StageLog
 from semisup.pipeline.plan import CHAMPION
 from semisup.system.json_files import read_json, write_json
+from semisup.wording import counted
 
 Model: TypeAlias = Literal["student", "baseline"]
 ABOUT = "this is about these trained networks; `semisup benchmark` asks what a method is worth over seeds"
@@ -162,7 +163,7 @@ def decide(
         stays = "nobody is crowned" if champion is None else "the champion stays"
         return replace(between, reason=f"{defeat}; {stays}")
     if champion is None:
-        reason = f"there is no champion yet; {between.reason}"
+        reason = f"there was no champion before; {between.reason}"
         return replace(between, promoted=True, model=kept, reason=reason)
     return _against_champion(decision, tested, classes, champion, registered)
 
@@ -199,7 +200,9 @@ def _against_champion(
     labels = common[f"{decision.challenger}_label"].to_numpy()
     decision = _compare(replace(decision, compared_images=len(common)), "champion", truth, incumbent, labels)
     if len(common) < max(len(tested), len(champion.predictions)):
-        decision = replace(decision, reason=f"{decision.reason}, on the {len(common):,} test images that both had")
+        decision = replace(
+            decision, reason=f"{decision.reason}, on the {counted(len(common), 'test image')} that both had"
+        )
     test = mcnemar(truth, incumbent, labels)
     decision = replace(
         decision, only_champion_right=test.only_first_right, only_challenger_right=test.only_second_right

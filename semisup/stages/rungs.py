@@ -38,6 +38,7 @@ from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.batches import some_of
 from semisup.training.loop import Examples, UnlabeledTerm, train
 from semisup.training.predict import predict_log_probabilities
+from semisup.wording import counted
 
 PROBE = "probe"
 """The lowest rung, which every other one has to beat."""
@@ -347,4 +348,4 @@ def climb(
     write_json(out_dir / "training.json", {"fit": name} | figures)
     write_json(out_dir / "timings.json", {"seconds": time.monotonic() - began})
     log.metrics(figures)
-    log.info(f"{name}: trained on {figures['labels']:,} labels{judged}")
+    log.info(f"{name}: trained on {counted(int(figures['labels']), 'label')}{judged}")

@@ -23,6 +23,9 @@ from semisup.data.roles.annotations import (
     write_annotations,
 )
 from semisup.data.roles.changes import Changes, changes_between
+from semisup.data.roles.contradictions import FILE as CONTRADICTIONS
+from semisup.data.roles.contradictions import contradiction_warnings, contradictions
+from semisup.data.roles.few_tests import few_test_images
 from semisup.data.roles.growing import draw_by_content, read_memory, write_memory
 from semisup.data.roles.known_roles import Contents, KnownRoles, contents_of
 from semisup.data.roles.split import (
@@ -43,6 +46,7 @@ from semisup.pipeline.log import StageLog
 from semisup.stages.support.images import ids_for_test, pool_of
 from semisup.system.json_files import write_json
 from semisup.system.randomness import derive_seed, numpy_generator
+from semisup.wording import counted
 
 MOST_PATCHES = 2**20
 """From so many a covariance of a dozen numbers is known; large images hold that many in a few."""
@@ -58,9 +62,10 @@ Leaks = dict[int, tuple[Role, int]]
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
     """Leaves `split.parquet`, `dataset.json` and `class_counts.png`.
 
-    Of one's own images also `broken_files.csv` and `duplicates.csv`: what was left out, and why; and, where `before`
-    among the inputs is the folder of an earlier split of these images, whose roles they keep, `changes.md`. Where
-    people have annotated, `annotations.csv`, and in `annotations_applied.json` what became of them.
+    Of one's own images also `broken_files.csv` and `duplicates.csv`: what was left out, and why; where equal files are
+    of different classes, `contradictions.csv`; and, where `before` among the inputs is the folder of an earlier split
+    of these images, whose roles they keep, `changes.md`. Where people have annotated, `annotations.csv`, and in
+    `annotations_applied.json` what became of them.
     """
     from semisup.plots import class_counts, save_png  # only now: `semisup status` looks at splits and draws nothing
 
@@ -69,7 +74,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     if before is not None and DatasetFacts.read(before).name != config.data.name:
         before = None  # of a data set that never changes
     known = read_memory(before) if before else KnownRoles.none()
-    split, leaks, apart, drawn, applied = _plan(config, pool, test_ids, known)
+    split, leaks, apart, drawn, said, applied = _plan(config, pool, test_ids, known)
     facts = describe(config, pool, split)
     _warn_of_constant_channels(facts, log)
     split.write(out_dir / "split.parquet")
@@ -78,6 +83,10 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     if config.data.facts.own_images:
         _tell_what_is_short(config, facts, log)
         _tell_what_is_left_out(config, duplicates_table(pool.ids, test_ids, drawn, leaks), out_dir, log)
+        _tell_what_contradicts(config, pool, said, out_dir, log)
+        tested = np.bincount(own_images(config.data).test.labels.numpy(), minlength=facts.num_classes).tolist()
+        for warning in few_test_images(dict(zip(facts.class_names, tested, strict=True))):
+            log.warning(warning)
         if config.data.group is not None:
             _tell_what_is_apart(config, duplicates_table(pool.ids, test_ids, drawn, apart), out_dir, log)
     if config.data.annotations is not None:
@@ -96,7 +105,9 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
             for name, count in zip(facts.class_names, counts, strict=True)
         }
     )
-    log.info(", ".join(f"{size:,} {role}" for role, size in sizes.items()) + f" images of {facts.num_classes} classes")
+    *others, (last, count) = sizes.items()
+    roles = [*(f"{size:,} {role}" for role, size in others), counted(count, f"{last} image")]
+    log.info(f"{', '.join(roles)} of {counted(facts.num_classes, 'class')}")
 
 
 def plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], before: KnownRoles | None = None) -> Split:
@@ -118,6 +129,8 @@ class _Planned(NamedTuple):
     """The same of `data.group`: images that share their group with one in a role that they must not know."""
     drawn: Roles
     """(N,), before what leaks was removed."""
+    said: NDArray[np.int64]
+    """(N,) the class of each image, as its place or people say; UNLABELED of those that they discarded, too."""
     applied: Applied
 
 
@@ -126,6 +139,7 @@ def _plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], bef
     annotations, contents = read_annotations(config.data.annotations), contents_of(pool.ids)
     drawn = _draw(config, pool, contents, before_annotations(before, annotations) if before else before)
     labels, drawn, applied = apply_annotations(annotations, contents, pool.labels.numpy(), drawn, pool.class_names)
+    said = np.where(drawn == REMOVED, UNLABELED, labels)
     leaks, roles = _leaks(config, drawn) if config.data.facts.own_images else {}, drawn.copy()
     if leaks and config.data.duplicates == "remove":
         roles[list(leaks)] = REMOVED
@@ -136,7 +150,7 @@ def _plan(config: PipelineConfig, pool: ImageSet, test_ids: tuple[str, ...], bef
         roles[list(apart)] = REMOVED
         why = (f"data.group={config.data.group!r}", "in a group with", "move images, or leave data.group out")
         _check_what_remains(config, labels, roles, pool.class_names, why)
-    return _Planned(Split.build(pool.ids, labels, roles, test_ids), leaks, apart, drawn, applied)
+    return _Planned(Split.build(pool.ids, labels, roles, test_ids), leaks, apart, drawn, said, applied)
 
 
 def _draw(config: PipelineConfig, pool: ImageSet, contents: Contents, before: KnownRoles) -> NDArray[np.object_]:
@@ -173,8 +187,8 @@ def _apart(config: PipelineConfig, roles: Roles) -> Leaks:
     units = units_at(config.data, torch.from_numpy(labeled))
     if units is not None and len(np.unique(units)) < FEWEST_GROUPS:
         raise UserError(
-            f"data.group={config.data.group!r} puts all {len(labeled):,} labeled images into one group, so that none "
-            "could be held out; use another pattern or column, or leave it out"
+            f"data.group={config.data.group!r} puts all {counted(len(labeled), 'labeled image')} into one group, so "
+            "that none could be held out; use another pattern or column, or leave it out"
         )
     own = own_images(config.data)
     assert own.units is not None
@@ -221,7 +235,7 @@ def _tell_what_is_short(config: PipelineConfig, facts: DatasetFacts, log: StageL
         if learned[label] < wanted or validating[label] < least
     ]
     if short:
-        more = f" and {len(short) - MOST_NAMED:,} classes more" if len(short) > MOST_NAMED else ""
+        more = f" and {counted(len(short) - MOST_NAMED, 'class')} more" if len(short) > MOST_NAMED else ""
         log.warning(
             f"some classes have fewer labels than split.labeled_per_class={asked} and split.validation_per_class="
             f"{config.split.validation_per_class} ask for: {'; '.join(short[:MOST_NAMED])}{more}"
@@ -236,11 +250,29 @@ def _tell_what_is_left_out(config: PipelineConfig, copies: pd.DataFrame, out_dir
     for warning in own.warnings:
         log.warning(warning)
     if len(copies):
-        what = "were removed" if config.data.duplicates == "remove" else "are used all the same (data.duplicates)"
+        was, is_ = ("was", "is") if len(copies) == 1 else ("were", "are")
+        removed = config.data.duplicates == "remove"
+        what = f"{was} removed" if removed else f"{is_} used all the same (data.duplicates)"
         kinds = ", ".join(
-            f"{count:,} of {role} images" for role, count in copies["copy_of_role"].value_counts().items()
+            counted(count, f"of a {role} image", f"of {role} images")
+            for role, count in copies["copy_of_role"].value_counts().items()
         )
-        log.warning(f"{len(copies):,} images that are copies of others ({kinds}) {what}; duplicates.csv names them")
+        log.warning(
+            f"{counted(len(copies), 'image that is a copy of another', 'images that are copies of others')} ({kinds}) "
+            f"{what}; duplicates.csv names {'it' if len(copies) == 1 else 'them'}"
+        )
+
+
+def _tell_what_contradicts(
+    config: PipelineConfig, pool: ImageSet, said: NDArray[np.int64], out_dir: Path, log: StageLog
+) -> None:
+    """Equal files of different classes, after what people said of them; the file is there while there are any."""
+    test = own_images(config.data).test
+    found = contradictions([*pool.ids, *test.ids], np.concatenate([said, test.labels.numpy()]), pool.class_names)
+    if len(found):
+        write_csv(found, out_dir / CONTRADICTIONS)
+    for warning in contradiction_warnings(found):
+        log.warning(warning)
 
 
 def _tell_what_is_apart(config: PipelineConfig, rows: pd.DataFrame, out_dir: Path, log: StageLog) -> None:
@@ -249,19 +281,22 @@ def _tell_what_is_apart(config: PipelineConfig, rows: pd.DataFrame, out_dir: Pat
     log.metrics({"same_group_images": len(table)})
     if len(table):
         kinds = ", ".join(
-            f"{count:,} with {role} images" for role, count in table["group_with_role"].value_counts().items()
+            counted(count, f"with a {role} image", f"with {role} images")
+            for role, count in table["group_with_role"].value_counts().items()
         )
         log.warning(
-            f"{len(table):,} images share their group (data.group={config.data.group!r}; {kinds}) and were removed; "
-            "same_group.csv names them"
+            f"{counted(len(table), 'image shares its', 'images share their')} group (data.group={config.data.group!r}; "
+            f"{kinds}) and {'was' if len(table) == 1 else 'were'} "
+            "removed; same_group.csv names them"
         )
 
 
 def _tell_what_was_annotated(applied: Applied, log: StageLog) -> None:
     log.metrics({f"annotations.{name}": count for name, count in vars(applied).items()})
     log.info(
-        f"annotations by people: {applied.joined:,} images join the labeled ones, {applied.corrected:,} labels "
-        f"corrected, {applied.confirmed:,} confirmed, {applied.discarded:,} images left out"
+        f"annotations by people: {counted(applied.joined, 'image joins', 'images join')} the labeled ones, "
+        f"{counted(applied.corrected, 'label')} "
+        f"corrected, {applied.confirmed:,} confirmed, {counted(applied.discarded, 'image')} left out"
     )
     if applied.held_out or applied.missing:
         log.warning(

@@ -14,6 +14,7 @@ from semisup.tracking.places.pages import run_page, runs_page
 from semisup.tracking.places.relocation import local_path
 from semisup.tracking.places.store import is_server, without_secrets
 from semisup.tracking.places.stored import COMPLETE, LINEAGE, StoredRun
+from semisup.wording import counted
 
 UI_PORT = 5000
 
@@ -109,7 +110,7 @@ class Reader(ABC):
         if not found:
             raise UserError(f"run {run_id!r} is not in this store; `semisup runs` lists those that are")
         if len(found) > 1:
-            raise UserError(f"run {run_id!r} could be any of {len(found)} runs; write more of its id")
+            raise UserError(f"run {run_id!r} could be any of {counted(len(found), 'run')}; write more of its id")
         return found[0]
 
     # --- artifacts ----------------------------------------------------------------------------------------------------

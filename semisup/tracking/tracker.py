@@ -187,7 +187,7 @@ class Tracker(Reader):
         with suppress(MlflowException):
             known |= self.experiment_tags(self.experiment_id)
             for name, value in page_tags(self.experiment_id).items():
-                if name not in known or is_ours_of_before(name, known[name]):
+                if name not in known or is_ours_of_before(name, known[name], self.experiment_id):
                     self.client.set_experiment_tag(self.experiment_id, name, value)
                     known[name] = value
         return self.table(tags=known)

@@ -89,10 +89,18 @@ def test_a_bare_table_of_runs_shows_accuracies_verdict_coverage_and_precision_an
     assert explained.is_visible()
 
 
+def test_an_experiment_that_opens_with_pages_for_language_models_leads_to_its_runs(served, page):
+    page.goto(f"{served.pages}/#/experiments/{served.tracker.experiment_id}")
+    page.wait_for_url("**workflowType=genai**")
+    link = page.locator("a", has_text="The runs").first  # MLflow's own hints hide its role
+    link.wait_for()
+    assert served.tracker.table(pages=served.pages) == f"{served.pages}/{link.get_attribute('href')}"
+
+
 def test_the_link_in_the_note_and_our_own_open_the_runs_with_a_column_for_each_figure(served, page):
     page.goto(f"{served.pages}/#/experiments/{served.tracker.experiment_id}/runs")
     with page.expect_popup() as popup:
-        page.get_by_role("link", name="as columns").click()
+        page.get_by_role("link", name="The runs").click()
     ours = page.context.new_page()
     ours.goto(served.tracker.table(pages=served.pages))
     for opened in (popup.value, ours):

@@ -87,20 +87,33 @@ def summary(
     }
 
 
+ACCEPTING, WEIGHING = (
+    PipelineConfig.model_validate({"joint": {"method": m}}).joint for m in ("threshold", "confidence")
+)
+"""Students that learn from accepted labels, and those that weigh every label of the table."""
+
+
 def test_no_accepted_image_is_warned_of_with_the_threshold():
-    (warning,) = pseudo_label_warnings(summary([0, 0, 0], threshold=0.99))
+    (warning,) = pseudo_label_warnings(summary([0, 0, 0], threshold=0.99), ACCEPTING)
     assert "pseudo_label.threshold=0.99" in warning
 
 
 @pytest.mark.parametrize("per_class", [[0, 7, 0], [1, 0, 0]])
 def test_pseudo_labels_of_a_single_class_are_warned_of(per_class):
-    (warning,) = pseudo_label_warnings(summary(per_class))
+    (warning,) = pseudo_label_warnings(summary(per_class), ACCEPTING)
     assert "one class" in warning
 
 
 @pytest.mark.parametrize("per_class", [[0, 7, 1], [5, 5, 5]])
 def test_pseudo_labels_of_several_classes_are_not_warned_of(per_class):
-    assert pseudo_label_warnings(summary(per_class)) == []
+    assert pseudo_label_warnings(summary(per_class), ACCEPTING) == []
+
+
+@pytest.mark.parametrize("per_class", [[0, 7, 0], [0, 0, 0]])
+def test_what_is_accepted_is_no_news_to_a_student_that_weighs_every_label(per_class):
+    assert pseudo_label_warnings(summary(per_class, predicted=[40, 7, 3]), WEIGHING, drift=False) == []
+    (warning,) = pseudo_label_warnings(summary(per_class, predicted=[0, 50, 0]), WEIGHING, drift=False)
+    assert "all pseudo-labels are of one class" in warning
 
 
 def test_rounds_of_a_method_without_a_teacher_are_a_warning():
@@ -256,7 +269,7 @@ def test_of_an_own_folder_both_ways_to_more_validation_images_are_named():
 
 
 def test_another_mix_of_classes_among_the_unlabeled_is_warned_of_with_the_class_that_differs_most():
-    (warning,) = pseudo_label_warnings(summary([5, 5, 5], predicted=[600, 200, 200]))
+    (warning,) = pseudo_label_warnings(summary([5, 5, 5], predicted=[600, 200, 200]), ACCEPTING)
     assert "class 0" in warning
     assert "60.0%" in warning
     assert "33.3%" in warning
@@ -267,7 +280,7 @@ def test_another_mix_of_classes_among_the_unlabeled_is_warned_of_with_the_class_
     [([340, 330, 330], [10, 10, 10]), ([600, 300, 100], [60, 30, 10]), ([4, 3, 1], [2, 2, 2]), ([9, 9, 0], [5, 5, 0])],
 )
 def test_the_same_mix_or_one_that_chance_explains_is_not_warned_of(predicted, labeled):
-    assert pseudo_label_warnings(summary([5, 5, 5], predicted=predicted, labeled=labeled)) == []
+    assert pseudo_label_warnings(summary([5, 5, 5], predicted=predicted, labeled=labeled), ACCEPTING) == []
 
 
 # --- an unlabeled loss that is too small -----------------------------------------------------------------------------

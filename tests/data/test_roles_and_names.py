@@ -9,15 +9,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from semisup.config import DataConfig
 from semisup.data.datasets import UNLABELED
-from semisup.data.own_images import forget, own_images, survey
+from semisup.data.own_images import forget, survey
 from semisup.data.own_images.folders import tree as tree_module
 from semisup.data.own_images.folders.class_names import look_alikes
 from semisup.data.own_images.folders.listing import list_images
 from semisup.data.own_images.folders.roles import role_of
 from semisup.data.own_images.reading.decode import HEIF_EXTENSIONS
+from semisup.data.roles.few_tests import FEWEST, few_test_images
 from semisup.errors import UserError
+from semisup.evaluation.scores import accuracy_interval
 from tests.data.corpus import encoded, photo, put, put_photos
 from tests.mistakes import user_mistake
 
@@ -200,10 +201,36 @@ def test_the_same_file_under_two_classes_is_named_as_a_contradiction(tmp_path):
     for place in ("labeled/dog/cat.png", "labeled/cat/again.png", "unlabeled/cat.png"):
         put(tmp_path / "photos" / place, encoded(photo(2, 8, 8), "PNG"))
     forget()
-    own = own_images(DataConfig(name="folder", root=tmp_path / "photos", size=(8, 8), cache=tmp_path / "cache"))
+    warnings = survey(tmp_path / "photos", None, tmp_path / "cache", lambda *_: None).warnings()
     forget()
-    (line,) = [line for line in own.warnings if "same" in line]
+    (line,) = [line for line in warnings if "same" in line]
     assert "'labeled/cat/0002.png' (cat) and 'labeled/dog/cat.png' (dog) are the same" in line
+
+
+# --- classes with few test images -------------------------------------------------------------------------------------
+
+
+def test_the_limit_is_the_least_number_of_images_that_can_show_more_than_half_to_be_right():
+    assert accuracy_interval(FEWEST - 1, FEWEST - 1).low < 0.5 < accuracy_interval(FEWEST, FEWEST).low
+
+
+@pytest.mark.parametrize(
+    ("tested", "said"),
+    [
+        ({"cat": FEWEST, "dog": 100}, []),
+        ({"cat": FEWEST, "dog": 1}, ["1 class has fewer than 6 test images, 'dog' (1): "]),
+        (
+            {"cat": 5, "dog": 1, "emu": 0},
+            ["no test image is of class 'emu'; ", "2 classes have", "'cat' (5), 'dog' (1)"],
+        ),
+        (dict.fromkeys("abcde", 2), ["5 classes have", "'a' (2), 'b' (2), 'c' (2) and 2 more: "]),
+    ],
+    ids=["enough", "one class", "few and none", "many classes"],
+)
+def test_classes_with_few_test_images_are_named_with_their_number(tested, said):
+    lines = few_test_images(tested)
+    assert bool(lines) == bool(said)
+    assert all(any(part in line for line in lines) for part in said)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

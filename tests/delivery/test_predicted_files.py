@@ -195,11 +195,11 @@ def test_broken_files_are_a_warning_and_no_readable_one_is_a_mistake(stage_folde
     out = tmp_path / "p.csv"
     result = run(stage_folders["joint"], tmp_path / "in", "--out", out)
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1].startswith("error: none of 1 files can be read")
+    assert result.stderr.splitlines()[-1].startswith("error: the one file cannot be read")
     assert [file.name for file in tmp_path.iterdir()] == ["in"]
     result = run(stage_folders["joint"] / "weights.safetensors", tmp_path / "in", digit_files)
     assert result.exit_code == 0
-    assert "warning: 1 of 501 files have no prediction" in result.stderr
+    assert "warning: 1 of 501 files has no prediction" in result.stderr
     assert "491 more" in result.stdout
     head, broken, read, *_ = result.stdout.splitlines()
     assert head.split() == ["path", "label", "confidence", "reason"]

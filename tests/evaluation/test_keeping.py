@@ -5,7 +5,13 @@ import pytest
 from scipy.stats import beta, binom
 
 from semisup.checks.warnings import comparison_warnings
+from semisup.config import PipelineConfig
 from semisup.evaluation.keeping import PRIOR_LOST, PRIOR_WON, believe, better_model, judges_in_words
+
+ACCEPTING, WEIGHING = (
+    PipelineConfig.model_validate({"joint": {"method": m}}).joint for m in ("threshold", "confidence")
+)
+"""Students that learn from accepted labels, and those that weigh every label of the table."""
 
 
 def right(images: int, *wrong: int) -> np.ndarray:
@@ -67,14 +73,27 @@ def test_the_figures_are_those_of_the_images():
 
 
 def test_a_student_that_lost_is_told_of_in_one_line_with_both_figures():
-    (line,) = comparison_warnings(better_model(right(1000), right(1000, *range(31))))
+    (line,) = comparison_warnings(better_model(right(1000), right(1000, *range(31))), ACCEPTING)
     for part in ("1,000 validation images", "100.0%", "96.9%"):
         assert part in line
     assert "\n" not in line
 
 
 def test_a_student_that_is_kept_is_no_news():
-    assert comparison_warnings(better_model(right(100, 0), right(100, 1, 2))) == []
+    assert comparison_warnings(better_model(right(100, 0), right(100, 1, 2)), ACCEPTING) == []
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(31, "did harm"), (4, "did not help")])
+def test_harm_is_said_only_where_the_paired_test_shows_it(wrong, said):
+    """2 · ½^n is below 5 % from six images on that one model alone has right."""
+    (line,) = comparison_warnings(better_model(right(1000), right(1000, *range(wrong))), ACCEPTING)
+    assert f"these pseudo-labels {said}: " in line
+
+
+def test_to_accept_fewer_labels_is_advised_only_where_that_matters():
+    kept = better_model(right(1000), right(1000, *range(31)))
+    lines = [comparison_warnings(kept, joint)[0] for joint in (ACCEPTING, WEIGHING)]
+    assert ["accept fewer of its labels" in line for line in lines] == [True, False]
 
 
 def test_it_is_said_who_judged():

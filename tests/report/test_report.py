@@ -16,6 +16,7 @@ from semisup.calibration.measures import measure, reliability
 from semisup.calibration.words import uncertified
 from semisup.evaluation.scores import compare_right, evaluate_models
 from semisup.report import STAGES, build_report, p_value, percent
+from semisup.report.advice import first_step, proposals
 
 NAMES = ("cat", "dog", "emu")
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -688,7 +689,7 @@ def test_files_left_out_are_counted_by_reason_and_ten_of_them_named_with_where_a
         assert "23 files cannot be used: 22 damaged, 1 empty." in text
         assert "… and 13 more; all are in broken_files.csv among the artifacts of the split." in text
         assert [n for n in range(23) if f"{NAMES[n % 3]} {n}.png" in text] == list(range(10))
-        assert "4 images are copies or near duplicates of held-out images (3 of test images, 1 of validation" in text
+        assert "4 images are copies or near duplicates of held-out images (3 of test images, 1 of a validation" in text
         assert "Nothing is learned from them (data.duplicates)" in text
         assert "All are in duplicates.csv among the artifacts of the split." in text
     assert "| cat/a.png (labeled) | dog/b.png (validation) |" in markdown
@@ -733,7 +734,7 @@ def test_images_that_were_removed_for_others_of_their_group_are_counted_and_the_
 ) -> None:
     page, markdown = build(with_groups(write_folders(tmp_path / "in")), tmp_path / "out")
     for text in (plain(parse(page).text), plain(markdown).replace("\\", "")):
-        assert "3 images share their group with held-out images (2 with test images, 1 with validation images)" in text
+        assert "3 images share their group with held-out images (2 with test images, 1 with a validation image)" in text
         assert "All are in same_group.csv" in text
     assert "| cat/p7/1.png (labeled) | cat/p7/9.png (test) |" in markdown
     assert "| p3/1.png (unlabeled) | dog/p3/2.png (validation) |" in markdown
@@ -833,6 +834,8 @@ def advised(folders: dict[str, Path], place: Path) -> str:
 
 GAIN = {"estimate": 0.15, "low": 0.031, "high": 0.269}
 NO_GAIN = {"estimate": 0.01, "low": -0.02, "high": 0.04}
+UNSURE = {"estimate": 0.02, "low": -0.07, "high": 0.11}
+"""Of few labels: nothing is shown, a gain of many points included."""
 POOR, GOOD = 0.7, 0.93
 """Of 100 validation images; the exact interval of the first ends at 78.8 %, that of the second at 97.1 %."""
 
@@ -846,8 +849,10 @@ POOR, GOOD = 0.7, 0.93
         (GAIN, GOOD, {"seen": 224, "files": 600}, ["Label more"]),
         (NO_GAIN, POOR, {"seen": 224, "files": 300}, ["data.size=288", "Try another network"]),
         (NO_GAIN, GOOD, {"seen": 224, "files": 600}, []),
+        (UNSURE, POOR, {"seen": 224, "files": 256}, ["Label more", "too few to tell"]),
+        (UNSURE, GOOD, {"seen": 224, "files": 256}, []),
     ],
-    ids=["labels and pixels", "labels", "good enough", "network and pixels", "nothing"],
+    ids=["labels and pixels", "labels", "good enough", "network and pixels", "nothing", "few labels", "few, but good"],
 )
 def test_only_what_the_figures_speak_for_is_advised(
     tmp_path: Path, difference: dict[str, float], accuracy: float, sides: dict[str, int], said: list[str]
@@ -865,10 +870,27 @@ def test_only_what_the_figures_speak_for_is_advised(
 def _assert_advised(folders: dict[str, Path], metrics: dict[str, Any], place: Path, said: list[str]) -> None:
     write(folders["evaluate"] / "metrics.json", metrics)
     found = advised(folders, place)
-    everything_said = ("Label more", "data.size=448", "data.size=288", "Try another network", "pretrained network")
+    everything_said = (
+        "Label more",
+        "too few to tell",
+        "data.size=448",
+        "data.size=288",
+        "Try another network",
+        "pretrained network",
+    )
     assert [words for words in everything_said if words in found] == said
     assert ("70.0 % right of 100 validation images" in found) == any("Label" not in words for words in said)
     assert "test images" not in found
+
+
+@pytest.mark.parametrize("difference", [GAIN, NO_GAIN, UNSURE], ids=["labels pay", "they do not", "unknown"])
+def test_a_review_says_first_what_the_report_proposes(difference: dict[str, float]) -> None:
+    worth = {"images": 20, "half": 0.3, "most": 0.3, "difference": difference}
+    kept = {"model": "student", "images": 100, "student_validation_accuracy": 0.3}
+    metrics = {"labels_worth": worth, "kept": kept}
+    labels = {"unlabeled": 40, "accepted": 40, "coverage": 1.0}
+    (proposed,) = proposals(metrics, labels)
+    assert {"labels": "label more", "network": "another network"}[proposed.what] in first_step(metrics, labels)
 
 
 @pytest.mark.usefixtures("undrawn")

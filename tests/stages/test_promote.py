@@ -72,7 +72,7 @@ def test_without_a_champion_a_better_student_is_promoted():
     assert decision.difference is not None
     assert decision.difference.estimate == pytest.approx(9 / 40)
     assert decision.difference.low > 0
-    assert "no champion yet; this student is better than this baseline, p = 0.012" in decision.reason
+    assert "no champion before; this student is better than this baseline, p = 0.012" in decision.reason
 
 
 @pytest.mark.parametrize(("student", "baseline"), [(FAIR, GOOD), (GOOD, FAIR)])

@@ -6,7 +6,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from semisup.tracking.places.pages import NOTE_TAG, VIEW_TAG
+from semisup.tracking.places.pages import NOTE_TAG, NOTES_BEFORE, VIEW_TAG
 from semisup.tracking.tracker import Tracker
 
 
@@ -29,7 +29,7 @@ def test_an_experiment_has_a_view_with_the_key_figures_and_a_note_that_leads_to_
         ]
     }
     place = tracker.table().partition("#/")[2]
-    assert f"[as columns](#/{place})" in tags[NOTE_TAG]
+    assert tags[NOTE_TAG].startswith(f"[The runs](#/{place})")
     assert place.endswith(f"viewStateShareKey={VIEW_TAG.rpartition('.')[2]}")
 
 
@@ -50,6 +50,16 @@ def test_a_view_of_before_that_nobody_has_changed_is_replaced(tracker):
     tracker.client.set_experiment_tag(tracker.experiment_id, VIEW_TAG, before)
     tracker.show_figures()
     assert tracker.experiment_tags(tracker.experiment_id)[VIEW_TAG] == now
+
+
+def test_a_note_of_before_is_replaced_unless_somebody_has_added_to_it(tracker):
+    tracker.show_figures()
+    now = tracker.experiment_tags(tracker.experiment_id)[NOTE_TAG]
+    before = NOTES_BEFORE[0].format(view=tracker.table().partition("#/")[2])
+    for known, left in ((before, now), (f"{before}Ask Ada.", f"{before}Ask Ada.")):
+        tracker.client.set_experiment_tag(tracker.experiment_id, NOTE_TAG, known)
+        tracker.show_figures()
+        assert tracker.experiment_tags(tracker.experiment_id)[NOTE_TAG] == left
 
 
 def test_who_may_not_write_them_runs_without_and_is_led_to_no_view(tracker, monkeypatch):

@@ -29,6 +29,7 @@ from semisup import __version__
 from semisup.errors import UserError, in_one_line
 from semisup.tracking.places.redaction import without_logins
 from semisup.tracking.places.store import check_reachable, is_server, sqlite_path, store_uri, without_secrets
+from semisup.wording import counted
 
 Standing = Literal["ok", "note", "wrong"]
 SHOWN = ("torch", "torchvision", "prefect", "mlflow", "sqlalchemy", "pydantic", "numpy", "pandas", "pyarrow", "timm")
@@ -151,7 +152,7 @@ def _sqlite(database: Path, shown: str) -> Finding:
             runs, running = connection.execute("select count(*), sum(status = 'RUNNING') from runs").fetchone()
     except (sqlite3.Error, TypeError) as error:
         return Finding("store", f"{shown}: {error}", "wrong", "put a copy of it back, or move it away")
-    seen = f"{shown}, {database.stat().st_size / 1e6:.1f} MB, {runs} runs"
+    seen = f"{shown}, {database.stat().st_size / 1e6:.1f} MB, {counted(runs, 'run')}"
     seen += f", {running} of them RUNNING (`semisup reap CONFIG` closes those that are lost)" if running else ""
     known, newest = _schemas()
     if schema not in known:
@@ -247,7 +248,7 @@ def _device() -> Iterator[Finding]:
     seen = f"{processors} processors, {memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB memory free"
     threads = torch.get_num_threads()
     if processors and threads > processors:
-        yield Finding("device", f"{seen}, {threads} threads", "note", f"export OMP_NUM_THREADS={processors}")
+        yield Finding("device", f"{seen}, {counted(threads, 'thread')}", "note", f"export OMP_NUM_THREADS={processors}")
     else:
         yield Finding("device", seen)
     if torch.cuda.is_available():

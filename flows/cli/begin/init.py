@@ -8,8 +8,10 @@ import typer
 
 from flows.cli.command import Command
 from flows.cli.printing import duration, print_table
-from flows.start.exits import user_mistakes_in_one_line
+from flows.start.exits import named_config, user_mistakes_in_one_line
 from semisup.errors import UserError
+from semisup.ready_made import config_beside
+from semisup.wording import counted
 
 if TYPE_CHECKING:
     from semisup.config import PipelineConfig
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
 MOST_ROWS = 40
 FEW_TEST_IMAGES = 100
 """Of fewer, an accuracy around 90 % has a 95 % interval of more than 12 points."""
-REST = 30
-"""Seconds of a run that learns from frozen features, beside those that the network looks at images: starting, learning
-and the report, measured with 1,437 photographs on two cores."""
+REST = 45
+"""Seconds of a run that learns from frozen features, beside those that the network looks at images: starting, learning,
+the report and what MLflow keeps, measured with 361 photographs on one processor at rest."""
 
 
 def init(
@@ -88,27 +90,15 @@ def _beside(table: Path | str) -> Path | str:
     return table.parent if isinstance(table, Path) else table.rpartition("/")[0]
 
 
-def config_of(folder: Path) -> Path:
-    """The config for a folder of images, or a file that holds them: NAME.yaml in the working folder, made by
-    :func:`init` where it is missing.
+def config_of(place: Path) -> Path:
+    """The config beside a folder of images, or a file that holds them, made by :func:`init` where it is missing.
 
     Raises:
         UserError: it is there, and is for other images.
     """
-    from semisup.config.files import load_config
-
-    named = folder.resolve()
-    out = Path(f"{(named.stem if named.is_file() else named.name) or 'images'}.yaml")
-    if not out.exists():
-        init(str(folder), out=out)
-        return out
-    root = load_config(out).data.root
-    if root is None or root.resolve() != folder.resolve():
-        raise UserError(
-            f"{out} is there already, and is not for {folder}; write another config: semisup init {folder} --out FILE, "
-            "and run that"
-        )
-    typer.echo(f"{out} is there already, and is used", err=True)
+    if (out := config_beside(place)).exists():
+        return named_config(str(place))
+    init(str(place), out=out)
     return out
 
 
@@ -138,7 +128,8 @@ def few_test_images(count: int) -> list[str]:
     right = round(0.9 * count)
     found = accuracy_interval(right, count)
     return [
-        f"{count:,} test images remain, which say little: {right:,} of {count:,} right would mean an accuracy from "
+        f"{counted(count, 'test image remains, which says', 'test images remain, which say')} little: {right:,} of "
+        f"{count:,} right would mean an accuracy from "
         f"{found.low:.0%} to {found.high:.0%} (95 % interval); put more into test/<class>/, or raise data.test_share"
     ]
 
@@ -146,11 +137,12 @@ def few_test_images(count: int) -> list[str]:
 def _labels(images: "Mapping[Role, int]", *, all_hidden: bool) -> str:
     """What becomes of the images in a run, in one sentence."""
     learned, validating, unlabeled = (images.get(role, 0) for role in ("labeled", "validation", "unlabeled"))
-    used = f"{learned:,} labels are learned from, {validating:,} choose the best epoch"
+    learned_from = f"{counted(learned, 'label is', 'labels are')} learned from"
+    used = f"{learned_from}, {counted(validating, 'chooses', 'choose')} the best epoch"
     if not validating:
-        used = f"{learned:,} labels are learned from, and judge what each way to learn is worth"
+        used = f"{learned_from}, and {'judges' if learned == 1 else 'judge'} what each way to learn is worth"
     if not all_hidden:
-        return f"a run as configured: {used}, {unlabeled:,} images are used without a label"
+        return f"a run as configured: {used}, {counted(unlabeled, 'image is', 'images are')} used without a label"
     return (
         f"no image is without a label, so a run as configured hides some: {used}, {unlabeled:,} are hidden "
         "(split.labeled_per_class); put images without a label into unlabeled/, and all labels are used"
@@ -163,9 +155,11 @@ def _takes(config: "PipelineConfig", images: int, shape: tuple[int, int, int]) -
 
     found = estimate(config, images, shape)
     if found.looking is not None:
+        rest = REST * found.held_up
         return (
-            f"a run takes about {duration(found.looking + REST)} on this machine, as busy as it is now: "
-            f"{found.looking / images:.2g} s to look at each of {images:,} images, and {REST} s to learn and to report"
+            f"a run takes about {duration(found.looking + rest)} on this machine, as busy as it is now: "
+            f"{found.looking / images:.2g} s to look at each of {counted(images, 'image')}, and {rest:.0f} s to start, "
+            f"to learn and to report ({REST} s on a machine at rest)"
         )
     assert found.training is not None, "the config that init writes has a budget of time"
     return f"a run takes {duration(found.training)} of CPU time for both trainings (budget), and some for the rest"

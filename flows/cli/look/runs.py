@@ -14,6 +14,7 @@ from flows.cli.options import AsJson, NewestRun
 from flows.cli.printing import duration, print_table
 from flows.start.exits import user_mistakes_in_one_line
 from flows.start.run_names import briefly_again
+from semisup.wording import counted
 
 FIGURES = (
     ("baseline_test_accuracy", "Baseline, test accuracy"),
@@ -27,6 +28,8 @@ FIGURES = (
     ("student_compound_accuracy", "Student, compound images"),
     ("compound_accuracy_difference", "Student − baseline, compound images"),
 )
+EXPENDABLE = ("took", "status", "started", "seed", "set")
+"""Columns of the list of runs, the one that is missed least first."""
 PLAIN = ("mcnemar_p", "certified_threshold")
 """Figures that are no shares."""
 
@@ -63,17 +66,18 @@ def runs(
     if not any(table["set"]):
         del table["set"]
     rows = list(zip(*table.values(), strict=True))
-    print_table(list(table), rows, right=["seed", "took", "baseline", "student"])
+    print_table(list(table), rows, right=["seed", "took", "baseline", "student"], expendable=EXPENDABLE)
 
 
 def show(run_id: NewestRun = None, as_json: AsJson = False) -> None:
     """Everything about one run, of a pipeline or of a stage."""
     with user_mistakes_in_one_line():
         from flows.store.history import detail, newest
+        from flows.store.named import run_named
         from semisup.tracking.looking import look
 
         store = look(Path.cwd())
-        run = newest(store) if run_id is None else store.find(run_id)
+        run = newest(store) if run_id is None else run_named(store, run_id, complete=False)
         found = detail(store, run)
     if run_id is None:
         _say_which("the newest pipeline", found)
@@ -96,7 +100,9 @@ def compare(
     first: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FIRST]", help="Id of a run, or its beginning; unset: the newest two.", show_default=False
+            metavar="[FIRST]",
+            help="Id of a run, or its beginning, or a config; unset: the newest two.",
+            show_default=False,
         ),
     ] = None,
     second: Annotated[
@@ -109,11 +115,12 @@ def compare(
     with user_mistakes_in_one_line():
         from flows.store.history import compare as compare_runs
         from flows.store.history import newest_complete
+        from flows.store.named import run_named
         from semisup.system.own_files import temporary_folder
         from semisup.tracking.looking import look
 
         store = look(Path.cwd())
-        named = [store.find(run_id) for run_id in (first, second) if run_id is not None]
+        named = [run_named(store, run_id) for run_id in (first, second) if run_id is not None]
         if len(named) < 2:
             named += newest_complete(store, 2 - len(named), but=named[0].id if named else "")
         with temporary_folder() as scratch:
@@ -151,7 +158,7 @@ def _print_comparison(found: Mapping[str, Any]) -> None:
     which = "the same" if every else "those that both had of their"
     low, high = test["difference"]["low"], test["difference"]["high"]
     typer.echo(
-        f"Students on {which} {test['test_images']:,} test images: second − first "
+        f"Students on {which} {counted(test['test_images'], 'test image')}: second − first "
         f"{test['difference']['estimate']:+.1%} (95 % interval {low:+.1%} … {high:+.1%}); right only in the first "
         f"{test['only_first_right']}, only in the second {test['only_second_right']}; "
         f"McNemar p = {test['mcnemar_p']:.3g}: {test['verdict']}"

@@ -32,7 +32,7 @@ def status(config: ConfigName, overrides: Overrides = None, as_json: AsJson = Fa
         (name, state.standing, state.run.id if state.run else "", _age(state), state.why)
         for name, state in states.items()
     ]
-    print_table(["stage", "is", "run", "age", "why"], rows)
+    print_table(["stage", "is", "run", "age", "why"], rows, expendable=["age", "run"])
 
 
 def _age(state: "StepState") -> str:

@@ -8,7 +8,7 @@ import typer
 
 from flows.cli.command import Command
 from flows.cli.options import ConfigName, Cron, DeploymentName, Overrides, TimeZone
-from flows.start.exits import end, user_mistakes_in_one_line
+from flows.start.exits import end, named_config, user_mistakes_in_one_line
 
 
 def serve(
@@ -86,9 +86,8 @@ def deploy(
         from flows.deployments import apply, checked_name, cron_schedule
         from flows.start.server import check_configured_api
         from semisup.config.files import load_config
-        from semisup.ready_made import find_config
 
-        resolved = load_config(find_config(config), overrides or [])
+        resolved = load_config(named_config(config), overrides or [])
         schedule = cron_schedule(cron, timezone) if cron is not None else None
         check_configured_api(required=True)
         names = apply(resolved, checked_name(name) or resolved.name, schedule, pool, overrides)

@@ -10,7 +10,8 @@ import typer
 from flows.cli.command import Command
 from flows.cli.options import AsJson, ConfigName, Overrides
 from flows.cli.printing import print_page, print_table, reuse_note
-from flows.start.exits import end_orderly_on_sigterm, user_mistakes_in_one_line
+from flows.start.exits import end_orderly_on_sigterm, named_config, user_mistakes_in_one_line
+from semisup.wording import counted
 
 if TYPE_CHECKING:
     from semisup.config.regression import RegressionConfig
@@ -59,12 +60,11 @@ def _prepare(name: str, overrides: list[str]) -> "RegressionConfig":
     from semisup.config.files import load_kind
     from semisup.config.regression import RegressionConfig
     from semisup.lineage.code_versions import pin_code_versions
-    from semisup.ready_made import find_config
     from semisup.system.memory import keep_to_the_end, uncollected
 
     end_orderly_on_sigterm()
     pin_code_versions()
-    config = load_kind(RegressionConfig, find_config(name), overrides)
+    config = load_kind(RegressionConfig, named_config(name), overrides)
     reach_prefect(own_server=True)
     with uncollected():
         from flows.pipeline.regression import check
@@ -80,7 +80,8 @@ def _prepare(name: str, overrides: list[str]) -> "RegressionConfig":
 def _print_result(result: Mapping[str, Any]) -> None:
     from flows.pipeline.regression import columns, comparisons, rows
 
-    title = f"Result on {result['total']} test rows after {result['seconds']:.0f} s{reuse_note(result['stages'])}"
+    tested = counted(result["total"], "test row")
+    title = f"Result on {tested} after {result['seconds']:.0f} s{reuse_note(result['stages'])}"
     print_table(columns(), rows(result), title=title)
     for line in comparisons(result):
         typer.echo(line)

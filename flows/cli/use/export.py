@@ -13,6 +13,7 @@ from flows.cli.options import AsJson, RunId
 from flows.cli.printing import print_table
 from flows.start.exits import user_mistakes_in_one_line
 from semisup.errors import UserError
+from semisup.wording import counted
 
 if TYPE_CHECKING:
     from semisup.config import PipelineConfig
@@ -58,16 +59,19 @@ def export(
     calibration and test images never go out.
     """
     with user_mistakes_in_one_line():
+        run_id = _run_of(run_id)
         suffix = f".{format}" if format in TABLES else ""
         named = out if out is not None else Path(f"export-{run_id[:8]}{suffix}")
         wanted = _Wanted(format, named, min_confidence, with_labeled, link, force)
         _check(wanted)
         report, gone, note = _export(run_id, wanted, data_root)
     if gone:
-        warning = f"{len(gone):,} files are gone or changed since the run and are left out, such as {gone[0]}"
+        files = counted(len(gone), "file is", "files are")
+        warning = f"{files} gone or changed since the run and left out, such as {gone[0]}"
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     if report.symbolic_links:
-        warning = f"{report.symbolic_links:,} links are symbolic; semisup itself does not follow those out of a folder"
+        links = counted(report.symbolic_links, "link is", "links are")
+        warning = f"{links} symbolic; semisup itself does not follow those out of a folder"
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     if as_json:
         values = {"out": str(named), "images": report.images, "classes": dict(report.classes), "left_out": len(gone)}
@@ -76,6 +80,13 @@ def export(
     rows = [(name, f"{count:,}") for name, count in report.classes.most_common()]
     print_table(["class", "images"], [*rows, ("all", f"{report.images:,}")], right=["images"])
     typer.echo(f"wrote {named}{note}")
+
+
+def _run_of(name: str) -> str:
+    from flows.store.named import run_named
+    from semisup.tracking.looking import look
+
+    return run_named(look(Path.cwd()), name).id
 
 
 def _check(wanted: _Wanted) -> None:

@@ -17,6 +17,7 @@ from flows.cli.options import AsJson
 from flows.cli.printing import print_table
 from flows.start.exits import user_mistakes_in_one_line
 from semisup.errors import UserError
+from semisup.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +95,8 @@ def predict(
     for what, count in sorted(files.passed_over.items()):
         typer.secho(f"passed over: {count:,} {what}", fg="yellow", err=True)
     if seen.broken:
-        warning = f"warning: {seen.broken:,} of {seen.rows:,} files have no prediction; one of them: {seen.a_reason}"
+        which = f"{seen.broken:,} of {counted(seen.rows, 'file')} {'has' if seen.broken == 1 else 'have'}"
+        warning = f"warning: {which} no prediction; one of them: {seen.a_reason}"
         typer.secho(warning, fg="yellow", err=True)
     if as_json:
         typer.echo(json.dumps(_as_json(seen, predictor, out)))
@@ -103,31 +105,19 @@ def predict(
         _print_first(seen)
     _print_classes(seen)
     if out is not None:
-        typer.echo(f"wrote {out}, {seen.rows:,} rows")
+        typer.echo(f"wrote {out}, {counted(seen.rows, 'row')}")
 
 
 def model_of_config(model: str) -> str:
-    """Where the model is named by a config: its champion, or without one its newest pipeline; else what was named.
+    """As :func:`flows.store.named.model_named`, of the store of this folder.
 
     Raises:
         UserError: the config cannot be read, or has never been run to its end here.
     """
-    if Path(model).suffix not in {".yaml", ".yml"}:
-        return model
-    from semisup.config.files import load_config
-    from semisup.ready_made import find_config
-    from semisup.tracking.champions import champion
+    from flows.store.named import is_place_of_a_model, model_named
     from semisup.tracking.looking import look
-    from semisup.tracking.places.stored import COMPLETE
 
-    config = load_config(find_config(model))
-    store, name = look(Path.cwd()), config.promote.model or config.name
-    if champion(store, name) is not None:
-        return f"models:/{name}@champion"
-    found = store.search(f"tags.stage = 'pipeline' and tags.config = '{config.name}' and {COMPLETE}", limit=1)
-    if not found:
-        raise UserError(f"config {model!r} has not been run to its end here; type first: semisup run {model}")
-    return found[0].id
+    return model if is_place_of_a_model(model) else model_named(look(Path.cwd()), model)
 
 
 def _load(model: str, device: Literal["auto", "cpu", "cuda"]) -> "Predictor":
@@ -144,7 +134,7 @@ def _load(model: str, device: Literal["auto", "cpu", "cuda"]) -> "Predictor":
         found = find_model(model, scratch)
         predictor = Predictor.load(found.folder, found.temperature, torch.device(chosen))
     said = "not calibrated" if found.temperature is None else f"calibrated, temperature {found.temperature:.3f}"
-    typer.echo(f"{found.words}, {len(predictor.class_names)} classes; confidence {said}", err=True)
+    typer.echo(f"{found.words}, {counted(len(predictor.class_names), 'class')}; confidence {said}", err=True)
     return predictor
 
 
@@ -167,7 +157,8 @@ def _predict_all(
             if table is not None:
                 table.append(part)
         if seen.broken == seen.rows:
-            raise UserError(f"none of {seen.rows:,} files can be read: {seen.a_reason}; name other files")
+            none = "the one file cannot" if seen.rows == 1 else f"none of {seen.rows:,} files can"
+            raise UserError(f"{none} be read: {seen.a_reason}; name other files")
     return seen
 
 

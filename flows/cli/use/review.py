@@ -12,6 +12,7 @@ from flows.cli.command import Command
 from flows.cli.options import AsJson, Overrides
 from flows.start.exits import user_mistakes_in_one_line
 from semisup.errors import UserError
+from semisup.wording import counted
 
 if TYPE_CHECKING:
     from flows.store.annotating import Imported
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 def review(
     name: Annotated[
-        str, typer.Argument(metavar="RUN|CONFIG", help="A pipeline's run or, with --import, a config: file or name.")
+        str,
+        typer.Argument(
+            metavar="RUN|CONFIG", help="A pipeline's run, or a config: its newest one; with --import, a config."
+        ),
     ],
     *,
     budget: Annotated[int, typer.Option(min=0, max=10_000, help="Unlabeled images to be labeled.")] = 50,
@@ -30,8 +34,9 @@ def review(
         int, typer.Option(min=0, max=1000, help="At most so many labeled images whose label looks wrong.")
     ] = 10,
     audit: Annotated[
-        int, typer.Option(min=0, max=10_000, help="So many accepted labels, drawn at random, to be checked instead.")
-    ] = 0,
+        int | None,
+        typer.Option(min=1, max=10_000, help="So many accepted labels, drawn at random, to be checked instead."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder to write; unset: review-RUN.")] = None,
     labels: Annotated[
         Path | None,
@@ -55,6 +60,7 @@ def review(
         if labels is None:
             if overrides:
                 raise UserError(f"--set {overrides[0]}, but a run has its config; it goes with --import and a CONFIG")
+            name = _run_of(name)
             named = out if out is not None else Path(f"{'audit' if audit else 'review'}-{name[:8]}")
             if audit:
                 _tell_audit(*_audit(name, named, count=audit, data_root=data_root, force=force), named, as_json)
@@ -72,6 +78,13 @@ def review(
             from flows.store.annotating import take_in
 
             _tell_imported(take_in(labels, name, overrides or []), name, overrides or [], as_json)
+
+
+def _run_of(name: str) -> str:
+    from flows.store.named import run_named
+    from semisup.tracking.looking import look
+
+    return run_named(look(Path.cwd()), name).id
 
 
 def _write(
@@ -95,7 +108,9 @@ def _write(
     from semisup.delivery.tables import check_out
     from semisup.networks.classifier import Classifier
     from semisup.pseudo_labels import TABLE_FILE
+    from semisup.report.advice import first_step
     from semisup.stages.support.models.saved import load_placed
+    from semisup.system.json_files import read_json
     from semisup.system.own_files import temporary_folder
 
     check_out(out, force=force)
@@ -109,7 +124,8 @@ def _write(
         split = Split.read(found.split / "split.parquet")
         student = load_placed(found.model.folder, config)
         assert isinstance(student, Classifier), "a pipeline keeps one network"
-        material = Material(config, facts, split, tables, student, found.model.temperature)
+        first = first_step(read_json(found.evaluated / "metrics.json"), read_json(found.labels / "summary.json"))
+        material = Material(config, facts, split, tables, student, found.model.temperature, first)
         screen.begin("review")
         written = write_review(
             material,
@@ -122,6 +138,7 @@ def _write(
         )
         asked = {"budget": budget, "suspects": suspects, "strategy": STRATEGY}
         seconds = time.perf_counter() - started
+        screen.end("review", seconds)
         return written, record_review(found, written, out, asked=asked, seconds=seconds)
 
 
@@ -152,7 +169,7 @@ def _audit(run_id: str, out: Path, *, count: int, data_root: Path | None, force:
 
 def _tell_audit(written: "WrittenAudit", recorded: str, out: Path, as_json: bool) -> None:
     counts = {"to_audit": written.images, "accepted": written.accepted, "target": written.target}
-    images = f"{written.images:,} of {written.accepted:,} accepted labels, drawn at random"
+    images = f"{written.images:,} of {counted(written.accepted, 'accepted label')}, drawn at random"
     lines = [
         f"{images}: open {out / 'review.html'}",
         "in a browser and label in order; the page says when enough is known. Save its CSV, and type",
@@ -165,7 +182,8 @@ def _tell_written(written: "Written", recorded: str, out: Path, as_json: bool) -
     for note in written.notes:
         typer.secho(note, fg="yellow", err=True)
     lines = [
-        f"{written.to_label:,} images to label, {written.to_check:,} labels to check: open {out / 'review.html'}",
+        f"{counted(written.to_label, 'image')} to label, {counted(written.to_check, 'label')} to check: open "
+        f"{out / 'review.html'}",
         "in a browser, save its CSV, and type  semisup review --import labels.csv CONFIG",
         "(candidates.csv is the same as a table; tasks.json and labels.xml are for Label Studio: type",
         f"{written.served.advice})",
@@ -191,7 +209,7 @@ def _tell_concluded(concluded: "Concluded") -> None:
     unsure = f", {found.unsure:,} that nobody could tell" if found.unsure else ""
     typer.echo(
         f"audit of run {concluded.reviewed[:8]}: {found.right:,} right, {found.wrong:,} wrong{unsure}; of its "
-        f"{found.accepted:,} accepted labels {found.low:.1%} to {found.high:.1%} are right, 95% sure"
+        f"{counted(found.accepted, 'accepted label')} {found.low:.1%} to {found.high:.1%} are right, 95% sure"
     )
     typer.echo(f"its report says so first: {concluded.report}")
 
@@ -208,7 +226,8 @@ def _as_json(concluded: "Concluded") -> dict[str, object]:
 
 def _warn_of_gone(paths: Sequence[str]) -> None:
     if paths:
-        gone = f"{len(paths):,} files are gone or changed since the run and are left out, such as {paths[0]}"
+        files = counted(len(paths), "file is", "files are")
+        gone = f"{files} gone or changed since the run and left out, such as {paths[0]}"
         typer.secho(f"warning: {gone}", fg="yellow", err=True)
 
 
@@ -226,8 +245,12 @@ def _tell_imported(imported: "Imported", name: str, overrides: list[str], as_jso
     if imported.audit:
         _tell_concluded(imported.audit)
     new, changed, same = (imported.counts[what] for what in ("new", "changed", "same"))
-    typer.echo(f"{imported.file}: {new:,} new annotations, {changed:,} replace older ones, {same:,} were there already")
-    typer.echo(f"{imported.total:,} annotations in all; the next run learns from them:\n  {command}")
+    typer.echo(
+        f"{imported.file}: {counted(new, 'new annotation')}, "
+        f"{counted(changed, 'replaces an older one', 'replace older ones')}, {counted(same, 'was', 'were')} "
+        "there already"
+    )
+    typer.echo(f"{counted(imported.total, 'annotation')} in all; the next run learns from them:\n  {command}")
     if not imported.named:
         typer.echo(f"or write `annotations: {imported.file}` below `data:` in your config, and leave that --set out")
 

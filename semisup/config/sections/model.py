@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from semisup.config.families import FAMILIES, JOINT, READY_MADE, FamilyFacts, family_of, networks_in
 from semisup.config.sections.base import Dropout, Precision, Section, Side, rule
 from semisup.config.sections.training import a_time
+from semisup.wording import counted
 
 Train: TypeAlias = Literal[
     "all",
@@ -114,7 +115,8 @@ class ModelConfig(Section):
     def _networks_side_by_side_stay_as_they_are(self) -> None:
         if len(self.parts) > 1 and not self.chooses and self._is_known:
             raise ValueError(
-                f"train={self.train!r}, but name={self.name!r} joins the features of {len(self.parts)} networks, which "
+                f"train={self.train!r}, but name={self.name!r} joins the features of "
+                f"{counted(len(self.parts), 'network')}, which "
                 "are not trained; use train: probe (recipe: graph), or name one network"
             )
         if self.weights is not None and not any(part.weights for part in self.parts):

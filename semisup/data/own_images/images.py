@@ -30,6 +30,7 @@ from semisup.data.own_images.remote.kept import told_to
 from semisup.data.source import Source
 from semisup.errors import UserError
 from semisup.system.memory import give_back
+from semisup.wording import counted
 
 MOST_SHOWN = 3
 WITHOUT_FURTHER_USE = ["size", "changed", "sha", "checksum", "low", "high", "flat"]
@@ -157,7 +158,7 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
     )
     groups, repaired = _groups(pack, say) if data.duplicates != "ignore" else (np.arange(len(pool) + len(test)), ())
     depth = Depth.of(files)
-    warnings = (*_warnings(files), *_contradictions(listing, files), *depth_warnings(files, data.range))
+    warnings = (*_warnings(files), *depth_warnings(files, data.range))
     for column in WITHOUT_FURTHER_USE:
         del files[column]
     notes, given = listing.notes, listing.roles[sides[0]]
@@ -254,7 +255,7 @@ def _check_broken(files: pd.DataFrame, most: float) -> None:
         return
     shown = "; ".join(f"{row.path} {_said(str(row.reason))}" for row in broken.head(MOST_SHOWN).itertuples())
     raise UserError(
-        f"data.max_broken={most:g}, but {len(broken):,} of {len(files):,} files cannot be used: {shown}"
+        f"data.max_broken={most:g}, but {len(broken):,} of {counted(len(files), 'file')} cannot be used: {shown}"
         f"{' …' if len(broken) > MOST_SHOWN else ''}; mend or delete them, or allow more"
     )
 
@@ -273,7 +274,12 @@ def _check_classes(listing: Listing, pool: NDArray[np.int64], test: NDArray[np.i
         members = listing.labels == label
         to_learn = int((members & (listing.roles == "")).sum())
         if to_learn:
-            why = f"all of its {to_learn:,} images to learn from are broken or were drawn as test images"
+            its = (
+                "its only image to learn from is"
+                if to_learn == 1
+                else f"all of its {counted(to_learn, 'image')} to learn from are"
+            )
+            why = f"{its} broken, or set apart to test with"
         else:
             why = "it has no images to learn from" + (", only to validate or test with" if members.any() else "")
         raise UserError(f"class {name!r} has nothing to learn from: {why}; add images, or delete its folder or rows")
@@ -283,35 +289,18 @@ def _check_classes(listing: Listing, pool: NDArray[np.int64], test: NDArray[np.i
         raise UserError("there are test images without a label; give them one, or role unlabeled")
 
 
-def _contradictions(listing: Listing, files: pd.DataFrame) -> list[str]:
-    """Files with the same bytes that are said to be of different classes, in one line; there may be none."""
-    known = np.flatnonzero((listing.labels != UNLABELED) & (files["row"].to_numpy() >= 0))
-    said = pd.DataFrame({"sha": files["sha"].to_numpy()[known], "label": listing.labels[known], "file": known})
-    classes = said.drop_duplicates(["sha", "label"])
-    classes = classes[classes["sha"].duplicated(keep=False)]
-    if not len(classes):
-        return []
-    first = classes[classes["sha"] == classes["sha"].iloc[0]]
-    shown = " and ".join(
-        f"{listing.paths[row]!r} ({listing.class_names[listing.labels[row]]})" for row in first["file"]
-    )
-    count = classes["sha"].nunique()
-    which = f"{count:,} images are of several classes at once: the files" if count > 1 else "the files"
-    return [f"{which} {shown} are the same, but of different classes; delete those that are wrong"]
-
-
 def _warnings(files: pd.DataFrame) -> list[str]:
     broken, animated = files[files["row"] < 0], files[files["animated"] & (files["row"] >= 0)]
     warnings = []
     if len(broken):
         kinds = Counter(reason.partition(":")[0] for reason in broken["reason"]).most_common(MOST_SHOWN)
-        counted = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
+        reasons = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
         warnings.append(
-            f"{len(broken):,} of {len(files):,} image files cannot be used and are left out ({counted}), such as "
-            f"{broken['path'].iloc[0]}; the split's broken_files.csv names all"
+            f"{len(broken):,} of {counted(len(files), 'image file')} cannot be used and are left out ({reasons}), "
+            f"such as {broken['path'].iloc[0]}; the split's broken_files.csv names all"
         )
     if len(animated):
         warnings.append(
-            f"of {len(animated):,} animated files, such as {animated['path'].iloc[0]}, the first frame counts"
+            f"of {counted(len(animated), 'animated file')}, such as {animated['path'].iloc[0]}, the first frame counts"
         )
     return warnings

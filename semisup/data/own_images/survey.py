@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from semisup.config import DataConfig
@@ -29,6 +30,9 @@ from semisup.data.own_images.recipes import (
     suits_pretrained,
 )
 from semisup.data.own_images.remote.kept import told_to
+from semisup.data.roles.contradictions import contradiction_warnings, contradictions
+from semisup.data.roles.few_tests import few_test_images
+from semisup.wording import counted
 
 USUAL_SIZE, LARGEST_KEPT_SIZE = 64, 96
 LOOKED_AT = 200
@@ -93,19 +97,20 @@ class Survey:
 
     def warnings(self) -> list[str]:
         """What a person should know before a run, one line each."""
-        found = [*self.own.repaired, *self.own.warnings]
+        found = [*self.own.repaired, *self.own.warnings, *contradiction_warnings(self._contradictions())]
         if self.most_broken > USUAL_BROKEN:
             found.append(
-                f"{len(self.own.broken):,} of {len(self.own.files):,} files cannot be used, so data.max_broken is "
+                f"{len(self.own.broken):,} of {counted(len(self.own.files), 'file')} cannot be used, so "
+                f"data.max_broken is "
                 f"{self.most_broken:g} in the config, not {USUAL_BROKEN:g}; mend or delete them if that is too much"
             )
-        if untested := [name for name, _, _, test in self.classes() if not test]:
-            more = len(untested) - MOST_NAMED
-            found.append(
-                f"no test image is of class {', '.join(map(repr, untested[:MOST_NAMED]))}"
-                f"{f' and {more:,} more' if more > 0 else ''}; put some into test/<class>/, or raise data.test_share"
-            )
+        found += few_test_images({name: tested for name, _, _, tested in self.classes()})
         return found + self._signs() + self._look_alikes()
+
+    def _contradictions(self) -> pd.DataFrame:
+        pool, test = self.own.pool, self.own.test
+        labels = np.concatenate([pool.labels.numpy(), test.labels.numpy()])
+        return contradictions([*pool.ids, *test.ids], labels, pool.class_names)
 
     def _signs(self) -> list[str]:
         names = [name for name, *_ in self.classes()]
@@ -121,7 +126,7 @@ class Survey:
         counts = {name: sum(images) for name, *images in self.classes()}
         pairs = look_alikes(list(counts))
         shown = ", ".join(
-            f"{first!r} ({counts[first]:,} images) and {second!r} ({counts[second]:,})"
+            f"{first!r} ({counted(counts[first], 'image')}) and {second!r} ({counts[second]:,})"
             for first, second in pairs[:MOST_NAMED]
         )
         more = f" and {len(pairs) - MOST_NAMED:,} more pairs" if len(pairs) > MOST_NAMED else ""
@@ -215,7 +220,7 @@ def write_config(found: Survey) -> str:
     )
     usual = DataConfig.model_fields
     lines = [
-        f"# One's own images: {len(found.own.files):,} files, {len(found.classes()):,} classes.",
+        f"# One's own images: {counted(len(found.own.files), 'file')}, {counted(len(found.classes()), 'class')}.",
         *([RECIPE] if found.photographs else []),
         "data:",
         f"  name: {data.name}",

@@ -16,6 +16,7 @@ from semisup.config import DataConfig, resolve_base
 from semisup.data.own_images.folders.manifest import read_manifest
 from semisup.data.own_images.folders.places import base_of, written_alike
 from semisup.errors import UserError, in_one_line
+from semisup.wording import counted
 
 PATH, VECTOR = "path", "vector"
 ROWS_AT_A_TIME = 16_384
@@ -40,8 +41,8 @@ def read_vectors(data: DataConfig, ids: Sequence[str]) -> Tensor:
         paths, table = _manifest_paths(data), _array(file, field)
         if len(table) != len(paths):
             raise UserError(
-                f"{field} has {len(table):,} rows, and data.manifest={data.manifest} has {len(paths):,}; both need the "
-                "same images in the same order, broken ones included"
+                f"{field} has {counted(len(table), 'row')}, and data.manifest={data.manifest} has {len(paths):,}; "
+                "both need the same images in the same order, broken ones included"
             )
     else:
         paths, table = _parquet(file, field)

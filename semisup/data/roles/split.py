@@ -16,6 +16,7 @@ from torch import Tensor
 
 from semisup.data.datasets import UNLABELED
 from semisup.errors import UserError
+from semisup.wording import counted
 
 Role = Literal["labeled", "validation", "calibration", "unlabeled", "test"]
 ROLES: tuple[Role, ...] = ("labeled", "validation", "calibration", "unlabeled", "test")
@@ -87,8 +88,8 @@ def too_few_labels(class_name: str, labeled: int | None, validation: int, images
     asked = "all" if labeled is None else labeled
     return UserError(
         f"split.labeled_per_class={asked} and split.validation_per_class={validation} ask for "
-        f"{max(labeled or 0, 1) + validation} labels of class {class_name!r}, which has only {images} images; ask for "
-        "fewer"
+        f"{max(labeled or 0, 1) + validation} labels of class {class_name!r}, which has only "
+        f"{counted(images, 'image')}; ask for fewer"
     )
 
 
@@ -112,8 +113,8 @@ def nothing_unlabeled(labeled_per_class: Sequence[int] | None, validation: int, 
     """The picks take every image."""
     most = "all" if labeled_per_class is None else str(max(labeled_per_class))
     return UserError(
-        f"split.labeled_per_class={most} and split.validation_per_class={validation} take all {images} images; leave "
-        "some unlabeled, or there is nothing to pseudo-label"
+        f"split.labeled_per_class={most} and split.validation_per_class={validation} take all "
+        f"{counted(images, 'image')}; leave some unlabeled, or there is nothing to pseudo-label"
     )
 
 

@@ -66,6 +66,7 @@ def write_review(
     if not len(rows):
         why = "".join(f"; {note}" for note in notes) or "; ask for more"
         raise UserError(f"--budget {budget} and --suspects {suspects}: no image to ask about{why}")
+    rows["reason"] = [" ".join(reason.split()) for reason in rows["reason"]]  # a class's name may have several lines
     own = SOURCES[material.facts.name].own_images
     rows = rows.assign(path=rows["id"].str.rpartition("@")[0] if own else rows["id"])
     sources = Sources(material.config, material.facts)

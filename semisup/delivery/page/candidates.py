@@ -52,6 +52,8 @@ class Material:
             none.
         student: the model that was kept, on its device. It is asked.
         temperature: divides its logits; None: it was never calibrated.
+        first_step: what the run's report advises, as the end of a sentence: see
+            :func:`semisup.report.advice.first_step`.
     """
 
     config: PipelineConfig
@@ -60,6 +62,7 @@ class Material:
     learned_from: Sequence[pd.DataFrame]
     student: Classifier
     temperature: float | None
+    first_step: str = "label more first"
 
 
 def to_label(
@@ -118,7 +121,7 @@ def to_check(material: Material, most: int) -> pd.DataFrame | str:
     if agrees - by_chance < LEAST_AGREEMENT * (1 - by_chance):
         return (
             f"a model of the other labels calls only {agrees:.0%} of the labeled images as they are labeled "
-            f"({by_chance:.0%} by chance): it knows too little to tell wrong labels; label more first"
+            f"({by_chance:.0%} by chance): it knows too little to tell wrong labels; {material.first_step}"
         )
     likely = true_classes(probabilities, labels)
     rows, likelier = suspected_labels(likely, labels, most)

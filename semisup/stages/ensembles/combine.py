@@ -17,6 +17,7 @@ from semisup.stages.support.images import pool_of
 from semisup.stages.support.models.device import pick_device
 from semisup.stages.support.models.saved import save_ensemble
 from semisup.system.json_files import read_json, write_json
+from semisup.wording import counted
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -90,7 +91,7 @@ def _report(summary: Mapping[str, Any], log: StageLog) -> None:
         | {"mean_disagreement": summary["mean_disagreement"]}
     )
     log.info(
-        f"{len(summary['members'])} members by {summary['combine']}: {summary['combined']:.1%} of the validation "
-        f"images right, a member alone {summary['mean_member']:.1%} on average; "
+        f"{counted(len(summary['members']), 'member')} by {summary['combine']}: {summary['combined']:.1%} of the "
+        f"validation images right, a member alone {summary['mean_member']:.1%} on average; "
         f"disagreement {summary['mean_disagreement']:.3f}"
     )

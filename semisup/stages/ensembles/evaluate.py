@@ -26,6 +26,7 @@ from semisup.stages.support.images import images_for_test
 from semisup.stages.support.models.saved import load_placed
 from semisup.stages.support.tested import predict_tested
 from semisup.system.json_files import read_json, write_json
+from semisup.wording import counted
 
 
 def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -116,7 +117,7 @@ def _report(metrics: Mapping[str, Any], seconds: Mapping[str, float], log: Stage
     log.metrics(figures)
     log.info(
         f"baseline {figures['baseline_test_accuracy']:.1%}, a member {figures['mean_member_test_accuracy']:.1%} on "
-        f"average, ensemble {figures['ensemble_test_accuracy']:.1%} of {metrics['total']:,} test images: "
+        f"average, ensemble {figures['ensemble_test_accuracy']:.1%} of {counted(metrics['total'], 'test image')}: "
         f"{metrics['verdict']} (McNemar p = {figures['mcnemar_p']:.3g}); "
         f"training took {seconds['baseline']:.1f} s and {seconds['ensemble']:.1f} s"
     )

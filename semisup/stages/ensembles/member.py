@@ -27,6 +27,7 @@ from semisup.system.randomness import derive_seed, numpy_generator, torch_genera
 from semisup.training.batches import augmented
 from semisup.training.loop import Examples, train
 from semisup.training.predict import predict_log_probabilities
+from semisup.wording import counted
 
 VIEWS = 16
 """Augmented views of each labeled image on which a boosted member's error is measured."""
@@ -117,7 +118,9 @@ def _out_of_bag(
         predicted = predict_log_probabilities(model, labeled.images[indices]).argmax(dim=1)
         accuracy = float((predicted == labeled.labels[indices].cpu()).double().mean())
         log.metrics({"out_of_bag_accuracy": accuracy, "out_of_bag_images": len(left_out)})
-        log.info(f"{accuracy:.1%} of the {len(left_out):,} labeled images right that its bootstrap sample left out")
+        log.info(
+            f"{accuracy:.1%} of the {counted(len(left_out), 'labeled image')} right that its bootstrap sample left out"
+        )
     return {"out_of_bag_accuracy": accuracy, "out_of_bag_images": len(left_out)}
 
 

@@ -26,8 +26,12 @@ from semisup.config import PipelineConfig, TrainConfig
 from semisup.config.families import READY_MADE
 from semisup.data.datasets import ImageSet
 from semisup.data.facts import DatasetFacts
+from semisup.data.roles.contradictions import FILE as CONTRADICTIONS
+from semisup.data.roles.contradictions import contradiction_warnings
+from semisup.data.roles.few_tests import few_test_images
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
+from semisup.data.tables import read_csv
 from semisup.evaluation.compound import draw_pairs, superpose, top2_overlap, top2_right, two_likeliest
 from semisup.evaluation.scores import accuracy_interval, compare_right, evaluate_models
 from semisup.pipeline.log import StageLog
@@ -41,6 +45,7 @@ from semisup.stages.support.tested import predict_tested, shown_in_tests
 from semisup.system.json_files import read_json, write_json
 from semisup.system.randomness import numpy_generator
 from semisup.training.predict import predict_log_probabilities
+from semisup.wording import counted
 
 MODELS = {"baseline": "baseline", "student": "joint"}
 """Name in the tables → stage that left the weights."""
@@ -62,16 +67,19 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
     test = images_for_test(config, split.ids("test"))
     models = {name: load_placed(inputs[stage], config) for name, stage in MODELS.items()}
+    log.info(f"asking both models about {counted(len(test), 'test image')}")
     metrics = _score_single_images(models, test, config, out_dir, log)
     if config.evaluate.compound:
         metrics["compound"] = _score_compound_images(models, test, config, out_dir)
     pool = pool_of(config, facts)
     metrics["kept"] = read_kept(inputs["keep"])
     metrics["temperature"] = _temperatures(models, split, pool, config, log)
-    lost = comparison_warnings(metrics["kept"])
+    lost = comparison_warnings(metrics["kept"], config.joint)
     kept = metrics["kept"]["model"]
+    log.info("looking at errors and neighbors, and asking scikit-learn" if "choose" in inputs else "looking at errors")
     metrics |= look_closer(models[kept], test, pool, split, config, inputs, out_dir, log, kept=kept)
     write_json(out_dir / "metrics.json", metrics)
+    log.info("drawing the figures of the report")
     write_report(config, inputs, out_dir, out_dir)
     _log_figures(metrics, log)
     for warning in lost:
@@ -93,11 +101,13 @@ def write_report(
     `audit` is what people found out about the accepted labels since, as :class:`semisup.open_world.audit.Audited`.
     """
     facts = DatasetFacts.read(inputs["split"])
-    lost = comparison_warnings(read_json(evaluated / "metrics.json")["kept"])
+    metrics = read_json(evaluated / "metrics.json")
+    tested = few_test_images({row["name"]: row["support"] for row in metrics["student"]["per_class"]})
+    lost = comparison_warnings(metrics["kept"], config.joint)
     build_report(
         {**inputs, "evaluate": evaluated},
         config.model_dump(mode="json"),
-        [*_warnings(config, inputs, facts), *lost],
+        [*_warnings(config, inputs, facts), *tested, *lost],
         out_dir,
         title=f"{config.name}: pseudo-labeling report",
         facts=_facts(config, inputs, facts),
@@ -195,8 +205,10 @@ def _warnings(config: PipelineConfig, inputs: Mapping[str, Path], facts: Dataset
     )
     table = []
     if "pseudo_label" in inputs:  # of a drift the final labels tell
-        table = pseudo_label_warnings(read_json(inputs["pseudo_label"] / "summary.json"), drift=False)
+        table = pseudo_label_warnings(read_json(inputs["pseudo_label"] / "summary.json"), config.joint, drift=False)
+    contradictory = inputs["split"] / CONTRADICTIONS
     return [
+        *(contradiction_warnings(read_csv(contradictory, CONTRADICTIONS)) if contradictory.exists() else []),
         *config_warnings(config, facts.num_classes, sum(facts.class_counts["validation"])),
         *calibration,
         *table,
@@ -254,8 +266,8 @@ def _log_figures(metrics: Mapping[str, Any], log: StageLog) -> None:
     log.metrics(figures | {"mcnemar_p": metrics["mcnemar"]["p_value"]})
     log.info(
         f"baseline {metrics['baseline']['accuracy']['estimate']:.1%}, student "
-        f"{metrics['student']['accuracy']['estimate']:.1%} of {metrics['total']:,} test images: {metrics['verdict']} "
-        f"(McNemar p = {metrics['mcnemar']['p_value']:.3g})"
+        f"{metrics['student']['accuracy']['estimate']:.1%} of {counted(metrics['total'], 'test image')}: "
+        f"{metrics['verdict']} (McNemar p = {metrics['mcnemar']['p_value']:.3g})"
     )
 
 
@@ -267,7 +279,8 @@ def _log_compound(compound: Mapping[str, Any], log: StageLog) -> None:
     figures |= _with_ends("compound_accuracy_difference", compound["difference"])
     log.metrics(figures | {"compound_mcnemar_p": compound["mcnemar"]["p_value"]})
     log.info(
-        f"both classes of {compound['images']:,} compound images: baseline {compound['baseline']['estimate']:.1%}, "
+        f"both classes of {counted(compound['images'], 'compound image')}: baseline "
+        f"{compound['baseline']['estimate']:.1%}, "
         f"student {compound['student']['estimate']:.1%}: {compound['verdict']} "
         f"(McNemar p = {compound['mcnemar']['p_value']:.3g})"
     )

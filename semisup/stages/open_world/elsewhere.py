@@ -20,6 +20,7 @@ from semisup.stages.support.images import pool_of
 from semisup.stages.support.models.saved import load_placed
 from semisup.system.randomness import numpy_generator
 from semisup.training.predict import predict_log_probabilities
+from semisup.wording import counted
 
 COMPARED: tuple[Role, ...] = ("labeled", "calibration", "unlabeled")
 MOST_COMPARED = 2_000
@@ -54,7 +55,7 @@ def told_from_elsewhere(named: int, unlabeled: int, *, by_manifest: bool) -> str
     if not named:
         return ""
     place, does = ("are unlabeled in the manifest", "is") if by_manifest else ("come from unlabeled/", "does")
-    return f"{named:,} of {unlabeled:,} unlabeled images {place}, and no calibration image {does}"
+    return f"{named:,} of {counted(unlabeled, 'unlabeled image')} {place}, and no calibration image {does}"
 
 
 def compare_with_pool(

@@ -22,6 +22,7 @@ from semisup.stages.support.images import pool_of
 from semisup.stages.support.models.saved import load_placed
 from semisup.system.randomness import numpy_generator
 from semisup.training.predict import predict_log_probabilities
+from semisup.wording import counted
 
 SAMPLE = 2_000
 """Images of the pool, drawn at random, that the estimate is made of: of more, held-out images would still be few."""
@@ -134,4 +135,4 @@ def _estimate(
 def _tell(found: Shares, labeled: NDArray[np.float64], class_names: Sequence[str], log: StageLog) -> None:
     furthest = np.argsort(-np.abs(labeled - found.estimate), kind="stable")[:SHOWN]
     named = "; ".join(f"{class_names[k]!r} {found.shown(k)}, of the labeled images {labeled[k]:.1%}" for k in furthest)
-    log.info(f"class shares of the pool, estimated with {found.held_out:,} validation images: {named}")
+    log.info(f"class shares of the pool, estimated with {counted(found.held_out, 'validation image')}: {named}")

@@ -28,6 +28,7 @@ from semisup.stages.support.features import last_layer_inputs, looked_at
 from semisup.stages.support.images import pool_of
 from semisup.stages.support.models.saved import load_placed
 from semisup.system.randomness import numpy_generator
+from semisup.wording import counted
 
 REFERENCE = 10_000
 """Images of the pool that the others are held against, and most labeled images that are."""
@@ -143,7 +144,8 @@ def _tell(summary: Mapping[str, Any], log: StageLog) -> None:
     if summary["threshold"] is None:
         log.warning(
             f"pseudo_label.unknown.false_alarms={summary['false_alarms']:g} cannot be kept by {summary['held_out']:,} "
-            f"{summary['judges']} images, so that no image is called unknown; use a larger one, or more images"
+            f"{counted(summary['judges'], 'image')}, so that no image is called unknown; use a larger one, or more "
+            "images"
         )
         return
     shown = (
@@ -152,6 +154,6 @@ def _tell(summary: Mapping[str, Any], log: StageLog) -> None:
         else "no more than false alarms explain"
     )
     log.info(
-        f"{summary['flagged']:,} unlabeled images ({summary['share']:.1%}) look as if they were of none of the "
-        f"classes; {shown}"
+        f"{counted(summary['flagged'], 'unlabeled image')} ({summary['share']:.1%}) look as if they were of none of "
+        f"the classes; {shown}"
     )

@@ -41,6 +41,7 @@ from semisup.stages.split import plan
 from semisup.stages.support.images import images_for_test, pool_of
 from semisup.stages.support.models.configured import check_inference, network, weights_files, weights_of
 from semisup.system.memory import give_back
+from semisup.wording import counted
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _check_frozen(config: PipelineConfig, images: Mapping[Role, int], *, ensembl
     compared = images["labeled"] + images["unlabeled"] + images["calibration"]
     if compared > EXACT and find_spec("faiss") is None:
         raise UserError(
-            f"{train} compares {compared:,} images, and beyond {EXACT:,} that needs faiss; install it "
+            f"{train} compares {counted(compared, 'image')}, and beyond {EXACT:,} that needs faiss; install it "
             "(pip install 'semisup[faiss]'), or use model.train: head"
         )
 

@@ -15,6 +15,8 @@ from semisup.system.memory import keep_for_reuse
 
 AT_ONCE, AT_LEAST, AT_MOST = 8, 1.5, 40
 """Images in a forward pass; seconds that are measured; passes after which it is enough."""
+TRIED = 0.3
+"""Seconds of work that say how busy a machine is."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,25 @@ class Estimate:
     """Wall-clock, of the frozen network at all images; None where there is none."""
     training: float | None
     """Of processor time, the budget of both trainings; None where there is none."""
+    held_up: float
+    """Wall-clock seconds for each that a processor works for one thread: 1 on a machine at rest, more on a busy one."""
 
 
 def estimate(config: PipelineConfig, images: int, image_shape: tuple[int, int, int]) -> Estimate:
     """For so many images of the pool and the test, none of which the network has seen yet."""
     if config.model.train == "probe":
-        return Estimate(images * seconds_an_image(config, image_shape, images), None)
+        return Estimate(images * seconds_an_image(config, image_shape, images), None, held_up())
     budgets = [Budget.parse(part.budget) for part in (config.baseline, config.joint) if part.budget is not None]
     timed = [budget.amount for budget in budgets if budget.unit != "steps"]
-    return Estimate(None, sum(timed) if len(timed) == 2 else None)
+    return Estimate(None, sum(timed) if len(timed) == 2 else None, held_up())
+
+
+def held_up() -> float:
+    """How much longer than its work a thread takes now, at least 1: others want the processors, too."""
+    began, worked = time.perf_counter(), time.thread_time()
+    while time.thread_time() - worked < TRIED:
+        sum(range(1000))
+    return max(1.0, (time.perf_counter() - began) / (time.thread_time() - worked))
 
 
 def seconds_an_image(config: PipelineConfig, image_shape: tuple[int, int, int], images: int) -> float:

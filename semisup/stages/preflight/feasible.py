@@ -10,6 +10,7 @@ from semisup.data.own_images import own_images
 from semisup.errors import UserError
 from semisup.networks.classifier import Classifier
 from semisup.networks.models import build_model
+from semisup.wording import counted
 
 BYTES = 4
 """Of a float32."""
@@ -71,7 +72,7 @@ def check_memory(config: PipelineConfig, model: Classifier, image_shape: tuple[i
         )
     if (wanted := (weights * COPIES + activations * images) * BYTES) > there:
         raise UserError(
-            f"{key}: a step with {images:,} images of {image_shape[1]}×{image_shape[2]} takes at least "
+            f"{key}: a step with {counted(images, 'image')} of {image_shape[1]}×{image_shape[2]} takes at least "
             f"{wanted / GB:,.0f} GB with {config.model.name}, but there are {there / GB:,.0f} GB of memory; use "
             "smaller batches or a smaller model.width"
         )
@@ -111,7 +112,8 @@ def check_targets(config: PipelineConfig, num_classes: int) -> None:
         most = 1 - 1 / num_classes
         if smoothing.spread == "others" and smoothing.epsilon >= most:
             raise UserError(
-                f"{stage}.label_smoothing.epsilon={smoothing.epsilon:g} over the other ones of {num_classes} classes "
+                f"{stage}.label_smoothing.epsilon={smoothing.epsilon:g} over the other ones of "
+                f"{counted(num_classes, 'class')} "
                 f"makes a wrong class at least as likely as the true one; use less than {most:.3g}"
             )
 
@@ -145,8 +147,8 @@ def check_unlabeled(config: PipelineConfig, left: int, num_classes: int) -> list
         return []
     if taken > left:
         raise UserError(
-            f"split.calibration_images={taken} leaves {left} of {left + taken} images unlabeled, fewer than there are "
-            f"classes; use at most {max(left + taken - num_classes, 0)}, better much less"
+            f"split.calibration_images={taken} leaves {left} of {counted(left + taken, 'image')} unlabeled, fewer "
+            f"than there are classes; use at most {max(left + taken - num_classes, 0)}, better much less"
         )
     return [
         f"there {'is' if left == 1 else 'are'} {left} unlabeled image{'' if left == 1 else 's'} of {num_classes} "

@@ -21,6 +21,7 @@ from semisup.stages.support.models.device import pick_device
 from semisup.stages.support.models.saved import WEIGHTS
 from semisup.system.json_files import read_json, write_json
 from semisup.system.randomness import derive_seed
+from semisup.wording import counted
 
 
 def run(config: RegressionConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -45,7 +46,7 @@ def run(config: RegressionConfig, inputs: Mapping[str, Path], out_dir: Path, log
     )
     metrics = evaluate_regression(test.targets, predictions, derive_seed(config.seed, "regression_evaluate"))
     write_json(out_dir / "metrics.json", metrics)
-    figure = residuals(test.targets, predictions["network"], f"Network on {len(test)} test rows")
+    figure = residuals(test.targets, predictions["network"], f"Network on {counted(len(test), 'test row')}")
     save_png(figure, out_dir / "residuals.png")
     _log_figures(metrics, log)
 
@@ -78,7 +79,7 @@ def _log_figures(metrics: Mapping[str, Any], log: StageLog) -> None:
     log.metrics(figures)
     errors = {name: figures["mae"]["estimate"] for name, figures in metrics["models"].items()}
     log.info(
-        f"mean absolute error on {metrics['total']} test rows: network {errors['network']:.2f}, linear regression "
-        f"{errors['linear']:.2f}, mean {errors['mean']:.2f}; network against linear regression: "
+        f"mean absolute error on {counted(metrics['total'], 'test row')}: network {errors['network']:.2f}, linear "
+        f"regression {errors['linear']:.2f}, mean {errors['mean']:.2f}; network against linear regression: "
         f"{metrics['differences']['linear']['verdict']}"
     )

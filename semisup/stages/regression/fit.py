@@ -21,6 +21,7 @@ from semisup.stages.support.models.saved import WEIGHTS
 from semisup.system.json_files import write_json
 from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.early_stopping import BestEpoch
+from semisup.wording import counted
 
 
 def run(config: RegressionConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -45,7 +46,7 @@ def run(config: RegressionConfig, inputs: Mapping[str, Path], out_dir: Path, log
     )
     _save_model(config, scaling, fit, out_dir)
     _save_history(config, fit, out_dir, log)
-    log.info(f"{training.sum()} training rows, {validation.sum()} validation rows")
+    log.info(f"{counted(training.sum(), 'training row')}, {counted(validation.sum(), 'validation row')}")
 
 
 def roles_of(config: RegressionConfig, pool: Rows) -> NDArray[np.object_]:
@@ -91,7 +92,11 @@ def _save_history(config: RegressionConfig, fit: BestEpoch, out_dir: Path, log: 
     write_json(out_dir / "timings.json", {"seconds": float(seconds.sum()), "epochs": seconds.tolist()})
     save_png(loss_curves(history, fit.best_epoch, fit.stopped_early), out_dir / "loss_curves.png")
     log.metrics(figures)
-    ending = f"stopped early after epoch {len(history)}" if fit.stopped_early else f"ran all {len(history)} epochs"
+    ending = (
+        f"stopped early after epoch {len(history)}"
+        if fit.stopped_early
+        else f"ran all {counted(len(history), 'epoch')}"
+    )
     log.info(
         f"{ending}; kept epoch {fit.best_epoch} with validation loss {best['validation_loss']:.4f} "
         f"and mean absolute error {best['validation_mae']:.2f}"

@@ -26,6 +26,7 @@ from semisup.system.memory import keep_for_reuse
 from semisup.system.randomness import torch_generator
 from semisup.training.batches import augmented
 from semisup.training.predict import predict_features
+from semisup.wording import counted
 
 COMPUTED = 2
 """Raised when the same network makes other features of the same images: they outlive the code that computed them."""
@@ -164,7 +165,10 @@ def _kept(  # noqa: PLR0917
         make_ready(model, images.image_shape, config.runtime.inference)
         key = key if model.engine else features_key(model, images, part, which)  # torch's are others
     if model.last_blocks and not (cache.folder / FEATURES / key).exists():
-        log.info(f"activations below the last blocks of {len(kept):,} images: {kept.size / 1e6:,.0f} MB in data.cache")
+        log.info(
+            f"activations below the last blocks of {counted(len(kept), 'image')}: {kept.size / 1e6:,.0f} MB in "
+            "data.cache"
+        )
     with as_predicting(model):
         return kept_features(
             cache,

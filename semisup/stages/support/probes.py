@@ -18,6 +18,7 @@ from semisup.pipeline.log import StageLog
 from semisup.stages.support.frozen import CHOICE, EMBEDDING, as_probe, frozen_pool, read_choice, read_embedding
 from semisup.stages.support.models.saved import save_model
 from semisup.system.json_files import write_json
+from semisup.wording import counted
 
 
 def fit_baseline(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: StageLog) -> None:
@@ -81,7 +82,9 @@ def graph_predictions(
     pool = frozen_pool(config, split, facts, log)
     without_label = torch.cat([pool.unlabeled, split.indices("calibration")])
     points = pool.points(read_embedding(inputs["choose"]), without_label)
-    log.info(f"labels spread from {len(pool.labels):,} images to {len(without_label):,} on the graph of neighbors")
+    log.info(
+        f"labels spread from {counted(len(pool.labels), 'image')} to {len(without_label):,} on the graph of neighbors"
+    )
     said = spread_labels(points.graph(), points, read_choice(inputs["choose"])["temperature"])
     logs = torch.from_numpy(said[len(pool.labels) :]).clamp(min=torch.finfo(torch.float32).tiny).log()
     return logs[: len(pool.unlabeled)], logs[len(pool.unlabeled) :]
@@ -107,7 +110,9 @@ def _tell(summary: Mapping[str, Any], began: float, out_dir: Path, log: StageLog
     write_json(out_dir / "training.json", summary)
     write_json(out_dir / "timings.json", {"seconds": time.monotonic() - began})
     log.metrics({name: value for name, value in summary.items() if name != "fit"})
-    pseudo = f" and {summary['pseudo_labels']:,} pseudo-labels" if "pseudo_labels" in summary else ""
+    pseudo = f" and {counted(summary['pseudo_labels'], 'pseudo-label')}" if "pseudo_labels" in summary else ""
     held_out = summary.get("held_out_accuracy")
     judged = "" if held_out is None else f"; {held_out:.1%} of the labels right when held out"
-    log.info(f"a probe of {summary['labels']:,} labels{pseudo}, C = {summary['inverse_regularization']:g}{judged}")
+    log.info(
+        f"a probe of {counted(summary['labels'], 'label')}{pseudo}, C = {summary['inverse_regularization']:g}{judged}"
+    )

@@ -28,6 +28,7 @@ from semisup.pseudo_labels import TABLE_FILE
 from semisup.pseudo_labels.table import pick_examples
 from semisup.stages.support.teacher_predictions import TeacherPredictions
 from semisup.system.json_files import read_json, write_json
+from semisup.wording import counted
 
 EXAMPLES_PER_GROUP = 12
 AUDITED = ["index", "label", "confidence", "accepted", "reason", "round", "accepted_round", "flipped"]
@@ -74,7 +75,7 @@ def audit_all(
     pq.write_table(table, out_dir / "audit.parquet")
     _save_pictures(pool, pseudo_labels, truth, out_dir, threshold=threshold, seed=config.seed)
     _report(summary, facts, log)
-    for warning in (final_label_warnings if "kept" in inputs else pseudo_label_warnings)(summary):
+    for warning in final_label_warnings(summary) if "kept" in inputs else pseudo_label_warnings(summary, config.joint):
         log.warning(warning)
 
 
@@ -156,8 +157,8 @@ def _tell_drift(found: Drift, limit: float, log: StageLog) -> None:
     log.metrics({f"drift.{name}": value for name, value in asdict(found).items()})
     if found.beyond(limit):
         log.warning(
-            f"the {found.new:,} new images differ from the {found.known:,} known ones (pseudo_label.drift_limit="
-            f"{limit:g}): predicted classes by {found.class_distance:.2f}, confidence by "
+            f"the {counted(found.new, 'new image differs', 'new images differ')} from the {found.known:,} known ones "
+            f"(pseudo_label.drift_limit={limit:g}): predicted classes by {found.class_distance:.2f}, confidence by "
             f"{found.confidence_distance:.2f} (mean {found.new_confidence:.1%} against {found.known_confidence:.1%}); "
             "look at drift.png, and label some of them"
         )
@@ -203,7 +204,7 @@ def _report(summary: Mapping[str, Any], facts: DatasetFacts, log: StageLog) -> N
         for name, count in zip(facts.class_names, summary["accepted_per_class"], strict=True)
     }
     figures |= {f"rejected.{reason}": count for reason, count in summary["reasons"].items()}
-    text = f"accepted {summary['accepted']:,} of {summary['unlabeled']:,} images ({summary['coverage']:.1%})"
+    text = f"accepted {summary['accepted']:,} of {counted(summary['unlabeled'], 'image')} ({summary['coverage']:.1%})"
     if summary["threshold_kind"] != "fixed":
         text += f" at the {summary['threshold_kind']} threshold {summary['threshold']:.4f}"
     if summary["precision"] is not None:
@@ -213,7 +214,7 @@ def _report(summary: Mapping[str, Any], facts: DatasetFacts, log: StageLog) -> N
         text += f"; {known_truths(summary)}"
     if summary["round"] > 1:
         text = f"round {summary['round']}: {text}; {summary['newly_accepted']:,} accepted for the first time"
-        text += f", {summary['flipped']:,} labels changed"
+        text += f", {counted(summary['flipped'], 'label')} changed"
     if found := summary.get("expected"):
         text += f"; {expected_words(found)}"
         if precision := found.get("precision"):

@@ -9,6 +9,7 @@ from semisup.data.facts import DatasetFacts
 from semisup.errors import UserError
 from semisup.stages.support.models.saved import model_digest
 from semisup.system.json_files import read_json
+from semisup.wording import counted
 
 TEACHERS = {"baseline": "baseline", "joint": "student", "ensemble": "ensemble"}
 """Stage → what its model is called in the pseudo-label table."""
@@ -37,7 +38,7 @@ def _mismatch(model: Mapping[str, Any], facts: DatasetFacts) -> str | None:
     if theirs != ours:
         return f"images of {theirs} (C×H×W), not {ours}"
     if len(names[0]) != len(names[1]):
-        return f"{len(names[0])} classes, not {len(names[1])}"
+        return f"{counted(len(names[0]), 'class')}, not {len(names[1])}"
     for number, (their_name, our_name) in enumerate(zip(*names, strict=True)):
         if their_name != our_name:
             return f"class {number} {their_name!r}, not {our_name!r}"

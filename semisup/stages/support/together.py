@@ -27,6 +27,7 @@ from semisup.pipeline.log import Silence, StageLog
 from semisup.pipeline.specs import SPECS
 from semisup.system.own_files import temporary_folder
 from semisup.system.processes import machine, runs_here, started
+from semisup.wording import counted
 
 SharedStage = Literal["baseline", "pseudo_label", "joint", "labels"]
 MODULE, WORK = "semisup.stages.support.together", "--work"
@@ -199,7 +200,7 @@ def _fail(processes: int, failure: Mapping[str, Any], launcher_status: int, outp
             "memory; run again, and training goes on from its last checkpoint"
         )
     raise RuntimeError(
-        f"a stage in {processes} processes failed, {who} first; the end of what they wrote:\n{output[-4000:]}"
+        f"a stage in {counted(processes, 'process')} failed, {who} first; the end of what they wrote:\n{output[-4000:]}"
     )
 
 

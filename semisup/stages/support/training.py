@@ -12,6 +12,7 @@ from semisup.plots import learning_curves, save_png
 from semisup.system.json_files import write_json
 from semisup.training.checkpoints import Checkpoints
 from semisup.training.loop import TrainingResult
+from semisup.wording import counted
 
 
 class EpochReporter:
@@ -96,7 +97,7 @@ def save_training(
     ending = (
         f"stopped early after epoch {stopped_epoch}"
         if result.stopped_early
-        else f"ran {stopped_epoch} epochs, {summary['steps']:,} steps"
+        else f"ran {counted(stopped_epoch, 'epoch')}, {counted(summary['steps'], 'step')}"
     )
     log.info(
         f"{ending}; kept epoch {result.best_epoch} with validation loss {best['validation_loss']:.4f} "

@@ -14,11 +14,20 @@ TAGS = ("verdict", "set")
 TAGS_BEFORE = (("verdict",),)
 """Of views that earlier versions made, which this one replaces."""
 NOTE = """\
-In %: accuracy of baseline↗student, pseudo-labels accepted/right · [as columns](#/{view})
+[The runs](#/{view}) · in %: accuracy of baseline↗student, pseudo-labels accepted/right
 
 With these figures the name of every finished pipeline begins. The arrow is the verdict on the test images:
 ↗ student better, ↘ baseline better, → no difference shown. A question mark: the truth is not known.
+
+A bare `mlflow ui` opens MLflow's pages for language models, which show nothing of a training. The link above, or
+"Model training" at the top left, opens those for training; `semisup ui` prints the same address.
 """
+NOTES_BEFORE = (
+    "In %: accuracy of baseline↗student, pseudo-labels accepted/right · [as columns](#/{view})\n"
+    "\n"
+    "With these figures the name of every finished pipeline begins. The arrow is the verdict on the test images:\n"
+    "↗ student better, ↘ baseline better, → no difference shown. A question mark: the truth is not known.\n",
+)
 
 
 def run_page(experiment_id: str, run_id: str) -> str:
@@ -35,15 +44,18 @@ def runs_page(experiment_id: str, tags: Mapping[str, str]) -> str:
 def page_tags(experiment_id: str) -> dict[str, str]:
     """Tags of an experiment that make its page show the figures of its runs, and say what they are.
 
-    The note is for those who come without an address of ours: MLflow shows its first line above the table.
+    The note is for those who come without an address of ours: MLflow shows its first line above the table, and above
+    each of its pages for language models, with which an experiment opens in MLflow 3.17.
     """
     view = {VIEW_TAG: _view(TAGS)}
     return view | {NOTE_TAG: NOTE.format(view=runs_page(experiment_id, view))}
 
 
-def is_ours_of_before(name: str, value: str) -> bool:
-    """Is this tag of an experiment a view that an earlier version made, and nobody has changed?"""
-    return name == VIEW_TAG and value in {_view(tags) for tags in TAGS_BEFORE}
+def is_ours_of_before(name: str, value: str, experiment_id: str) -> bool:
+    """Is this tag of an experiment a view or note that an earlier version made, and nobody has changed?"""
+    view = runs_page(experiment_id, {VIEW_TAG: value})
+    before = {VIEW_TAG: map(_view, TAGS_BEFORE), NOTE_TAG: (note.format(view=view) for note in NOTES_BEFORE)}
+    return value in set(before.get(name, ()))
 
 
 def _view(tags: Sequence[str]) -> str:

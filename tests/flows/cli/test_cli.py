@@ -216,6 +216,18 @@ def test_a_name_of_no_config_is_answered_with_the_nearest_or_with_those_that_exi
     assert all(path.stem in the_mistake("run", "photographs") for path in CONFIGS)
 
 
+@pytest.mark.parametrize("there", ["photos.yaml", "dog.yaml"])
+def test_a_file_that_was_meant_is_named(folder, a_file, there):
+    Path(there).write_text("seed: 1\n", encoding="utf-8")
+    for typed in (there.removesuffix(".yaml"), there.replace("o", "oo", 1)):
+        assert the_mistake("run", typed, left=(there,)).endswith(f"did you mean {there!r}?")
+
+
+def test_a_stage_that_was_meant_is_named(folder):
+    for arguments in (["stage", "jont", "digits"], ["run", "digits", "--force", "jont"]):
+        assert the_mistake(*arguments).endswith("stage 'jont' does not exist; did you mean 'joint'?")
+
+
 def test_a_folder_in_place_of_a_config_is_answered_with_what_to_type(folder, tmp_path):
     photos = tmp_path / "my photos"
     photos.mkdir()
@@ -258,10 +270,34 @@ def test_a_place_of_images_gets_the_config_that_init_writes_and_keeps_it(folder,
 def test_a_config_of_that_name_for_other_images_is_not_taken_for_the_folders(folder, tmp_path):
     photos = photographs(tmp_path / "photos")
     (folder / "photos.yaml").write_text("data: {name: folder, root: elsewhere}\n")
-    line = the_mistake("run", str(photos), left=("photos.yaml",))
-    assert "photos.yaml is there already, and is not for" in line
-    assert f"semisup init {photos} --out FILE" in line
+    for command in ("run", "status"):
+        line = the_mistake(command, str(photos), left=("photos.yaml",))
+        assert "photos.yaml is there already, and is not for" in line
+        assert f"semisup init {photos} --out FILE" in line
     assert (folder / "photos.yaml").read_text() == "data: {name: folder, root: elsewhere}\n"
+
+
+def test_every_command_takes_a_folder_for_the_config_beside_it_and_says_so(folder, tmp_path):
+    photos = photographs(tmp_path / "photos")
+    assert invoke("init", str(photos), "--out", "photos.yaml").exit_code == 0
+    said = f"{photos} is taken for photos.yaml, the config for these images\n"
+    for arguments in (["status"], ["status", "--json"]):
+        outcome = invoke(*arguments, str(photos))
+        assert (outcome.exit_code, outcome.stderr.count(said)) == (0, 1)
+        assert said not in outcome.stdout
+    assert find_config(str(photos)) == config_of(photos) == Path("photos.yaml")
+    assert load_config(find_config(str(photos))).data.root == photos
+
+
+@pytest.mark.parametrize("other", ["digits", "digits.yaml"])
+def test_what_a_ready_made_config_hides_is_said(folder, other):
+    Path(other).mkdir() if other == "digits" else Path(other).write_text("seed: 3\n")
+    lines = list[str]()
+    assert find_config("digits", lines.append) == PROJECT / "configs" / "digits.yaml"
+    assert lines == [
+        f"digits is taken for the ready-made config; the {'folder' if other == 'digits' else 'file'} {other} is "
+        "something else, and left alone"
+    ]
 
 
 def test_a_command_that_lacks_its_images_says_what_to_type(folder):
@@ -574,8 +610,9 @@ def test_neither_prefect_nor_mlflow_speak_on_the_screen_of_a_run(finished_run):
         "labels",
         "evaluate",
         "promote",
+        "finish",
         "semisup ",
-        "there is no champion yet",
+        "the student is the champion",
         "warning: split.validation_per_class=5: there are 50",  # ours, and true
     )
     assert [line for line in finished_run.stderr.splitlines() if not line.startswith(stages)] == []

@@ -76,7 +76,17 @@ def test_plain_progress_speaks_at_once_then_now_and_then_and_not_at_every_step(m
     for epoch in range(1, 21):  # one epoch a second, a line at most every five
         clock["now"] += 1.0
         shown.progress(epoch, 20, "loss 0.5")
-    assert file.getvalue().splitlines() == [f"joint: {epoch}/20 loss 0.5" for epoch in (1, 6, 11, 16)]
+    assert file.getvalue().splitlines() == [f"joint: {epoch}/20 loss 0.5" for epoch in (1, 6, 11, 16, 20)]
+
+
+def test_plain_progress_that_has_begun_ends_at_its_total_once():
+    shown, file = plain()
+    shown.begin("labels")
+    for done in (128, 256, 288, 288):
+        shown.progress(done, 288, "images")
+    shown.progress(4, 9, "images compared")
+    shown.progress(9, 9, "images compared")
+    assert file.getvalue().splitlines() == ["labels: 128/288 images", "labels: 288/288 images"]
 
 
 def test_plain_progress_is_silent_where_the_first_news_is_that_all_is_done():

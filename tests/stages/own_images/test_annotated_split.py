@@ -137,3 +137,35 @@ def test_in_a_folder_that_grows_annotations_take_no_seat_and_held_out_images_sta
     assert (
         sum(role == "labeled" and "cat" in path for path, role in grown.items()) == 4 + 7
     )  # one discarded, one renamed
+
+
+@pytest.mark.parametrize("said", ["cat", ""], ids=["a label for both", "left out"])
+def test_equal_files_of_two_classes_are_told_of_until_people_have_said_what_they_are(tmp_path, said):
+    root = tmp_path / "photos"
+    for number, name in enumerate(("cat", "dog")):
+        put_photos(root / "labeled" / name, range(100 * number, 100 * number + 12))
+        put_photos(root / "test" / name, range(100 * number + 50, 100 * number + 54))
+    put_photos(root / "labeled" / "dog", [3])  # a cat's
+    put_photos(root / "unlabeled", range(300, 312))
+    config = config_for(root)
+    _, log = split(config, tmp_path / "before")
+    (line,) = [line for line in log.warnings if "different classes" in line]
+    table = pd.read_csv(tmp_path / "before" / "contradictions.csv")
+    assert table["class"].tolist() == ["cat", "dog"]
+    assert [path.rpartition("@")[0] in line for path in table["id"]] == [True, True]
+    content = table["id"][0].rpartition("@")[2]
+    _, log = split(annotated(config, tmp_path / "said.csv", (content, said, "labeled")), tmp_path / "after")
+    assert not [line for line in log.warnings if "different classes" in line]
+    assert not (tmp_path / "after" / "contradictions.csv").exists()
+
+
+def test_a_test_image_in_another_class_than_its_copy_stays_a_contradiction(tmp_path):
+    """Whatever is said of it: no annotation touches a test image."""
+    root = tmp_path / "photos"
+    for number, name in enumerate(("cat", "dog")):
+        put_photos(root / "labeled" / name, range(100 * number, 100 * number + 12))
+        put_photos(root / "test" / name, range(100 * number + 50, 100 * number + 54))
+    put_photos(root / "labeled" / "dog", [50])  # a cat that is tested with
+    put_photos(root / "unlabeled", range(300, 312))
+    _, log = split(config_for(root), tmp_path / "out")
+    assert [line for line in log.warnings if "different classes" in line]

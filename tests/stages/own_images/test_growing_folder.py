@@ -31,7 +31,7 @@ def grown(tmp_path):
     root = tmp_path / "photos"
     for number, name in enumerate(("cat", "dog")):
         put_photos(root / "labeled" / name, range(100 * number, 100 * number + 15))
-        put_photos(root / "test" / name, range(100 * number + 50, 100 * number + 54))
+        put_photos(root / "test" / name, range(100 * number + 50, 100 * number + 56))
     put_photos(root / "unlabeled", range(200, 220))
     config = config_for(root)
     roles, _ = split(config, tmp_path / "first")

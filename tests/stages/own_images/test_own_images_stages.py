@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -12,10 +13,14 @@ from flows.cli import app
 from semisup.config.files import load_config, validate
 from semisup.data.datasets import UNLABELED
 from semisup.data.own_images import forget
+from semisup.data.roles.contradictions import FILE as CONTRADICTIONS
+from semisup.data.roles.contradictions import contradictions
+from semisup.data.tables import write_csv
 from semisup.errors import UserError
 from semisup.pipeline.log import Silence
 from semisup.pipeline.plan import plan
 from semisup.pipeline.specs import load_stage
+from semisup.stages.final.evaluate import write_report
 from semisup.stages.preflight.check import check
 from semisup.stages.running import run_steps
 from tests.data.corpus import broken_files, encoded, put, three_colors
@@ -240,3 +245,16 @@ def test_init_on_what_is_no_data_set_is_one_line(tmp_path):
     assert "does not exist" in result.output
     assert len(result.output.strip().splitlines()) == 1
     assert not (tmp_path / "c.yaml").exists()
+
+
+def test_equal_files_of_two_classes_stand_in_the_report(done, tmp_path):
+    root, folders, _ = done
+    shutil.copytree(folders["split"], tmp_path / "split")
+    found = contradictions(["labeled/red/a.png@12", "labeled/green/b.png@12"], np.array([1, 0]), ("green", "red"))
+    write_csv(found, tmp_path / "split" / CONTRADICTIONS)
+    for name, split in (("plain", folders["split"]), ("mixed up", tmp_path / "split")):
+        (tmp_path / name).mkdir()
+        write_report(config_for(root), {**folders, "split": split}, folders["evaluate"], tmp_path / name)
+    plain, mixed_up = ((tmp_path / name / "report.html").read_text("utf-8") for name in ("plain", "mixed up"))
+    assert "are the same, but of different classes" not in plain
+    assert "&#39;labeled/red/a.png&#39; (red) and &#39;labeled/green/b.png&#39; (green) are the same" in mixed_up

@@ -26,6 +26,7 @@ from semisup.data.own_images.containers.found import Found, SeveralClassesError,
 from semisup.data.own_images.folders.roles import Given, role_of
 from semisup.data.own_images.remote.kept import Kept
 from semisup.errors import UserError
+from semisup.wording import counted
 
 ARRAYS = frozenset({".npz", ".npy"})
 PIXELS = frozenset({"images", "image", "x", "pixels", "data"})
@@ -258,6 +259,6 @@ def _labels(said: str, part: Part, arrays: dict[str, Array], count: int) -> list
     head = arrays[part.labels].head
     if head.shape not in ([count], [count, 1]) or head.values is None:
         raise UserError(
-            f"{said}: {part.labels!r} is {tuple(head.shape)} for {count:,} images; one label each is needed"
+            f"{said}: {part.labels!r} is {tuple(head.shape)} for {counted(count, 'image')}; one label each is needed"
         )
     return [row[0] for row in head.values] if len(head.shape) == 2 else list(head.values)

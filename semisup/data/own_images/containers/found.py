@@ -17,6 +17,7 @@ from semisup.data.own_images.folders.class_names import class_names
 from semisup.data.own_images.folders.roles import Given, role_of
 from semisup.data.own_images.remote.bucket import Bucket
 from semisup.errors import UserError
+from semisup.wording import counted
 
 NO_LABELS = frozenset({"", "-1"})
 """What a label is written as where there is none, in formats whose labels are numbers."""
@@ -62,7 +63,7 @@ def label_text(value: Any, names: Sequence[str] = ()) -> str | None:
         return None
     if names and re.fullmatch(r"\d+", text):
         if int(text) >= len(names):
-            raise LookupError(f"label {text} of {len(names)} classes, which count from 0")
+            raise LookupError(f"label {text} of {counted(len(names), 'class')}, which count from 0")
         return names[int(text)].strip()
     return text
 

@@ -27,6 +27,7 @@ from semisup.data.own_images.reading.decode import Target
 from semisup.errors import NO_SPACE, UserError
 from semisup.system.own_files import MARK, delete, followed, is_marked, mark, place_within
 from semisup.system.user_cache import EMPTY_TABLES, user_cache
+from semisup.wording import counted
 
 FEATURES, FETCHED = "features", "fetched"
 """Where features lie, and what is kept of buckets, beside the folders of packs."""
@@ -134,7 +135,7 @@ class Cache:
         needed = len(listing) * int(np.prod(target.shape))
         if needed > self.limit:
             raise UserError(
-                f"data.cache_limit={self.limit / 1e9:g} GB, but {len(listing):,} images of {target.height} × "
+                f"data.cache_limit={self.limit / 1e9:g} GB, but {counted(len(listing), 'image')} of {target.height} × "
                 f"{target.width} take {needed / 1e9:.3g} GB; raise it, or use a smaller data.size"
             )
 

@@ -19,6 +19,7 @@ from semisup.data.own_images.decoded.pack import BUILDING, LOCK
 from semisup.data.rows import map_images
 from semisup.errors import UserError
 from semisup.system.own_files import delete, mark
+from semisup.wording import counted
 
 CHECKSUMS = "features.crc"
 """A uint32 for each block of the table."""
@@ -84,7 +85,7 @@ def kept_features(
             return found
         if kept.size > cache.limit:
             raise UserError(
-                f"data.cache_limit={cache.limit / 1e9:g} GB, but the features of {len(kept):,} images take "
+                f"data.cache_limit={cache.limit / 1e9:g} GB, but the features of {counted(len(kept), 'image')} take "
                 f"{kept.size / 1e9:.3g} GB; raise it, use fewer model.kept_views, or model.train: all"
             )
         cache.claim()

@@ -16,6 +16,7 @@ from semisup.data.own_images.folders.roles import Given, role_of
 from semisup.data.own_images.folders.tree import Tree, Walk
 from semisup.data.own_images.remote.bucket import Bucket
 from semisup.errors import UserError
+from semisup.wording import counted
 
 
 def list_images(root: Base | None, manifest: Base | None = None) -> Listing:
@@ -169,8 +170,8 @@ def _from_manifest(file: Base, root: Base | None) -> Listing:
     contents, (sizes, changed) = placed(paths, [row + 1 for row in order], base, field)
     if (sizes < 0).all():
         raise UserError(
-            f"{field}: none of its {len(paths):,} files, such as {paths[0]!r}, is in {base}; paths are relative to "
-            "data.root or data.url, or to the table where both are unset"
+            f"{field}: none of its {counted(len(paths), 'file')}, such as {paths[0]!r}, is in {base}; paths are "
+            "relative to data.root or data.url, or to the table where both are unset"
         )
     return Listing(
         place=base if isinstance(base, str) else os.path.realpath(base),

@@ -23,6 +23,7 @@ from semisup.data.own_images.reading import many, medical
 from semisup.data.own_images.reading.deep import Deep, Range, eight_bits, extent_of, open_deep, raw_mode, shades_of
 from semisup.data.own_images.reading.resize import Resize, eighths_for, fitted, turned, upright
 from semisup.errors import in_one_line
+from semisup.wording import counted
 
 try:
     import simplejpeg
@@ -227,7 +228,7 @@ def _of_many_channels(content: bytes, target: Target, channels: int) -> Decoded:
     except Exception as error:  # as in `decode`
         raise BrokenImageError(f"of other channels, or damaged: {in_one_line(error)}") from error
     height, width = values.shape[:2]
-    extent, pixels, mode = None, values, f"{channels} channels"
+    extent, pixels, mode = None, values, f"{counted(channels, 'channel')}"
     if values.dtype != np.uint8:
         solid = np.full((height, width), 255, dtype=np.uint8)
         extent, pixels = extent_of(Deep(mode, values, solid)), shades_of(values, target.range)
@@ -239,7 +240,7 @@ def _many(content: bytes) -> str:
     """The reason why a file of many channels is no picture; "" of other files."""
     count = many.channels_of(content)
     install = "" if many.INSTALLED else f", after {many.INSTALL}"
-    return "" if count is None else f"of {count} channels: set data.channels: {count}{install}"
+    return "" if count is None else f"of {counted(count, 'channel')}: set data.channels: {count}{install}"
 
 
 def _check_size(width: int, height: int) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from semisup.data.own_images.reading.deep import FLOAT, WHOLE, Range
+from semisup.wording import counted
 
 FEW_SHADES = 16
 """Of 256; 4 bits."""
@@ -48,7 +49,8 @@ def depth_warnings(files: pd.DataFrame, range_: Range | None) -> list[str]:
     if range_ is None:
         found = written(depth.range)
         warnings.append(
-            f"data.range is not set: of {depth.files:,} files of more than 8 bits 0 is black and {WHOLE} (of floats "
+            f"data.range is not set: of {counted(depth.files, 'file')} of more than 8 bits 0 is black and {WHOLE} (of "
+            f"floats "
             f"{FLOAT}) white, while their values are {found}; set data.range={found}, as `semisup init` writes it"
         )
     deep = files[files["high"] > files["low"]]
@@ -65,7 +67,8 @@ def _of_the_range(deep: pd.DataFrame, range_: Range | None) -> list[str]:
     cut = ~few & ((low < -SLACK) | (high > 1 + SLACK))
     problems = {f"fewer than {FEW_SHADES} of 256 shades": few, "values that are cut off": cut}
     return [
-        f"data.range={written(range_) if range_ else 'unset'} leaves {int(of.sum()):,} of {len(deep):,} files of more "
+        f"data.range={written(range_) if range_ else 'unset'} leaves {int(of.sum()):,} of "
+        f"{counted(len(deep), 'file')} of more "
         f"than 8 bits with {problem}, such as {deep['path'][of].iloc[0]} with values from "
         f"{deep['low'][of].iloc[0]:.6g} to {deep['high'][of].iloc[0]:.6g}"
         for problem, of in problems.items()
