@@ -209,8 +209,14 @@ SOURCES: dict[str, Source] = {
     "photographs_one_network": Source(
         "python -m benchmarks.few_labels.photographs trash flowers --network efficientnet_lite0", PHOTOGRAPHS
     ),
+    "photographs_cifar10": Source(
+        "python -m benchmarks.few_labels.photographs cifar10 --labels 4 25 400 --splits 3 --test 1000 --side 206 "
+        '--center-crop 160 --peers "logistic regression" --result photographs_cifar10',
+        {name: shown for name, shown in PHOTOGRAPHS.items() if name not in {"self-training", "label spreading"}},
+    ),
     "photographs_keeping": Source(
-        "python -m benchmarks.few_labels.photographs cifar10 --labels 3 5 10 20 --keeping --network efficientnet_lite0",
+        "python -m benchmarks.few_labels.photographs cifar10 --labels 3 5 10 20 --keeping --side 224 "
+        "--network efficientnet_lite0",
         _named("photographs", "labels a class", "baseline", "student", ("kept", "kept model"), "kept − baseline"),
     ),
     "policies": Source(
