@@ -3,10 +3,13 @@
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from semisup.errors import UserError, did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
+KEYS = frozenset({"name", "seed", "recipe", "data", "split", "model", "baseline", "pseudo_label", "joint", "task"})
+"""Some of which a config has, and hardly another YAML file."""
 PACKED = frozenset({".tar", ".parquet", ".pq", ".npz"})
 """Files that hold images, and so are no configs."""
 
@@ -20,6 +23,8 @@ def find_config(name_or_path: str, say: Callable[[str], None] = lambda line: Non
     Raises:
         UserError: there is none; or the config beside a folder is for other images.
     """
+    if not name_or_path.strip():
+        raise UserError(f"config {name_or_path!r} is no name; name a YAML file, or a ready-made config")
     path, ready_made = Path(name_or_path), config_folder() / f"{name_or_path}.yaml"
     if path.suffix in SUFFIXES:
         return path  # a missing file is reported by whoever reads it
@@ -31,16 +36,16 @@ def find_config(name_or_path: str, say: Callable[[str], None] = lambda line: Non
         beside = config_beside(place)
         if not beside.exists():
             raise UserError(_way_from_images(place))
-        _check_it_is_for(beside, place)
-        say(f"{name_or_path} is taken for {beside}, the config for these images")
+        if _is_for(beside, place):
+            say(f"{name_or_path} is taken for {beside}, the config for these images")
         return beside
     if path.is_dir():
-        configs = sorted(str(config) for config in path.glob("*.y*ml"))
-        raise UserError(f"config {str(path)!r} is a folder; name a config in it, such as {configs[0]}")
+        such = next((f", such as {config}" for config in sorted(path.glob("*.y*ml")) if _values(config)), "")
+        raise UserError(f"config {str(path)!r} is a folder; name a config in it{such}")
     if path.exists():
         return path  # whoever reads it says what it is
     names = [name for name, _ in list_configs()]
-    hint = did_you_mean(name_or_path, names, f"there are {', '.join(names)}")
+    hint = did_you_mean(name_or_path, [*names, *_configs_here()], f"there are {', '.join(names)}")
     if meant := [f"{name_or_path}{suffix}" for suffix in SUFFIXES if Path(f"{name_or_path}{suffix}").is_file()]:
         hint = f"did you mean {meant[0]!r}?"
     raise UserError(f"config {name_or_path!r} is neither a file nor a ready-made config; {hint}")
@@ -72,21 +77,40 @@ def config_beside(place: Path) -> Path:
     return Path(f"{(named.stem if named.is_file() else named.name) or 'images'}.yaml")
 
 
-def _check_it_is_for(config: Path, place: Path) -> None:
-    """Only a file that can be read as YAML can be for other images; of another, whoever reads it says what it is."""
+def _is_for(config: Path, place: Path) -> bool:
+    """Is it the config for these images? False of what is no config: whoever reads it says what it is.
+
+    Raises:
+        UserError: it is for others.
+    """
+    values = _values(config)
+    if values is None:
+        return False
+    data = values.get("data")
+    root = data.get("root") if isinstance(data, dict) else None
+    if not isinstance(root, str) or Path(root).expanduser().resolve() != place.resolve():
+        raise UserError(
+            f"{config} is a config, but not for {place}; write another one: semisup init {shlex.quote(str(place))} "
+            "--out FILE, and name that"
+        )
+    return True
+
+
+def _values(config: Path) -> dict[str, Any] | None:
+    """What a config says; None of a file that is none: it is no YAML, or has no key that configs have."""
     import yaml  # only now: whoever asks for help has no use for it
 
     try:
         values = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
-        return
-    data = values.get("data") if isinstance(values, dict) else None
-    root = data.get("root") if isinstance(data, dict) else None
-    if not isinstance(root, str) or Path(root).expanduser().resolve() != place.resolve():
-        raise UserError(
-            f"{config} is there already, and is not for {place}; write another config: semisup init {place} --out "
-            "FILE, and name that"
-        )
+        return None
+    return values if isinstance(values, dict) and KEYS & set(values) else None
+
+
+def _configs_here() -> list[str]:
+    """Configs in the working folder, as names to be near to: with their endings, and folders of images by theirs."""
+    configs = [config for suffix in SUFFIXES for config in Path().glob(f"*{suffix}")]
+    return [name for config in configs for name in (config.name, config.stem) if Path(name).exists()]
 
 
 def _by_path(path: Path) -> str:

@@ -39,6 +39,12 @@ def print_table(
         if name in columns and not _fit(_wanted_widths(cells), console.width):
             left_out.append(name)
             del cells[columns.index(name)]
+    for name in reversed(left_out.copy()):  # after a wide one, narrow ones may fit again
+        place = columns.index(name)
+        more = dict(sorted({**cells, place: [name, *(row[place] for row in rows)]}.items()))
+        if _fit(_wanted_widths(more), console.width):
+            cells = more
+            left_out.remove(name)
     wanted, least = _wanted_widths(cells), {place: _longest_word(column) for place, column in cells.items()}
     widths = next((widths for widths in (wanted, least) if _fit(widths, console.width)), {})
     table = Table(box=None, pad_edge=False, title_justify="left", **options)

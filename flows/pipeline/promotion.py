@@ -168,14 +168,14 @@ def apply_decision(
     reigning = _usable_champion(tracker, name)
     if reigning is not None and _reigns(tracker, promote, winner, reigning):
         already = f"the {decision['model']} is the champion already, version {reigning.version} of {name}"
-        return f"{already}; decided by: {reason}"
+        return f"{already} ({reason})"
     # Two pipelines may end at the same time: whoever looks at the champion decides before the other looks.
     overthrown = tracker.exclusively(f"crown:{name}", lambda: _crown(tracker, config, promote, winner, reason))
     if overthrown is not None:
         return f"{name} got another champion while this was decided, version {overthrown}; run again to compare"
     reigning = champion(tracker, name)
     assert reigning is not None
-    return f"the {decision['model']} is the champion, version {reigning.version} of {name}; decided by: {reason}"
+    return f"the {decision['model']} is the champion, version {reigning.version} of {name} ({reason})"
 
 
 def _reigns(tracker: "Tracker", promote: StageResult, model: StageResult, reigning: Champion | None) -> bool:

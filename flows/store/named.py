@@ -33,7 +33,8 @@ def run_named(store: Reader, name: str, *, complete: bool = True) -> StoredRun:
         return store.find(name)
     else:
         run = _newest(store, name, _named_by(store, name)[0], complete=complete)
-    typer.echo(f"{name}: run {run.id[:8]}, seed {run.tags.get('seed', '?')}", err=True)
+    changed = f", with {run.tags['set']}" if run.tags.get("set") else ""
+    typer.echo(f"{name}: run {run.id[:8]}, seed {run.tags.get('seed', '?')}{changed}", err=True)
     return run
 
 
@@ -93,9 +94,13 @@ def _named_by(store: Reader, name: str) -> tuple[str, str]:
 def _newest(store: Reader, named: str, pipelines_name: str, *, complete: bool) -> StoredRun:
     also = f" and {COMPLETE}" if complete else ""
     found = store.search(f"tags.stage = 'pipeline' and tags.config = '{pipelines_name}'{also}", limit=1)
+    if not found and is_config(named):
+        raise UserError(f"config {named!r} has not been run to its end here; type first: semisup run {named}")
     if not found:
-        what = "config" if is_config(named) else "pipeline"
-        raise UserError(f"{what} {named!r} has not been run to its end here; type first: semisup run {named}")
+        raise UserError(
+            f"pipeline {named!r} has not been run to its end here; run its config again, or name one of its runs by "
+            "its id (`semisup runs` lists them)"
+        )
     return found[0]
 
 

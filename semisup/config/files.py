@@ -152,8 +152,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"config {str(path)!r} does not exist; {hint}") from None
     except IsADirectoryError:
         raise UserError(f"config {str(path)!r} is a folder; name a YAML file in it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"config {str(path)!r} cannot be read: {error}; check its permissions and encoding") from None
+    except OSError as error:
+        raise UserError(f"config {str(path)!r} cannot be read: {error}; check its permissions") from None
+    except UnicodeDecodeError:
+        raise UserError(f"config {str(path)!r} is no text; a config is a YAML file") from None
     except yaml.YAMLError as error:
         raise UserError(f"config {str(path)!r} is not valid YAML: {_yaml_problem(error)}; mend that line") from None
     if values is None:

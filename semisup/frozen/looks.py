@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transform
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Looks:
         _, height, width = self.shape((0, *images.shape[2:]))
         views = [images]
         if self.center_crop is not None:
-            whole = transform.resize(images, [height, width], antialias=True)
-            views = [whole, transform.center_crop(images, [height, width])]
+            top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
+            views = [_resized(images, height, width), images[:, :, top : top + height, left : left + width]]
         elif self.mirror:
             views = [images, images]
         return [*views[:-1], views[-1].flip(3)] if self.mirror else views
@@ -40,6 +40,13 @@ class Looks:
             return channels, height, width
         shorter = min(height, width)
         return channels, round(height * self.center_crop / shorter), round(width * self.center_crop / shorter)
+
+
+def _resized(images: Tensor, height: int, width: int) -> Tensor:
+    """All of the images (B, C, height, width), in their type; torchvision's function would load torch's compiler."""
+    pixels = images if images.device.type == "cpu" else images.float()  # torch resizes bytes on a CPU alone
+    seen = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
+    return seen if seen.dtype == images.dtype else seen.round().clamp(0, 255).to(images.dtype)
 
 
 AS_THEY_ARE = Looks()

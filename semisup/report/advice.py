@@ -116,9 +116,12 @@ def _larger_input(sides: Mapping[str, Any] | None, right: str) -> list[str]:
         return []
     larger = max(min(sides["files"], 2 * sides["seen"]) // STEP * STEP, sides["seen"] + STEP)
     crop = sides.get("center_crop")  # older reports do not say
-    also = "" if crop is None else f" --set model.center_crop={round(crop * larger / sides['seen'])}"
+    also, sees = "", "the network sees"
+    if crop is not None:  # a multiple, as transformers want it
+        sees = "images are decoded with"
+        also = f" --set model.center_crop={round(crop * larger / sides['seen'] / STEP) * STEP}"
     return [
-        f"Try a larger input. The shorter side of the usual file has {sides['files']:,} pixels, the network sees "
+        f"Try a larger input. The shorter side of the usual file has {sides['files']:,} pixels, {sees} "
         f"{sides['seen']:,}, and {right}: `--set data.size={larger}{also}`. What it costs grows with the square of the "
         "side."
     ]

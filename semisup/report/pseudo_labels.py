@@ -74,7 +74,8 @@ def _weighed(artifacts: Artifacts) -> str:
     learned = artifacts.training["joint"].get("pseudo_labels", 0)
     if learned <= artifacts.learned_from["accepted"]:
         return ""
-    return f"; the student learned from {learned:,} of them, accepted or not, each by the teacher's confidence"
+    which = "all" if learned == artifacts.learned_from["unlabeled"] else f"{learned:,} of them"
+    return f"; the student learned from {which}, accepted or not, each by the teacher's confidence"
 
 
 def _unknown_sentence(summary: Mapping[str, Any]) -> str:

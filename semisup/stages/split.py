@@ -187,7 +187,7 @@ def _apart(config: PipelineConfig, roles: Roles) -> Leaks:
     units = units_at(config.data, torch.from_numpy(labeled))
     if units is not None and len(np.unique(units)) < FEWEST_GROUPS:
         raise UserError(
-            f"data.group={config.data.group!r} puts all {counted(len(labeled), 'labeled image')} into one group, so "
+            f"data.group={config.data.group!r} has one group for {counted(len(labeled), 'labeled image')}, so "
             "that none could be held out; use another pattern or column, or leave it out"
         )
     own = own_images(config.data)
@@ -271,7 +271,7 @@ def _tell_what_contradicts(
     found = contradictions([*pool.ids, *test.ids], np.concatenate([said, test.labels.numpy()]), pool.class_names)
     if len(found):
         write_csv(found, out_dir / CONTRADICTIONS)
-    for warning in contradiction_warnings(found):
+    for warning in contradiction_warnings(found, listed=True):
         log.warning(warning)
 
 

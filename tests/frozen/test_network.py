@@ -56,7 +56,9 @@ def test_with_a_center_crop_features_are_the_mean_of_all_of_the_image_and_of_its
     with torch.inference_mode():
         expected = (plain.features(whole) + plain.features(center.flip(3) if mirror else center)) / 2
         torch.testing.assert_close(model.features(images), expected, atol=0.02, rtol=0)  # pixels are rounded otherwise
-        assert (expected - (plain.features(whole) + plain.features(center)) / 2).abs().max() > 0.02 or not mirror
+        for other in (whole, center.flip(3) if not mirror else center):
+            unlike = (plain.features(whole) + plain.features(other)) / 2
+            assert (expected - unlike).abs().max() > 0.04  # twice what pixels that are rounded otherwise may make
 
 
 @pytest.mark.parametrize(("image_shape", "view"), [((3, 288, 288), (3, 224, 224)), ((1, 40, 60), (1, 32, 48))])

@@ -443,7 +443,7 @@ def test_evaluate_leaves_the_same_compound_images_twice_and_says_how_they_went(
     again = stage_runner(compound_config, tmp_path, ("evaluate",), compound_folders, {"evaluate": ear})["evaluate"]
     for name in ("compound.parquet", "compound_examples.npz", "metrics.json"):
         assert (again / name).read_bytes() == (compound_folders["evaluate"] / name).read_bytes()
-    assert [line.startswith("both classes of 500 compound images: baseline ") for line in ear.lines] == [False, True]
+    assert len([line for line in ear.lines if line.startswith("both classes of 500 compound images: baseline ")]) == 1
 
 
 def test_the_report_of_a_calibrated_run_tells_of_the_calibration(compound_folders):

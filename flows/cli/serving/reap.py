@@ -7,6 +7,7 @@ import typer
 from flows.cli.command import Command
 from flows.cli.options import ConfigName, Overrides
 from flows.start.exits import user_mistakes_in_one_line
+from semisup.wording import counted
 
 
 def reap(config: ConfigName, overrides: Overrides = None) -> None:
@@ -24,7 +25,7 @@ def reap(config: ConfigName, overrides: Overrides = None) -> None:
         from flows.start.launch import launch
 
         closed = launch(lambda: reaper(resolved))
-    typer.echo(f"closed {closed['mlflow_runs']} runs in MLflow and {closed['prefect_runs']} in Prefect")
+    typer.echo(f"closed {counted(closed['mlflow_runs'], 'run')} in MLflow and {closed['prefect_runs']:,} in Prefect")
 
 
 COMMANDS = (Command(reap),)

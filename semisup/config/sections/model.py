@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, field_validator
 
 from semisup.config.families import FAMILIES, JOINT, READY_MADE, FamilyFacts, family_of, networks_in
-from semisup.config.sections.base import Dropout, Precision, Section, Side, rule
+from semisup.config.sections.base import Dropout, Precision, Section, rule
 from semisup.config.sections.training import a_time
 from semisup.wording import counted
 
@@ -86,7 +86,7 @@ class ModelConfig(Section):
     mirror: bool = False
     """With `train: probe` or `auto`: the features of an image are the mean of its own and its mirror image's, and views
     to train on may be mirrored. Not for letters."""
-    center_crop: Side | None = None
+    center_crop: Annotated[int, Field(ge=8, le=4_096)] | None = None
     """With `train: probe` or `auto`, and your own images: the probe's network sees so many pixels of the shorter side,
     fewer than `data.size` has. The features of an image are then the mean of two views: all of it, resized to that, and
     its center of that size, where details stay as large as they are; with `mirror`, the center is mirrored, in place

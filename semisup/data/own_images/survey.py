@@ -97,7 +97,7 @@ class Survey:
 
     def warnings(self) -> list[str]:
         """What a person should know before a run, one line each."""
-        found = [*self.own.repaired, *self.own.warnings, *contradiction_warnings(self._contradictions())]
+        found = [*self.own.repaired, *self.own.warnings, *contradiction_warnings(self._contradictions(), listed=False)]
         if self.most_broken > USUAL_BROKEN:
             found.append(
                 f"{len(self.own.broken):,} of {counted(len(self.own.files), 'file')} cannot be used, so "

@@ -32,8 +32,11 @@ def contradictions(ids: Sequence[str], labels: NDArray[np.int64], class_names: S
     )
 
 
-def contradiction_warnings(found: pd.DataFrame) -> list[str]:
-    """What a table of :func:`contradictions` asks attention for, in one line; nothing of an empty one."""
+def contradiction_warnings(found: pd.DataFrame, *, listed: bool) -> list[str]:
+    """What a table of :func:`contradictions` asks attention for, in one line; nothing of an empty one.
+
+    `listed`: does FILE hold it?
+    """
     if not len(found):
         return []
     contents = contents_of(found["id"].tolist())
@@ -43,4 +46,7 @@ def contradiction_warnings(found: pd.DataFrame) -> list[str]:
     )
     count = len(np.unique(contents))
     which = "the files" if count == 1 else f"{counted(count, 'image')} are of several classes at once: the files"
-    return [f"{which} {shown} are the same, but of different classes; delete those that are wrong, or annotate them"]
+    more = f" ({FILE} names all)" if listed and count > 1 else ""
+    return [
+        f"{which} {shown} are the same, but of different classes{more}; delete those that are wrong, or annotate them"
+    ]

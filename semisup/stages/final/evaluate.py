@@ -208,7 +208,11 @@ def _warnings(config: PipelineConfig, inputs: Mapping[str, Path], facts: Dataset
         table = pseudo_label_warnings(read_json(inputs["pseudo_label"] / "summary.json"), config.joint, drift=False)
     contradictory = inputs["split"] / CONTRADICTIONS
     return [
-        *(contradiction_warnings(read_csv(contradictory, CONTRADICTIONS)) if contradictory.exists() else []),
+        *(
+            contradiction_warnings(read_csv(contradictory, CONTRADICTIONS), listed=True)
+            if contradictory.exists()
+            else []
+        ),
         *config_warnings(config, facts.num_classes, sum(facts.class_counts["validation"])),
         *calibration,
         *table,

@@ -108,8 +108,9 @@ def check_enough(config: PipelineConfig, unlabeled: int) -> None:
     false_alarms = config.pseudo_label.unknown.false_alarms
     if false_alarms is not None and unlabeled < FEWEST:
         raise UserError(
-            f"pseudo_label.unknown.false_alarms={false_alarms:g}, but {unlabeled} unlabeled images are too few to find "
-            f"a class among; use at least {FEWEST}, or leave it out"
+            f"pseudo_label.unknown.false_alarms={false_alarms:g}, but "
+            f"{counted(unlabeled, 'unlabeled image is', 'unlabeled images are')} too few to find a class among; use at "
+            f"least {FEWEST}, or leave it out"
         )
 
 
@@ -143,9 +144,9 @@ def _tell(summary: Mapping[str, Any], log: StageLog) -> None:
     log.metrics({f"unknown.{name}": summary[name] for name in ("flagged", "share", "at_least", "held_out")})
     if summary["threshold"] is None:
         log.warning(
-            f"pseudo_label.unknown.false_alarms={summary['false_alarms']:g} cannot be kept by {summary['held_out']:,} "
-            f"{counted(summary['judges'], 'image')}, so that no image is called unknown; use a larger one, or more "
-            "images"
+            f"pseudo_label.unknown.false_alarms={summary['false_alarms']:g} cannot be kept by "
+            f"{counted(summary['held_out'], summary['judges'] + ' image')}, so that no image is "
+            "called unknown; use a larger one, or more images"
         )
         return
     shown = (

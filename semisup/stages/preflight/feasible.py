@@ -88,8 +88,8 @@ def check_processes(config: PipelineConfig) -> None:
     smallest = min(config.baseline.batch_size, config.joint.batch_size, config.joint.unlabeled_batch_size)
     if processes > smallest:
         raise UserError(
-            f"runtime.processes={processes}, but the smallest batch of this config has {smallest} images: a process "
-            f"would be left without; use at most {smallest}"
+            f"runtime.processes={processes}, but the smallest batch of this config has "
+            f"{counted(smallest, 'image')}: a process would be left without; use at most {smallest}"
         )
     if config.runtime.device != "cpu" and 0 < torch.cuda.device_count() < processes:
         raise UserError(

@@ -153,7 +153,7 @@ def test_a_wrong_word_on_the_command_line_is_one_line_as_well(arguments, said, f
         pytest.param("seed: [1", ["YAML", "line"], id="unbalanced bracket"),
         pytest.param("\tseed: 1", ["YAML", "line 1"], id="tab"),
         pytest.param("- seed", ["list", "mapping"], id="list instead of a mapping"),
-        pytest.param(b"name: \xff\xfe\x00", ["cannot be read"], id="not UTF-8"),
+        pytest.param(b"name: \xff\xfe\x00", ["is no text", "YAML file"], id="not UTF-8"),
         pytest.param("seed: !!python/object/apply:os.getcwd []", ["YAML"], id="code in YAML"),
         pytest.param("name: two words", ["name='two words'", "letters, digits, '.'"], id="name with a space"),
         pytest.param("promote: {model: a/b}", ["promote.model='a/b'", "digits, spaces, '.'"], id="odd sign"),
@@ -272,7 +272,7 @@ def test_a_config_of_that_name_for_other_images_is_not_taken_for_the_folders(fol
     (folder / "photos.yaml").write_text("data: {name: folder, root: elsewhere}\n")
     for command in ("run", "status"):
         line = the_mistake(command, str(photos), left=("photos.yaml",))
-        assert "photos.yaml is there already, and is not for" in line
+        assert "photos.yaml is a config, but not for" in line
         assert f"semisup init {photos} --out FILE" in line
     assert (folder / "photos.yaml").read_text() == "data: {name: folder, root: elsewhere}\n"
 

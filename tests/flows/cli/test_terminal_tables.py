@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections import Counter
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_a_list_of_runs_has_a_line_for_each_and_says_what_is_left_out(printed, w
     head, line = out.splitlines()
     there = [column for column in COLUMNS if column in head.split()]
     left_out = [column for column in COLUMNS if column not in there]
-    assert set(left_out) == set(EXPENDABLE[: len(left_out)])
+    assert set(left_out) <= set(EXPENDABLE)
     assert line.split() == [
         word for name, cell in zip(COLUMNS, ROWS[0], strict=True) if name in there for word in cell.split()
     ]
@@ -53,9 +54,21 @@ def test_a_long_cell_takes_several_lines_and_breaks_no_word(printed, width):
 
 
 def test_words_that_fit_nowhere_are_folded_and_none_is_lost(printed):
-    out, _ = printed(30, ROWS[:1])
-    assert "".join(out.split()).count("8") >= 3
-    assert max(map(len, out.splitlines())) <= 30
+    out, _ = printed(40, ROWS[:1])
+    assert Counter("".join(out.split())) == Counter("".join([*COLUMNS, *ROWS[0]]).replace(" ", ""))
+    assert max(map(len, out.splitlines())) <= 40
+
+
+def test_where_a_wide_column_is_left_out_narrow_ones_stay(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    row = ["ef6b8912", "0", "2 min", "model.weights=a-long-name-without-a-blank"]
+    print_table(["run", "seed", "took", "set"], [row], expendable=("took", "seed", "set"))
+    said = capsys.readouterr()
+    assert "took" in said.out
+    assert "seed" in said.out
+    assert said.err.startswith("left out for want of width: set;")
 
 
 def test_columns_without_a_name_are_several_all_the_same(capsys):

@@ -38,7 +38,7 @@ def test_the_first_student_is_crowned_and_its_version_says_where_it_came_from(fi
     stages = finished_run.result["stages"]
     assert (reigning.run_id, reigning.promoted_by) == (stages["joint"]["run_id"], stages["promote"]["run_id"])
     assert reigning.predecessor == ""
-    said = "the student is the champion, version 1 of tiny; decided by: there was no champion before; "
+    said = "the student is the champion, version 1 of tiny (there was no champion before; "
     assert finished_run.result["champion"].startswith(said)
 
 
@@ -102,7 +102,7 @@ def test_a_better_student_beats_the_champion_and_is_not_judged_against_itself_af
     assert (reigning.version, reigning.run_id) == ("2", result["stages"]["joint"]["run_id"])
     again = pipeline(better)
     assert all(stage["reused"] for stage in again["stages"].values())
-    assert again["champion"].startswith("the student is the champion already, version 2 of tiny; decided by: ")
+    assert again["champion"].startswith("the student is the champion already, version 2 of tiny (")
     assert versions(tracker, "tiny") == ["2", "1"]
 
 
@@ -118,7 +118,7 @@ def test_a_champion_whose_training_run_was_deleted_for_good_is_replaced_by_the_n
     SqlAlchemyStore(tracker.uri, str(rerunnable / "mlartifacts"))._hard_delete_run(reigning.run_id)
     again = pipeline(tiny_config)
     assert not again["stages"]["joint"]["reused"]
-    assert again["champion"].startswith("the student is the champion, version 2 of tiny; decided by: ")
+    assert again["champion"].startswith("the student is the champion, version 2 of tiny (")
     now = champion(tracker, "tiny")
     assert now is not None
     assert (now.version, now.run_id) == ("2", again["stages"]["joint"]["run_id"])

@@ -342,9 +342,10 @@ def test_a_missing_upstream_is_named_with_the_way_to_get_it(store, tiny_config):
 
 
 def test_a_stage_that_does_not_exist_is_named_with_those_that_do(store, tiny_config):
-    message = the_mistake("joined", tiny_config)
-    assert "'joined'" in message
+    message = the_mistake("xyz", tiny_config)
+    assert "'xyz'" in message
     assert all(name in message for name in STEPS)
+    assert "did you mean 'joint'?" in the_mistake("joined", tiny_config)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def digits(**sections) -> PipelineConfig:
     [
         (
             {"split": {"calibration_images": 1096}, "calibrate": {"method": "temperature"}},
-            "split.calibration_images=1096 leaves 1 of 1097 images unlabeled",
+            "split.calibration_images=1096 leaves 1 of 1,097 images unlabeled",
         ),
         (
             {
