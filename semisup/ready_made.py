@@ -45,9 +45,9 @@ def find_config(name_or_path: str, say: Callable[[str], None] = lambda line: Non
     if path.exists():
         return path  # whoever reads it says what it is
     names = [name for name, _ in list_configs()]
-    hint = did_you_mean(name_or_path, [*names, *_configs_here()], f"there are {', '.join(names)}")
-    if meant := [f"{name_or_path}{suffix}" for suffix in SUFFIXES if Path(f"{name_or_path}{suffix}").is_file()]:
-        hint = f"did you mean {meant[0]!r}?"
+    here = {config.stem: config.name for suffix in SUFFIXES for config in sorted(Path().glob(f"*{suffix}"))}
+    hint = did_you_mean(name_or_path, [*names, *here], f"there are {', '.join(names)}")
+    hint = next((f"did you mean {here[stem]!r}?" for stem in here if hint == f"did you mean {stem!r}?"), hint)
     raise UserError(f"config {name_or_path!r} is neither a file nor a ready-made config; {hint}")
 
 
@@ -105,12 +105,6 @@ def _values(config: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, yaml.YAMLError):
         return None
     return values if isinstance(values, dict) and KEYS & set(values) else None
-
-
-def _configs_here() -> list[str]:
-    """Configs in the working folder, as names to be near to: with their endings, and folders of images by theirs."""
-    configs = [config for suffix in SUFFIXES for config in Path().glob(f"*{suffix}")]
-    return [name for config in configs for name in (config.name, config.stem) if Path(name).exists()]
 
 
 def _by_path(path: Path) -> str:

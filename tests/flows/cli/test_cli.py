@@ -785,3 +785,12 @@ def test_ui_names_the_table_of_the_newest_pipelines_experiment_and_without_one_t
 def test_the_ready_made_configs_are_what_the_readme_and_the_issue_call_them():
     assert {"digits", "mnist", "mnist_method1", "mnist_method2"} <= {path.stem for path in CONFIGS}
     assert yaml.safe_load((PROJECT / "configs" / "digits.yaml").read_text(encoding="utf-8"))["data"]["name"] == "digits"
+
+
+def test_a_config_that_lies_here_is_a_near_name_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos.yaml").write_text("seed: 1\n", encoding="utf-8")
+    for typed in ("photo", "photos"):
+        assert the_mistake("run", typed, left=("photos.yaml",)).endswith("did you mean 'photos.yaml'?")
+    assert the_mistake("run", "digit", left=("photos.yaml",)).endswith("did you mean 'digits'?")
+    assert "is no name" in the_mistake("run", " ", left=("photos.yaml",))
