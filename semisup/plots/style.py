@@ -120,12 +120,16 @@ def inline_svg(figure: Figure, label: str = "") -> str:
 
 @contextmanager
 def _printable(figure: Figure, background: str, dpi: float) -> Iterator[None]:
-    """As `Figure.savefig` does, which would draw once more for a layout that is made already."""
+    """As `Figure.savefig` does, which would draw once more for a layout that is made already.
+
+    In the house style, as room was made for: how many ticks there are hangs on the size that is set for their labels.
+    """
     before = figure.get_facecolor(), figure.dpi
     figure.set_facecolor(background)
     figure.dpi = dpi
     try:
-        yield
+        with mpl.rc_context(_STYLE):
+            yield
     finally:
         figure.set_facecolor(before[0])
         figure.dpi = before[1]

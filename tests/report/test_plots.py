@@ -231,3 +231,14 @@ def test_class_counts_of_unknown_classes_say_so_and_so_does_a_role_without_image
     assert words(figure).count("classes unknown") == 2
     assert words(figure).count("no images") == 1
     assert "1,200" in words(figure)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_written_beside_an_axis_is_not_cut_off_where_ticks_have_wide_numbers(seed):
+    """Ticks that are made while a picture is saved are those that room was made for."""
+    rng = np.random.default_rng(seed)
+    confidence = rng.uniform(0.3, 1, 576)
+    correct = rng.uniform(size=576) < np.clip(confidence + 0.25 * rng.uniform(), 0, 1)
+    svg = plots.inline_svg(plots.coverage_precision(confidence, correct, confidence >= 0.8, 0.8))
+    (x,) = re.findall(r'<text[^>]* x="([\d.]+)"[^>]*>Precision: share', svg)
+    assert float(x) >= 9  # its letters of 9 points stand left of it
