@@ -100,6 +100,8 @@ def _changed(value: Any, key: str = "") -> Any:
             return value
         case float():
             return 0.9 * value + 0.01
+        case int() if key in {"accepted", "unlabeled"}:
+            return value + 1
         case str() if key == "model":
             return AN_OTHER_MODEL.get(value, value)
         case dict():
