@@ -53,7 +53,7 @@ def reuse(report: Mapping[str, Any]) -> str:
     runs = {row["runs"]["evaluate"]: row["reused"] for row in report["rows"]}
     reused = sum(runs.values())
     if reused == len(runs):
-        return f"Nothing was trained: {counted(len(runs), 'run was', 'runs were')} in the store already, all there are."
+        return f"Nothing was trained: {'the one run was' if len(runs) == 1 else f'all {len(runs):,} runs were'} in the store already."
     return (
         f"{reused} of {len(runs)} runs were in the store already."
         if reused

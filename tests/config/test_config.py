@@ -714,7 +714,7 @@ def test_a_folder_is_no_config(tmp_path):
 
 def test_a_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")
-    with user_mistake(match=r"picture\.yaml' cannot be read"):
+    with user_mistake(match=r"picture\.yaml' is no text"):
         load_config(tmp_path / "picture.yaml")
 
 

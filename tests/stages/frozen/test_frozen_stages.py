@@ -322,8 +322,8 @@ def test_what_only_a_probe_looks_at_is_said_in_one_line(model, key):
             "model.mirror=true, but a mirrored image of 'digits'",
         ),
         (
-            {"model": {"name": "efficientnet_lite0", "center_crop": 6}},
-            "model.center_crop=6, but images of 'digits' have a size of their own",
+            {"model": {"name": "efficientnet_lite0", "center_crop": 8}},
+            "model.center_crop=8, but images of 'digits' have a size of their own",
         ),
         (
             {
