@@ -53,7 +53,8 @@ def reuse(report: Mapping[str, Any]) -> str:
     runs = {row["runs"]["evaluate"]: row["reused"] for row in report["rows"]}
     reused = sum(runs.values())
     if reused == len(runs):
-        return f"Nothing was trained: {'the one run was' if len(runs) == 1 else f'all {len(runs):,} runs were'} in the store already."
+        which = counted(len(runs), "run was", "runs were") if len(runs) == 1 else f"all {len(runs)} runs were"
+        return f"Nothing was trained: {which} in the store already."
     return (
         f"{reused} of {len(runs)} runs were in the store already."
         if reused

@@ -96,11 +96,9 @@ def _shuffled(table: pd.DataFrame) -> pd.DataFrame:
 
 def _changed(value: Any, key: str = "") -> Any:
     match value:
-        case bool():
-            return value
         case float():
             return 0.9 * value + 0.01
-        case int() if key in {"accepted", "unlabeled"}:
+        case int() if key in {"accepted", "unlabeled"}:  # which are no truth values, though Python calls those whole
             return value + 1
         case str() if key == "model":
             return AN_OTHER_MODEL.get(value, value)
