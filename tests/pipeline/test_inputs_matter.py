@@ -98,7 +98,7 @@ def _changed(value: Any, key: str = "") -> Any:
     match value:
         case float():
             return 0.9 * value + 0.01
-        case int() if key in {"accepted", "unlabeled"}:  # which are no truth values, though Python calls those whole
+        case int() if key in {"accepted", "unlabeled"}:  # other whole numbers say where something lies
             return value + 1
         case str() if key == "model":
             return AN_OTHER_MODEL.get(value, value)
