@@ -1,7 +1,7 @@
 """The exceptions that mean "this is no bug of ours"."""
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -13,12 +13,14 @@ def in_one_line(error: BaseException, most: int | None = None) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
-def did_you_mean(word: str, known: Iterable[str], otherwise: str, likeness: float = 0.6) -> str:
+def did_you_mean(word: str, known: Iterable[str] | Mapping[str, str], otherwise: str, likeness: float = 0.6) -> str:
     """The end of a message about a word that nobody knows: the nearest that is known, else what `otherwise` says.
 
+    Where `known` is a mapping, what is said is what the nearest word stands for.
     `likeness` is how alike the two are at least, from 0 to 1, as :mod:`difflib` says it.
     """
-    spelled = {name.casefold(): name for name in known}
+    meant = known if isinstance(known, Mapping) else {name: name for name in known}
+    spelled = {name.casefold(): said for name, said in meant.items()}
     nearest = get_close_matches(word.casefold(), spelled, n=1, cutoff=likeness)
     return f"did you mean {spelled[nearest[0]]!r}?" if nearest else otherwise
 

@@ -46,8 +46,7 @@ def find_config(name_or_path: str, say: Callable[[str], None] = lambda line: Non
         return path  # whoever reads it says what it is
     names = [name for name, _ in list_configs()]
     here = {config.stem: config.name for suffix in SUFFIXES for config in sorted(Path().glob(f"*{suffix}"))}
-    hint = did_you_mean(name_or_path, [*names, *here], f"there are {', '.join(names)}")
-    hint = next((f"did you mean {here[stem]!r}?" for stem in here if hint == f"did you mean {stem!r}?"), hint)
+    hint = did_you_mean(name_or_path, {name: name for name in names} | here, f"there are {', '.join(names)}")
     raise UserError(f"config {name_or_path!r} is neither a file nor a ready-made config; {hint}")
 
 

@@ -33,18 +33,20 @@ def print_table(
     from rich.table import Table
 
     console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else piped)
-    cells = {place: [name, *(row[place] for row in rows)] for place, name in enumerate(columns)}  # names may be alike
+    whole = {place: [name, *(row[place] for row in rows)] for place, name in enumerate(columns)}  # names may be alike
+
+    def without(names: Sequence[str]) -> dict[int, list[str]]:
+        return {place: column for place, column in whole.items() if columns[place] not in names}
+
     left_out = list[str]()
-    for name in expendable:
-        if name in columns and not _fit(_wanted_widths(cells), console.width):
+    for name in filter(columns.__contains__, expendable):
+        if not _fit(_wanted_widths(without(left_out)), console.width):
             left_out.append(name)
-            del cells[columns.index(name)]
-    for name in reversed(left_out.copy()):  # after a wide one, narrow ones may fit again
-        place = columns.index(name)
-        more = dict(sorted({**cells, place: [name, *(row[place] for row in rows)]}.items()))
-        if _fit(_wanted_widths(more), console.width):
-            cells = more
-            left_out.remove(name)
+    for name in reversed(left_out):  # after a wide one, narrow ones may fit again
+        others = [other for other in left_out if other != name]
+        if _fit(_wanted_widths(without(others)), console.width):
+            left_out = others
+    cells = without(left_out)
     wanted, least = _wanted_widths(cells), {place: _longest_word(column) for place, column in cells.items()}
     widths = next((widths for widths in (wanted, least) if _fit(widths, console.width)), {})
     table = Table(box=None, pad_edge=False, title_justify="left", **options)

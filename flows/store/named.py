@@ -8,6 +8,7 @@ from flows.start.exits import named_config
 from semisup.errors import UserError, did_you_mean
 from semisup.ready_made import is_config
 from semisup.tracking.champions import ALIAS, champion, registered_run
+from semisup.tracking.looking import look
 from semisup.tracking.places.stored import COMPLETE, StoredRun
 from semisup.tracking.reader import Reader
 
@@ -36,6 +37,15 @@ def run_named(store: Reader, name: str, *, complete: bool = True) -> StoredRun:
     changed = f", with {run.tags['set']}" if run.tags.get("set") else ""
     typer.echo(f"{name}: run {run.id[:8]}, seed {run.tags.get('seed', '?')}{changed}", err=True)
     return run
+
+
+def run_id_named(name: str) -> str:
+    """The whole id of :func:`run_named`, in the store of the working folder.
+
+    Raises:
+        UserError: as there.
+    """
+    return run_named(look(Path.cwd()), name).id
 
 
 def model_named(store: Reader, name: str) -> str:

@@ -59,7 +59,9 @@ def export(
     calibration and test images never go out.
     """
     with user_mistakes_in_one_line():
-        run_id = _run_of(run_id)
+        from flows.store.named import run_id_named
+
+        run_id = run_id_named(run_id)
         suffix = f".{format}" if format in TABLES else ""
         named = out if out is not None else Path(f"export-{run_id[:8]}{suffix}")
         wanted = _Wanted(format, named, min_confidence, with_labeled, link, force)
@@ -80,13 +82,6 @@ def export(
     rows = [(name, f"{count:,}") for name, count in report.classes.most_common()]
     print_table(["class", "images"], [*rows, ("all", f"{report.images:,}")], right=["images"])
     typer.echo(f"wrote {named}{note}")
-
-
-def _run_of(name: str) -> str:
-    from flows.store.named import run_named
-    from semisup.tracking.looking import look
-
-    return run_named(look(Path.cwd()), name).id
 
 
 def _check(wanted: _Wanted) -> None:

@@ -60,7 +60,9 @@ def review(
         if labels is None:
             if overrides:
                 raise UserError(f"--set {overrides[0]}, but a run has its config; it goes with --import and a CONFIG")
-            name = _run_of(name)
+            from flows.store.named import run_id_named
+
+            name = run_id_named(name)
             named = out if out is not None else Path(f"{'audit' if audit else 'review'}-{name[:8]}")
             if audit:
                 _tell_audit(*_audit(name, named, count=audit, data_root=data_root, force=force), named, as_json)
@@ -78,13 +80,6 @@ def review(
             from flows.store.annotating import take_in
 
             _tell_imported(take_in(labels, name, overrides or []), name, overrides or [], as_json)
-
-
-def _run_of(name: str) -> str:
-    from flows.store.named import run_named
-    from semisup.tracking.looking import look
-
-    return run_named(look(Path.cwd()), name).id
 
 
 def _write(
