@@ -26,6 +26,8 @@ BARE = re.compile(rf"(?<!of )\{{[^{{}}]+:,\}} {KINDS}(?:{NOUNS})\b")
         (2, ("class",), "2 classes"),
         (2, ("copy",), "2 copies"),
         (2, ("day",), "2 days"),
+        (2, ("epoch",), "2 epochs"),
+        (2, ("batch",), "2 batches"),
         (1, ("file is", "files are"), "1 file is"),
         (3, ("file is", "files are"), "3 files are"),
     ],
