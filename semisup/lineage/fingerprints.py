@@ -43,7 +43,7 @@ WITHOUT_EFFECT = (
 """Keys and sections that cannot change a result beyond floating point: paths, speed, records. The teacher itself is an
 input with a digest; which way it was found does not matter. Nor does the path of weights, whose digest counts
 instead."""
-YOUNGER = {"data.group", "model.center_crop"}
+YOUNGER = {"data.group", "model.center_crop", "pseudo_label.threshold.fdr"}
 """Keys that do not count where they are unset: there were results before there were such keys."""
 SPEED = {"runtime.device", "runtime.threads", "runtime.processes", "runtime.channels_last", "runtime.compile"}
 """Keys that decide how many steps a second holds."""

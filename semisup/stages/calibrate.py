@@ -1,7 +1,7 @@
 """Stage `calibrate`: the teacher's confidence against images of known label, and the threshold that they certify."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from semisup.calibration.certificate import Certificate, certify
+from semisup.calibration.certificate import Certificate, ClassCertificate, certify, certify_classes
+from semisup.calibration.false_discovery import FdrControl, control_fdr
 from semisup.calibration.measures import Bools, fit_temperature, measure, reliability, temper
-from semisup.calibration.words import calibration_sentence, calibration_warnings, uncertified
-from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.calibration.words import calibration_sentence, calibration_warnings, not_found
+from semisup.config import CalibratedThreshold, PipelineConfig
 from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
@@ -42,12 +43,12 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     with `choose` in its place, the graph is. `kept` is the folder of the model that labels in the end. A part of the
     calibration images fits the temperature, if there is one; all figures and the certificate are of the other part,
     which neither training nor early stopping nor the temperature has seen. What is certified holds for all accepted
-    images together, not for each class, and is `strict` in `calibration.json` only where nothing in `caveats` says why
-    it is approximate. Where the unlabeled images are shown to be drawn otherwise than the calibration images, as the
-    `baseline` among the inputs sees both, nothing is certified.
+    images together, and for single classes what `classes` says; it is `strict` in `calibration.json` only where nothing
+    in `caveats` says why it is approximate. Where the unlabeled images are shown to be drawn otherwise than the
+    calibration images, as the `baseline` among the inputs sees both, nothing is certified, and no rate controlled.
 
     Raises:
-        UserError: the teacher knows other classes or other images, or nothing can be certified and
+        UserError: the teacher knows other classes or other images, or no threshold is found and
             `pseudo_label.threshold.fallback` is "stop".
     """
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
@@ -63,24 +64,42 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     temperature, temperature_errors = _temperature(known[fits], truth[fits])
     raw, calibrated = temper(known, 1.0), temper(known, temperature)
     correct = calibrated.argmax(axis=1) == truth
-    certificate = _certificate(config, calibrated.max(axis=1)[~fits], correct[~fits], temper(pool, temperature))
-    compared = compare_with_pool(config, inputs, split, facts, log) if certificate else None
-    caveats = why_approximate(config, place, final="kept" in inputs) if certificate else []
-    if certificate and (foreign := from_elsewhere(config, split)):
-        caveats.append(foreign)
-    if certificate and compared is None:
-        caveats.append("there are too few images to tell whether the unlabeled ones are like the calibration images")
-    certified = bool(certificate and certificate.certified and not (compared and compared.differ))
+    shown = _Shown(calibrated[~fits], correct[~fits], temper(pool, temperature))
+    wanted = config.pseudo_label.threshold
+    certificate, classes, control, compared, caveats = None, None, None, None, []
+    if isinstance(wanted, CalibratedThreshold):
+        if wanted.fdr is None:
+            certificate, classes = shown.certificates(wanted)
+        else:
+            control = control_fdr(shown.confidence, shown.correct, shown.pool.max(axis=1), wanted.fdr)
+        compared = compare_with_pool(config, inputs, split, facts, log)
+        caveats = why_approximate(config, place, final="kept" in inputs)
+        if foreign := from_elsewhere(config, split):
+            caveats.append(foreign)
+        if compared is None:
+            caveats.append(
+                "there are too few images to tell whether the unlabeled ones are like the calibration images"
+            )
+        if control and len(split.ids("unlabeled")) > LARGEST_POOL:
+            caveats.append(f"the threshold was chosen among {LARGEST_POOL:,} of the unlabeled images, drawn at random")
+    alike = not (compared and compared.differ)
+    certified = bool(certificate and certificate.certified) and alike
+    controlled = bool(control and control.found) and alike
     values = {
         "model": "kept model" if "kept" in inputs else "teacher",
         "method": config.calibrate.method,
         "temperature": temperature,
-        **_threshold(config, certificate, certified=certified),
+        **_threshold(config, certificate or control, holds=certified or controlled),
         "certificate": asdict(certificate) if certificate else None,
+        "classes": [asdict(each) for each in classes] if classes else None,
         "certified": certified,
+        "fdr_control": asdict(control) if control else None,
+        "fdr_controlled": controlled,
         "compared": {**asdict(compared), "differ": compared.differ} if compared else None,
-        "calibration_images_needed": _images_needed(config, certificate, len(truth) + len(split.ids("unlabeled"))),
-        "strict": certified and not caveats,
+        "calibration_images_needed": _images_needed(
+            config, certificate or control, len(truth) + len(split.ids("unlabeled"))
+        ),
+        "strict": (certified or controlled) and not caveats,
         "caveats": caveats,
         "before": measure(raw[~fits], truth[~fits]),
         "after": measure(calibrated[~fits], truth[~fits]),
@@ -173,35 +192,56 @@ def _temperature(log_probabilities: NDArray[np.float32], truth: NDArray[np.int64
     return (fit_temperature(log_probabilities, truth) if errors else 1.0), errors
 
 
-def _certificate(
-    config: PipelineConfig, confidence: NDArray[np.float32], correct: Bools, pool: NDArray[np.float32]
-) -> Certificate | None:
-    wanted = config.pseudo_label.threshold
-    if not isinstance(wanted, CertifiedThreshold):
-        return None
-    return certify(confidence, correct, pool.max(axis=1), wanted.target_precision, wanted.confidence)
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What n calibration images and N unlabeled ones show: tempered probabilities (n, C) and (N, C)."""
+
+    known: NDArray[np.float32]
+    correct: Bools
+    pool: NDArray[np.float32]
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """Of the calibration images, (n,)."""
+        highest: NDArray[np.float32] = self.known.max(axis=1)
+        return highest
+
+    def certificates(self, wanted: CalibratedThreshold) -> tuple[Certificate, Sequence[ClassCertificate]]:
+        """Of all labels together, and of those of each class."""
+        asked, pool = (wanted.target_precision, wanted.confidence), self.pool.max(axis=1)
+        return certify(self.confidence, self.correct, pool, *asked), certify_classes(
+            self.known.argmax(axis=1),
+            self.confidence,
+            self.correct,
+            (self.pool.argmax(axis=1), pool),
+            num_classes=self.pool.shape[1],
+            target_precision=wanted.target_precision,
+            level=wanted.confidence,
+        )
 
 
-def _threshold(config: PipelineConfig, certificate: Certificate | None, *, certified: bool) -> dict[str, float | None]:
+def _threshold(
+    config: PipelineConfig, found: Certificate | FdrControl | None, *, holds: bool
+) -> dict[str, float | None]:
     """The threshold that applies, null where the config's own does, and the fallback, where that is the one.
 
-    Where calibration images would certify a threshold, but the pool is another, the stricter of the two applies.
+    Where calibration images would allow a threshold, but the pool is another, the stricter of the two applies.
     """
     wanted = config.pseudo_label.threshold
-    if certificate is None or not isinstance(wanted, CertifiedThreshold):
+    if found is None or not isinstance(wanted, CalibratedThreshold):
         return {"threshold": None, "fallback": None}
-    if certified:
-        return {"threshold": certificate.threshold, "fallback": None}
-    fallback = None if wanted.fallback == "stop" else max(wanted.fallback, certificate.threshold or 0.0)
+    if holds:
+        return {"threshold": found.threshold, "fallback": None}
+    fallback = None if wanted.fallback == "stop" else max(wanted.fallback, found.threshold or 0.0)
     return {"threshold": fallback, "fallback": fallback}
 
 
-def _images_needed(config: PipelineConfig, certificate: Certificate | None, available: int) -> int | None:
+def _images_needed(config: PipelineConfig, found: Certificate | FdrControl | None, available: int) -> int | None:
     """What `split.calibration_images` should be, those that fit T included; None where there are not so many."""
-    if certificate is None or certificate.labels_needed is None:
+    if found is None or found.labels_needed is None:
         return None
     share = config.calibrate.temperature_share if config.calibrate.method == "temperature" else 0.0
-    needed = ceil(certificate.labels_needed / (1 - share))
+    needed = ceil(found.labels_needed / (1 - share))
     return needed if needed < available else None
 
 
@@ -237,13 +277,21 @@ def _report(values: Mapping[str, Any], log: StageLog) -> None:
             "certificate_upper_bound": certificate["upper_bound"],
             "certificate_share": certificate["share"],
         }
+    if control := values["fdr_control"]:
+        figures |= {
+            "fdr_controlled": float(values["fdr_controlled"]),
+            "fdr_estimate": control["estimate"],
+            "fdr_accepted": control["accepted"],
+            "fdr_errors": control["errors"],
+            "fdr_share": control["share"],
+        }
     if values["compared"]:
         figures |= {"pool_differs_p": values["compared"]["p_value"], "told_apart": values["compared"]["told_apart"]}
     if values["threshold"] is not None:
         figures["threshold"] = values["threshold"]
     log.metrics(figures)
     log.info(calibration_sentence(values))
-    if certificate and values["threshold"] is None:
-        raise UserError(f"{uncertified(values)}, or a number as pseudo_label.threshold.fallback instead of 'stop'")
+    if (certificate or control) and values["threshold"] is None:
+        raise UserError(f"{not_found(values)}, or a number as pseudo_label.threshold.fallback instead of 'stop'")
     for warning in calibration_warnings(values):
         log.warning(warning)

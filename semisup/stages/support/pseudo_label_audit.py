@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from semisup.calibration.words import THRESHOLD_NAMES
 from semisup.checks.warnings import expected_words, final_label_warnings, pseudo_label_warnings
 from semisup.config import PipelineConfig
 from semisup.data.datasets import UNLABELED, ImageSet
@@ -206,7 +207,7 @@ def _report(summary: Mapping[str, Any], facts: DatasetFacts, log: StageLog) -> N
     figures |= {f"rejected.{reason}": count for reason, count in summary["reasons"].items()}
     text = f"accepted {summary['accepted']:,} of {counted(summary['unlabeled'], 'image')} ({summary['coverage']:.1%})"
     if summary["threshold_kind"] != "fixed":
-        text += f" at the {summary['threshold_kind']} threshold {summary['threshold']:.4f}"
+        text += f" at the {THRESHOLD_NAMES[summary['threshold_kind']]} {summary['threshold']:.4f}"
     if summary["precision"] is not None:
         figures |= {name: summary[name] for name in ("precision", "precision_low", "precision_high")}
         text += f", {summary['precision']:.1%} of them right"
