@@ -132,6 +132,7 @@ def run(
             kind=kind,
             named=named_unlabeled(config, indices),
             unknown=unknown.summary if unknown else None,
+            alike=unknown.examples if unknown else (),
             alignment=aim.summary if aim else None,
             expected=expected,
         )
@@ -178,7 +179,7 @@ def table_parts(
             unknown=None if unknown is None else unknown.flagged[rows],
         )
         if unknown is not None:
-            part["unknown"] = unknown.scores[rows]
+            part["unknown"], part["group"] = unknown.scores[rows], unknown.groups[rows]
         if predicted.deviations is not None:
             negative = _negative_classes(predicted.probabilities, predicted.deviations, config)
             negative[part["accepted"].to_numpy()] = False

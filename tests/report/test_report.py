@@ -496,6 +496,29 @@ def test_what_is_certified_of_each_class_is_a_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_groups_of_unknown_images_are_told_and_shown(tmp_path: Path) -> None:
+    folders = write_folders(tmp_path / "in")
+    found = {"flagged": 60, "share": 0.1, "at_least": 0.04, "false_alarms": 0.05, "threshold": 1.5, "held_out": 200}
+    change_summary(folders, unknown=found | {"judges": "calibration", "groups": [31, 18]})
+    pd.DataFrame({"group": [1, 1, 2], "size": [31, 31, 18]}).to_parquet(folders["labels"] / "unknown_groups.parquet")
+    images = np.random.default_rng(0).integers(0, 256, (3, 1, 6, 8), dtype=np.uint8)
+    np.savez(folders["labels"] / "unknown_groups.npz", images=images)
+    html, markdown = build(folders, tmp_path / "out")
+    assert "49 of them look alike in 2 groups, each perhaps a class that nobody has labeled" in plain(markdown)
+    assert "2 groups of unlabeled images of none of the classes" in html
+    assert (tmp_path / "out" / "figures" / "unknown_groups.png").exists()
+
+
+def test_the_grid_of_groups_says_of_each_how_large_it_is() -> None:
+    images = np.zeros((5, 3, 4, 6), np.uint8)
+    figure = plots.group_grid(images, np.array([1, 1, 1, 2, 2]), [31, 18])
+    (axes,) = figure.axes
+    assert len(axes.images) == 5
+    said = [text.get_text() for text in axes.texts if text.get_text()]
+    assert said == ["group 1", "31 images", "group 2", "18 images"]
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_promise_about_the_mean_is_told_as_one(tmp_path: Path) -> None:
     control = {"found": True, "threshold": 0.9375, "accepted": 150, "errors": 3, "estimate": 0.04, "share": 0.6}
     control |= {"fdr": 0.05, "images": 200, "fewest": 19, "labels_needed": None}
