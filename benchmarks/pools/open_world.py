@@ -193,6 +193,7 @@ def _row(figures: list[Figures]) -> dict[str, Any]:
         f"told of {TOLD} unknown images": spread("told"),
         "unknown found": spread("found"),
         "false alarms": spread("false alarms", max),
+        "pools with groups": counted("groups"),
         "groups": f"{np.mean([each['groups'] for each in figures if 'groups' in each] or [0]):.1f}",
         "of one class": spread("of one class"),
         "classes found by groups": spread("classes found"),

@@ -200,6 +200,7 @@ SOURCES: dict[str, Source] = {
             ("AUROC of unknown", "AUROC of unknown, %"),
             ("told of 40 unknown images", "AUROC of who is told of 40, %"),
             ("unknown found", "unknown found, %"),
+            "pools with groups",
             "groups",
             ("of one class", "a group's images of one class, %"),
             ("classes found by groups", "classes found by groups, %"),
