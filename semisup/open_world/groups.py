@@ -21,7 +21,7 @@ def groups_of(points: Floats) -> NDArray[np.int64]:
     """The group (n,) of points (n, d) of length 1, n ≤ MOST: from 1 on, the largest first; IN_NO_GROUP: of none.
 
     Images are joined by the mean cosine between their groups (average linkage) as long as it is above 1 − APART, and
-    what then has fewer than FEWEST images is no group.
+    what then has fewer than FEWEST images is no group. A point of zeros is in no direction, and so in no group.
 
     Raises:
         ValueError: there are more than MOST points.
@@ -34,13 +34,14 @@ def groups_of(points: Floats) -> NDArray[np.int64]:
             f"{len(points)} points would take {len(points) ** 2 * 8 / 1e6:.0f} MB; at most {MOST} are taken"
         )
     found = np.full(len(points), IN_NO_GROUP, np.int64)
-    if len(points) < FEWEST:
+    somewhere = np.flatnonzero(points.any(axis=1))
+    if len(somewhere) < FEWEST:
         return found
     model = AgglomerativeClustering(n_clusters=None, distance_threshold=APART, metric="cosine", linkage="average")
-    joined = model.fit_predict(points)
+    joined = model.fit_predict(points[somewhere])
     sizes = np.bincount(joined)
     for number, group in enumerate(np.argsort(-sizes, kind="stable")[: (sizes >= FEWEST).sum()], 1):
-        found[joined == group] = number
+        found[somewhere[joined == group]] = number
     return found
 
 

@@ -44,6 +44,9 @@ def test_groups_do_not_hang_on_the_order_of_the_images():
 def test_few_images_are_no_group_and_too_many_are_refused():
     assert not groups_of(np.ones((FEWEST - 1, 4)) / 2).any()
     assert not groups_of(np.ones((0, 4))).any()
+    points, _ = clouds([20])
+    points[:3] = 0  # scikit-learn takes no cosine of these
+    np.testing.assert_array_equal(groups_of(points), [0] * 3 + [1] * 17)
     with pytest.raises(ValueError, match=f"at most {MOST}"):
         groups_of(np.ones((MOST + 1, 4)))
 
