@@ -1,6 +1,6 @@
 """The certified threshold: the lowest one whose pseudo-labels are proven right often enough."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, log
 
@@ -140,7 +140,7 @@ def certify_classes(
     num_classes: int,
     target_precision: float,
     level: float,
-) -> Sequence[ClassCertificate]:
+) -> list[ClassCertificate]:
     """For each class the lowest threshold from which enough of the labels of this class are right.
 
     The same as :func:`certify`, with the calibration images (n,) and those of the pool, label and confidence (N,), that

@@ -1,8 +1,6 @@
 """Stage `calibrate`: the teacher's confidence against images of known label, and the threshold that they certify."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from math import ceil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +9,22 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from semisup.calibration.certificate import Certificate, ClassCertificate, certify, certify_classes
-from semisup.calibration.false_discovery import FdrControl, control_fdr
 from semisup.calibration.measures import Bools, fit_temperature, measure, reliability, temper
 from semisup.calibration.words import calibration_sentence, calibration_warnings, not_found
-from semisup.config import CalibratedThreshold, PipelineConfig
+from semisup.config import PipelineConfig
 from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
 from semisup.errors import UserError
 from semisup.pipeline.log import StageLog
 from semisup.plots import certificate_walk, reliability_diagram, save_png
-from semisup.stages.open_world.elsewhere import compare_with_pool, from_elsewhere
+from semisup.stages.open_world.promise import Shown, promise_of
 from semisup.stages.support.features import looked_at
 from semisup.stages.support.images import pool_of
 from semisup.stages.support.models.saved import load_placed
 from semisup.stages.support.probes import graph_predictions
 from semisup.stages.support.teachers import name_teacher
-from semisup.system.json_files import read_json, write_json
+from semisup.system.json_files import write_json
 from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.predict import predict_views
 
@@ -63,44 +59,13 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     fits = parts(config, len(truth))
     temperature, temperature_errors = _temperature(known[fits], truth[fits])
     raw, calibrated = temper(known, 1.0), temper(known, temperature)
-    correct = calibrated.argmax(axis=1) == truth
-    shown = _Shown(calibrated[~fits], correct[~fits], temper(pool, temperature))
-    wanted = config.pseudo_label.threshold
-    certificate, classes, control, compared, caveats = None, None, None, None, []
-    if isinstance(wanted, CalibratedThreshold):
-        if wanted.fdr is None:
-            certificate, classes = shown.certificates(wanted)
-        else:
-            control = control_fdr(shown.confidence, shown.correct, shown.pool.max(axis=1), wanted.fdr)
-        compared = compare_with_pool(config, inputs, split, facts, log)
-        caveats = why_approximate(config, place, final="kept" in inputs)
-        if foreign := from_elsewhere(config, split):
-            caveats.append(foreign)
-        if compared is None:
-            caveats.append(
-                "there are too few images to tell whether the unlabeled ones are like the calibration images"
-            )
-        if control and len(split.ids("unlabeled")) > LARGEST_POOL:
-            caveats.append(f"the threshold was chosen among {LARGEST_POOL:,} of the unlabeled images, drawn at random")
-    alike = not (compared and compared.differ)
-    certified = bool(certificate and certificate.certified) and alike
-    controlled = bool(control and control.found) and alike
+    shown = Shown(calibrated[~fits], calibrated[~fits].argmax(axis=1) == truth[~fits], temper(pool, temperature))
+    promise = promise_of(config, inputs, split, facts, shown=shown, log=log)
     values = {
         "model": "kept model" if "kept" in inputs else "teacher",
         "method": config.calibrate.method,
         "temperature": temperature,
-        **_threshold(config, certificate or control, holds=certified or controlled),
-        "certificate": asdict(certificate) if certificate else None,
-        "classes": [asdict(each) for each in classes] if classes else None,
-        "certified": certified,
-        "fdr_control": asdict(control) if control else None,
-        "fdr_controlled": controlled,
-        "compared": {**asdict(compared), "differ": compared.differ} if compared else None,
-        "calibration_images_needed": _images_needed(
-            config, certificate or control, len(truth) + len(split.ids("unlabeled"))
-        ),
-        "strict": (certified or controlled) and not caveats,
-        "caveats": caveats,
+        **promise.summary(config, len(truth) + len(split.ids("unlabeled"))),
         "before": measure(raw[~fits], truth[~fits]),
         "after": measure(calibrated[~fits], truth[~fits]),
         "images": int((~fits).sum()),
@@ -131,38 +96,6 @@ def parts(config: PipelineConfig, images: int) -> Bools:
     return fits
 
 
-def why_approximate(config: PipelineConfig, model: Path | None, *, final: bool) -> list[str]:
-    """What keeps the certificate of the model in a folder (None: of the graph) from being strict.
-
-    `final`: it is the one that is kept, all of whose labels at or above the threshold are accepted.
-    """
-    student = model is not None and read_json(model / "model.json")["stage"] == "joint"
-    of_table = model is not None and student and _learned_from_a_table(model)
-    caveats = []
-    if config.pseudo_label.teacher == "champion" and (of_table or not final):
-        caveats.append("a champion of an earlier pipeline may have been trained on these calibration images")
-    elif of_table:
-        caveats.append("the model was trained on pseudo-labels that the same calibration images chose")
-    if config.data.group is not None:
-        caveats.append("calibration images of one group (data.group) are alike, so that they count for fewer")
-    if student:  # it may be surer of them, right or wrong, than of images that it has never seen
-        caveats.append("the model was trained on the unlabeled images and not on the calibration images")
-    if config.pseudo_label.unknown.false_alarms is not None:
-        caveats.append(
-            "pseudo_label.unknown.false_alarms leaves out images by a threshold that the same calibration images made"
-        )
-    for key in ("top_share", "max_disagreement", "share_per_round"):
-        if not final and getattr(config.pseudo_label, key) is not None:
-            caveats.append(f"pseudo_label.{key} accepts only a part of the images certified")
-    return caveats
-
-
-def _learned_from_a_table(model: Path) -> bool:
-    """Of a student."""
-    training = model / "training.json"
-    return not training.exists() or bool(read_json(training).get("learned_from_table", True))
-
-
 def _predict(
     config: PipelineConfig, teacher: Path, split: Split, facts: DatasetFacts, log: StageLog
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -190,59 +123,6 @@ def _temperature(log_probabilities: NDArray[np.float32], truth: NDArray[np.int64
     """(T, errors among the images that fit it); 1 without images, and 1 where all are right: any less would fit."""
     errors = int((log_probabilities.argmax(axis=1) != truth).sum())
     return (fit_temperature(log_probabilities, truth) if errors else 1.0), errors
-
-
-@dataclass(frozen=True, eq=False)
-class _Shown:
-    """What n calibration images and N unlabeled ones show: tempered probabilities (n, C) and (N, C)."""
-
-    known: NDArray[np.float32]
-    correct: Bools
-    pool: NDArray[np.float32]
-
-    @property
-    def confidence(self) -> NDArray[np.float32]:
-        """Of the calibration images, (n,)."""
-        highest: NDArray[np.float32] = self.known.max(axis=1)
-        return highest
-
-    def certificates(self, wanted: CalibratedThreshold) -> tuple[Certificate, Sequence[ClassCertificate]]:
-        """Of all labels together, and of those of each class."""
-        asked, pool = (wanted.target_precision, wanted.confidence), self.pool.max(axis=1)
-        return certify(self.confidence, self.correct, pool, *asked), certify_classes(
-            self.known.argmax(axis=1),
-            self.confidence,
-            self.correct,
-            (self.pool.argmax(axis=1), pool),
-            num_classes=self.pool.shape[1],
-            target_precision=wanted.target_precision,
-            level=wanted.confidence,
-        )
-
-
-def _threshold(
-    config: PipelineConfig, found: Certificate | FdrControl | None, *, holds: bool
-) -> dict[str, float | None]:
-    """The threshold that applies, null where the config's own does, and the fallback, where that is the one.
-
-    Where calibration images would allow a threshold, but the pool is another, the stricter of the two applies.
-    """
-    wanted = config.pseudo_label.threshold
-    if found is None or not isinstance(wanted, CalibratedThreshold):
-        return {"threshold": None, "fallback": None}
-    if holds:
-        return {"threshold": found.threshold, "fallback": None}
-    fallback = None if wanted.fallback == "stop" else max(wanted.fallback, found.threshold or 0.0)
-    return {"threshold": fallback, "fallback": fallback}
-
-
-def _images_needed(config: PipelineConfig, found: Certificate | FdrControl | None, available: int) -> int | None:
-    """What `split.calibration_images` should be, those that fit T included; None where there are not so many."""
-    if found is None or found.labels_needed is None:
-        return None
-    share = config.calibrate.temperature_share if config.calibrate.method == "temperature" else 0.0
-    needed = ceil(found.labels_needed / (1 - share))
-    return needed if needed < available else None
 
 
 def _save_reliability(measured: pd.DataFrame, values: Mapping[str, Any], out_dir: Path) -> None:

@@ -16,8 +16,9 @@ from semisup.data.sources import load_pool
 from semisup.errors import UserError
 from semisup.pipeline.specs import load_stage
 from semisup.stages import calibrate
-from semisup.stages.calibrate import parts, why_approximate
+from semisup.stages.calibrate import parts
 from semisup.stages.open_world.elsewhere import told_from_elsewhere
+from semisup.stages.open_world.promise import why_approximate
 from semisup.stages.pseudo_label import selection_of
 from semisup.stages.support.models.saved import load_model
 from semisup.system.json_files import read_json, write_json
