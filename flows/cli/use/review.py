@@ -25,7 +25,8 @@ def review(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="RUN|CONFIG", help="A pipeline's run, or a config: its newest one; with --import, a config."
+            metavar="RUN|CONFIG",
+            help="A pipeline's run, or a config: its newest complete pipeline; with --import, a config.",
         ),
     ],
     *,

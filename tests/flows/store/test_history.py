@@ -136,6 +136,10 @@ def test_a_pipeline_compared_with_itself_shows_no_difference(rerunnable, finishe
     outcome = invoke("compare", run_id, run_id[:8], "--json")
     assert outcome.stderr == "first and second are the same run; `semisup runs` lists the others\n"
     found = json.loads(outcome.stdout)
+    by_name = invoke("compare", finished_run.config.name, finished_run.config.name, "--json")
+    assert json.loads(by_name.stdout) == found
+    assert by_name.stderr.startswith(f"{finished_run.config.name}: its newest complete pipeline, run {run_id[:8]}, ")
+    assert by_name.stderr.count("\n") == 2  # which run the name is taken for, once, and that they are the same
     assert found["config"] == {}
     assert (found["test"]["mcnemar_p"], found["test"]["difference"]["estimate"]) == (1.0, 0.0)
 
