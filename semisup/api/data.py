@@ -25,11 +25,12 @@ FOLDER, TABLE = "images", "manifest.csv"
 class Dataset:
     """Images of one size, and the labels that are known.
 
-    >>> import numpy as np
-    >>> import semisup as ss
-    >>> images = np.zeros((4, 8, 8), dtype=np.uint8)
-    >>> ss.Dataset.from_arrays(images, ["cat", "dog", None, ""])
-    Dataset(4 images of 1×8×8, 2 with a label, 2 classes: cat, dog)
+    Examples:
+        >>> import numpy as np
+        >>> import semisup as ss
+        >>> images = np.zeros((4, 8, 8), dtype=np.uint8)
+        >>> ss.Dataset.from_arrays(images, ["cat", "dog", None, ""])
+        Dataset(4 images of 1×8×8, 2 with a label, 2 classes: cat, dog)
 
     Attributes:
         images: uint8 (N, C, H, W), read-only.
