@@ -1,4 +1,4 @@
-"""The documentation as a site: its pages and their search work from the folder, without a server and without the web."""
+"""The documentation as a site: its pages and their search work from the folder, without a server or the web."""
 
 import subprocess
 import sys
