@@ -209,7 +209,8 @@ def _with_labels(number: int, main: Variant, asked: _Asked) -> Variant:
         )
     if config.split.imbalance_ratio != 1:
         raise UserError(
-            f"--labels needs as many labels of every class, but split.imbalance_ratio={config.split.imbalance_ratio:g}"
+            "--labels needs equally many labels of every class, but "
+            f"split.imbalance_ratio={config.split.imbalance_ratio:g}; use 1"
         )
     try:
         return _variant(argument, asked, number, (f"{LABELS_KEY}={number // classes}",))
