@@ -61,6 +61,8 @@ def init(
             raise UserError("FOLDER is missing; name the folder with your images, or a table: --manifest photos.csv")
         table = None if manifest is None else _place(manifest)
         images = _beside(table) if folder is None and table is not None else _place(str(folder))
+        if isinstance(images, Path) and not images.expanduser().exists():
+            raise UserError(f"FOLDER {images} does not exist; name the folder with your images")
         from flows.start.display import looking
 
         with looking(f"init: looking through {without_logins(str(images))}", lasting=True) as look_away:

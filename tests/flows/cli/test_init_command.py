@@ -347,6 +347,14 @@ def test_before_anything_that_takes_long_a_line_on_stderr_says_what_it_is(tmp_pa
     assert "init: " not in capsys.readouterr().out
 
 
+def test_a_folder_that_is_not_there_is_told_in_one_line_before_anything_is_imported(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.start.display.looking", lambda *_, **__: pytest.fail("something was looked at"))
+    outcome = CliRunner().invoke(app, ["init", str(tmp_path / "nowhere"), "--out", str(tmp_path / "c.yaml")])
+    assert outcome.exit_code == 2
+    (line,) = outcome.stderr.splitlines()
+    assert line == f"error: FOLDER {tmp_path / 'nowhere'} does not exist; name the folder with your images"
+
+
 def test_a_time_below_two_minutes_is_told_in_seconds_as_its_parts_are(monkeypatch):
     found = Estimate(looking=4.0, training=None, held_up=80 / 45)
     monkeypatch.setattr("semisup.stages.preflight.estimate.estimate", lambda *_: found)
