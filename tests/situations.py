@@ -101,6 +101,7 @@ CERTIFIED: Overrides = {
     "baseline.epochs": 40,
     "model.width": 0.5,
 }
+BY_RATE = CERTIFIED | {"pseudo_label.threshold": {"fdr": 0.2, "fallback": 0.2}}
 PASSES: Overrides = {"model.dropout": 0.3, "pseudo_label.uncertainty.passes": 3}
 UPS = PASSES | {"joint.method": "ups"}
 LABELS = {"pseudo_label.threshold": 0.0}
@@ -149,8 +150,9 @@ PIPELINE = [
     Key("calibrate.temperature_share", 0.6, CALIBRATED, {}),
     Key("pseudo_label.teacher", "ensemble", {"ensemble.members": 2}),
     Key("pseudo_label.threshold", 0.3),
-    Key("pseudo_label.threshold.target_precision", 0.98, CERTIFIED),
-    Key("pseudo_label.threshold.confidence", 0.5, CERTIFIED),
+    Key("pseudo_label.threshold.target_precision", 0.98, CERTIFIED, BY_RATE),
+    Key("pseudo_label.threshold.confidence", 0.5, CERTIFIED, BY_RATE),
+    Key("pseudo_label.threshold.fdr", 0.02, BY_RATE),
     Key(
         "pseudo_label.threshold.fallback",
         0.6,

@@ -15,14 +15,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.output import publish
-from benchmarks.pools.worlds import BENCHES, Array, World, frozen_world, photographs_seen, trained_world
+from benchmarks.pools.worlds import (
+    BENCHES,
+    LEFT_OUT,
+    PROBE_STRENGTH,
+    Array,
+    Seen,
+    World,
+    frozen_world,
+    photographs_seen,
+    trained_world,
+)
 from semisup.calibration.certificate import certify
 from semisup.data.datasets import UNLABELED
 from semisup.open_world.exchangeability import compare_as_seen
-from semisup.open_world.unknown import fit_detector, held_out_scores, threshold_of
+from semisup.open_world.groups import MOST, groups_of
+from semisup.open_world.space import fit_space
+from semisup.open_world.unknown import Detector, fit_detector, held_out_scores, share_at_least, threshold_of
 from semisup.system.randomness import numpy_generator
 
 SHARES = (0.0, 0.2, 0.4)
@@ -31,6 +44,9 @@ FALSE_ALARMS, FOLDS = 0.05, 5
 LABELS, CALIBRATION = 20, 100
 """Of photographs: labels a class, calibration images."""
 FIRST_SPLIT = 100
+TOLD = 40
+"""Images of the classes left out, labeled as such: how far labels take whoever has them."""
+MOST_LABELED = 1_000
 Figures = dict[str, float]
 
 
@@ -90,11 +106,15 @@ def measure(world: World, share: float, number: int) -> Figures:
         rng,
     )
     assert compared is not None, "there are enough images"
-    scores, held_out = _unknown(world, rng)
+    detector, scores, held_out = _unknown(world, rng)
     unknown = scores >= threshold_of(held_out, FALSE_ALARMS)
     figures: Figures = {"differ": float(compared.differ), "false alarms": float(unknown[known].mean())}
     if share:
         figures |= {"AUROC": float(roc_auc_score(~known, scores)), "found": float(unknown[~known].mean())}
+        if (told := _told_of(world, rng)) is not None:
+            figures["told"] = told
+        if share_at_least(int(unknown.sum()), len(pool.truth), len(held_out), FALSE_ALARMS):
+            figures |= _groups(detector, pool[unknown])
     if certificate.certified:
         accepted = confidence >= np.float32(certificate.threshold)
         figures["untested"] = float(right[accepted].mean())
@@ -105,18 +125,52 @@ def measure(world: World, share: float, number: int) -> Figures:
     return figures
 
 
-def _unknown(world: World, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Scores of the pool and of held-out images: calibration images, as the stage takes them."""
+def _groups(detector: Detector, flagged: Seen) -> Figures:
+    """How many groups of alike images there are, how much of one class each is, and the classes left out found so."""
+    groups = groups_of(detector.space(flagged.features[:MOST]))
+    pure, found = [], set()
+    for group in range(1, int(groups.max(initial=0)) + 1):
+        origins = flagged.origin[:MOST][groups == group]
+        values, counts = np.unique(origins, return_counts=True)
+        most = values[counts.argmax()]
+        pure.append(counts.max() / counts.sum())
+        if pure[-1] > 0.5 and (flagged.truth[:MOST][flagged.origin[:MOST] == most] == UNLABELED).all():
+            found.add(int(most))
+    figures: Figures = {"groups": float(len(pure)), "classes found": len(found) / LEFT_OUT}
+    return figures | ({"of one class": float(np.mean(pure))} if pure else {})
+
+
+def _unknown(world: World, rng: np.random.Generator) -> tuple[Detector, Array, Array]:
+    """The detector, and scores of the pool and of held-out images: calibration images, as the stage takes them."""
     calibration, pool = world.calibration.features, world.pool.features
     seed = int(rng.integers(2**31))
     if not len(calibration):
         held_out = held_out_scores(world.labeled.features, world.labeled.truth, pool, folds=FOLDS, rng=rng)
         detector = fit_detector(world.labeled.features, world.labeled.truth, pool, seed)
-        return detector(pool, np.arange(len(pool))), held_out
+        return detector, detector(pool, np.arange(len(pool))), held_out
     reference = np.concatenate([calibration, pool])
     detector = fit_detector(world.labeled.features, world.labeled.truth, reference, seed)
     scores = detector(reference, np.arange(len(reference)))
-    return scores[len(calibration) :], scores[: len(calibration)]
+    return detector, scores[len(calibration) :], scores[: len(calibration)]
+
+
+def _told_of(world: World, rng: np.random.Generator) -> float | None:
+    """AUROC of somebody who is told of some images of the classes left out: by labels alone hardly more can be had.
+
+    A logistic regression of these against the labeled images, in the detector's space, asked about the rest of the
+    pool; None where the pool has too few of them.
+    """
+    unknown = np.flatnonzero(world.pool.truth == UNLABELED)
+    if len(unknown) < 2 * TOLD:
+        return None
+    labeled, pool = world.labeled, world.pool.features
+    told, space = rng.permutation(unknown)[:TOLD], fit_space(pool, labeled.features, labeled.truth, 0)
+    known = rng.permutation(len(labeled.features))[:MOST_LABELED]
+    rows = np.concatenate([space(labeled.features[known]), space(pool[told])])
+    model = LogisticRegression(C=PROBE_STRENGTH, class_weight="balanced", max_iter=2000)
+    model.fit(rows, np.repeat([0, 1], [len(known), TOLD]))
+    rest = np.setdiff1d(np.arange(len(pool)), told)
+    return float(roc_auc_score(np.isin(rest, unknown), model.decision_function(space(pool[rest]))))
 
 
 def _row(figures: list[Figures]) -> dict[str, Any]:
@@ -136,8 +190,13 @@ def _row(figures: list[Figures]) -> dict[str, Any]:
         "certified": counted("certified"),
         "precision of certified": spread("certified"),
         "AUROC of unknown": spread("AUROC"),
+        f"told of {TOLD} unknown images": spread("told"),
         "unknown found": spread("found"),
         "false alarms": spread("false alarms", max),
+        "pools with groups": counted("groups"),
+        "groups": f"{np.mean([each['groups'] for each in figures if 'groups' in each] or [0]):.1f}",
+        "of one class": spread("of one class"),
+        "classes found by groups": spread("classes found"),
         "precision without what is called unknown": spread("without unknown"),
         "splits": [figures],
     }

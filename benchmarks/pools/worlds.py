@@ -40,9 +40,11 @@ class Seen:
     logarithms: Array
     truth: Array
     """UNLABELED: of none of the classes."""
+    origin: Array
+    """The class (N,) in the data set, left out or not."""
 
     def __getitem__(self, rows: Any) -> "Seen":
-        return Seen(self.features[rows], self.logarithms[rows], self.truth[rows])
+        return Seen(self.features[rows], self.logarithms[rows], self.truth[rows], self.origin[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,9 @@ def trained_world(name: str, seed: int, root: Path | None) -> World:
     bench, rng = BENCHES[name], numpy_generator(seed, "world")
     images = pool_of(name, root)
     left_out = rng.choice(images.num_classes, LEFT_OUT, replace=False)
+    origin = dict(zip(images.ids, images.labels.tolist(), strict=True))
     images = _without(images, left_out, rng)
+    origins = np.array([origin[name] for name in images.ids])
     roles = draw_roles(
         images.labels.numpy(),
         images.class_names,
@@ -86,7 +90,8 @@ def trained_world(name: str, seed: int, root: Path | None) -> World:
     def seen(role: str) -> Seen:
         shown = Rows(images.images, indices[role])
         features, logarithms = predict_features(model, shown), predict_log_probabilities(model, shown)
-        return Seen(features.numpy(), logarithms.numpy(), images.labels[indices[role]].numpy())
+        truth = images.labels[indices[role]].numpy()
+        return Seen(features.numpy(), logarithms.numpy(), truth, origins[indices[role].numpy()])
 
     return World(seen("labeled"), seen("calibration"), seen("unlabeled"))
 
@@ -127,7 +132,7 @@ def frozen_world(features: torch.Tensor, labels: Array, per_class: int, calibrat
     points = Points(shown["labeled"], torch.from_numpy(truth[rows["labeled"]]), shown["unlabeled"], classes - LEFT_OUT)
     probe = supervised_probe(points, PROBE_STRENGTH)
     seen = {
-        role: Seen(features[found].numpy(), probe(shown[role]).log_softmax(dim=1).numpy(), truth[found])
+        role: Seen(features[found].numpy(), probe(shown[role]).log_softmax(dim=1).numpy(), truth[found], labels[found])
         for role, found in rows.items()
     }
     return World(seen["labeled"], seen["calibration"], seen["unlabeled"])

@@ -10,6 +10,7 @@ from benchmarks.studies.measuring import Figures, calibrated, pseudo_labels, sel
 from benchmarks.studies.study import Arm, Study
 from benchmarks.studies.workbench import MNIST, Setup, teacher
 from semisup.calibration.certificate import certify
+from semisup.calibration.false_discovery import control_fdr
 from semisup.calibration.measures import expected_calibration_error
 
 BENCH = replace(
@@ -56,6 +57,20 @@ def studies() -> list[Study]:
             replace(BENCH, train={**BENCH.train, "epochs": 30}),
             {f"target {target:g}": (_certified, (target,)) for target in TARGETS},
         ),
+        Study(
+            "false_discovery",
+            "MNIST, a split and a teacher for each seed, 300 calibration images: what does a promise about the mean "
+            "accept beside one about 95 of 100 draws? (precision: the mean has to reach the target)",
+            replace(BENCH, calibration=300, train={**BENCH.train, "epochs": 30}),
+            {
+                name: arm
+                for target in (0.98, 0.95)
+                for name, arm in (
+                    (f"certified {target:g}", (_certified, (target,))),
+                    (f"fdr {1 - target:g}", (_controlled, (round(1 - target, 2),))),
+                )
+            },
+        ),
     ]
 
 
@@ -79,3 +94,14 @@ def _certified(setup: Setup, target: float, changes: Mapping[str, Any] | None = 
     accepted = pool_confidence >= np.float32(certificate.threshold)
     kept = 100.0 * float(right[accepted].mean() >= target)
     return selected(accepted, right) | figures | {"threshold": certificate.threshold, "kept": kept}
+
+
+def _controlled(setup: Setup, fdr: float) -> Figures:
+    trained = teacher(setup)
+    temperature, confidence, correct = calibrated(setup, trained.model)
+    _, pool_confidence, right = pseudo_labels(setup, trained.model, temperature)
+    control = control_fdr(confidence, correct, pool_confidence, fdr)
+    if control.threshold is None:
+        return {"coverage": 0.0, "certified": 0.0}
+    figures = {"certified": 100.0, "threshold": control.threshold, "T": temperature}
+    return selected(pool_confidence >= np.float32(control.threshold), right) | figures

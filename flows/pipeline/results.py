@@ -67,7 +67,7 @@ class PipelineResult(FlowResult):
         """The key figures: fractions, a p-value, and the CPU seconds of all stages that make the model.
 
         Those of pseudo-labels are of the final ones, which the kept model gave. Absent are the precision where the
-        truth is unknown, a threshold that was not certified, accuracies on compound images where none were asked for,
+        truth is unknown, a threshold that was not found, accuracies on compound images where none were asked for,
         and CPU seconds where a reused stage did not yet count them.
         """
         evaluate, labels = self.stages["evaluate"].figures, self.stages["labels"].figures
@@ -78,6 +78,8 @@ class PipelineResult(FlowResult):
         calibrate = self.stages.get("calibrate-kept")
         if calibrate is not None and calibrate.figures.get("certified"):
             figures["certified_threshold"] = calibrate.figures["threshold"]
+        if calibrate is not None and calibrate.figures.get("fdr_controlled"):
+            figures["fdr_threshold"] = calibrate.figures["threshold"]
         making = [step.figures for name, step in self.stages.items() if name not in AFTERWARDS]
         if all(CPU_SECONDS in step for step in making):
             figures[CPU_SECONDS] = round(sum(step[CPU_SECONDS] for step in making), 3)
@@ -163,6 +165,8 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         table.append(share("Pseudo-labels right", "pseudo_label_precision"))
     if "certified_threshold" in result:
         table.append(("Certified threshold", f"{result['certified_threshold']:g}", ""))
+    if "fdr_threshold" in result:
+        table.append(("Threshold by the FDR", f"{result['fdr_threshold']:g}", ""))
     if "baseline_compound_accuracy" in result:
         table += [
             share("Baseline, compound images", "baseline_compound_accuracy"),

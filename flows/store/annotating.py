@@ -9,10 +9,11 @@ from flows.start.exits import named_config
 from flows.start.preparation import decoding_line
 from semisup.config import PipelineConfig
 from semisup.config.files import load_config
+from semisup.data.own_images.folders.new_classes import add_classes
 from semisup.data.roles.annotations import before_annotations, read_annotations, write_annotations
 from semisup.data.roles.growing import read_memory
 from semisup.data.roles.known_roles import KnownRoles
-from semisup.delivery.labels_file import Known, check_rows, merged, read_labels
+from semisup.delivery.labels_file import Known, check_rows, merged, read_labels, without_new
 from semisup.stages.preflight.check import DataDigests, check
 from semisup.stages.split import plan
 from semisup.stages.support.images import images_for_test, pool_of
@@ -34,6 +35,8 @@ class Imported:
     counts: Mapping[str, int]
     """How many are new, changed, the same."""
     total: int
+    new_classes: Mapping[str, int]
+    """Folder of each class that was added → images copied into it."""
     audit: "Concluded | None" = None
     """What they say of a run's accepted labels, where they are those of an audit."""
 
@@ -41,7 +44,8 @@ class Imported:
 def take_in(labels: Path, name: str, overrides: Sequence[str]) -> Imported:
     """Check the annotations of a file, and add them to those that the config has.
 
-    The split that they lead to is drawn before anything is written.
+    The split that they lead to is drawn before anything is written. Images of new classes are copied into folders of
+    these classes, below the data set's own.
 
     Raises:
         UserError: a mistake in config, data or annotations.
@@ -57,7 +61,10 @@ def take_in(labels: Path, name: str, overrides: Sequence[str]) -> Imported:
     before = known_before(bare, digests)
     split = plan(bare, pool, test_ids, before_annotations(before, old))
     known = Known.of(pool.ids, test_ids, split, own=config.data.facts.own_images)
-    annotations, counts = merged(old, check_rows(rows, known, pool.class_names))
+    ordinary, new = without_new(rows, known, pool.class_names)
+    said = check_rows(ordinary, known, pool.class_names)
+    settled = {known.images[path][0] for paths in new.values() for path in paths}
+    annotations, counts = merged({content: each for content, each in old.items() if content not in settled}, said)
     tried = aside(file, "tried")
     try:
         write_annotations(annotations.values(), tried)
@@ -69,8 +76,11 @@ def take_in(labels: Path, name: str, overrides: Sequence[str]) -> Imported:
         from flows.store.auditing import conclude  # MLflow takes seconds, and only an audit is kept there
 
         concluded = conclude(rows)
-    write_annotations(annotations.values(), file)
-    return Imported(file, config.data.annotations is not None, counts, len(annotations), concluded)
+    folders = add_classes(config, new, pool.class_names) if new else []
+    if annotations or file.exists():
+        write_annotations(annotations.values(), file)
+    added = {str(folder): len(paths) for folder, paths in zip(folders, new.values(), strict=True)}
+    return Imported(file, config.data.annotations is not None, counts, len(annotations), added, concluded)
 
 
 def _table_of(name: str) -> Path:

@@ -25,6 +25,7 @@ FIGURES = (
     "pseudo_label_coverage",
     "pseudo_label_precision",
     "certified_threshold",
+    "fdr_threshold",
     "baseline_compound_accuracy",
     "student_compound_accuracy",
     "compound_accuracy_difference",

@@ -26,7 +26,12 @@ def record_review(
     with tracker.run(f"{tags['config']}-review", tags | {"stage": STAGE, "step": STAGE}, reviewed.id) as run:
         run.log_params(asked)
         run.log_metrics(
-            {"images_to_label": written.to_label, "labels_to_check": written.to_check, "files_gone": len(written.gone)}
+            {
+                "images_to_label": written.to_label,
+                "labels_to_check": written.to_check,
+                "groups_to_name": written.groups,
+                "files_gone": len(written.gone),
+            }
             | {f"mean_{name}": value for name, value in written.means.items()}
             | {"seconds": seconds}
         )

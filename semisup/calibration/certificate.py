@@ -1,14 +1,16 @@
 """The certified threshold: the lowest one whose pseudo-labels are proven right often enough."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, log
 
 import numpy as np
 
-from semisup.calibration.measures import Bools, Floats, error_bound
+from semisup.calibration.measures import Bools, Floats, Labels, error_bound
 
 SHARES = np.arange(1, 101) / 100
 """Of the pool, the most confident: where the thresholds to be tested lie."""
+USUAL = {"target_precision": 0.95, "level": 0.95, "fdr": 0.05}
 LIKELY_ENOUGH = 0.9
 MOST_IMAGES = 100_000
 ROUNDING = 1e-12  # of a bound that equals the target, as with 2 images, none wrong, target 0.5 and level 0.75
@@ -53,6 +55,22 @@ class Certificate:
     """The thresholds tested, strict to loose; all but the last passed, and the last one, too, if it is the pool's."""
 
 
+@dataclass(frozen=True)
+class ClassCertificate:
+    """What calibration images certify of the labels of one class."""
+
+    label: int
+    images: int
+    """Calibration images that are given this label."""
+    threshold: float | None
+    """Of its labels at least the target is right from here up; None: nothing is certified of them."""
+    accepted: int
+    errors: int
+    """Among the calibration images given this label, from the threshold up; all of them without one."""
+    share: float
+    """Of the pool's images given this label, accepted."""
+
+
 def fewest_accepted(target_precision: float, level: float) -> int:
     """How many images, all of them right, certify anything at all: the least n with p^n ≤ 1 − level."""
     return ceil(log(1 - level) / log(target_precision) - ROUNDING)
@@ -83,8 +101,8 @@ def certify(
         ValueError: no images, differing lengths or precisions, or target or level outside (0, 1).
     Source: Clopper & Pearson 1934; fixed-sequence testing: Maurer et al. 1995; for models: Angelopoulos et al. 2021.
     """
-    _check_certifiable(confidence, correct, pool_confidence, target_precision, level)
-    thresholds, shares, claimed_errors = _grid(pool_confidence)
+    check_comparable(confidence, correct, pool_confidence, target_precision=target_precision, level=level)
+    thresholds, shares, claimed_errors = grid_of(pool_confidence)
     begin = int(_chance(len(confidence), shares, claimed_errors, target_precision, level).argmax())
     path: list[WalkStep] = []
     passed = 0
@@ -113,8 +131,39 @@ def certify(
     )
 
 
-def _grid(pool_confidence: Floats) -> tuple[Floats, Floats, Floats]:
-    """(thresholds in falling order, share of the pool that each accepts, mean of 1 − confidence over that share)."""
+def certify_classes(
+    label: Labels,
+    confidence: Floats,
+    correct: Bools,
+    pool: tuple[Labels, Floats],
+    *,
+    num_classes: int,
+    target_precision: float,
+    level: float,
+) -> list[ClassCertificate]:
+    """For each class the lowest threshold from which enough of the labels of this class are right.
+
+    The same as :func:`certify`, with the calibration images (n,) and those of the pool, label and confidence (N,), that
+    are given the label of the class. Each class's certificate is true with probability `level`, for itself: of twenty
+    at 0.95, one is false in the mean.
+    """
+    pool_label, pool_confidence = pool
+    fewest = fewest_accepted(target_precision, level)
+    found = []
+    for number in range(num_classes):
+        known, unknown = label == number, pool_label == number
+        images, share, threshold = int(known.sum()), 0.0, None
+        accepted, errors = images, int((known & ~correct).sum())
+        if images >= fewest and unknown.any():
+            walked = certify(confidence[known], correct[known], pool_confidence[unknown], target_precision, level)
+            if walked.certified:
+                threshold, accepted, errors, share = walked.threshold, walked.accepted, walked.errors, walked.share
+        found.append(ClassCertificate(number, images, threshold, accepted, errors, share))
+    return found
+
+
+def grid_of(pool_confidence: Floats) -> tuple[Floats, Floats, Floats]:
+    """Thresholds in falling order, the share of the pool that each accepts, and the mean of 1 − confidence over it."""
     falling = np.sort(pool_confidence)[::-1]
     places = np.ceil(SHARES * len(falling) - ROUNDING).astype(np.int64) - 1
     thresholds = np.unique(falling[places])[::-1]
@@ -139,12 +188,16 @@ def _chance(images: int, shares: Floats, error_rates: Floats, target_precision: 
 
 
 def _labels_needed(shares: Floats, error_rates: Floats, target_precision: float, level: float) -> int | None:
-    """By bisection to within 2 %: more images always help but for the jumps of whole numbers."""
     few = slice(None, None, 5)  # an estimate to two digits needs no finer grid
 
     def enough(images: int) -> bool:
         return bool(_chance(images, shares[few], error_rates[few], target_precision, level).max() >= LIKELY_ENOUGH)
 
+    return fewest_images(enough)
+
+
+def fewest_images(enough: Callable[[int], bool]) -> int | None:
+    """By bisection to within 2 %: more images always help but for the jumps of whole numbers. None: 100,000 do not."""
     if not enough(MOST_IMAGES):
         return None
     too_few, images = 1, MOST_IMAGES
@@ -154,12 +207,15 @@ def _labels_needed(shares: Floats, error_rates: Floats, target_precision: float,
     return images
 
 
-def _check_certifiable(
-    confidence: Floats, correct: Bools, pool_confidence: Floats, target_precision: float, level: float
-) -> None:
-    for name, value in (("target_precision", target_precision), ("level", level)):
+def check_comparable(confidence: Floats, correct: Bools, pool_confidence: Floats, **shares: float) -> None:
+    """Can calibration images be held against a pool, and a promise be made of such `shares`?
+
+    Raises:
+        ValueError: there are no images, lengths or precisions differ, or a share is outside (0, 1).
+    """
+    for name, value in shares.items():
         if not 0 < value < 1:
-            raise ValueError(f"{name}={value} is outside (0, 1); 0.95 is a usual one")
+            raise ValueError(f"{name}={value} is outside (0, 1); {USUAL[name]} is a usual one")
     if len(confidence) == 0 or len(pool_confidence) == 0:
         raise ValueError("confidence and pool_confidence need at least one image each")
     if len(confidence) != len(correct):

@@ -7,9 +7,16 @@ from typing import Any
 from semisup.calibration.measures import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
 from semisup.wording import counted
 
+THRESHOLD_NAMES = {
+    "certified": "certified threshold",
+    "fdr": "threshold by the false discovery rate",
+    "fallback": "fallback threshold",
+}
+"""What a threshold is called that is not the config's own number, by its kind in a pseudo-label summary."""
+
 
 def calibration_sentence(values: Mapping[str, Any]) -> str:
-    """One line on a `calibration.json`: over- or under-confidence, what the temperature did, what is certified."""
+    """One line on a `calibration.json`: over- or under-confidence, what the temperature did, what is promised."""
     before, after = values["before"], values["after"]
     verdict = "not shown to be over- or under-confident" if before["verdict"] == "neither" else before["verdict"]
     shown = f"{before['confidence']:.1%} sure, {before['accuracy']:.1%} right on {counted(values['images'], 'image')}"
@@ -18,21 +25,33 @@ def calibration_sentence(values: Mapping[str, Any]) -> str:
         text += (
             f"; temperature {values['temperature']:.3g} makes it {after['confidence']:.1%} sure, ECE {after['ece']:.1%}"
         )
-    certificate = values["certificate"]
-    if certificate is None:
+    found = promise(values)
+    if found is None:
         return text
-    goal = (
-        f"at least {100 * certificate['target_precision']:g}% of its labels right, {100 * certificate['level']:g}% sure"
-    )
-    if not certificate["certified"]:
-        return f"{text}; no threshold is certified ({goal})"
-    if not values["certified"]:
-        return f"{text}; no threshold is certified ({goal}), for {other_images(values)}"
+    if control := values.get("fdr_control"):
+        goal, does = f"at most {100 * control['fdr']:g}% of its labels wrong, on average", "keeps the rate"
+    else:
+        target, level = (100 * found[key] for key in ("target_precision", "level"))
+        goal, does = f"at least {target:g}% of its labels right, {level:g}% sure", "is certified"
+    if not holds(values):
+        why = f", for {other_images(values)}" if found["threshold"] is not None else ""
+        return f"{text}; no threshold {does} ({goal}){why}"
     text += (
-        f"; threshold {certificate['threshold']:.4g} is certified ({goal}): {_errors(certificate)}, "
-        f"{certificate['share']:.1%} of the unlabeled images accepted"
+        f"; threshold {found['threshold']:.4g} {does} ({goal}): {_errors(found)}, "
+        f"{found['share']:.1%} of the unlabeled images accepted"
     )
     return text + "".join(f"; not strictly so, for {caveat}" for caveat in values["caveats"][:1])
+
+
+def promise(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What calibration images found out about a threshold, certificate or control of the rate; None: not asked."""
+    found: Mapping[str, Any] | None = values["certificate"] or values.get("fdr_control")
+    return found
+
+
+def holds(values: Mapping[str, Any]) -> bool:
+    """Was a threshold found, and is the pool like the calibration images?"""
+    return bool(values["certified"] or values.get("fdr_controlled"))
 
 
 def calibration_warnings(values: Mapping[str, Any]) -> list[str]:
@@ -57,45 +76,53 @@ def calibration_warnings(values: Mapping[str, Any]) -> list[str]:
             f"{counted(values['temperature_images'], 'image')} decided it; use more split.calibration_images, or a "
             "larger calibrate.temperature_share"
         )
-    certificate = values["certificate"]
-    if certificate is not None and not values["certified"]:
+    found = promise(values)
+    if found is not None and not holds(values):
         instead = "" if values["fallback"] is None else f"; the fallback threshold {values['fallback']:g} applies"
-        warnings.append(uncertified(values) + instead)
+        warnings.append(not_found(values) + instead)
     return warnings
 
 
-def uncertified(values: Mapping[str, Any]) -> str:
-    """Why nothing is certified and what would help, in one line."""
-    certificate, needed = values["certificate"], values["calibration_images_needed"]
-    if certificate["certified"]:
-        return (
-            f"pseudo_label.threshold.target_precision={certificate['target_precision']:g} could not be certified: "
-            f"{other_images(values)}; have some of the accepted labels audited (semisup review RUN --audit 200), or "
-            "draw the calibration images from the unlabeled ones"
-        )
-    target, total = certificate["target_precision"], values["images"] + values["temperature_images"]
-    if certificate["images"] < certificate["fewest"]:
-        fewest = counted(certificate["fewest"], "calibration image")
-        why = f"it takes {fewest} and no error, not {certificate['images']:,}"
-    elif certificate["accepted"] < certificate["fewest"]:
-        why = f"{_errors(certificate)}, but it takes at least {certificate['fewest']:,} and no error"
+def not_found(values: Mapping[str, Any]) -> str:
+    """Why no threshold is certified or keeps the rate, and what would help, in one line."""
+    found, needed = promise(values), values["calibration_images_needed"]
+    assert found is not None, "a threshold was asked for"
+    if "fdr" in found:
+        subject, lower = f"pseudo_label.threshold.fdr={found['fdr']:g} could not be kept", "a higher fdr"
     else:
-        why = f"{_errors(certificate)} leave up to {certificate['upper_bound']:.2%} errors possible"
-    if needed is None and certificate["labels_needed"] is None:
+        subject = f"pseudo_label.threshold.target_precision={found['target_precision']:g} could not be certified"
+        lower = "a lower target_precision"
+    if found["threshold"] is not None:
+        return (
+            f"{subject}: {other_images(values)}; have some of the accepted labels audited (semisup review RUN --audit "
+            "200), or draw the calibration images from the unlabeled ones"
+        )
+    total = values["images"] + values["temperature_images"]
+    if needed is None and found["labels_needed"] is None:
         help_ = (
-            f"by its own confidence the {who(values)} errs too often for that even where it is most sure; use a lower "
-            "target_precision, or train it better"
+            f"by its own confidence the {who(values)} errs too often for that even where it is most sure; use {lower}, "
+            "or train it better"
         )
     elif needed is None:
-        help_ = "more calibration images than the data set has would be needed; use a lower target_precision"
+        help_ = f"more calibration images than the data set has would be needed; use {lower}"
     elif needed <= total:
         help_ = (
             f"by its confidence the {who(values)} should have passed, so it errs more often than that or had bad luck; "
-            "use a lower target_precision, or more split.calibration_images"
+            f"use {lower}, or more split.calibration_images"
         )
     else:
-        help_ = f"use split.calibration_images of about {_about(needed):,}, or a lower target_precision"
-    return f"pseudo_label.threshold.target_precision={target:g} could not be certified ({why}): {help_}"
+        help_ = f"use split.calibration_images of about {_about(needed):,}, or {lower}"
+    return f"{subject} ({_why_not(found)}): {help_}"
+
+
+def _why_not(found: Mapping[str, Any]) -> str:
+    if found["images"] < found["fewest"]:
+        return f"it takes {counted(found['fewest'], 'calibration image')} and no error, not {found['images']:,}"
+    if "fdr" in found:
+        return f"{_errors(found)} allow for {found['estimate']:.1%} wrong labels"
+    if found["accepted"] < found["fewest"]:
+        return f"{_errors(found)}, but it takes at least {found['fewest']:,} and no error"
+    return f"{_errors(found)} leave up to {found['upper_bound']:.2%} errors possible"
 
 
 def other_images(values: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from semisup.config import (
     AugmentConfig,
+    CalibratedThreshold,
     DataConfig,
     JointConfig,
     OptimizerConfig,
@@ -214,6 +215,10 @@ def _of_teachers(config: PipelineConfig, ensemble: bool) -> Iterator[str]:
 def _of_pseudo_labels(config: PipelineConfig) -> Iterator[str]:
     label, uncertainty = config.pseudo_label, config.pseudo_label.uncertainty
     yield from _of_views("pseudo_label.test_time", label.test_time)
+    if isinstance(label.threshold, CalibratedThreshold) and label.threshold.fdr is not None:
+        at = "pseudo_label.threshold"
+        why = f"{at}.fdr={label.threshold.fdr:g} is a promise about the mean"
+        yield from _idle(at, label.threshold, "target_precision confidence", why, "no fdr")
     at = "pseudo_label.uncertainty"
     if not uncertainty.passes:
         why = f"{at}.passes=0 measures none"

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from semisup.calibration.certificate import fewest_accepted
+from semisup.calibration.false_discovery import fewest_for
 from semisup.checks.ineffective import ineffective_options
-from semisup.config import CertifiedThreshold, JointConfig, PipelineConfig
+from semisup.config import CalibratedThreshold, JointConfig, PipelineConfig
 from semisup.evaluation.keeping import judges_in_words
 from semisup.evaluation.scores import SIGNIFICANCE_LEVEL
 from semisup.pseudo_labels import REFUSED
@@ -55,7 +56,7 @@ def config_warnings(
                 "imbalance, so that rare classes outweigh frequent ones; use one of them"
             )
     wanted = config.pseudo_label.threshold
-    if isinstance(wanted, CertifiedThreshold) and (shortage := too_few_to_certify(config)):
+    if isinstance(wanted, CalibratedThreshold) and (shortage := too_few_to_certify(config)):
         warnings.append(f"{shortage}; the fallback threshold {wanted.fallback} will apply")
     warnings += ineffective_options(config, ensemble=ensemble)
     warnings += [] if ensemble else _unknown_images_are_learned_from(config)
@@ -81,7 +82,7 @@ def _starvation(config: PipelineConfig, num_classes: int) -> list[str]:
     train, threshold = config.baseline, config.pseudo_label.threshold
     smoothing, disturbed = train.label_smoothing, train.disturb_label / 100
     highest = (1 - disturbed) * smoothing.highest_target(num_classes) + disturbed / num_classes
-    if isinstance(threshold, CertifiedThreshold) or config.calibrate.method != "none":
+    if isinstance(threshold, CalibratedThreshold) or config.calibrate.method != "none":
         return []
     if config.joint.labels_every_step or highest == 1 or threshold < highest:
         return []
@@ -100,16 +101,19 @@ def too_few_to_certify(config: PipelineConfig) -> str:
     Without a single error, n accepted images certify a precision p with probability 1 − p^n.
     """
     wanted, images = config.pseudo_label.threshold, config.split.calibration_images
-    if not isinstance(wanted, CertifiedThreshold):
+    if not isinstance(wanted, CalibratedThreshold):
         return ""
-    fewest = fewest_accepted(wanted.target_precision, wanted.confidence)
+    if wanted.fdr is None:
+        verb, fewest = "certify", fewest_accepted(wanted.target_precision, wanted.confidence)
+    else:
+        verb, fewest = "keep", fewest_for(wanted.fdr)
     left = images - config.calibrate.temperature_images(images)
     if left >= fewest:
         return ""
     share = 1 - left / images
     return (
-        f"split.calibration_images={images} leaves {left} to certify "
-        f"pseudo_label.threshold.target_precision={wanted.target_precision:g} with, which takes at least {fewest} even "
+        f"split.calibration_images={images} leaves {left} to {verb} "
+        f"pseudo_label.threshold.{wanted.asked} with, which takes at least {fewest} even "
         f"without any error; use at least {ceil(fewest / (1 - share)) + 1}, better twice as many"
     )
 

@@ -14,7 +14,7 @@ from semisup.config.sections.joint import JointConfig, PolicyConfig
 from semisup.config.sections.model import ChooseConfig, ModelConfig, ProbeConfig
 from semisup.config.sections.pseudo_labels import (
     AlignmentConfig,
-    CertifiedThreshold,
+    CalibratedThreshold,
     PseudoLabelConfig,
     UncertaintyConfig,
     alignment_of,
@@ -42,7 +42,7 @@ __all__ = [
     "AugmentConfig",
     "BaselineConfig",
     "CalibrateConfig",
-    "CertifiedThreshold",
+    "CalibratedThreshold",
     "ChooseConfig",
     "DataConfig",
     "EarlyStoppingConfig",

@@ -18,7 +18,7 @@ ALIGNMENTS = ("pseudo_label.distribution_alignment", "joint.policy.distribution_
 VALUE_OR_SECTION = ("pseudo_label.threshold", *ALIGNMENTS)
 """Keys that hold a value or a section of keys: a `--set` of one of those replaces a value."""
 ALTERNATIVES = {
-    "pseudo_label.threshold": "a number in [0, 1], or a section such as {target_precision: 0.99}",
+    "pseudo_label.threshold": "a number in [0, 1], or a section such as {target_precision: 0.99} or {fdr: 0.05}",
     "pseudo_label.threshold.fallback": "a number in [0, 1] or 'stop'",
     **dict.fromkeys(ALIGNMENTS, "true, false, or a section such as {target: estimated}"),
     "split.labeled_per_class": "a whole number from 1 on, or 'all'",

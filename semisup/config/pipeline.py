@@ -12,7 +12,7 @@ from semisup.config.sections.data import DataConfig
 from semisup.config.sections.evaluate import EvaluateConfig, PromoteConfig
 from semisup.config.sections.joint import JointConfig
 from semisup.config.sections.model import ChooseConfig, ModelConfig, ProbeConfig
-from semisup.config.sections.pseudo_labels import CertifiedThreshold, PseudoLabelConfig, alignment_of
+from semisup.config.sections.pseudo_labels import CalibratedThreshold, PseudoLabelConfig, alignment_of
 from semisup.config.sections.runtime import RuntimeConfig, TrackingConfig
 from semisup.config.sections.split import SplitConfig
 from semisup.config.sections.teachers import CalibrateConfig, EnsembleConfig
@@ -354,13 +354,13 @@ class PipelineConfig(Section):
     @property
     def calibrates(self) -> bool:
         """Is there a stage `calibrate`?"""
-        return self.calibrate.method != "none" or isinstance(self.pseudo_label.threshold, CertifiedThreshold)
+        return self.calibrate.method != "none" or isinstance(self.pseudo_label.threshold, CalibratedThreshold)
 
     @rule
     def _calibration_has_images(self) -> None:
         wanted = self.split.calibration_images
         if self.calibrates and wanted < FEWEST_CALIBRATION_IMAGES:
-            asked = "calibrate.method" if self.calibrate.method != "none" else "pseudo_label.threshold.target_precision"
+            asked = "calibrate.method" if self.calibrate.method != "none" else "pseudo_label.threshold"
             raise ValueError(
                 f"split.calibration_images={wanted}, but {asked} needs at least {FEWEST_CALIBRATION_IMAGES}; "
                 "use for example 500"

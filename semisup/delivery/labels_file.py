@@ -21,6 +21,8 @@ ANNOTATION = "annotation_id"
 """A column that Label Studio's CSV exports have, and no table of ours."""
 AUDIT = "audit"
 """A column of the table that the page of an audit saves."""
+NEW = "new"
+"""Said of an image that is of a class that the data set does not have yet."""
 NONE = "none"
 """Said of an image that is of none of the classes. Nothing shall be learned from it, as of one that nobody can tell."""
 MOST_NAMED = 12
@@ -149,6 +151,40 @@ def _control(names: Sequence[str], file: Path) -> str:
     return different[0]
 
 
+def without_new(
+    rows: Sequence[Row], known: "Known", class_names: Sequence[str]
+) -> tuple[list[Row], dict[str, list[str]]]:
+    """The rows about classes that there are, and the paths of the images of each new class.
+
+    A class that there is by now is no new one.
+
+    Raises:
+        UserError: as :func:`check_rows`, of rows about new classes; and where another row says otherwise of an image.
+    """
+    ordinary, paths = list[Row](), dict[str, list[str]]()
+    said: dict[str, Row] = {}
+    for row in rows:
+        if row.kind != NEW or row.label in class_names:
+            ordinary.append(row._replace(kind="label") if row.kind == NEW else row)
+            continue
+        annotation = _checked(row._replace(kind="label"), known, [row.label])
+        if (before := said.get(annotation.content)) is None:
+            paths.setdefault(row.label, []).append(annotation.path)
+        elif before.label != row.label:
+            raise _twice(row, before.label, row.label)
+        said[annotation.content] = row
+    for row in ordinary:
+        found = known.images.get(row.key) or known.images.get(content_of(row.key))
+        if found and (new := said.get(found[0])):
+            raise _twice(row, new.label, row.label)
+    return ordinary, paths
+
+
+def _twice(row: Row, *said: str) -> UserError:
+    first, second = (repr(label) if label else "discard" for label in said)
+    return UserError(f"{row.where}: image {row.key!r} is annotated twice, {first} and {second}; keep one of them")
+
+
 @dataclass(frozen=True)
 class Known:
     """The images that annotations can be about."""
@@ -184,10 +220,7 @@ def check_rows(rows: Sequence[Row], known: Known, class_names: Sequence[str]) ->
         annotation = _checked(row, known, class_names)
         before = annotations.setdefault(annotation.content, annotation)
         if (before.kind, before.label) != (annotation.kind, annotation.label):
-            said = [f"{one.label!r}" if one.label else "discard" for one in (before, annotation)]
-            raise UserError(
-                f"{row.where}: image {row.key!r} is annotated twice, {said[0]} and {said[1]}; keep one of them"
-            )
+            raise _twice(row, before.label, annotation.label)
     return annotations
 
 
@@ -213,7 +246,9 @@ def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Annotation:
             hint = did_you_mean(row.label, class_names, f"there are {some}")
             raise UserError(f"{row.where}: label {row.label!r} is no class of the data set; {hint}")
         case _:
-            raise UserError(f"{row.where}: annotation {row.kind!r} is none of {', '.join([*KINDS, NONE])}; mend it")
+            raise UserError(
+                f"{row.where}: annotation {row.kind!r} is none of {', '.join([*KINDS, NEW, NONE])}; mend it"
+            )
 
 
 def merged(

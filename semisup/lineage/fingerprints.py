@@ -43,7 +43,7 @@ WITHOUT_EFFECT = (
 """Keys and sections that cannot change a result beyond floating point: paths, speed, records. The teacher itself is an
 input with a digest; which way it was found does not matter. Nor does the path of weights, whose digest counts
 instead."""
-YOUNGER = {"data.group", "model.center_crop"}
+YOUNGER = {"data.group", "model.center_crop", "pseudo_label.threshold.fdr"}
 """Keys that do not count where they are unset: there were results before there were such keys."""
 OF_A_PROBE = {"model.mirror": False, "model.center_crop": None}
 """Keys at which only a probe looks, and what each counts as where there is none, whatever it says."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.config import CalibratedThreshold, PipelineConfig
 from semisup.pipeline.specs import SPECS, StageName, StageSpec
 
 CHAMPION = "champion"
@@ -65,7 +65,7 @@ def _placed(config: PipelineConfig, *, champion: bool) -> list[Step]:
         teacher = "ensemble"
     elif config.pseudo_label.teacher == "champion" and champion:
         teacher = CHAMPION
-    certified = isinstance(config.pseudo_label.threshold, CertifiedThreshold)
+    certified = isinstance(config.pseudo_label.threshold, CalibratedThreshold)
     compares = {"baseline": "baseline"} if certified else {}  # calibration images with the pool
     # for unknown images, or at the pool's class shares
     looks = config.pseudo_label.unknown.false_alarms or config.pseudo_label.distribution_alignment

@@ -11,7 +11,13 @@ from semisup.plots.data import ROLES, class_counts
 from semisup.plots.drift import answer_drift
 from semisup.plots.ensembles import ensemble_comparison, ensemble_growth
 from semisup.plots.evaluation import accuracy_comparison, compound_grid, confusion_matrix
-from semisup.plots.pseudo_labels import confidence_histogram, coverage_precision, neighbor_grid, picture_grid
+from semisup.plots.pseudo_labels import (
+    confidence_histogram,
+    coverage_precision,
+    group_grid,
+    neighbor_grid,
+    picture_grid,
+)
 from semisup.plots.regression import loss_curves, residuals
 from semisup.plots.style import inline_svg, save_png
 from semisup.plots.training import learning_curves
@@ -28,6 +34,7 @@ __all__ = [
     "coverage_precision",
     "ensemble_comparison",
     "ensemble_growth",
+    "group_grid",
     "inline_svg",
     "learning_curves",
     "loss_curves",

@@ -24,6 +24,7 @@ from semisup.plots.style import (
     house_style,
     short,
 )
+from semisup.wording import counted
 
 GRID_COLUMNS = 12
 GROUPS = {"accepted": "Accepted", "borderline": "Borderline", "rejected": "Rejected", "errors": "Most confident errors"}
@@ -175,6 +176,23 @@ def neighbor_grid(  # noqa: PLR0917 -- columns of one table, and what their numb
             corner = (right * width + place + (0.3 if place else 0) + GAP / 2, CELL * down + GAP / 2)
             other = place > 0 and neighbor_labels[number][place - 1] != labels[number]
             _draw_example(axes, image, corner, 1 - GAP, caption, framed=other)
+    return _end(axes, height)
+
+
+@house_style
+def group_grid(images: NDArray[np.uint8], groups: IntArray, sizes: Sequence[int]) -> Figure:
+    """Images that look alike, a group in each line.
+
+    `images` (N, C, H, W), gray or RGB, lie in `groups` (N,), numbered from 1, of `sizes` images in all.
+    """
+    shown = np.unique(groups)
+    height = CELL * max(1, len(shown))
+    axes = _grid_of(height)
+    for line, group in enumerate(shown):
+        for place, image in enumerate(images[groups == group][:GRID_COLUMNS]):
+            text = counted(int(sizes[group - 1]), "image") if not place else ""
+            caption = (f"group {group}" if not place else "", text, None)
+            _draw_example(axes, image, (place + GAP / 2, CELL * line + GAP / 2), 1 - GAP, caption)
     return _end(axes, height)
 
 

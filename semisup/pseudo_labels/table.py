@@ -34,9 +34,10 @@ COLUMNS: dict[str, pa.DataType] = {
     "flipped": pa.bool_(),
 }
 """Of the file; `build_table` says what they mean."""
-FURTHER: dict[str, pa.DataType] = {"negative": pa.list_(pa.int64()), "unknown": pa.float32()}
+FURTHER: dict[str, pa.DataType] = {"negative": pa.list_(pa.int64()), "unknown": pa.float32(), "group": pa.int64()}
 """Columns of some: rounds of UPS have a list of the classes that an image is not, and where images of none of the
-classes were looked for, there is the score by which they were told."""
+classes were looked for, there is the score by which they were told, and the group of those that look alike, from 1 on;
+0 of all others."""
 FEW_VALUES = ["label", "reason", "teacher", "round", "accepted_round"]
 """Written as a dictionary of their values. One of ids or confidences, nearly each of which is there once, takes twice
 the time to write and a third more of the file."""

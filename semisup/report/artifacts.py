@@ -97,6 +97,8 @@ class Artifacts:
     errors: Shown | None
     """Test images that the kept model is sure of and wrong about; None where there are none."""
     neighbors: Shown | None
+    unknown_groups: Shown | None
+    """Images of none of the classes that look alike: group, from 1 on, and its size; None where there are none."""
     """Borderline pseudo-labels and their nearest labeled images; None of runs without features."""
 
     @property
@@ -163,6 +165,7 @@ def read_artifacts(folders: Mapping[str, Path]) -> Artifacts:
         compound=_compound(evaluate),
         errors=_shown(evaluate / "errors"),
         neighbors=_shown(evaluate / "neighbors"),
+        unknown_groups=_shown(labels / "unknown_groups"),
     )
 
 

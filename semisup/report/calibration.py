@@ -1,13 +1,15 @@
 """The section about the kept model's confidence: before and after the temperature, and what could be certified."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from semisup.calibration.words import uncertified, who
+from semisup.calibration.words import holds, not_found, promise, who
 from semisup.report.artifacts import Artifacts
 from semisup.report.evaluation import confidence_row, confidence_sentence
-from semisup.report.text import percent
+from semisup.report.text import UNKNOWN, percent
 from semisup.wording import counted
+
+CLASS_HEADS = ["Class", "Calibration images", "Wrong", "Certified from"]
 
 
 def context(artifacts: Artifacts) -> dict[str, Any]:
@@ -24,7 +26,8 @@ def context(artifacts: Artifacts) -> dict[str, Any]:
             "sentence": _sentence(figures, tempered),
             "table": table,
             "wide": tempered,
-            "certificate": _certificate(figures) if figures["certificate"] else "",
+            "promise": _promise(figures),
+            "classes": _classes(figures, artifacts.class_names),
         }
     }
 
@@ -44,19 +47,51 @@ def _sentence(figures: Mapping[str, Any], tempered: bool) -> str:
     )
 
 
-def _certificate(figures: Mapping[str, Any]) -> str:
-    """The certificate in one sentence, or why there is none and what would help."""
-    certificate = figures["certificate"]
-    if not figures["certified"]:
+def _promise(figures: Mapping[str, Any]) -> str:
+    """What is promised of the labels, in a few sentences, or why nothing is and what would help; "" unless asked."""
+    found = promise(figures)
+    if found is None:
+        return ""
+    if not holds(figures):
         instead = "" if figures["fallback"] is None else f"; the fallback threshold {figures['fallback']:g} applies"
-        return f"Nothing is certified. {uncertified(figures)}{instead}."
-    wrong, accepted = certificate["errors"], certificate["accepted"]
-    level, target = (f"{100 * certificate[key]:g}\u00a0%" for key in ("level", "target_precision"))
+        return f"Nothing is promised of the labels. {not_found(figures)}{instead}."
+    wrong = found["errors"]
     caveats = f" Not strictly so, for {', and '.join(figures['caveats'])}." if figures["caveats"] else ""
-    return (
-        f"Of {counted(accepted, 'calibration image')} with a confidence of at least {certificate['threshold']:g}, "
-        f"{wrong:,} {'was' if wrong == 1 else 'were'} labeled wrongly, which leaves up to "
-        f"{percent(certificate['upper_bound'])} plausible. So, at a confidence level of {level}, at least {target} "
-        "of the labels are right that it gives to such images from this threshold up. This holds for all of "
-        f"them together, not for each class.{caveats}"
+    seen = (
+        f"Of {counted(found['accepted'], 'calibration image')} with a confidence of at least {found['threshold']:g}, "
+        f"{wrong:,} {'was' if wrong == 1 else 'were'} labeled wrongly"
     )
+    if "fdr" in found:
+        return (
+            f"{seen}. From this threshold up, at most {100 * found['fdr']:g}\u00a0% of the labels are wrong on average "
+            "over the draw of calibration images and unlabeled images (false discovery rate). This run may have more "
+            f"wrong labels than that, and so may single classes.{caveats}"
+        )
+    level, target = (f"{100 * found[key]:g}\u00a0%" for key in ("level", "target_precision"))
+    return (
+        f"{seen}, which leaves up to {percent(found['upper_bound'])} plausible. So, at a confidence level of {level}, "
+        f"at least {target} of the labels are right that it gives to such images from this threshold up. This holds "
+        f"for all of them together, not for each class.{caveats}"
+    )
+
+
+def _classes(figures: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any] | None:
+    """A row for each class: name, calibration images given its label, wrong ones, and from where it is certified."""
+    if not (figures["certified"] and figures.get("classes")):
+        return None
+    rows = [
+        [
+            class_names[row["label"]],
+            f"{row['accepted']:,} of {row['images']:,}" if row["threshold"] is not None else f"{row['images']:,}",
+            f"{row['errors']:,}",
+            UNKNOWN if row["threshold"] is None else f"{row['threshold']:.4f}",
+        ]
+        for row in figures["classes"]
+    ]
+    level, target = (f"{100 * figures['certificate'][key]:g}\u00a0%" for key in ("level", "target_precision"))
+    meaning = (
+        f"From which confidence at least {target} of the labels of a class are right, certified for each class by "
+        f"itself at a confidence level of {level}: how many of the calibration images given this label are as sure, "
+        f"and how many of these are wrong. {UNKNOWN}: not certified, for there are too few, or too many are wrong."
+    )
+    return {"heads": CLASS_HEADS, "rows": rows, "meaning": meaning}

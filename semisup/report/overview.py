@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from semisup.calibration.words import THRESHOLD_NAMES
 from semisup.evaluation.keeping import judges_in_words
 from semisup.open_world.words import known_truths
 from semisup.report.artifacts import MODELS, Artifacts
 from semisup.report.text import UNKNOWN, estimate, percent, shift
 from semisup.wording import counted
-
-THRESHOLD_NAMES = {"certified": "certified threshold", "fallback": "fallback threshold"}
 
 
 def context(artifacts: Artifacts) -> dict[str, Any]:

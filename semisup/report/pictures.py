@@ -40,6 +40,8 @@ def draw(artifacts: Artifacts) -> list[Picture]:
         pictures.append(_errors(artifacts.errors, artifacts.class_names))
     if artifacts.neighbors is not None:
         pictures.append(_neighbors(artifacts.neighbors, artifacts.class_names))
+    if artifacts.unknown_groups is not None:
+        pictures.append(_unknown_groups(artifacts.unknown_groups))
     if artifacts.compound is not None:
         pictures.append(_compound(artifacts.compound, artifacts.class_names))
     return pictures
@@ -153,6 +155,14 @@ def _neighbors(shown: Shown, class_names: list[str]) -> Picture:
         class_names,
     )
     return Picture("neighbors", figure, f"{asked} borderline pseudo-labels, each with its nearest labeled images")
+
+
+def _unknown_groups(shown: Shown) -> Picture:
+    sizes = shown.table.drop_duplicates("group").set_index("group")["size"].sort_index()
+    figure = plots.group_grid(shown.images, shown.table["group"].to_numpy(), sizes.tolist())
+    return Picture(
+        "unknown_groups", figure, f"{counted(len(sizes), 'group')} of unlabeled images of none of the classes"
+    )
 
 
 def _ends(interval: Mapping[str, float]) -> tuple[float, float, float]:

@@ -1,6 +1,6 @@
 """The sections about labels: what the student learned from, and what the model that is kept says in the end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semisup.checks.warnings import expected_words
@@ -97,7 +97,17 @@ def _unknown_sentence(summary: Mapping[str, Any]) -> str:
         f"{found['flagged']:,} of {counted(summary['unlabeled'], 'unlabeled image')} ({percent(found['share'])}) look "
         "as if they were of none of the classes, and are not accepted; of images of the classes, at most "
         f"{percent(found['false_alarms'])} do, by {counted(found['held_out'], found['judges'] + ' image')}. "
-        f"{shown}"
+        f"{shown}{_alike(found.get('groups', ()))}"
+    )
+
+
+def _alike(groups: Sequence[int]) -> str:
+    """How many unknown images look alike, in how many groups; "" of none."""
+    if not groups:
+        return ""
+    return (
+        f" {sum(groups):,} of them look alike in {counted(len(groups), 'group')}, each perhaps a class that nobody has "
+        "labeled: semisup review asks what they are."
     )
 
 

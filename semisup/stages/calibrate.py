@@ -1,8 +1,6 @@
 """Stage `calibrate`: the teacher's confidence against images of known label, and the threshold that they certify."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +9,22 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from semisup.calibration.certificate import Certificate, certify
 from semisup.calibration.measures import Bools, fit_temperature, measure, reliability, temper
-from semisup.calibration.words import calibration_sentence, calibration_warnings, uncertified
-from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.calibration.words import calibration_sentence, calibration_warnings, not_found
+from semisup.config import PipelineConfig
 from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
 from semisup.errors import UserError
 from semisup.pipeline.log import StageLog
 from semisup.plots import certificate_walk, reliability_diagram, save_png
-from semisup.stages.open_world.elsewhere import compare_with_pool, from_elsewhere
+from semisup.stages.open_world.promise import Shown, promise_of
 from semisup.stages.support.features import looked_at
 from semisup.stages.support.images import pool_of
 from semisup.stages.support.models.saved import load_placed
 from semisup.stages.support.probes import graph_predictions
 from semisup.stages.support.teachers import name_teacher
-from semisup.system.json_files import read_json, write_json
+from semisup.system.json_files import write_json
 from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.predict import predict_views
 
@@ -42,12 +39,12 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     with `choose` in its place, the graph is. `kept` is the folder of the model that labels in the end. A part of the
     calibration images fits the temperature, if there is one; all figures and the certificate are of the other part,
     which neither training nor early stopping nor the temperature has seen. What is certified holds for all accepted
-    images together, not for each class, and is `strict` in `calibration.json` only where nothing in `caveats` says why
-    it is approximate. Where the unlabeled images are shown to be drawn otherwise than the calibration images, as the
-    `baseline` among the inputs sees both, nothing is certified.
+    images together, and for single classes what `classes` says; it is `strict` in `calibration.json` only where nothing
+    in `caveats` says why it is approximate. Where the unlabeled images are shown to be drawn otherwise than the
+    calibration images, as the `baseline` among the inputs sees both, nothing is certified, and no rate controlled.
 
     Raises:
-        UserError: the teacher knows other classes or other images, or nothing can be certified and
+        UserError: the teacher knows other classes or other images, or no threshold is found and
             `pseudo_label.threshold.fallback` is "stop".
     """
     split, facts = Split.read(inputs["split"] / "split.parquet"), DatasetFacts.read(inputs["split"])
@@ -62,26 +59,13 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     fits = parts(config, len(truth))
     temperature, temperature_errors = _temperature(known[fits], truth[fits])
     raw, calibrated = temper(known, 1.0), temper(known, temperature)
-    correct = calibrated.argmax(axis=1) == truth
-    certificate = _certificate(config, calibrated.max(axis=1)[~fits], correct[~fits], temper(pool, temperature))
-    compared = compare_with_pool(config, inputs, split, facts, log) if certificate else None
-    caveats = why_approximate(config, place, final="kept" in inputs) if certificate else []
-    if certificate and (foreign := from_elsewhere(config, split)):
-        caveats.append(foreign)
-    if certificate and compared is None:
-        caveats.append("there are too few images to tell whether the unlabeled ones are like the calibration images")
-    certified = bool(certificate and certificate.certified and not (compared and compared.differ))
+    shown = Shown(calibrated[~fits], calibrated[~fits].argmax(axis=1) == truth[~fits], temper(pool, temperature))
+    promise = promise_of(config, inputs, split, facts, shown=shown, log=log)
     values = {
         "model": "kept model" if "kept" in inputs else "teacher",
         "method": config.calibrate.method,
         "temperature": temperature,
-        **_threshold(config, certificate, certified=certified),
-        "certificate": asdict(certificate) if certificate else None,
-        "certified": certified,
-        "compared": {**asdict(compared), "differ": compared.differ} if compared else None,
-        "calibration_images_needed": _images_needed(config, certificate, len(truth) + len(split.ids("unlabeled"))),
-        "strict": certified and not caveats,
-        "caveats": caveats,
+        **promise.summary(config, len(truth) + len(split.ids("unlabeled"))),
         "before": measure(raw[~fits], truth[~fits]),
         "after": measure(calibrated[~fits], truth[~fits]),
         "images": int((~fits).sum()),
@@ -112,38 +96,6 @@ def parts(config: PipelineConfig, images: int) -> Bools:
     return fits
 
 
-def why_approximate(config: PipelineConfig, model: Path | None, *, final: bool) -> list[str]:
-    """What keeps the certificate of the model in a folder (None: of the graph) from being strict.
-
-    `final`: it is the one that is kept, all of whose labels at or above the threshold are accepted.
-    """
-    student = model is not None and read_json(model / "model.json")["stage"] == "joint"
-    of_table = model is not None and student and _learned_from_a_table(model)
-    caveats = []
-    if config.pseudo_label.teacher == "champion" and (of_table or not final):
-        caveats.append("a champion of an earlier pipeline may have been trained on these calibration images")
-    elif of_table:
-        caveats.append("the model was trained on pseudo-labels that the same calibration images chose")
-    if config.data.group is not None:
-        caveats.append("calibration images of one group (data.group) are alike, so that they count for fewer")
-    if student:  # it may be surer of them, right or wrong, than of images that it has never seen
-        caveats.append("the model was trained on the unlabeled images and not on the calibration images")
-    if config.pseudo_label.unknown.false_alarms is not None:
-        caveats.append(
-            "pseudo_label.unknown.false_alarms leaves out images by a threshold that the same calibration images made"
-        )
-    for key in ("top_share", "max_disagreement", "share_per_round"):
-        if not final and getattr(config.pseudo_label, key) is not None:
-            caveats.append(f"pseudo_label.{key} accepts only a part of the images certified")
-    return caveats
-
-
-def _learned_from_a_table(model: Path) -> bool:
-    """Of a student."""
-    training = model / "training.json"
-    return not training.exists() or bool(read_json(training).get("learned_from_table", True))
-
-
 def _predict(
     config: PipelineConfig, teacher: Path, split: Split, facts: DatasetFacts, log: StageLog
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -171,38 +123,6 @@ def _temperature(log_probabilities: NDArray[np.float32], truth: NDArray[np.int64
     """(T, errors among the images that fit it); 1 without images, and 1 where all are right: any less would fit."""
     errors = int((log_probabilities.argmax(axis=1) != truth).sum())
     return (fit_temperature(log_probabilities, truth) if errors else 1.0), errors
-
-
-def _certificate(
-    config: PipelineConfig, confidence: NDArray[np.float32], correct: Bools, pool: NDArray[np.float32]
-) -> Certificate | None:
-    wanted = config.pseudo_label.threshold
-    if not isinstance(wanted, CertifiedThreshold):
-        return None
-    return certify(confidence, correct, pool.max(axis=1), wanted.target_precision, wanted.confidence)
-
-
-def _threshold(config: PipelineConfig, certificate: Certificate | None, *, certified: bool) -> dict[str, float | None]:
-    """The threshold that applies, null where the config's own does, and the fallback, where that is the one.
-
-    Where calibration images would certify a threshold, but the pool is another, the stricter of the two applies.
-    """
-    wanted = config.pseudo_label.threshold
-    if certificate is None or not isinstance(wanted, CertifiedThreshold):
-        return {"threshold": None, "fallback": None}
-    if certified:
-        return {"threshold": certificate.threshold, "fallback": None}
-    fallback = None if wanted.fallback == "stop" else max(wanted.fallback, certificate.threshold or 0.0)
-    return {"threshold": fallback, "fallback": fallback}
-
-
-def _images_needed(config: PipelineConfig, certificate: Certificate | None, available: int) -> int | None:
-    """What `split.calibration_images` should be, those that fit T included; None where there are not so many."""
-    if certificate is None or certificate.labels_needed is None:
-        return None
-    share = config.calibrate.temperature_share if config.calibrate.method == "temperature" else 0.0
-    needed = ceil(certificate.labels_needed / (1 - share))
-    return needed if needed < available else None
 
 
 def _save_reliability(measured: pd.DataFrame, values: Mapping[str, Any], out_dir: Path) -> None:
@@ -237,13 +157,21 @@ def _report(values: Mapping[str, Any], log: StageLog) -> None:
             "certificate_upper_bound": certificate["upper_bound"],
             "certificate_share": certificate["share"],
         }
+    if control := values["fdr_control"]:
+        figures |= {
+            "fdr_controlled": float(values["fdr_controlled"]),
+            "fdr_estimate": control["estimate"],
+            "fdr_accepted": control["accepted"],
+            "fdr_errors": control["errors"],
+            "fdr_share": control["share"],
+        }
     if values["compared"]:
         figures |= {"pool_differs_p": values["compared"]["p_value"], "told_apart": values["compared"]["told_apart"]}
     if values["threshold"] is not None:
         figures["threshold"] = values["threshold"]
     log.metrics(figures)
     log.info(calibration_sentence(values))
-    if certificate and values["threshold"] is None:
-        raise UserError(f"{uncertified(values)}, or a number as pseudo_label.threshold.fallback instead of 'stop'")
+    if (certificate or control) and values["threshold"] is None:
+        raise UserError(f"{not_found(values)}, or a number as pseudo_label.threshold.fallback instead of 'stop'")
     for warning in calibration_warnings(values):
         log.warning(warning)

@@ -26,6 +26,9 @@ from semisup.wording import counted
 Model: TypeAlias = Literal["student", "baseline"]
 ABOUT = "this is about these trained networks; `semisup benchmark` asks what a method is worth over seeds"
 CLASSES = "classes.json"
+NO_CLASS = -1
+"""The label of an image of a class that the champion does not know: whatever it said, it would be wrong."""
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,11 @@ def _defeat(between: Decision, validation_lead: float, judges: str) -> str:
 def _against_champion(
     decision: Decision, tested: pd.DataFrame, classes: Sequence[str], champion: Champion, registered: str
 ) -> Decision:
-    """Promoted where the paired test shows the challenger to be better than the champion."""
+    """Promoted where the paired test shows the challenger to be better than the champion.
+
+    Where it knows classes that the champion does not, it is promoted unless the test shows it to be worse: a champion
+    can only be wrong about these, on their test images as on all to come.
+    """
     then = champion.numbered_as(classes)
     common = _in_common(tested, then) if then is not None else None
     if common is None:
@@ -196,12 +203,17 @@ def _against_champion(
             reason=f"promote.model={registered!r}: its champion {what}, so the figures cannot be compared and the "
             "champion stays; choose another promote.model for these images",
         )
+    added = [name for name in classes if name not in champion.classes]
+    foreign = tested[tested["truth"].isin([classes.index(name) for name in added]) & ~tested["id"].isin(common["id"])]
+    had = len(common)
+    common = pd.concat([common, foreign.assign(label=NO_CLASS)], ignore_index=True)
     truth, incumbent = common["truth"].to_numpy(), common["label"].to_numpy()
     labels = common[f"{decision.challenger}_label"].to_numpy()
     decision = _compare(replace(decision, compared_images=len(common)), "champion", truth, incumbent, labels)
-    if len(common) < max(len(tested), len(champion.predictions)):
+    if had < max(len(tested), len(champion.predictions)):
+        more = f" and {len(foreign):,} of classes that the champion does not know" if len(foreign) else ""
         decision = replace(
-            decision, reason=f"{decision.reason}, on the {counted(len(common), 'test image')} that both had"
+            decision, reason=f"{decision.reason}, on the {counted(had, 'test image')} that both had{more}"
         )
     test = mcnemar(truth, incumbent, labels)
     decision = replace(
@@ -209,6 +221,9 @@ def _against_champion(
     )
     if _is_better(truth, labels, incumbent):
         return replace(decision, promoted=True, model=decision.challenger)
+    if added and not _is_better(truth, incumbent, labels):
+        reason = f"{decision.reason}; it knows {', '.join(map(repr, added[:MOST_NAMED]))}, which the champion does not"
+        return replace(decision, promoted=True, model=decision.challenger, reason=reason)
     return replace(decision, reason=f"{decision.reason}; the champion stays")
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from semisup.config import CertifiedThreshold, PipelineConfig, PseudoLabelConfig, alignment_of
+from semisup.config import CalibratedThreshold, PipelineConfig, PseudoLabelConfig, alignment_of
 from semisup.data.facts import DatasetFacts
 from semisup.data.roles.split import Split
 from semisup.evaluation.expected import Expected
@@ -35,7 +35,7 @@ from semisup.training.process_group import ALONE, ProcessGroup
 ALIGNMENT = "pseudo_label.distribution_alignment"
 BEFORE = ["id", "label", "round", "accepted_round"]
 """What a round needs of the pseudo-label table before."""
-ThresholdKind: TypeAlias = Literal["fixed", "certified", "fallback"]
+ThresholdKind: TypeAlias = Literal["fixed", "certified", "fdr", "fallback"]
 
 
 def run(
@@ -132,6 +132,7 @@ def run(
             kind=kind,
             named=named_unlabeled(config, indices),
             unknown=unknown.summary if unknown else None,
+            alike=unknown.examples if unknown else (),
             alignment=aim.summary if aim else None,
             expected=expected,
         )
@@ -178,7 +179,7 @@ def table_parts(
             unknown=None if unknown is None else unknown.flagged[rows],
         )
         if unknown is not None:
-            part["unknown"] = unknown.scores[rows]
+            part["unknown"], part["group"] = unknown.scores[rows], unknown.groups[rows]
         if predicted.deviations is not None:
             negative = _negative_classes(predicted.probabilities, predicted.deviations, config)
             negative[part["accepted"].to_numpy()] = False
@@ -235,15 +236,15 @@ def _reasons(
 def selection_of(
     config: PseudoLabelConfig, calibration: Mapping[str, Any], *, final: bool = False
 ) -> tuple[Selection, ThresholdKind]:
-    """The tests that a pseudo-label must pass, and whether the threshold is fixed, certified or a fallback.
+    """The tests that a pseudo-label must pass, and where the threshold comes from.
 
     `final`: of the model that is kept, from which nobody learns.
     """
     kind: ThresholdKind = "fixed"
     threshold = config.threshold
-    if isinstance(threshold, CertifiedThreshold):
+    if isinstance(threshold, CalibratedThreshold):
         threshold = float(calibration["threshold"])
-        kind = "certified" if calibration["certified"] else "fallback"
+        kind = "certified" if calibration["certified"] else "fdr" if calibration["fdr_controlled"] else "fallback"
     uncertainty = config.uncertainty.positive if config.uncertainty.passes else None
     if final:
         return Selection(threshold, max_uncertainty=uncertainty), kind
@@ -254,7 +255,7 @@ def _negative_classes(
     probabilities: NDArray[np.float32], deviations: NDArray[np.float32], config: PseudoLabelConfig
 ) -> NDArray[np.bool_]:
     """Which classes (N, C) an image is surely not, by the limits of `uncertainty`."""
-    assert isinstance(config.threshold, float), "nothing is certified with Monte Carlo dropout"
+    assert isinstance(config.threshold, float), "no threshold is sought with Monte Carlo dropout"
     _, _, negative = select(
         torch.from_numpy(probabilities),
         torch.from_numpy(deviations),

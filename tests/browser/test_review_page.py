@@ -5,7 +5,7 @@ import pytest
 
 from semisup.data.tables import protected, read_csv
 from semisup.delivery.page import build_page
-from semisup.delivery.page.candidates import AUDIT, CHECK, LABEL
+from semisup.delivery.page.candidates import AUDIT, CHECK, LABEL, NAME
 from tests.browser.conftest import PHONE
 from tests.data.corpus import encoded, photo
 
@@ -211,6 +211,83 @@ def test_images_of_the_sample_whose_files_are_gone_count_as_wrong_up_to_the_last
         assert page.inner_text("#enough") == ""  # two of three, and none may be wrong
     page.keyboard.press("1")
     assert "That is enough" in page.inner_text("#enough")  # three of four, and one may be
+
+
+def group_page(tmp_path, names=("cat", "dog"), groups=(1, 1, 1, 1, 2, 2, 0)):
+    """A page of images in groups to be named, and of some (0) to be labeled."""
+    rows = pd.DataFrame(
+        {
+            "id": f"{number}.png@{number}",
+            "path": f"{number}.png",
+            "section": NAME if group else LABEL,
+            "given": "",
+            "reason": "alike",
+            "group": group,
+        }
+        for number, group in enumerate(groups)
+    )
+    contents = [encoded(photo(number), "PNG") for number in range(len(groups))]
+    file = tmp_path / "groups.html"
+    file.write_text(build_page("Review", "run", names, rows, contents, naming=True), encoding="utf-8")
+    return file
+
+
+def test_a_group_is_named_at_once_but_for_what_is_taken_out(tmp_path, open_page):
+    page = open_page(group_page(tmp_path)).page
+    assert page.inner_text("#section") == "What are these?"
+    assert "about these 4 images" in page.inner_text("#together")
+    page.click("#alike button:nth-child(2)")  # image 2
+    assert "about these 3 images" in page.inner_text("#together")
+    page.keyboard.press("c")
+    page.keyboard.type(" red  newt ")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#count") == "3 of 7"
+    assert page.inner_text("#together") == "What you say is about this image alone."  # the one that was taken out
+    page.keyboard.press("1")
+    assert "about these 2 images" in page.inner_text("#together")  # the next group
+    page.click("#classes button:has-text('red newt')")  # a class like all others now
+    page.keyboard.press("2")
+    assert page.inner_text("#count") == "7 of 7"
+    table = saved(page, tmp_path)
+    named = dict(zip(table["path"], zip(table["annotation"], table["label"], strict=True), strict=True))
+    newt = ("new", "red newt")
+    assert [named[f"{number}.png"] for number in range(7)] == [
+        newt, newt, ("label", "cat"), newt, newt, newt, ("label", "dog"),
+    ]  # fmt: skip
+
+
+def test_a_group_is_undone_at_once_and_skipped_at_once(tmp_path, open_page):
+    page = open_page(group_page(tmp_path)).page
+    page.keyboard.press("x")
+    assert page.inner_text("#count") == "4 of 7"
+    page.keyboard.press("u")
+    assert page.inner_text("#count") == "0 of 7"
+    page.keyboard.press("s")
+    assert page.inner_text("#path") == "4.png"
+    page.keyboard.press("s")
+    assert page.inner_text("#path") == "6.png"
+    assert page.inner_text("#section") == "What is this?"
+
+
+def test_names_outlive_the_page_and_one_that_there_is_makes_no_second_class(tmp_path, open_page):
+    opened = open_page(group_page(tmp_path))
+    page = opened.page
+    for name in ("newt", "CAT"):
+        page.fill("#name", name)
+        page.click("#naming button")
+    page.reload()
+    assert page.locator("#classes button").all_inner_texts()[-1] == "newt"
+    assert set(saved(page, tmp_path)["label"]) == {"newt", "cat"}
+    assert set(saved(page, tmp_path)["annotation"]) == {"new", "label"}
+
+
+def test_where_no_class_can_be_added_none_is_asked_for(tmp_path, open_page):
+    page = open_page(page_file(tmp_path, ["cat", "dog", "newt"])).page
+    assert not page.is_visible("#naming")
+    assert not page.is_visible("#alike button")
+    phone = open_page(group_page(tmp_path, ["w" * 200, "cat"], (1,) * 12), PHONE)
+    assert phone.page.is_visible("#naming")
+    assert phone.overflow() == 0
 
 
 def test_a_page_that_is_no_audit_does_not_offer_none_of_the_classes(tmp_path, open_page):

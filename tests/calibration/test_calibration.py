@@ -1,6 +1,5 @@
 """Figures against scikit-learn, torch and worked examples; the certificate against simulations of known precision."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -27,6 +26,7 @@ from semisup.calibration.measures import (
     temper,
 )
 from semisup.calibration.words import calibration_sentence, calibration_warnings
+from tests.calibration.simulated import SPLITS, World, cliff, honest, over_confident, seen_cliff, tight
 
 Array = NDArray[Any]
 
@@ -279,38 +279,12 @@ def test_confidences_of_two_precisions_are_rejected():
 
 # --- the certificate: simulated splits --------------------------------------------------------------------------------
 
-SPLITS = 200
 MOST_BAD = int(binom.ppf(0.999, SPLITS, 0.05))
 """Of 200 certificates at 95 % not more may be false than chance explains."""
 
 
-def honest(u: Array) -> tuple[Array, Array]:
-    """Errors come as often as the confidence says."""
-    return 1 - 0.2 * u**2, 1 - 0.2 * u**2
-
-
-def over_confident(u: Array) -> tuple[Array, Array]:
-    """Five times as many errors as the confidence says."""
-    return 1 - 0.04 * u**2, 1 - 0.2 * u**2
-
-
-def cliff(u: Array) -> tuple[Array, Array]:
-    """Nearly always right up to the most confident 60 %, then never, and the confidence hardly moves."""
-    return 1 - 0.02 * u, np.where(u < 0.6, 0.999, 0.0)
-
-
-def seen_cliff(u: Array) -> tuple[Array, Array]:
-    """The same, but the confidence falls to 90 % there."""
-    return np.where(u < 0.6, 1 - 0.02 * u, 0.9 - 0.02 * u), np.where(u < 0.6, 0.999, 0.0)
-
-
-def tight(u: Array) -> tuple[Array, Array]:
-    """The precision of every share lies a hair below the target: whatever is certified is false."""
-    return 1 - 0.05 * u, np.full_like(u, 0.9499)
-
-
 @cache
-def certificates(world: Callable[[Array], tuple[Array, Array]], images: int) -> list[tuple[Certificate, float]]:
+def certificates(world: World, images: int) -> list[tuple[Certificate, float]]:
     """(certificate, true precision at its threshold) of 200 splits; u, uniform, ranks the images by confidence."""
     fine = (np.arange(200_000) + 0.5) / 200_000
     confidence_at, right_at = world(fine)
@@ -375,6 +349,8 @@ def values_of(certificate: Certificate | None, **changes: Any) -> dict[str, Any]
         "fallback": None,
         "certificate": asdict(certificate) if certificate else None,
         "certified": bool(certificate and certificate.certified),
+        "fdr_control": None,
+        "fdr_controlled": False,
         "compared": None,
         "calibration_images_needed": None,
         "strict": True,

@@ -273,7 +273,7 @@ def test_a_config_cannot_be_changed():
 # --- keys ---------------------------------------------------------------------------------------------------------
 
 
-CERTIFIED = {f"pseudo_label.threshold.{key}" for key in ("target_precision", "confidence", "fallback")}
+CERTIFIED = {f"pseudo_label.threshold.{key}" for key in ("target_precision", "confidence", "fdr", "fallback")}
 """Keys of the section that may stand in the place of a number."""
 ALIGNED = {
     f"{section}.distribution_alignment.{key}"

@@ -9,7 +9,7 @@ import pytest
 from semisup.data.roles.annotations import Annotation
 from semisup.data.roles.split import Split
 from semisup.delivery.export import labeling_interface
-from semisup.delivery.labels_file import Known, check_rows, merged, read_labels
+from semisup.delivery.labels_file import Known, check_rows, merged, read_labels, without_new
 from semisup.errors import UserError
 from tests.mistakes import user_mistake
 
@@ -63,6 +63,37 @@ def test_the_role_without_annotations_and_what_is_discarded_are_kept(tmp_path):
 def test_a_wrong_row_is_named_in_one_line(tmp_path, text, why):
     with user_mistake(match=why):
         annotations_in(tmp_path, text)
+
+
+def new_in(tmp_path, text):
+    file = tmp_path / "labels.csv"
+    file.write_text("id,annotation,label\n" + text, encoding="utf-8")
+    return without_new(read_labels(file), KNOWN, NAMES)
+
+
+def test_rows_of_new_classes_are_apart_and_one_that_there_is_by_now_is_a_label(tmp_path):
+    ordinary, new = new_in(tmp_path, "c.png@3c,new,newt\nd.png@4d,new,dog\na.png@1a,label,cat\n")
+    assert new == {"newt": ["c.png"]}
+    assert [(row.key, row.kind, row.label) for row in ordinary] == [
+        ("d.png@4d", "label", "dog"),
+        ("a.png@1a", "label", "cat"),
+    ]
+    assert new_in(tmp_path, "c.png@3c,new,newt\nc.png@3c,new,newt\n")[1] == {"newt": ["c.png"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("c.png@3c,new,newt\nc.png@3c,new,eft", "row 2: image 'c.png@3c' is annotated twice, 'newt' and 'eft'"),
+        ("c.png@3c,label,dog\nc.png@3c,new,newt", "row 1: image 'c.png@3c' is annotated twice, 'newt' and 'dog'"),
+        ("c.png@3c,new,", "row 1: image 'c.png@3c' has no label"),
+        ("b.png@2b,new,newt", "is a validation image"),
+        ("x.png@99,new,newt", "is not in the data set"),
+    ],
+)
+def test_a_wrong_row_of_a_new_class_is_named_in_one_line(tmp_path, text, why):
+    with user_mistake(match=why):
+        new_in(tmp_path, text)
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):

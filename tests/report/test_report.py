@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from semisup import plots
 from semisup.calibration.measures import measure, reliability
-from semisup.calibration.words import uncertified
+from semisup.calibration.words import not_found
 from semisup.evaluation.scores import compare_right, evaluate_models
 from semisup.report import STAGES, build_report, p_value, percent
 from semisup.report.advice import first_step, proposals
@@ -481,6 +481,62 @@ def test_a_certificate_says_in_one_sentence_what_is_proven_and_from_what(tmp_pat
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_what_is_certified_of_each_class_is_a_row(tmp_path: Path) -> None:
+    classes = [
+        {"label": 0, "images": 140, "threshold": 0.875, "accepted": 120, "errors": 1, "share": 0.8},
+        {"label": 1, "images": 60, "threshold": None, "accepted": 60, "errors": 9, "share": 0.0},
+    ]
+    folders = with_calibration(tmp_path / "in", write_folders(tmp_path / "in"), classes=classes)
+    html, markdown = build(folders, tmp_path / "out")
+    names = json.loads((folders["split"] / "dataset.json").read_text())["class_names"][:2]
+    assert f"| {names[0]} | 120 of 140 | 1 | 0.8750 |" in plain(markdown)
+    assert f"| {names[1]} | 60 | 9 | – |" in plain(markdown)
+    assert "at least 95 % of the labels of a class are right" in plain(markdown)
+    assert "Certified from" in html
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_groups_of_unknown_images_are_told_and_shown(tmp_path: Path) -> None:
+    folders = write_folders(tmp_path / "in")
+    found = {"flagged": 60, "share": 0.1, "at_least": 0.04, "false_alarms": 0.05, "threshold": 1.5, "held_out": 200}
+    change_summary(folders, unknown=found | {"judges": "calibration", "groups": [31, 18]})
+    pd.DataFrame({"group": [1, 1, 2], "size": [31, 31, 18]}).to_parquet(folders["labels"] / "unknown_groups.parquet")
+    images = np.random.default_rng(0).integers(0, 256, (3, 1, 6, 8), dtype=np.uint8)
+    np.savez(folders["labels"] / "unknown_groups.npz", images=images)
+    html, markdown = build(folders, tmp_path / "out")
+    assert "49 of them look alike in 2 groups, each perhaps a class that nobody has labeled" in plain(markdown)
+    assert "2 groups of unlabeled images of none of the classes" in html
+    assert (tmp_path / "out" / "figures" / "unknown_groups.png").exists()
+
+
+def test_the_grid_of_groups_says_of_each_how_large_it_is() -> None:
+    images = np.zeros((5, 3, 4, 6), np.uint8)
+    figure = plots.group_grid(images, np.array([1, 1, 1, 2, 2]), [31, 18])
+    (axes,) = figure.axes
+    assert len(axes.images) == 5
+    said = [text.get_text() for text in axes.texts if text.get_text()]
+    assert said == ["group 1", "31 images", "group 2", "18 images"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_promise_about_the_mean_is_told_as_one(tmp_path: Path) -> None:
+    control = {"found": True, "threshold": 0.9375, "accepted": 150, "errors": 3, "estimate": 0.04, "share": 0.6}
+    control |= {"fdr": 0.05, "images": 200, "fewest": 19, "labels_needed": None}
+    folders = with_calibration(tmp_path / "in", write_folders(tmp_path / "in"), caveats=["it rained"])
+    path = folders["calibrate"] / "calibration.json"
+    asked = {"certificate": None, "certified": False, "classes": None, "fdr_control": control, "fdr_controlled": True}
+    write(path, json.loads(path.read_text()) | asked)
+    change_summary(folders, threshold_kind="fdr")
+    _, markdown = build(folders, tmp_path / "out")
+    text = plain(markdown)
+    assert "Of 150 calibration images with a confidence of at least 0.9375, 3 were labeled wrongly. From" in text
+    assert "at most 5 % of the labels are wrong on average" in text
+    assert "This run may have more wrong labels than that, and so may single classes. Not strictly so, for it" in text
+    assert "threshold by the false discovery rate ≥" in text
+    assert not (tmp_path / "out" / "figures" / "certificate.png").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_where_the_pool_is_another_the_report_certifies_nothing(tmp_path: Path) -> None:
     compared = {"p_value": 2e-5, "calibration_images": 200, "pool_images": 2_000}
     folders = with_calibration(
@@ -488,7 +544,7 @@ def test_where_the_pool_is_another_the_report_certifies_nothing(tmp_path: Path) 
     )
     _, markdown = build(folders, tmp_path / "out")
     text = plain(markdown).replace("\\", "")
-    assert "Nothing is certified." in text
+    assert "Nothing is promised of the labels." in text
     assert "the unlabeled images are not like the calibration images (p = 2e-05 on 200 and 2,000 images)" in text
 
 
@@ -524,8 +580,8 @@ def test_where_nothing_is_certified_the_report_says_why_and_how_many_labels_woul
     change_summary(folders, threshold=0.99, threshold_kind="fallback")
     _, markdown = build(folders, tmp_path / "out")
     text = plain(markdown).replace("\\", "")
-    assert "Nothing is certified." in text
-    assert uncertified(json.loads((folders["calibrate"] / "calibration.json").read_text())) in text
+    assert "Nothing is promised of the labels." in text
+    assert not_found(json.loads((folders["calibrate"] / "calibration.json").read_text())) in text
     assert "split.calibration_images of about 640" in text
     assert not (tmp_path / "out" / "figures" / "certificate.png").exists()  # of a single test there is nothing to draw
     assert "the fallback threshold 0.99 applies." in text

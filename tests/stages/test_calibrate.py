@@ -16,8 +16,10 @@ from semisup.data.sources import load_pool
 from semisup.errors import UserError
 from semisup.pipeline.specs import load_stage
 from semisup.stages import calibrate
-from semisup.stages.calibrate import parts, why_approximate
+from semisup.stages.calibrate import parts
 from semisup.stages.open_world.elsewhere import told_from_elsewhere
+from semisup.stages.open_world.promise import why_approximate
+from semisup.stages.pseudo_label import selection_of
 from semisup.stages.support.models.saved import load_model
 from semisup.system.json_files import read_json, write_json
 from semisup.system.randomness import numpy_generator
@@ -165,6 +167,54 @@ def test_with_fallback_stop_the_run_ends_with_one_line_on_the_way_out(config, fo
     assert "pseudo_label.threshold.fallback" in str(caught.value)
 
 
+RATE = {"fdr": 0.1, "fallback": 0.97}
+
+
+def test_a_threshold_by_the_false_discovery_rate_is_that_of_the_images_measured(config, folders, tmp_path):
+    values, ear = calibrated(changed(config, pseudo_label={"threshold": RATE}), folders, tmp_path / "out")
+    control, table = values["fdr_control"], pd.read_parquet(tmp_path / "out" / "calibration.parquet")
+    measured = table[table["part"] == "measured"]
+    accepted = measured[measured["calibrated_confidence"] >= np.float32(values["threshold"])]
+    errors = int((accepted["label"] != accepted["truth"]).sum())
+    assert (control["accepted"], control["errors"], control["images"]) == (len(accepted), errors, 225)
+    assert control["estimate"] == pytest.approx((1 + errors) / 226 / control["share"])
+    assert (values["fdr_controlled"], values["strict"], values["fallback"]) == (True, True, None)
+    assert (values["certificate"], values["classes"], values["certified"]) == (None, None, False)
+    assert not (tmp_path / "out" / "certificate.png").exists()
+    assert "at most 10% of its labels wrong, on average" in ear.lines[0]
+    assert ear.figures["fdr_controlled"] == 1
+    assert selection_of(changed(config, pseudo_label={"threshold": RATE}).pseudo_label, values)[1] == "fdr"
+
+
+def test_a_rate_that_cannot_be_kept_leaves_the_fallback_or_ends_the_run_with_one_line(config, folders, tmp_path):
+    hopeless = {"fdr": 0.001, "fallback": 0.97}
+    values, ear = calibrated(changed(config, pseudo_label={"threshold": hopeless}), folders, tmp_path / "out")
+    assert (values["fdr_controlled"], values["threshold"], values["fallback"]) == (False, 0.97, 0.97)
+    (warning,) = [line for line in ear.warnings if "could not be kept" in line]
+    for part in ("fdr=0.001", "a higher fdr", "fallback threshold 0.97 applies"):
+        assert part in warning
+    assert selection_of(changed(config, pseudo_label={"threshold": hopeless}).pseudo_label, values)[1] == "fallback"
+    stopping = changed(config, pseudo_label={"threshold": hopeless | {"fallback": "stop"}})
+    with pytest.raises(UserError, match=r"fdr=0\.001 could not be kept.*pseudo_label\.threshold\.fallback"):
+        calibrated(stopping, folders, tmp_path / "stopping")
+
+
+def test_the_certificates_of_classes_are_of_the_calibration_images_given_their_label(config, folders):
+    table = pd.read_parquet(folders["calibrate"] / "calibration.parquet")
+    measured = table[table["part"] == "measured"]
+    classes = read_json(folders["calibrate"] / "calibration.json")["classes"]
+    assert [row["label"] for row in classes] == list(range(10))
+    for row in classes:
+        given = measured[measured["label"] == row["label"]]
+        if row["threshold"] is not None:
+            given = given[given["calibrated_confidence"] >= np.float32(row["threshold"])]
+        wrong = int((given["label"] != given["truth"]).sum())
+        assert (row["accepted"], row["errors"]) == (len(given), wrong)
+    certified = [row for row in classes if row["threshold"] is not None]
+    assert certified
+    assert all(beta.ppf(0.95, row["errors"] + 1, row["accepted"] - row["errors"]) <= 0.2 for row in certified)
+
+
 def test_a_student_as_teacher_makes_the_certificate_approximate(config, folders, tmp_path):
     student = tmp_path / "student"
     student.mkdir()
@@ -308,6 +358,13 @@ def test_where_the_pool_is_another_nothing_is_certified_and_the_stricter_thresho
         assert (values["certified"], values["strict"]) == (False, False)
         assert values["certificate"]["certified"]  # by the calibration images alone
         assert values["threshold"] == max(fallback, values["certificate"]["threshold"])
+        rate, said = calibrated(
+            changed(config, pseudo_label={"threshold": {"fdr": 0.2, "fallback": fallback}}),
+            others,
+            tmp_path / f"rate{number}",
+        )
+        assert (rate["fdr_controlled"], rate["fdr_control"]["found"]) == (False, True)
+        assert any("fdr=0.2 could not be kept: the unlabeled images are not like" in line for line in said.warnings)
         (warning,) = [line for line in ear.warnings if "could not be certified" in line]
         for part in ("not like the calibration images", "--audit", f"{values['threshold']:g} applies"):
             assert part in warning

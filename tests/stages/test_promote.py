@@ -1,6 +1,7 @@
 """Promotion: every rule, with predictions made by hand so that scipy's binomial test knows the p-value."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -370,6 +371,36 @@ def test_a_champion_of_classes_of_which_each_side_lacks_some_cannot_be_compared(
     assert (
         "promote.model='toys': its champion knows other classes, so the figures cannot be compared" in decision.reason
     )
+
+
+def with_fox(labels, known):
+    """Of four classes: the images of before and, of the last class, twelve more, of which `known` are told."""
+    fox = pd.DataFrame({"id": [f"fox{n}" for n in range(12)], "truth": 3, "baseline_label": 0, "student_label": 0})
+    fox.loc[: known - 1, ["baseline_label", "student_label"]] = 3
+    return pd.concat([evaluated(student=labels, baseline=labels), fox], ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "known", "promoted", "said"),
+    [
+        (GOOD, 12, True, "is better than the champion, p = 0.00049, on the"),
+        (GOOD, 2, True, "no difference shown .* it knows 'fox', which the champion does not"),
+        (BAD, 0, False, "the champion is better than this student, .* the champion stays"),
+    ],
+)
+def test_test_images_of_a_class_that_the_champion_does_not_know_count_as_wrong_and_it_goes_unless_it_is_better(
+    *, labels, known, promoted, said
+):
+    """McNemar's exact p of 12 against 0 is 2 / 2^12."""
+    champion = Champion(champion_with(GOOD), CLASSES)
+    decision = decide(
+        with_fox(labels, known), (*CLASSES, "fox"), champion, "student", validation_lead=0, registered="toys"
+    )
+    assert decision.promoted == promoted
+    assert re.search(said, decision.reason)
+    assert "test images that both had and 12 of classes that the champion does not know" in decision.reason
+    assert decision.compared_images == IMAGES + 12
+    assert decision.only_challenger_right == known + (labels is BAD)  # the image that the champion has wrong
 
 
 def test_the_champion_that_stays_keeps_the_names_of_its_own_labels(tmp_path):

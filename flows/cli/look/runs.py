@@ -24,13 +24,14 @@ FIGURES = (
     ("pseudo_label_coverage", "Pseudo-labels accepted"),
     ("pseudo_label_precision", "Pseudo-labels right"),
     ("certified_threshold", "Certified threshold"),
+    ("fdr_threshold", "Threshold by the FDR"),
     ("baseline_compound_accuracy", "Baseline, compound images"),
     ("student_compound_accuracy", "Student, compound images"),
     ("compound_accuracy_difference", "Student − baseline, compound images"),
 )
 EXPENDABLE = ("took", "status", "started", "seed", "set")
 """Columns of the list of runs, the one that is missed least first."""
-PLAIN = ("mcnemar_p", "certified_threshold")
+PLAIN = ("mcnemar_p", "certified_threshold", "fdr_threshold")
 """Figures that are no shares."""
 
 

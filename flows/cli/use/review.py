@@ -34,6 +34,12 @@ def review(
     suspects: Annotated[
         int, typer.Option(min=0, max=1000, help="At most so many labeled images whose label looks wrong.")
     ] = 10,
+    groups: Annotated[
+        int,
+        typer.Option(
+            min=0, max=100, help="At most so many groups of images that look alike and like none of the classes."
+        ),
+    ] = 8,
     audit: Annotated[
         int | None,
         typer.Option(min=1, max=10_000, help="So many accepted labels, drawn at random, to be checked instead."),
@@ -71,7 +77,7 @@ def review(
                 _tell_audit(*_audit(name, named, count=audit, data_root=data_root, force=force), named, as_json)
                 return
             _tell_written(
-                *_write(name, named, budget=budget, suspects=suspects, data_root=data_root, force=force), named, as_json
+                *_write(name, named, (budget, suspects, groups), data_root=data_root, force=force), named, as_json
             )
         else:
             if out is not None or data_root is not None:
@@ -86,9 +92,9 @@ def review(
 
 
 def _write(
-    run_id: str, out: Path, *, budget: int, suspects: int, data_root: Path | None, force: bool
+    run_id: str, out: Path, asked: tuple[int, int, int], *, data_root: Path | None, force: bool
 ) -> "tuple[Written, str]":
-    """What was written, and the id of the MLflow run that says so."""
+    """What was written, and the id of the MLflow run that says so; asked: images to label, labels to check, groups."""
     import time
 
     import pandas as pd
@@ -123,7 +129,9 @@ def _write(
         student = load_placed(found.model.folder, config)
         assert isinstance(student, Classifier), "a pipeline keeps one network"
         first = first_step(read_json(found.evaluated / "metrics.json"), read_json(found.labels / "summary.json"))
-        material = Material(config, facts, split, tables, student, found.model.temperature, first)
+        labels = pd.read_parquet(found.labels / TABLE_FILE)
+        material = Material(config, facts, split, tables, student, found.model.temperature, labels, first)
+        budget, suspects, groups = asked
         screen.begin("review")
         written = write_review(
             material,
@@ -131,13 +139,14 @@ def _write(
             run_id=found.run.id,
             budget=budget,
             suspects=suspects,
+            groups=groups,
             force=force,
             on_batch=lambda done, total: screen.progress(done, total, "images"),
         )
-        asked = {"budget": budget, "suspects": suspects, "strategy": STRATEGY}
+        parameters = {"budget": budget, "suspects": suspects, "groups": groups, "strategy": STRATEGY}
         seconds = time.perf_counter() - started
         screen.end("review", seconds)
-        return written, record_review(found, written, out, asked=asked, seconds=seconds)
+        return written, record_review(found, written, out, asked=parameters, seconds=seconds)
 
 
 def _audit(run_id: str, out: Path, *, count: int, data_root: Path | None, force: bool) -> "tuple[WrittenAudit, str]":
@@ -179,15 +188,16 @@ def _tell_audit(written: "WrittenAudit", recorded: str, out: Path, as_json: bool
 def _tell_written(written: "Written", recorded: str, out: Path, as_json: bool) -> None:
     for note in written.notes:
         typer.secho(note, fg="yellow", err=True)
+    named = f", {counted(written.groups, 'group')} of alike images to name" if written.groups else ""
     lines = [
-        f"{counted(written.to_label, 'image')} to label, {counted(written.to_check, 'label')} to check: open "
+        f"{counted(written.to_label, 'image')} to label, {counted(written.to_check, 'label')} to check{named}: open "
         f"{out / 'review.html'}",
         "in a browser, save its CSV, and type  semisup review --import labels.csv CONFIG",
         "(candidates.csv is the same as a table; tasks.json and labels.xml are for Label Studio: type",
         f"{written.served.advice})",
         f"MLflow keeps all of it as run {recorded}",
     ]
-    counts = {"to_label": written.to_label, "to_check": written.to_check}
+    counts = {"to_label": written.to_label, "to_check": written.to_check, "groups": written.groups}
     _tell(out, written.gone, recorded, counts=counts, lines=lines, as_json=as_json)
 
 
@@ -230,18 +240,27 @@ def _warn_of_gone(paths: Sequence[str]) -> None:
 
 
 def _tell_imported(imported: "Imported", name: str, overrides: list[str], as_json: bool) -> None:
-    sets = list(overrides) if imported.named else [*overrides, f"data.annotations={imported.file}"]
+    names_file = imported.named or not imported.total
+    sets = list(overrides) if names_file else [*overrides, f"data.annotations={imported.file}"]
     command = shlex.join(["semisup", "run", name, *(part for each in sets for part in ("--set", each))])
     if as_json:
         typer.echo(
             json.dumps(
                 {"annotations": str(imported.file), "all": imported.total, **imported.counts, "next": command}
+                | {"new_classes": dict(imported.new_classes)}
                 | ({"audit": _as_json(imported.audit)} if imported.audit else {})
             )
         )
         return
     if imported.audit:
         _tell_concluded(imported.audit)
+    for folder, images in imported.new_classes.items():
+        typer.echo(
+            f"{folder}: a new class, with copies of {counted(images, 'image')}, which need not stay in both places"
+        )
+    if not imported.total:
+        typer.echo(f"the next run learns from them:\n  {command}")
+        return
     new, changed, same = (imported.counts[what] for what in ("new", "changed", "same"))
     typer.echo(
         f"{imported.file}: {counted(new, 'new annotation')}, "
@@ -249,7 +268,7 @@ def _tell_imported(imported: "Imported", name: str, overrides: list[str], as_jso
         "there already"
     )
     typer.echo(f"{counted(imported.total, 'annotation')} in all; the next run learns from them:\n  {command}")
-    if not imported.named:
+    if not names_file:
         typer.echo(f"or write `annotations: {imported.file}` below `data:` in your config, and leave that --set out")
 
 

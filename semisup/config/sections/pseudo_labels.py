@@ -60,17 +60,31 @@ def alignment_of(setting: bool | AlignmentConfig) -> AlignmentConfig | None:
     return AlignmentConfig() if setting else None
 
 
-class CertifiedThreshold(Section):
-    """The lowest threshold whose pseudo-labels are proven right often enough."""
+class CalibratedThreshold(Section):
+    """The lowest threshold of which calibration images show that enough of the pseudo-labels are right."""
 
     target_precision: Annotated[float, Field(ge=0.01, le=0.9999)] = 0.99
     """Share of the accepted pseudo-labels that must be right."""
     confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.95
     """Probability, over the draw of the calibration images, with which that must hold."""
+    fdr: Annotated[float, Field(ge=0.0001, le=0.99)] | None = None
+    """In place of `target_precision` and `confidence`: the share of accepted pseudo-labels that may be wrong on average
+    over the draw of calibration images and pool (false discovery rate). It takes fewer images than a certificate, and
+    a single run may have more wrong ones."""
     fallback: Annotated[
         Annotated[Fraction, Tag(NUMBER)] | Annotated[Literal["stop"], Tag(WORD)], Discriminator(kind_of)
     ] = 0.99
-    """Where nothing can be certified: a fixed threshold, or `stop` with an error."""
+    """Where no threshold is found: a fixed one, or `stop` with an error."""
+
+    @property
+    def asked(self) -> str:
+        """The key that says what must hold, and its value."""
+        return f"target_precision={self.target_precision:g}" if self.fdr is None else f"fdr={self.fdr:g}"
+
+    @property
+    def least_right(self) -> float:
+        """Share of the accepted labels that must be right."""
+        return self.target_precision if self.fdr is None else 1 - self.fdr
 
 
 class UncertaintyConfig(Section):
@@ -110,11 +124,12 @@ class PseudoLabelConfig(Section):
     none, the baseline), or the `graph` of nearest neighbors (`model.train: probe`), on which labels spread from
     labeled images to those that look like them. In later rounds it is the student of the round before."""
     threshold: Annotated[
-        Annotated[Fraction, Tag(NUMBER)] | Annotated[CertifiedThreshold, Tag(SECTION)],
+        Annotated[Fraction, Tag(NUMBER)] | Annotated[CalibratedThreshold, Tag(SECTION)],
         Discriminator(lambda value: SECTION if kind_of(value) == SECTION else NUMBER),
     ] = 0.95
     """Accept a pseudo-label whose confidence, the largest probability, is at least this; or a section with
-    `target_precision`, `confidence` and `fallback`: the lowest threshold that can be certified."""
+    `target_precision`, `confidence` and `fallback`: the lowest threshold that can be certified; or `fdr` and
+    `fallback`: the lowest one that keeps a false discovery rate."""
     top_share: Share | None = None
     """Of each predicted class accept only this share of its images, without those found `unknown`, the most confident
     ones; the threshold still holds. Unset: no limit."""

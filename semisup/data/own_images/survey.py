@@ -22,6 +22,7 @@ from semisup.data.own_images.reading.decode import BrokenImageError, Target, dec
 from semisup.data.own_images.reading.deep import GRAY_16
 from semisup.data.own_images.reading.depth import written
 from semisup.data.own_images.recipes import (
+    OTHER_CLASSES,
     RECIPE,
     are_signs,
     graph_lines,
@@ -242,6 +243,7 @@ def write_config(found: Survey) -> str:
         ),
         *_split_lines(split, validates=not (found.photographs or found.own.names_validation), why=why),
         *(graph_lines(data.size, signs=are_signs([name for name, *_ in found.classes()])) if found.photographs else []),
+        *([OTHER_CLASSES] if found.photographs and found.unlabeled else []),
         *([] if found.photographs else steps_lines(minutes)),
     ]
     return "\n".join(lines) + "\n"

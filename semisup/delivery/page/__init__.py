@@ -37,6 +37,7 @@ def build_page(
     span: Range | None = None,
     audit: Mapping[str, Any] | None = None,
     labels: Sequence[str] = (),
+    naming: bool = False,
 ) -> str:
     """The page as HTML.
 
@@ -44,14 +45,15 @@ def build_page(
     files, of which those of more than 8 bits are shown by `span`, their `data.range`.
     `audit` makes it the page of an audit, with the accepted labels of the images, which are compared with and not
     shown: name, target, allowed (how many may be wrong after so many annotations), places (of each image in the sample,
-    from 0; those of files that are gone are missing).
+    from 0; those of files that are gone are missing). With `naming`, a person may name classes that are not there yet;
+    images of one `group`, a column of numbers from 1 on (0: of none), are asked about together.
     Annotations are kept in the browser under `key` and the images' ids. Whatever a class is called, it stays text.
     """
     images = [_image(row, content, span) for (_, row), content in zip(rows.iterrows(), contents, strict=True)]
     ids = hashlib.sha256("\n".join(image["id"] for image in images).encode()).hexdigest()[:16]
     if audit is not None:
         images = [image | {"accepted": label} for image, label in zip(images, labels, strict=True)]
-    data = {"audit": audit, "key": f"{key}:{ids}", "classes": list(class_names), "images": images}
+    data = {"audit": audit, "naming": naming, "key": f"{key}:{ids}", "classes": list(class_names), "images": images}
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     return environment.from_string((HERE / "review.html").read_text(encoding="utf-8")).render(
         title=title,
@@ -84,6 +86,7 @@ def _image(row: "pd.Series[Any]", content: bytes, span: Range | None) -> dict[st
         "predicted": [[row[f"label_{place}"], round(float(row[f"probability_{place}"]), 4)] for place in places],
         "src": source,
         "tiny": tiny,
+        "group": int(row.get("group", 0)),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from semisup.config import CertifiedThreshold, PipelineConfig
+from semisup.config import CalibratedThreshold, PipelineConfig
 from semisup.config.sources import SOURCES
 from semisup.data.facts import DatasetFacts
 from semisup.data.tables import write_csv
@@ -76,7 +76,7 @@ def write_audit(
     )
     names = [facts.class_names[label] for label in drawn["label"]]
     wanted = config.pseudo_label.threshold
-    target = wanted.target_precision if isinstance(wanted, CertifiedThreshold) else USUAL_TARGET
+    target = wanted.least_right if isinstance(wanted, CalibratedThreshold) else USUAL_TARGET
     audit = audit_name(run_id, list(drawn["id"]))
     sources = Sources(config, facts)
     about: dict[str, Any] = {"run": run_id, "format": "audit", "images": len(rows)}

@@ -19,7 +19,8 @@ from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
 from semisup.errors import UserError
 from semisup.networks.classifier import Classifier
-from semisup.review.acquisition import LARGEST_DEVIATION, Floats, Method, Signals, choose_batch, doubt
+from semisup.open_world.groups import most_typical
+from semisup.review.acquisition import LARGEST_DEVIATION, Floats, Method, Signals, choose_batch, doubt, unit_length
 from semisup.review.confident_learning import (
     FEWEST_PER_CLASS,
     agreement,
@@ -30,13 +31,16 @@ from semisup.review.confident_learning import (
 from semisup.stages.support.images import pool_of
 from semisup.system.randomness import derive_seed, numpy_generator
 from semisup.training.predict import predict_features, predict_log_probabilities
+from semisup.wording import counted
 
 MOST_COMPARED = 20_000
 """So many of the worthiest images are compared with each other: their features have to fit into memory."""
 SHOWN_CLASSES = 3
 STRATEGY: Method = "clusters"
 """How the images to label are chosen among the worthiest: see :func:`choose_batch`."""
-LABEL, CHECK, AUDIT = "label", "check", "audit"
+LABEL, CHECK, AUDIT, NAME = "label", "check", "audit", "name"
+PER_GROUP = 12
+"""Images that show what a group is."""
 LEAST_AGREEMENT = 0.4
 """Of held-out labels with a model of the others, between chance (0) and always (1): where it is less, most of what the
 model suspects is its own mistake."""
@@ -52,6 +56,7 @@ class Material:
             none.
         student: the model that was kept, on its device. It is asked.
         temperature: divides its logits; None: it was never calibrated.
+        labels: the final pseudo-labels of the run, in the order of the split's unlabeled images; None: not asked for.
         first_step: what the run's report advises, as the end of a sentence: see
             :func:`semisup.report.advice.first_step`.
     """
@@ -62,6 +67,7 @@ class Material:
     learned_from: Sequence[pd.DataFrame]
     student: Classifier
     temperature: float | None
+    labels: pd.DataFrame | None = None
     first_step: str = "label more first"
 
 
@@ -70,8 +76,9 @@ def to_label(
     budget: int,
     method: Method = STRATEGY,
     on_batch: Progress | None = None,
+    leave_out: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """At most `budget` unlabeled images, a row each.
+    """At most `budget` unlabeled images, a row each; none whose id shall be left out.
 
     Columns: id, index (row in the pool), section, given (the label that it has, "" here), label_1, probability_1 … of
     the student's likeliest classes, teacher_label, doubt, disagreement, flips, worth (see :class:`Signals`), reason.
@@ -88,7 +95,9 @@ def to_label(
     probabilities = temper(logarithms.numpy(), material.temperature or 1.0)
     teacher, signals = _signals(material, probabilities)
     worth = signals.worth
-    compared = np.sort(np.argsort(-worth, kind="stable")[:MOST_COMPARED])
+    order = np.argsort(-worth, kind="stable")
+    asked = ~pd.Index(split.ids("unlabeled")).isin(list(leave_out))
+    compared = np.sort(order[asked[order]][:MOST_COMPARED])
     features = _features(material, seen, indices[compared])
     rng = numpy_generator(material.config.seed, "review")
     picked = choose_batch(worth[compared], features.numpy(), probabilities[compared], budget, rng=rng, method=method)
@@ -104,6 +113,36 @@ def to_label(
         worth=worth[rows],
     )
     return table.assign(reason=[_why(row, len(material.learned_from)) for _, row in table.iterrows()])
+
+
+def to_name(material: Material, most: int) -> pd.DataFrame:
+    """Images of at most `most` groups that are of none of the classes and look alike, as :func:`to_label`.
+
+    Of each group, the largest first, at most PER_GROUP images show what it is; they have its number in a column
+    `group`. No rows where nobody looked for such images, or found none.
+    """
+    split, names, labels = material.split, material.facts.class_names, material.labels
+    if labels is None or "group" not in labels:
+        return pd.DataFrame()
+    groups = labels["group"].to_numpy()
+    sizes = np.bincount(groups)
+    indices, (model, seen) = split.indices("unlabeled"), _seen(material, pool_of(material.config, material.facts))
+    parts = []
+    for group in range(1, min(most, len(sizes) - 1) + 1):
+        members = np.flatnonzero(groups == group)
+        points = unit_length(_features(material, seen, indices[members]).numpy())
+        rows = members[most_typical(points, PER_GROUP)]
+        logarithms = predict_log_probabilities(model, Rows(seen, indices[rows])).numpy()
+        probabilities = np.zeros((len(labels), len(names)), np.float32)
+        probabilities[rows] = temper(logarithms, material.temperature or 1.0)
+        table = _table(split.ids("unlabeled"), indices.numpy(), probabilities, rows, names)
+        alike = counted(int(sizes[group]), "image looks", "images look")
+        reason = f"{alike} alike, and like none of the classes: a new class?"
+        parts.append(table.assign(reason=reason, group=group))
+    if not parts:
+        return pd.DataFrame()
+    empty = {name: np.float32(0) for name in ("doubt", "disagreement", "flips", "worth")}
+    return pd.concat(parts, ignore_index=True).assign(section=NAME, given="", teacher_label="", **empty)
 
 
 def to_check(material: Material, most: int) -> pd.DataFrame | str:

@@ -3,11 +3,13 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const storageKey = "semisup-review:" + data.key;
-const RESERVED = data.audit ? "suxn" : "sux";
+const RESERVED = data.audit ? "suxn" : data.naming ? "suxc" : "sux";
 const MOST_KEYS = 30;
 const MOST_FOUND = 12;
 let annotations = new Map(); // row of the image -> {kind, label}
-let undoable = []; // {row, before}, the newest last
+let undoable = []; // lists of {row, before}, the newest last
+let excluded = new Set(); // rows of a group of alike images that what is said next is not about
+let named = []; // classes that a person has named on this page
 let position = 0;
 
 function make(tag, text, className) {
@@ -34,6 +36,20 @@ function keysOfClasses() {
 }
 const fixedKeys = keysOfClasses();
 
+// Classes that are not in the data set yet, in the order in which they were named.
+function newNames() {
+  const given = [...annotations.values()].filter(({ kind }) => kind === "new").map(({ label }) => label);
+  return [...new Set([...named, ...given])];
+}
+
+// The images that an annotation here is about: in a group of images that look alike, all that are open and left in.
+function about() {
+  const { group } = data.images[position];
+  if (!group || annotations.has(position)) return [position];
+  return data.images.flatMap((image, row) =>
+    image.group === group && (row === position || !annotations.has(row) && !excluded.has(row)) ? [row] : []);
+}
+
 // With too many classes for a key each, 1, 2, 3 are those that this image is likeliest to be of.
 function keysNow() {
   if (fixedKeys.size) return fixedKeys;
@@ -58,24 +74,36 @@ function restore() {
   position = open < 0 ? 0 : open;
 }
 
-function set(row, annotation) {
-  undoable.push({ row, before: annotations.get(row) });
-  annotations.set(row, annotation);
+function set(annotation) {
+  const rows = about(), count = data.images.length;
+  undoable.push(rows.map((row) => ({ row, before: annotations.get(row) })));
+  for (const row of rows) annotations.set(row, annotation);
+  excluded.clear();
   store();
-  const count = data.images.length;
   for (let step = 1; step <= count; step++) {
-    const next = (row + step) % count;
+    const next = (position + step) % count;
     if (!annotations.has(next)) { position = next; break; }
   }
   at("search").value = "";
   show();
 }
 
-const label = (name) => set(position, { kind: "label", label: name });
-const discard = () => set(position, { kind: "discard", label: "" });
-const none = () => set(position, { kind: "none", label: "" });
+const label = (name) => set({ kind: data.classes.includes(name) ? "label" : "new", label: name });
+const discard = () => set({ kind: "discard", label: "" });
+const none = () => set({ kind: "none", label: "" });
+
+// A name that there is in another case is the class that there is.
+function nameClass() {
+  const wanted = at("name").value.trim().replace(/\s+/g, " ");
+  if (!wanted) return;
+  const same = [...data.classes, ...newNames()].find((name) => name.toLowerCase() === wanted.toLowerCase());
+  if (!same) named.push(wanted);
+  at("name").value = "";
+  at("name").blur();
+  label(same ?? wanted);
+}
 const IN_WORDS = { discard: "Left out", none: "None of the classes" };
-const inWords = (known) => known.kind === "label" ? known.label : IN_WORDS[known.kind];
+const inWords = (known) => known.label || IN_WORDS[known.kind];
 
 // Of an audit: do the images up to the last annotated one prove the target? One that nobody could tell counts as wrong,
 // and so does one of the sample that is not on the page, for its file is gone.
@@ -93,8 +121,10 @@ function proven() {
 function undo() {
   const last = undoable.pop();
   if (!last) return;
-  if (last.before) annotations.set(last.row, last.before); else annotations.delete(last.row);
-  position = last.row;
+  for (const { row, before } of last) {
+    if (before) annotations.set(row, before); else annotations.delete(row);
+  }
+  position = last[0].row;
   store();
   show();
 }
@@ -102,15 +132,24 @@ function undo() {
 function move(step) {
   const count = data.images.length;
   position = (position + step + count) % count;
+  excluded.clear();
   at("search").value = "";
   show();
+}
+
+// Past all images that are asked about together.
+function skip() {
+  const rows = about(), count = data.images.length;
+  let step = 1;
+  while (step < count && rows.includes((position + step) % count)) step++;
+  move(step);
 }
 
 function classButton(name, key) {
   const button = make("button", name);
   button.type = "button";
   const given = annotations.get(position);
-  if (given && given.kind === "label" && given.label === name) button.classList.add("chosen");
+  if (given && given.label === name) button.classList.add("chosen");
   if (key && key !== name.toLowerCase()) button.append(" ", make("kbd", key));
   button.addEventListener("click", () => label(name));
   return button;
@@ -120,7 +159,7 @@ function matches() {
   const wanted = at("search").value.trim().toLowerCase();
   if (!wanted) return [];
   const first = [], later = [];
-  for (const name of data.classes) {
+  for (const name of [...data.classes, ...newNames()]) {
     const place = name.toLowerCase().indexOf(wanted);
     if (name.toLowerCase() === wanted) first.unshift(name);
     else if (place === 0) first.push(name);
@@ -133,13 +172,37 @@ function showFound() {
   at("found").replaceChildren(...matches().map((name, place) => classButton(name, place ? "" : "Enter")));
 }
 
+// The other images of the group, in or out of what is said next.
+function showAlike(image, rows) {
+  const others = data.images.flatMap((each, row) => image.group && each.group === image.group && row !== position ? [row] : []);
+  at("alike").replaceChildren(...others.map((row) => {
+    const button = make("button"), picture = make("img"), open = !annotations.has(row), there = rows.includes(row);
+    button.type = "button";
+    button.title = data.images[row].path;
+    button.disabled = !open || annotations.has(position);
+    button.setAttribute("aria-pressed", String(there));
+    picture.src = data.images[row].src;
+    picture.alt = data.images[row].path;
+    picture.className = data.images[row].tiny ? "tiny" : "";
+    button.append(picture);
+    button.addEventListener("click", () => { if (!excluded.delete(row)) excluded.add(row); show(); });
+    return button;
+  }));
+  at("together").hidden = !image.group || annotations.has(position);
+  at("together").textContent = rows.length === 1 ? "What you say is about this image alone." :
+    "What you say is about these " + rows.length + " images. A click takes one out.";
+}
+
 function show() {
   const image = data.images[position], given = annotations.get(position), checks = image.section === "check";
   at("picture").src = image.src;
   at("picture").className = image.tiny ? "tiny" : "";
   at("picture").alt = image.path;
   at("path").textContent = image.path;
-  at("section").textContent = checks ? "Is this label right?" : "What is this?";
+  const rows = about();
+  at("naming").hidden = !data.naming || checks;
+  at("section").textContent = checks ? "Is this label right?" : rows.length > 1 ? "What are these?" : "What is this?";
+  showAlike(image, rows);
   at("section").className = image.section;
   at("reason").textContent = image.reason;
   at("predicted").replaceChildren(...image.predicted.map(([name, probability]) => {
@@ -148,11 +211,11 @@ function show() {
     return line;
   }));
   const keyOf = new Map([...keysNow()].map(([key, name]) => [name, key]));
-  const shown = fixedKeys.size ? data.classes : [...keyOf.keys()];
+  const shown = [...fixedKeys.size ? data.classes : keyOf.keys(), ...newNames()];
   at("classes").replaceChildren(...shown.map((name) => classButton(name, keyOf.get(name))));
   showFound();
   at("discard").classList.toggle("chosen", Boolean(given) && given.kind === "discard");
-  at("annotation").textContent = !given ? "" : given.kind === "label" ? "Annotated: " + given.label : inWords(given);
+  at("annotation").textContent = !given ? "" : given.label ? "Annotated: " + given.label : inWords(given);
   at("none").classList.toggle("chosen", Boolean(given) && given.kind === "none");
   at("enough").textContent = !proven() ? "" : "That is enough: at least " + +(100 * data.audit.target).toFixed(2) +
     " % of the accepted labels are right (95 % sure). Stop here and save, or go on for a narrower interval.";
@@ -170,7 +233,10 @@ function show() {
 }
 
 function buildStrip() {
-  const titles = { audit: "Accepted labels, drawn at random", label: "To be labeled", check: "Labels that look wrong" };
+  const titles = {
+    audit: "Accepted labels, drawn at random", label: "To be labeled", check: "Labels that look wrong",
+    name: "Of none of the classes, it seems, and alike",
+  };
   let section = "", group;
   data.images.forEach((image, row) => {
     if (image.section !== section) {
@@ -217,10 +283,14 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && matches().length) { const [name] = matches(); at("search").blur(); label(name); }
     return;
   }
+  if (event.target === at("name")) {
+    if (event.key === "Escape") { at("name").value = ""; at("name").blur(); }
+    return;
+  }
   const name = keysNow().get(event.key.toLowerCase());
   const act = {
-    ArrowRight: () => move(1), ArrowLeft: () => move(-1), s: () => move(1), x: discard, ...(data.audit ? { n: none } : {}), u: undo, Backspace: undo,
-    "/": () => at("search").focus(),
+    ArrowRight: () => move(1), ArrowLeft: () => move(-1), s: skip, x: discard, ...(data.audit ? { n: none } : {}), u: undo, Backspace: undo,
+    "/": () => at("search").focus(), ...(data.naming ? { c: () => at("name").focus() } : {}),
   }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (name === undefined && !act) return;
   event.preventDefault();
@@ -231,9 +301,10 @@ at("save").addEventListener("click", save);
 at("discard").addEventListener("click", discard);
 at("none").addEventListener("click", none);
 at("none").hidden = !data.audit;
-at("skip").addEventListener("click", () => move(1));
+at("skip").addEventListener("click", skip);
 at("undo").addEventListener("click", undo);
 at("finder").hidden = data.classes.length <= 10;
+at("naming").addEventListener("submit", (event) => { event.preventDefault(); nameClass(); });
 buildStrip();
 restore();
 show();

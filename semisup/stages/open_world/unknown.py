@@ -1,6 +1,6 @@
 """Which unlabeled images are of none of the classes, as the baseline sees them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from semisup.data.own_images.images import units_at
 from semisup.data.roles.split import Role, Split
 from semisup.errors import UserError
 from semisup.networks.classifier import Classifier
+from semisup.open_world.groups import IN_NO_GROUP, MOST, groups_of, most_typical
 from semisup.open_world.unknown import (
     NOT_AMONG_THEM,
     Detector,
@@ -36,6 +37,8 @@ FOLDS = 5
 FEWEST = 11
 """Unlabeled images."""
 AT_A_TIME = 16_384
+SHOWN = 12
+"""Images that show what a group is."""
 JUDGES: tuple[Role, ...] = ("calibration", "validation")
 """Held-out images that make the threshold, those that nothing else looked at first."""
 
@@ -48,9 +51,13 @@ class Unknown:
     """(N,)."""
     scores: NDArray[np.float32]
     """(N,), high for unknown classes."""
+    groups: NDArray[np.int64]
+    """(N,), the group of those flagged that look alike, from 1 on; IN_NO_GROUP of all others."""
     summary: Mapping[str, Any]
     """Of `summary.json`: flagged, share, at_least, false_alarms, threshold (null: too few held-out images), held_out,
-    judges."""
+    judges, groups (images of each group, the largest first)."""
+    examples: Sequence[NDArray[np.int64]] = ()
+    """Of each group the rows of a few images that show what it is."""
 
 
 def find_unknown(
@@ -86,17 +93,21 @@ def find_unknown(
     threshold = threshold_of(judged, false_alarms)
     flagged = scores >= threshold
     count, held_out = int(flagged.sum()), len(judged)
+    at_least = share_at_least(count, len(unlabeled), held_out, false_alarms)
+    # Where false alarms explain all of them, a group would be one of known classes.
+    groups, examples = _groups(detector, look, unlabeled, scores, flagged & (at_least > 0))
     summary = {
         "flagged": count,
         "share": count / len(unlabeled),
-        "at_least": share_at_least(count, len(unlabeled), held_out, false_alarms),
+        "at_least": at_least,
         "false_alarms": false_alarms,
         "threshold": threshold if np.isfinite(threshold) else None,
         "held_out": held_out,
         "judges": judges or "held-out labeled",
+        "groups": np.bincount(groups)[IN_NO_GROUP + 1 :].tolist(),
     }
     _tell(summary, log)
-    return Unknown(flagged, scores, summary)
+    return Unknown(flagged, scores, groups, summary, examples)
 
 
 def check_enough(config: PipelineConfig, unlabeled: int) -> None:
@@ -140,6 +151,22 @@ def _scores(
     return np.concatenate(parts)
 
 
+def _groups(
+    detector: Detector, look: Any, indices: Tensor, scores: NDArray[np.float32], flagged: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], Sequence[NDArray[np.int64]]]:
+    """Which of the images flagged look alike, of at most MOST those of the highest scores; and examples of each."""
+    found, examples = np.full(len(indices), IN_NO_GROUP, np.int64), list[NDArray[np.int64]]()
+    rows = np.sort(np.argsort(-np.where(flagged, scores, -np.inf), kind="stable")[: min(MOST, int(flagged.sum()))])
+    if not len(rows):
+        return found, examples
+    points = detector.space(look(indices[rows]))
+    found[rows] = groups_of(points)
+    for group in range(IN_NO_GROUP + 1, int(found.max()) + 1):
+        members = np.flatnonzero(found[rows] == group)
+        examples.append(rows[members[most_typical(points[members], SHOWN)]])
+    return found, examples
+
+
 def _tell(summary: Mapping[str, Any], log: StageLog) -> None:
     log.metrics({f"unknown.{name}": summary[name] for name in ("flagged", "share", "at_least", "held_out")})
     if summary["threshold"] is None:
@@ -158,3 +185,9 @@ def _tell(summary: Mapping[str, Any], log: StageLog) -> None:
         f"{counted(summary['flagged'], 'unlabeled image')} ({summary['share']:.1%}) look as if they were of none of "
         f"the classes; {shown}"
     )
+    if summary["groups"]:
+        log.info(
+            f"{counted(sum(summary['groups']), 'of them looks', 'of them look')} alike in "
+            f"{counted(len(summary['groups']), 'group')}, each perhaps a class that nobody labeled; `semisup review` "
+            "asks what they are"
+        )

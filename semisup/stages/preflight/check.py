@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from semisup.checks.warnings import config_warnings, too_few_to_certify
-from semisup.config import CertifiedThreshold, PipelineConfig, alignment_of
+from semisup.config import CalibratedThreshold, PipelineConfig, alignment_of
 from semisup.data.datasets import digest
 from semisup.data.own_images import Progress
 from semisup.data.own_images.vectors import order_digest, read_vectors
@@ -101,11 +101,11 @@ def check(config: PipelineConfig, say: Progress = lambda done, total, note: None
     roles = split.table["role"]
     images = {role: int((roles == role).sum()) for role in ROLES}
     wanted = config.pseudo_label.threshold
-    foreign = cannot_be_strict(config, split) if isinstance(wanted, CertifiedThreshold) else ""
+    foreign = cannot_be_strict(config, split) if isinstance(wanted, CalibratedThreshold) else ""
     del roles, split
     give_back()
     if (
-        isinstance(wanted, CertifiedThreshold)
+        isinstance(wanted, CalibratedThreshold)
         and wanted.fallback == "stop"
         and (shortage := too_few_to_certify(config))
     ):

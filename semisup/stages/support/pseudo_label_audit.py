@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from semisup.calibration.words import THRESHOLD_NAMES
 from semisup.checks.warnings import expected_words, final_label_warnings, pseudo_label_warnings
 from semisup.config import PipelineConfig
 from semisup.data.datasets import UNLABELED, ImageSet
@@ -23,7 +24,7 @@ from semisup.evaluation.expected import Expected
 from semisup.evaluation.scores import accuracy_interval
 from semisup.open_world.words import known_truths
 from semisup.pipeline.log import StageLog
-from semisup.plots import answer_drift, confidence_histogram, picture_grid, save_png
+from semisup.plots import answer_drift, confidence_histogram, group_grid, picture_grid, save_png
 from semisup.pseudo_labels import TABLE_FILE
 from semisup.pseudo_labels.table import pick_examples
 from semisup.stages.support.teacher_predictions import TeacherPredictions
@@ -31,6 +32,8 @@ from semisup.system.json_files import read_json, write_json
 from semisup.wording import counted
 
 EXAMPLES_PER_GROUP = 12
+GROUPS_SHOWN = 8
+"""Of unknown images, the largest ones."""
 AUDITED = ["index", "label", "confidence", "accepted", "reason", "round", "accepted_round", "flipped"]
 
 
@@ -47,13 +50,15 @@ def audit_all(
     kind: str,
     named: NDArray[np.bool_],
     unknown: Mapping[str, Any] | None = None,
+    alike: Sequence[NDArray[np.int64]] = (),
     alignment: Mapping[str, Any] | None = None,
     expected: Expected | None = None,
 ) -> None:
     """Hold a stage's pseudo-labels against the truth, where that is known: summary, audit table, pictures, warnings.
 
     `threshold` is the least confidence, and `kind` how it was found: fixed, certified or fallback. `named` (N,) as in
-    :func:`audit`; `unknown` is what was found to be of none of the classes, `alignment` which class shares
+    :func:`audit`; `unknown` is what was found to be of none of the classes, of which `alike` are rows of examples of
+    each group; `alignment` which class shares
     probabilities were scaled to, `expected` what validation images say of the labels.
     """
     pseudo_labels = pq.read_table(out_dir / TABLE_FILE, columns=AUDITED, read_dictionary=["reason"]).to_pandas()
@@ -64,6 +69,7 @@ def audit_all(
     summary |= {"threshold_kind": kind, "class_names": list(facts.class_names), "validation_per_class": list(picked)}
     if unknown is not None:
         summary["unknown"] = dict(unknown)
+        _save_groups(pool, pseudo_labels, alike, unknown["groups"], out_dir)
     if alignment is not None:
         summary["alignment"] = dict(alignment)
     if expected is not None:
@@ -196,6 +202,26 @@ def _save_pictures(
     save_png(grid, out_dir / "picture_grid.png")
 
 
+def _save_groups(
+    pool: ImageSet,
+    pseudo_labels: pd.DataFrame,
+    alike: Sequence[NDArray[np.int64]],
+    sizes: Sequence[int],
+    out_dir: Path,
+) -> None:
+    """Pictures of the groups of unknown images, a few of each."""
+    if not alike:
+        return
+    shown = alike[:GROUPS_SHOWN]
+    rows = np.concatenate(shown)
+    images = pool.images[pseudo_labels["index"].to_numpy()[rows].copy()].numpy()
+    groups = np.repeat(np.arange(1, len(shown) + 1), [len(each) for each in shown])
+    np.savez_compressed(out_dir / "unknown_groups.npz", images=images)
+    table = pd.DataFrame({"group": groups, "size": np.array(sizes)[groups - 1]})
+    table.to_parquet(out_dir / "unknown_groups.parquet", index=False)
+    save_png(group_grid(images, groups, sizes), out_dir / "unknown_groups.png")
+
+
 def _report(summary: Mapping[str, Any], facts: DatasetFacts, log: StageLog) -> None:
     names = ("coverage", "accepted", "unlabeled", "threshold", "round", "flipped", "newly_accepted")
     figures = {name: summary[name] for name in names}
@@ -206,7 +232,7 @@ def _report(summary: Mapping[str, Any], facts: DatasetFacts, log: StageLog) -> N
     figures |= {f"rejected.{reason}": count for reason, count in summary["reasons"].items()}
     text = f"accepted {summary['accepted']:,} of {counted(summary['unlabeled'], 'image')} ({summary['coverage']:.1%})"
     if summary["threshold_kind"] != "fixed":
-        text += f" at the {summary['threshold_kind']} threshold {summary['threshold']:.4f}"
+        text += f" at the {THRESHOLD_NAMES[summary['threshold_kind']]} {summary['threshold']:.4f}"
     if summary["precision"] is not None:
         figures |= {name: summary[name] for name in ("precision", "precision_low", "precision_high")}
         text += f", {summary['precision']:.1%} of them right"

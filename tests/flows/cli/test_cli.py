@@ -263,6 +263,9 @@ def test_a_place_of_images_gets_the_config_that_init_writes_and_keeps_it(folder,
     assert invoke("init", str(photos), "--out", "other.yaml").exit_code == 0
     assert (folder / "other.yaml").read_text() == text
     assert len([line for line in text.splitlines() if not line.startswith("#")]) <= 15
+    (other,) = re.findall(r"^# (pseudo_label: .*)  #", text, re.MULTILINE)
+    (folder / "others.yaml").write_text(text + other + "\n")
+    assert load_config(folder / "others.yaml").pseudo_label.unknown.false_alarms == 0.05
     (folder / "my photos.yaml").write_text(text + "seed: 7\n")
     assert load_config(config_of(photos)).seed == 7
 

@@ -54,7 +54,7 @@ def test_a_review_is_an_mlflow_run_beside_the_pipelines_that_disturbs_none(rerun
     for tag in ("config", "seed", "semisup.version"):
         assert run.data.tags[tag] == reviewed.data.tags[tag]
     assert run.data.tags["mlflow.parentRunId"] == run.data.tags["reviewed"] == run_id
-    assert run.data.params == {"budget": "5", "suspects": "0", "strategy": "clusters"}
+    assert run.data.params == {"budget": "5", "suspects": "0", "groups": "8", "strategy": "clusters"}
     table = pd.read_csv(rerunnable / "page" / "candidates.csv")
     assert run.data.metrics["images_to_label"] == 5
     assert run.data.metrics["labels_to_check"] == 0

@@ -151,6 +151,9 @@ def test_the_threshold_certified_for_the_kept_model_is_told():
     result = calibrated({"certified": 1.0, "threshold": 0.9}, {"certified": 1.0, "threshold": 0.8725})
     assert result.as_json()["certified_threshold"] == 0.8725
     assert ("Certified threshold", "0.8725", "") in rows(result.as_json())
+    by_rate = calibrated({"fdr_controlled": 0.0}, {"fdr_controlled": 1.0, "threshold": 0.8125})
+    assert by_rate.as_json()["fdr_threshold"] == 0.8125
+    assert ("Threshold by the FDR", "0.8125", "") in rows(by_rate.as_json())
 
 
 @pytest.mark.parametrize(

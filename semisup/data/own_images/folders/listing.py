@@ -103,6 +103,15 @@ def _places(walk: Tree) -> list[tuple[str, Given]]:
     return list(named.items())
 
 
+def class_places(walk: Tree) -> list[str]:
+    """Where below a root the folders of classes lie that the split draws from; "" is the root itself.
+
+    Raises:
+        UserError: as in :func:`list_images`.
+    """
+    return [place for place, role in _places(walk) if role == ""]
+
+
 def _check_no_roles_below(walk: Tree, paths: Sequence[str], depth: int) -> None:
     """What lies in `cat/test/` shall not be learned from; the folder of a class is the one at `depth`."""
     for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):

@@ -1,0 +1,100 @@
+"""New classes of a folder of images: a folder for each, with copies of the images that a person says are of it."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from semisup.config import DataConfig, PipelineConfig, resolve_base
+from semisup.data.own_images.folders.class_names import class_names
+from semisup.data.own_images.folders.listing import class_places
+from semisup.data.own_images.folders.roles import role_of
+from semisup.data.own_images.folders.tree import Walk
+from semisup.errors import UserError
+from semisup.system.own_files import aside
+
+FIELD = "--import"
+
+
+def takes_new_classes(config: PipelineConfig) -> bool:
+    """Can a class be added by a folder beside those of the others?
+
+    Not to published data sets, manifests, containers and buckets, nor where no folder but those of classes has images:
+    these have a class already.
+    """
+    root = _root(config.data)
+    try:
+        return root is not None and "" not in class_places(Walk(str(root)))
+    except (UserError, OSError):
+        return False
+
+
+def add_classes(config: PipelineConfig, images: Mapping[str, Sequence[str]], known: Sequence[str]) -> list[Path]:
+    """Copies images, by their paths below the data set's root, into a folder for each new class; these folders.
+
+    `known` are the classes that there are. What is there under the same name stays as it is: a copy gets another one.
+    All copies are made before the first has its name.
+
+    Raises:
+        UserError: the data set takes no new class; a name is none for a class, or differs from another one by case or
+            blanks only; an image lies in the folder of a class, is gone, or cannot be copied. Nothing is left then.
+    """
+    root = _root(config.data)
+    if root is None:
+        raise UserError(
+            f"{FIELD}: {next(iter(images))!r} is said to be a new class, and a class can only be added to a folder of "
+            "image files; give these images their class where your labels are kept, and leave the rows out"
+        )
+    for name in images:
+        _check_name(name)
+    class_names({*known, *images}, FIELD)
+    places = class_places(Walk(str(root)))
+    for path in (path for paths in images.values() for path in paths):
+        if path.partition("/")[0] in places or "" in places:
+            raise UserError(
+                f"{FIELD}: {path!r} lies in the folder of a class already; move it into that of its new class, and "
+                "leave the row out"
+            )
+    pairs = [(root / path, root / places[0] / name) for name, paths in images.items() for path in paths]
+    ready: list[tuple[Path, Path]] = []
+    made: list[Path] = []
+    try:
+        for source, folder in pairs:
+            if not folder.exists():
+                folder.mkdir()
+                made.append(folder)
+            unfinished = aside(folder / f"{len(ready)}-{source.name}")  # two may have the same name
+            ready.append((unfinished, folder / source.name))
+            shutil.copyfile(source, unfinished)
+    except OSError as error:
+        for unfinished, _ in ready:
+            unfinished.unlink(missing_ok=True)
+        for folder in made:
+            folder.rmdir()
+        reason = error.strerror or error
+        raise UserError(f"{FIELD}: {source} cannot be copied into {folder}: {reason}; make room there") from error
+    for unfinished, file in ready:
+        unfinished.replace(_free(file))
+    return list(dict.fromkeys(folder for _, folder in pairs))
+
+
+def _root(data: DataConfig) -> Path | None:
+    if data.name != "folder" or data.manifest is not None:
+        return None
+    base = resolve_base(data)
+    return None if base is None or isinstance(base, str) else base.expanduser()
+
+
+def _check_name(name: str) -> None:
+    wrong = "/" in name or "\\" in name or name.startswith(".") or not name.isprintable()
+    if wrong or role_of(name) is not None:
+        what = "the name of a role" if not wrong else "no name of a folder"
+        raise UserError(f"{FIELD}: the new class {name!r} is {what}; give it another name")
+
+
+def _free(file: Path) -> Path:
+    """The file, or where there is one already, a name beside it that is not taken."""
+    free, number = file, 1
+    while free.exists():
+        number += 1
+        free = file.with_stem(f"{file.stem}-{number}")
+    return free
