@@ -33,6 +33,7 @@ from semisup.system.json_files import read_json
 from semisup.system.own_files import temporary_folder
 from semisup.tracking.champions import Champion
 from semisup.tracking.places.failures import store_failures
+from semisup.tracking.places.pages import run_page
 from semisup.tracking.run import Run
 from semisup.tracking.tracker import Tracker
 
@@ -98,7 +99,9 @@ def pipeline(
             kept = tracker.link(result.kept.run_id)
             table = tracker.show_figures()
             told = begun.described(result.markdown())
-            described = f"{told}\n[The model to keep]({kept})\n"
+            # MLflow shows the beginning of a note; its own addresses lead on whatever port its pages are.
+            here = run_page(tracker.experiment_id, result.kept.run_id)
+            described = f"[The model to keep](#/{here})\n\n{told}"
             run.conclude(result.figures() | result.pseudo_labels, last_tags(verdict, stages), described)
             display.current().end("finish", time.perf_counter() - finishing)
     summary = f"{told}\n{result.links(kept, table)}"

@@ -112,7 +112,7 @@ def split_before(store: Reader, config: AnyConfig, digests: DataDigests) -> Refe
         problem = store.damage(found[0], scratch)
     if problem:
         raise UserError(
-            f"run {found[0].id[:8]}, the split before of {config.name!r}, is damaged ({problem}); mend its files, or "
+            f"the previous split of {config.name!r}, run {found[0].id[:8]}, is damaged ({problem}); mend its files, or "
             "delete the run: images then keep the roles of an older split"
         )
     return Reference(found[0].id, found[0].tags["output_digest"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import typer
 
@@ -152,11 +153,23 @@ class _Asked:
     seeds: range
     equal_time: bool
     warnings: dict[str, None] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    """What was named on the command line → its config: which one it is taken for is told once."""
+
+    def file(self, argument: str) -> Path:
+        """The config that is meant.
+
+        Raises:
+            UserError: as in :func:`semisup.ready_made.find_config`.
+        """
+        if argument not in self.files:
+            self.files[argument] = named_config(argument)
+        return self.files[argument]
 
 
 def _variant(argument: str, asked: _Asked, labels: int | None = None, own: tuple[str, ...] = ()) -> Variant:
     """Data and split are checked for the first seed: what they can lack does not depend on it."""
-    path, jobs = named_config(argument), []
+    path, jobs = asked.file(argument), []
     digests: DataDigests | None = None
     for seed in asked.seeds:
         overrides = (*asked.overrides, *own, f"seed={seed}", *FIXED)
@@ -196,7 +209,8 @@ def _with_labels(number: int, main: Variant, asked: _Asked) -> Variant:
         )
     if config.split.imbalance_ratio != 1:
         raise UserError(
-            f"--labels needs as many labels of every class, but split.imbalance_ratio={config.split.imbalance_ratio:g}"
+            "--labels needs equally many labels of every class, but "
+            f"split.imbalance_ratio={config.split.imbalance_ratio:g}; use 1"
         )
     try:
         return _variant(argument, asked, number, (f"{LABELS_KEY}={number // classes}",))

@@ -128,10 +128,13 @@ def bars(console: Console) -> Progress:
 
 
 @contextmanager
-def looking(what: str) -> Iterator[Callable[[], None]]:
-    """On a terminal a moving line until the block ends, or what it yields is called; elsewhere nothing."""
+def looking(what: str, *, lasting: bool = False) -> Iterator[Callable[[], None]]:
+    """On a terminal a moving line until the block ends, or what it yields is called; elsewhere nothing, or a `lasting`
+    line."""
     console = Console(stderr=True)
     if not console.is_terminal:
+        if lasting:
+            Plain(console).line(what)
         yield lambda: None
         return
     with console.status(Text(what, "dim")) as status:

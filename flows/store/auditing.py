@@ -81,7 +81,7 @@ def counted(sample: Mapping[str, Any], rows: Sequence[Row]) -> Audited:
     drawn = {each["id"] for each in sample["sample"]}
     for key, row in annotations.items():
         if key not in drawn:
-            raise UserError(f"{row.where}: image {key!r} is none of the audit's; import the table as it was saved")
+            raise UserError(f"{row.where}: image {key!r} is not in that audit; import the table as it was saved")
     last = max(place for place, each in enumerate(sample["sample"]) if each["id"] in annotations)
     counts = {"right": 0, "wrong": 0, "unsure": 0}
     for each in sample["sample"][: last + 1]:

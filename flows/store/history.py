@@ -194,7 +194,9 @@ def _tested(store: Reader, run: StoredRun, scratch: Path) -> Evaluated:
     evaluate = store.get(run.tags[f"{STEP}evaluate"])
     problem = store.damage(evaluate, scratch)
     if problem:
-        raise UserError(f"run {run.id[:8]} cannot be compared: of its evaluation, {problem}; run its config again")
+        raise UserError(
+            f"run {run.id[:8]} cannot be compared, for its evaluation is damaged ({problem}); run its config again"
+        )
     folder = store.artifacts(evaluate.id, scratch)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return Evaluated(

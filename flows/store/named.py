@@ -20,7 +20,7 @@ def run_named(store: Reader, name: str, *, complete: bool = True) -> StoredRun:
     """The run with this id or beginning of one; of a config, or a pipeline's name, the newest pipeline, `complete` or
     however it stands; of a registered model the newest pipeline that made it.
 
-    Of all but an id, stderr is told which.
+    Of all but an id, stderr is told which it is, and why.
 
     Raises:
         UserError: there is none, or several ids begin so.
@@ -30,12 +30,14 @@ def run_named(store: Reader, name: str, *, complete: bool = True) -> StoredRun:
         run = pipeline_of(store, trained)
         if run is None:
             raise UserError(f"{name} is of run {trained.id[:8]}, whose pipeline is not in this store; name another run")
+        why = "made by"
     elif is_id(store, name):
         return store.find(name)
     else:
         run = _newest(store, name, _named_by(store, name)[0], complete=complete)
+        why = f"its newest {'complete ' if complete else ''}pipeline,"
     changed = f", with {run.tags['set']}" if run.tags.get("set") else ""
-    typer.echo(f"{name}: run {run.id[:8]}, seed {run.tags.get('seed', '?')}{changed}", err=True)
+    typer.echo(f"{name}: {why} run {run.id[:8]}, seed {run.tags.get('seed', '?')}{changed}", err=True)
     return run
 
 
@@ -50,7 +52,7 @@ def run_id_named(name: str) -> str:
 
 def model_named(store: Reader, name: str) -> str:
     """Where the model is named by a config, or by a pipeline's name: `models:/NAME@champion`, or without a champion the
-    id of the newest pipeline that ended; an id is what it was.
+    id of the newest pipeline that ended; an id is what it was. Of a name, stderr is told which of both it is.
 
     Raises:
         UserError: the config cannot be read, or has never been run to its end here.
@@ -59,8 +61,12 @@ def model_named(store: Reader, name: str) -> str:
         return name
     pipelines_name, registered = _named_by(store, name)
     if champion(store, registered) is not None:
-        return f"{REGISTERED}{registered}@{ALIAS}"
-    return _newest(store, name, pipelines_name, complete=True).id
+        crowned = f"{REGISTERED}{registered}@{ALIAS}"
+        typer.echo(f"{name}: its champion, {crowned}", err=True)
+        return crowned
+    newest = _newest(store, name, pipelines_name, complete=True)
+    typer.echo(f"{name}: no champion, so its newest complete pipeline, run {newest.id[:8]}", err=True)
+    return newest.id
 
 
 def is_place_of_a_model(name: str) -> bool:

@@ -32,25 +32,26 @@ from semisup.errors import UserError
 class PseudoLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Learns from rows with a label and from rows without one: images, or feature vectors.
 
-    >>> import numpy as np
-    >>> import semisup as ss
-    >>> from sklearn.datasets import load_digits
-    >>> X, y = load_digits(return_X_y=True)
-    >>> known = np.random.default_rng(0).permutation(len(y))[:100]
-    >>> partly = np.full_like(y, -1)                     # -1: no label
-    >>> partly[known] = y[known]
-    >>> classifier = ss.PseudoLabelClassifier(random_state=0).fit(X, partly)
-    >>> classifier.pseudo_labels_.columns.tolist()
-    ['row', 'label', 'confidence', 'accepted', 'round']
-    >>> classifier.predict_proba(X[:3]).shape
-    (3, 10)
+    Examples:
+        >>> import numpy as np
+        >>> import semisup as ss
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> known = np.random.default_rng(0).permutation(len(y))[:100]
+        >>> partly = np.full_like(y, -1)                     # -1: no label
+        >>> partly[known] = y[known]
+        >>> classifier = ss.PseudoLabelClassifier(random_state=0).fit(X, partly)
+        >>> classifier.pseudo_labels_.columns.tolist()
+        ['row', 'label', 'confidence', 'accepted', 'round']
+        >>> classifier.predict_proba(X[:3]).shape
+        (3, 10)
 
-    Images are uint8, and the same call trains a convolutional network:
+        Images are uint8, and the same call trains a convolutional network:
 
-    >>> images = np.round(X.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    >>> quick = ss.PseudoLabelClassifier(ss.FixMatch(0.95), budget="60 steps", random_state=0).fit(images, partly)
-    >>> quick.termination_condition_
-    'budget'
+        >>> images = np.round(X.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+        >>> quick = ss.PseudoLabelClassifier(ss.FixMatch(0.95), budget="60 steps", random_state=0)
+        >>> quick.fit(images, partly).termination_condition_
+        'budget'
 
     Args:
         policy: what unlabeled rows teach. None: `LabelGraph()` for vectors, for images
@@ -388,12 +389,13 @@ def _weights(sample_weight: ArrayLike | None, count: int) -> NDArray[np.float64]
 def load(path: str | Path) -> PseudoLabelClassifier:
     """The classifier that :meth:`PseudoLabelClassifier.save` wrote; it predicts the same bits.
 
-    >>> import numpy as np
-    >>> import semisup as ss
-    >>> vectors = np.array([[0.0], [0.1], [0.9], [1.0]])
-    >>> folder = ss.PseudoLabelClassifier(random_state=0).fit(vectors, ["low", "", "", "high"]).save("model")
-    >>> ss.load(folder).predict(vectors).tolist()
-    ['low', 'low', 'high', 'high']
+    Examples:
+        >>> import numpy as np
+        >>> import semisup as ss
+        >>> vectors = np.array([[0.0], [0.1], [0.9], [1.0]])
+        >>> folder = ss.PseudoLabelClassifier(random_state=0).fit(vectors, ["low", "", "", "high"]).save("model")
+        >>> ss.load(folder).predict(vectors).tolist()
+        ['low', 'low', 'high', 'high']
 
     Raises:
         UserError: there is none, it is of a later version, or its files are damaged.

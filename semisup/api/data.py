@@ -14,8 +14,10 @@ from semisup.api.labels import read_labels
 from semisup.config import DataConfig
 from semisup.data.datasets import UNLABELED, ImageSet
 from semisup.data.own_images import Survey, own_images, survey
+from semisup.data.own_images.containers.recognized import recognize
 from semisup.data.tables import write_csv
 from semisup.errors import UserError
+from semisup.system.own_files import temporary_folder
 from semisup.wording import counted
 
 FOLDER, TABLE = "images", "manifest.csv"
@@ -25,11 +27,12 @@ FOLDER, TABLE = "images", "manifest.csv"
 class Dataset:
     """Images of one size, and the labels that are known.
 
-    >>> import numpy as np
-    >>> import semisup as ss
-    >>> images = np.zeros((4, 8, 8), dtype=np.uint8)
-    >>> ss.Dataset.from_arrays(images, ["cat", "dog", None, ""])
-    Dataset(4 images of 1×8×8, 2 with a label, 2 classes: cat, dog)
+    Examples:
+        >>> import numpy as np
+        >>> import semisup as ss
+        >>> images = np.zeros((4, 8, 8), dtype=np.uint8)
+        >>> ss.Dataset.from_arrays(images, ["cat", "dog", None, ""])
+        Dataset(4 images of 1×8×8, 2 with a label, 2 classes: cat, dog)
 
     Attributes:
         images: uint8 (N, C, H, W), read-only.
@@ -86,10 +89,10 @@ class Dataset:
     def from_folder(
         cls, folder: str | Path, *, size: tuple[int, int] | None = None, cache: str | Path | None = None
     ) -> "Dataset":
-        """Image files in a folder as `semisup init` reads it, decoded once into a cache.
+        """Images in a folder as `semisup init` reads it, decoded once into a cache.
 
-        `labeled/<class>/` and `unlabeled/`, perhaps `test/<class>/`; or `<class>/`. Where nothing names test images, a
-        fifth of the labeled ones become such, drawn by their content.
+        `labeled/<class>/` and `unlabeled/`, perhaps `test/<class>/`; or `<class>/`; or tars, Parquet, arrays, COCO.
+        Where nothing names test images, a fifth of the labeled ones become such, drawn by their content.
 
         Args:
             folder: where they are.
@@ -122,6 +125,55 @@ class Dataset:
         """
         where = Path(table).parent if root is None else Path(root)
         return cls._found(survey(where, Path(table), _path(cache), _say_nothing), size)
+
+    @classmethod
+    def from_shards(
+        cls, folder: str | Path, *, size: tuple[int, int] | None = None, cache: str | Path | None = None
+    ) -> "Dataset":
+        """Images in tars, as WebDataset and `semisup export --format webdataset` write them: `.cls` beside each image.
+
+        A word of a shard's name or folder is its role: `test-000.tar`, `unlabeled-000.tar`.
+
+        Args:
+            folder: where the tars are, or one tar.
+            size, cache: as in :meth:`from_folder`.
+
+        Raises:
+            UserError: as in :meth:`from_folder`; or the folder holds other files.
+        """
+        return cls.from_folder(_of_kind(Path(folder), "webdataset", "tars of images"), size=size, cache=cache)
+
+    @classmethod
+    def from_hf(cls, data: Any, *, size: tuple[int, int] | None = None, cache: str | Path | None = None) -> "Dataset":
+        """A data set of Hugging Face's `datasets`, with a column of images and one of classes.
+
+        Splits called `test` and `unlabeled` keep these roles; without one, -1 or no label makes an image unlabeled.
+
+        Args:
+            data: a `Dataset` or `DatasetDict`; or a folder with Parquet files, or with what `save_to_disk` left.
+            size: as in :meth:`from_folder`.
+            cache: as there, of a folder. What is in memory stays in memory, and is written to a temporary folder once.
+
+        Raises:
+            UserError: as in :meth:`from_folder`; or `data` is nothing of the kind.
+        """
+        if isinstance(data, str | Path):
+            return cls.from_folder(_of_kind(Path(data), "parquet", "Parquet or Arrow files"), size=size, cache=cache)
+        if not hasattr(data, "save_to_disk"):
+            raise UserError(
+                f"Dataset.from_hf takes a Dataset or DatasetDict of `datasets`, or the folder of one, no "
+                f"{type(data).__name__}; load it without streaming, or use Dataset.from_arrays"
+            )
+        with temporary_folder() as scratch:
+            data.save_to_disk(str(scratch / "saved"))
+            read = cls.from_folder(scratch / "saved", size=size, cache=scratch / "cache")
+            return read._in_memory()
+
+    def _in_memory(self) -> "Dataset":
+        """The same, without any file."""
+        pixels = self.images.copy()
+        pixels.flags.writeable = False
+        return Dataset(pixels, self.labels, None if self.test is None else self.test._in_memory())
 
     @classmethod
     def _found(cls, found: Survey, size: tuple[int, int] | None) -> "Dataset":
@@ -194,6 +246,19 @@ def _write(data: Dataset, folder: Path, part: Literal["train", "test"]) -> list[
         role = "test" if part == "test" else "unlabeled" if label is None else ""
         rows.append((path, "" if label is None else str(label), role))
     return rows
+
+
+def _of_kind(place: Path, kind: str, what: str) -> Path:
+    """The folder, or file, that holds images of a kind.
+
+    Raises:
+        UserError: it is not there, or holds another.
+    """
+    if not place.exists():
+        raise UserError(f"{str(place)!r} is not there; name a folder with {what}")
+    if (found := recognize(place)) != kind:
+        raise UserError(f"{str(place)!r} holds no {what} (it looks like data.name={found!r}); use Dataset.from_folder")
+    return place
 
 
 def _path(path: str | Path | None) -> Path | None:

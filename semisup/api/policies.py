@@ -30,9 +30,10 @@ class SelfTraining:
 
     In later rounds the student is the teacher of another one.
 
-    >>> import semisup as ss
-    >>> ss.SelfTraining(threshold=0.9, rounds=2)
-    SelfTraining(threshold=0.9, rounds=2, weights='equal')
+    Examples:
+        >>> import semisup as ss
+        >>> ss.SelfTraining(threshold=0.9, rounds=2)
+        SelfTraining(threshold=0.9, rounds=2, weights='equal')
 
     Raises:
         UserError: a threshold outside [0, 1], no round, or other weights.

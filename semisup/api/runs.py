@@ -210,11 +210,12 @@ def run(
 ) -> Run:
     """Run a pipeline in this process, and return what came out.
 
-    >>> import semisup as ss
-    >>> result = ss.run("digits", baseline__epochs=2, joint={"epochs": 2, "ramp_end": 1})
-    >>> result.metrics.kept in {"baseline", "student"}
-    True
-    >>> result.model.predict_proba([[[0] * 8] * 8]).shape            # doctest: +SKIP
+    Examples:
+        >>> import semisup as ss
+        >>> result = ss.run("digits", baseline__epochs=2, joint={"epochs": 2, "ramp_end": 1})
+        >>> result.metrics.kept in {"baseline", "student"}
+        True
+        >>> result.model.predict_proba([[[0] * 8] * 8]).shape            # doctest: +SKIP
 
     Args:
         config: the name of a ready-made config, a path, a `PipelineConfig`, or None: what `semisup init` would write

@@ -124,7 +124,9 @@ def _restored(kind: type[Kind], about: Mapping[str, Any], tensors: dict[str, Ten
 def _classes(classes: np.ndarray[Any, Any]) -> dict[str, Any]:
     values = classes.tolist()
     if odd := next((value for value in values if not isinstance(value, str | int | float)), None):
-        raise UserError(f"classes_ holds {odd!r} of type {type(odd).__name__}, which JSON has not; use text or numbers")
+        raise UserError(
+            f"classes_ holds {odd!r} of type {type(odd).__name__}, which JSON cannot hold; use text or numbers"
+        )
     return {"dtype": "object" if classes.dtype.kind == "O" else classes.dtype.str, "values": values}
 
 
@@ -155,7 +157,10 @@ def _unplain(name: str, value: Mapping[str, Any], tensors: Mapping[str, Tensor])
         return tensors[value["tensor"]]
     if "policy" in value:
         if value["policy"] not in semisup.__all__:
-            raise UserError(f"policy {value['policy']!r} is none of semisup {semisup.__version__}")
+            raise UserError(
+                f"policy {value['policy']!r} is not one of semisup {semisup.__version__}; install the version that "
+                "saved it"
+            )
         kind = getattr(semisup, value["policy"])
         return kind(**{field: _unplain(field, inner, tensors) for field, inner in value["fields"].items()})
     if "lost" in value:

@@ -236,9 +236,9 @@ class PipelineConfig(Section):
     def _somebody_judges_the_student(self) -> None:
         if self.model.chooses and not self.split.validation_per_class and not self.judged_by_labels:
             raise ValueError(
-                "split.validation_per_class=0, but labels that are held out in turn judge only a student of one round, "
-                "of pseudo_label.teacher='graph' without a calibration, joint.method='confidence' and "
-                "joint.alpha_final=1; use for example split.validation_per_class: 5, or these"
+                "split.validation_per_class=0 leaves labels that are held out in turn to judge, which works only with "
+                "rounds: 1, pseudo_label.teacher: graph, joint.method: confidence, joint.alpha_final: 1 and no "
+                "calibration; use these, or for example split.validation_per_class: 5"
             )
 
     @rule

@@ -53,8 +53,8 @@ def choose(
     if not len(chosen):
         accepted = int(pseudo_labels["accepted"].sum())
         raise UserError(
-            f"--min-confidence {min_confidence:g}: none of {counted(accepted, 'pseudo-label')} is so sure; use a lower "
-            "one"
+            f"--min-confidence {min_confidence:g}: none of {counted(accepted, 'pseudo-label')} is that sure; use a "
+            "lower one"
             if accepted
             else f"the run accepted none of {counted(len(pseudo_labels), 'pseudo-label')}; use a lower "
             "pseudo_label.threshold"

@@ -178,8 +178,8 @@ def _check_ours(out: Path) -> None:
     if foreign:
         more = f" and {len(foreign) - 1:,} more" if len(foreign) > 1 else ""
         raise UserError(
-            f"--out {out} holds what semisup did not write, or not so: {foreign[0]}{more}; --force would delete it, so "
-            "move it away, or name another folder"
+            f"--out {out} holds files that semisup did not write, or that were changed since: "
+            f"{foreign[0]}{more}; --force would delete them, so move them away, or name another folder"
         )
 
 

@@ -80,8 +80,8 @@ class Sources:
         if not count:
             where = f"data.root={self.root}" if data.url is None else f"data.url={data.url}"
             raise UserError(
-                f"{where}: of {counted(len(chosen), 'file')} none is what it was when the run read it, such as "
-                f"{self.gone[0]}; name the folder with --data-root"
+                f"{where}: none of {counted(len(chosen), 'file')}, such as {self.gone[0]}, is still as the run read "
+                "it; name the folder with --data-root"
             )
 
     def _of_own(self, chosen: pd.DataFrame, read: Read) -> Iterator[Sent]:

@@ -45,6 +45,8 @@ input with a digest; which way it was found does not matter. Nor does the path o
 instead."""
 YOUNGER = {"data.group", "model.center_crop", "pseudo_label.threshold.fdr"}
 """Keys that do not count where they are unset: there were results before there were such keys."""
+OF_A_PROBE = {"model.mirror": False, "model.center_crop": None}
+"""Keys at which only a probe looks, and what each counts as where there is none, whatever it says."""
 SPEED = {"runtime.device", "runtime.threads", "runtime.processes", "runtime.channels_last", "runtime.compile"}
 """Keys that decide how many steps a second holds."""
 VIEW_SUFFIXES = (".png", ".html", ".md")
@@ -135,10 +137,13 @@ def effective_config(config: AnyConfig, spec: StageSpec) -> dict[str, Any]:
 
     How fast a machine is decides what a budget of time comes to, and the size of a batch what is drawn for its views.
     Only `model.train: auto` trains to choose, and spends `choose.budget` on it. An engine counts where one is
-    asked for: to `auto` what any of them computed is as good, and which one did is part of what a stage leaves.
+    asked for: to `auto` what any of them computed is as good, and which one did is part of what a stage leaves. What
+    only a probe looks at counts as unset where there is none.
     """
     sections = _sections(config, spec)
     read = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in sections}
+    if isinstance(config, PipelineConfig) and not config.model.chooses:
+        read |= {key: unset for key, unset in OF_A_PROBE.items() if key in read}
     for key in YOUNGER:
         if read.get(key) is None:
             read.pop(key, None)

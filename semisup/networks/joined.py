@@ -59,7 +59,7 @@ def join(networks: Sequence[Classifier], num_classes: int) -> Classifier:
     if len(channels) > 1:
         raise UserError(
             f"model.name joins networks that see {' and '.join(map(str, sorted(channels)))} channels; join networks "
-            "that see as many"
+            "that see the same number"
         )
     first = networks[0].preprocess
     mean, std = (figure.flatten().tolist() for figure in (first.mean, first.std))

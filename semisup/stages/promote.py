@@ -106,7 +106,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
     metrics = read_json(inputs["evaluate"] / "metrics.json")
     if (kept := metrics.get("kept")) is None:
         raise UserError(
-            "that evaluation is of before the model to keep was chosen on validation images; run `evaluate` again"
+            "that evaluation dates from before the model to keep was chosen on validation images; run `evaluate` again"
         )
     names = [row["name"] for row in metrics["student"]["per_class"]]
     champion = Champion.read(inputs[CHAMPION], names) if CHAMPION in inputs else None

@@ -85,7 +85,7 @@ def run(config: PipelineConfig, inputs: Mapping[str, Path], out_dir: Path, log: 
         _tell_what_is_left_out(config, duplicates_table(pool.ids, test_ids, drawn, leaks), out_dir, log)
         _tell_what_contradicts(config, pool, said, out_dir, log)
         tested = np.bincount(own_images(config.data).test.labels.numpy(), minlength=facts.num_classes).tolist()
-        for warning in few_test_images(dict(zip(facts.class_names, tested, strict=True))):
+        for warning in few_test_images(dict(zip(facts.class_names, tested, strict=True)), config.data):
             log.warning(warning)
         if config.data.group is not None:
             _tell_what_is_apart(config, duplicates_table(pool.ids, test_ids, drawn, apart), out_dir, log)

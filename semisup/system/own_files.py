@@ -112,7 +112,9 @@ def claimed(wanted: Path, subfolder: str, field: str, adopt: Callable[[Path], bo
     """
     place = place_within(wanted, subfolder, adopt)
     if not _is_free(place, adopt):
-        raise UserError(f"{field}={str(wanted)!r}: its {subfolder} holds what is not semisup's; name another folder")
+        raise UserError(
+            f"{field}={str(wanted)!r}: its {subfolder} holds files that semisup did not write; name another folder"
+        )
     mark(place)
     return place
 

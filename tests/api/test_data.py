@@ -1,6 +1,7 @@
 """Data sets from arrays, folders and tables are the same data sets."""
 
 import dataclasses
+import tarfile
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from PIL import Image
 
 import semisup as ss
 from semisup.data.own_images import own_images
+from tests.mistakes import user_mistake
 
 CLASSES = ("cat", "dog")
 
@@ -47,6 +49,70 @@ def test_a_folder_holds_what_was_put_there(read, pictures):
     found = {image.tobytes(): label for image, label in zip(read.test.images, read.test.labels, strict=True)}
     assert found == tested
     assert read.classes == list(CLASSES)
+
+
+def contents(data):
+    """Pixels → class or None, of the images and of those to test with."""
+    return [
+        {image.tobytes(): label for image, label in zip(part.images, part.labels, strict=True)}
+        for part in (data, data.test)
+    ]
+
+
+@pytest.fixture(scope="module")
+def at_hugging_face(pictures):
+    """The same pictures in the same roles, as `datasets` has them."""
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=[*CLASSES])})
+    splits: dict[str, list[dict[str, object]]] = {"train": [], "test": []}
+    for number, (image, label) in enumerate(zip(*pictures, strict=True)):
+        row = {"image": Image.fromarray(image), "label": -1 if label is None else CLASSES.index(label)}
+        splits["test" if label is not None and number >= 16 else "train"].append(row)
+    return datasets.DatasetDict(
+        {split: datasets.Dataset.from_list(rows, features=features) for split, rows in splits.items()}
+    )
+
+
+def test_a_data_set_of_hugging_faces_is_the_same_in_memory_and_in_its_folder(read, at_hugging_face, tmp_path):
+    as_here = {"size": (8, 8), "cache": tmp_path / "cache"}
+    at_hugging_face.save_to_disk(str(tmp_path / "saved"))
+    in_memory = ss.Dataset.from_hf(at_hugging_face, **as_here)
+    for found in (in_memory, ss.Dataset.from_hf(tmp_path / "saved", **as_here)):
+        assert found.classes == list(CLASSES)
+        gray = [{bytes(pixels[: 8 * 8]): label for pixels, label in part.items()} for part in contents(found)]
+        assert gray == contents(read)
+    assert in_memory.found is None
+    assert not in_memory.images.flags.writeable
+
+
+def test_shards_of_the_same_files_are_the_same_data_set(read, pictures, tmp_path):
+    for number, (image, label) in enumerate(zip(*pictures, strict=True)):
+        role = "unlabeled" if label is None else "test" if number >= 16 else "train"
+        stem = tmp_path / f"{number:02d}"
+        Image.fromarray(image).save(stem.with_suffix(".png"))
+        parts = [stem.with_suffix(".png")]
+        if label is not None:
+            stem.with_suffix(".cls").write_text(label)
+            parts.append(stem.with_suffix(".cls"))
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        with tarfile.open(tmp_path / "shards" / f"{role}-0.tar", "a") as shard:
+            for part in parts:
+                shard.add(part, part.name)
+    found = ss.Dataset.from_shards(tmp_path / "shards", size=(8, 8), cache=tmp_path / "cache")
+    assert contents(found) == contents(read)
+
+
+@pytest.mark.parametrize("make", [ss.Dataset.from_hf, ss.Dataset.from_shards])
+def test_what_holds_something_else_is_refused_with_what_to_use(make, folder, tmp_path):
+    with user_mistake(match="data.name='folder'.*use Dataset.from_folder"):
+        make(folder)
+    with user_mistake(match="is not there"):
+        make(tmp_path / "nowhere")
+
+
+def test_what_is_no_data_set_of_hugging_faces_is_named_by_its_type():
+    with user_mistake(match="no list; load it without streaming, or use Dataset.from_arrays"):
+        ss.Dataset.from_hf([1, 2])
 
 
 def test_a_table_of_the_same_files_is_the_same_data_set(read, folder, tmp_path):

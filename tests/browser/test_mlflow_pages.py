@@ -103,6 +103,11 @@ def test_the_link_in_the_note_and_our_own_open_the_runs_with_a_column_for_each_f
         page.get_by_role("link", name="The runs").click()
     ours = page.context.new_page()
     ours.goto(served.tracker.table(pages=served.pages))
+    verdict, panel = ours.get_by_role("gridcell", name="student better"), ours.get_by_text("MLflow Assistant").first
+    for part in (verdict, panel):  # on a desk's screen; the panel is open where nobody has closed it
+        part.wait_for()
+    cell = verdict.bounding_box()
+    assert cell["x"] + cell["width"] < panel.bounding_box()["x"]
     for opened in (popup.value, ours):
         opened.set_viewport_size({"width": 1920, "height": 900})
         for column in ("baseline_test_accuracy", "student_test_accuracy", "coverage", "precision", "verdict"):

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from semisup.config import DataConfig
+from semisup.config.sources import SOURCES
 from semisup.data.datasets import UNLABELED
 from semisup.data.own_images import forget, survey
 from semisup.data.own_images.folders import tree as tree_module
@@ -16,12 +18,14 @@ from semisup.data.own_images.folders.class_names import look_alikes
 from semisup.data.own_images.folders.listing import list_images
 from semisup.data.own_images.folders.roles import role_of
 from semisup.data.own_images.reading.decode import HEIF_EXTENSIONS
-from semisup.data.roles.few_tests import FEWEST, few_test_images
+from semisup.data.roles.few_tests import FEWEST, IN_CONTAINERS, few_test_images
 from semisup.errors import UserError
 from semisup.evaluation.scores import accuracy_interval
 from tests.data.corpus import encoded, photo, put, put_photos
 from tests.mistakes import user_mistake
 
+PUBLISHED = ("digits", "mnist", "cifar10")
+CALLED_TEST = ("webdataset", "parquet", "arrays", "coco")
 NAMES_OF_ROLES = {
     "": ["Train", "TRAINING", "train_set", "training images", "Labelled", "labeled"],
     "unlabeled": ["Unlabelled", "UNLABELED", "unlabeled-images"],
@@ -228,9 +232,35 @@ def test_the_limit_is_the_least_number_of_images_that_can_show_more_than_half_to
     ids=["enough", "one class", "few and none", "many classes"],
 )
 def test_classes_with_few_test_images_are_named_with_their_number(tested, said):
-    lines = few_test_images(tested)
+    lines = few_test_images(tested, DataConfig(name="folder", root=Path("photos")))
     assert bool(lines) == bool(said)
     assert all(any(part in line for line in lines) for part in said)
+
+
+@pytest.mark.parametrize(
+    ("data", "says", "not_said"),
+    [
+        ({"name": "folder", "root": "photos"}, ["test/<class>/", "data.test_share (now 0.2)"], []),
+        ({"name": "folder", "manifest": "a.csv"}, ["rows", "role test", "data.test_share"], ["<class>"]),
+        *(({"name": name, "root": "x"}, ["called test", "data.test_share"], ["<class>"]) for name in CALLED_TEST),
+        (
+            {"name": "fiftyone", "root": "x", "test_share": 0.3},
+            ["raise data.test_share (now 0.3)"],
+            ["<class>", "put "],
+        ),
+        *(({"name": name}, [f"data.name='{name}'"], ["<class>", "test_share", "put "]) for name in PUBLISHED),
+    ],
+)
+def test_who_has_few_test_images_is_told_what_gives_more_of_them_there(data, says, not_said):
+    for line in few_test_images({"cat": 0, "dog": 1}, DataConfig.model_validate(data)):
+        way_out = line.rpartition("; ")[2]
+        assert all(part in way_out for part in says)
+        assert not any(part in line for part in not_said)
+
+
+def test_every_source_of_ones_own_images_says_how_it_names_test_images():
+    own = {name for name in SOURCES.own if SOURCES[name].own_images}
+    assert own == {"folder", *IN_CONTAINERS}
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

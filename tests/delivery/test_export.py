@@ -110,7 +110,7 @@ def test_only_accepted_and_labeled_images_go_out_and_never_validation_or_test(fo
     assert set(chosen.loc[chosen["source"] == "pseudo_label", "id"]) == accepted
     assert set(choose(split, pseudo_labels)["id"]) == accepted
     assert (choose(split, pseudo_labels, min_confidence=0.8)["confidence"] >= 0.8).all()
-    with pytest.raises(UserError, match="is so sure"):
+    with pytest.raises(UserError, match="is that sure"):
         choose(split, pseudo_labels, min_confidence=1.0)
 
 
@@ -121,7 +121,7 @@ def test_a_confidence_of_exactly_the_least_one_goes_out(found, tmp_path):
     labels["confidence"] = np.full(len(labels), 0.95, np.float32)
     labels.to_parquet(tmp_path / "pseudo_labels.parquet", index=False)
     assert len(choose(split, tmp_path, min_confidence=0.95)) == len(labels)
-    with pytest.raises(UserError, match="is so sure"):
+    with pytest.raises(UserError, match="is that sure"):
         choose(split, tmp_path, min_confidence=0.9501)
 
 
@@ -227,7 +227,7 @@ def test_nothing_is_half_written_and_nothing_of_others_is_deleted(found, tmp_pat
         go(config.data.root / "out")
     go(tmp_path / "out", force=True)
     put(tmp_path / "out" / "rest.txt", b"mine")
-    with pytest.raises(UserError, match=r"what semisup did not write, or not so: rest\.txt;"):
+    with pytest.raises(UserError, match=r"that semisup did not write, or that were changed since: rest\.txt;"):
         go(tmp_path / "out", force=True)
     (tmp_path / "out" / "rest.txt").rename(tmp_path / "rest.txt")
     exported = next((tmp_path / "out").rglob("*.png"))

@@ -226,6 +226,12 @@ def test_every_run_has_its_seed_one_thread_and_no_promotion(folder):
     assert plan.jobs()[3].words == "digits, 50 labels, seed 0"
 
 
+def test_which_config_a_name_is_taken_for_is_told_once_however_many_labels_it_is_run_with(folder, capsys):
+    Path("digits").mkdir()
+    assert len(planned("digits", [], range(1), "50,100,200", []).by_labels) == 3
+    assert capsys.readouterr().err.count("digits is taken for the ready-made config") == 1
+
+
 def test_with_equal_time_every_run_has_a_supervised_one_that_trains_for_as_long(folder):
     budgets = ["baseline.budget=2s", "joint.budget=0.1 min", "rounds=2", "joint.ramp_end=3"]
     budgets += ["baseline.early_stopping.monitor=loss", "baseline.early_stopping.min_delta=0.5"]

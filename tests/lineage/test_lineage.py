@@ -174,6 +174,21 @@ def test_a_younger_key_counts_where_it_is_set_and_results_of_before_there_was_on
     assert given == without | {f"{section}.{key}": value}
 
 
+@pytest.mark.parametrize("setting", [{"mirror": True}, {"center_crop": 48}, {"mirror": True, "center_crop": 32}])
+@pytest.mark.parametrize(("train", "counts"), [("probe", True), ("auto", True), ("head", False), ("all", False)])
+def test_how_a_probe_looks_at_images_counts_only_where_there_is_one_and_unset_as_ever(train, counts, setting):
+    def said(**more):
+        model = {"name": "efficientnet_lite0", "train": train, **more}
+        recipe = {"recipe": "graph"} if counts else {}
+        recipe |= {stage: {"early_stopping": {"keep": "last"}} for stage in TRAINED}
+        return PipelineConfig.model_validate(recipe | {"data": {"name": "folder", "root": "photos"}, "model": model})
+
+    for stage in TRAINED:
+        plain, other = (effective_config(config, SPECS[stage]) for config in (said(), said(**setting)))
+        assert (plain != other) == counts
+        assert (plain["model.mirror"], "model.center_crop" in plain) == (False, False)  # as before there was the rule
+
+
 def test_what_changed_is_told_with_old_and_new_values():
     old = replace(
         LINEAGE, config={"seed": 1, "joint.epochs": 7}, upstream={"split": "aa", "pseudo_label": "xx"}, code="x"

@@ -11,10 +11,11 @@ from flows.cli.printing import duration, print_table
 from flows.start.exits import named_config, user_mistakes_in_one_line
 from semisup.errors import UserError
 from semisup.ready_made import config_beside
+from semisup.tracking.places.redaction import without_logins
 from semisup.wording import counted
 
 if TYPE_CHECKING:
-    from semisup.config import PipelineConfig
+    from semisup.config import DataConfig, PipelineConfig
     from semisup.data.roles.split import Role
     from semisup.stages.preflight.check import Checked
 
@@ -60,20 +61,29 @@ def init(
             raise UserError("FOLDER is missing; name the folder with your images, or a table: --manifest photos.csv")
         table = None if manifest is None else _place(manifest)
         images = _beside(table) if folder is None and table is not None else _place(str(folder))
-        from flows.start.preparation import decoding_line
-        from semisup.data.own_images import survey, write_config
+        if isinstance(images, Path) and not images.expanduser().exists():
+            raise UserError(f"FOLDER {images} does not exist; name the folder with your images")
+        from flows.start.display import looking
 
-        with decoding_line() as say:
-            found = survey(images, table, cache, say, max_broken=max_broken)
-        text = write_config(found)
-        config, checked = _check(text, out.name)
-        takes = _takes(config, len(found.own.pool) + len(found.own.test), found.own.pool.image_shape)
+        with looking(f"init: looking through {without_logins(str(images))}", lasting=True) as look_away:
+            from flows.start.preparation import decoding_line
+            from semisup.data.own_images import survey, write_config
+
+            with decoding_line(before=look_away) as say:
+                found = survey(images, table, cache, say, max_broken=max_broken)
+        with looking(f"init: checking that a run can take {out.name}", lasting=True):
+            text = write_config(found)
+            config, checked = _check(text, out.name)
+            warnings = [*found.warnings(), *few_test_images(checked.images["test"], config.data)]
+            classes, facts = found.classes(), found.facts()
+        with looking("init: measuring how long a run takes on this machine", lasting=True):
+            takes = _takes(config, len(found.own.pool) + len(found.own.test), found.own.pool.image_shape)
         try:
             out.write_text(text, encoding="utf-8")
         except OSError as error:
             raise UserError(f"--out {out} cannot be written: {error.strerror}; name another file") from None
-    _print(found.classes(), found.facts())
-    for warning in [*found.warnings(), *few_test_images(checked.images["test"])]:
+    _print(classes, facts)
+    for warning in warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     typer.echo(_labels(checked.images, all_hidden=not found.unlabeled))
     typer.echo(takes)
@@ -119,8 +129,10 @@ def _check(text: str, name: str) -> "tuple[PipelineConfig, Checked]":
         return config, check(config)
 
 
-def few_test_images(count: int) -> list[str]:
-    """A warning where so many test images say little, with the interval of a model that is right in nine of ten."""
+def few_test_images(count: int, data: "DataConfig") -> list[str]:
+    """A warning where so many test images of one's own say little, with the interval of a model that is right in nine
+    of ten."""
+    from semisup.data.roles.few_tests import more_test_images
     from semisup.evaluation.scores import accuracy_interval
 
     if not 0 < count < FEW_TEST_IMAGES:
@@ -130,7 +142,7 @@ def few_test_images(count: int) -> list[str]:
     return [
         f"{counted(count, 'test image remains, which says', 'test images remain, which say')} little: {right:,} of "
         f"{count:,} right would mean an accuracy from "
-        f"{found.low:.0%} to {found.high:.0%} (95 % interval); put more into test/<class>/, or raise data.test_share"
+        f"{found.low:.0%} to {found.high:.0%} (95 % interval); {more_test_images(data)}"
     ]
 
 
@@ -142,9 +154,9 @@ def _labels(images: "Mapping[Role, int]", *, all_hidden: bool) -> str:
     if not validating:
         used = f"{learned_from}, and {'judges' if learned == 1 else 'judge'} what each way to learn is worth"
     if not all_hidden:
-        return f"a run as configured: {used}, {counted(unlabeled, 'image is', 'images are')} used without a label"
+        return f"a run as configured: {used}; {counted(unlabeled, 'image is', 'images are')} used without a label"
     return (
-        f"no image is without a label, so a run as configured hides some: {used}, {unlabeled:,} are hidden "
+        f"no image is without a label, so a run as configured hides some: {used}; {unlabeled:,} are hidden "
         "(split.labeled_per_class); put images without a label into unlabeled/, and all labels are used"
     )
 
@@ -156,8 +168,10 @@ def _takes(config: "PipelineConfig", images: int, shape: tuple[int, int, int]) -
     found = estimate(config, images, shape)
     if found.looking is not None:
         rest = REST * found.held_up
+        seconds = found.looking + rest
+        about = f"{seconds:.0f} s" if seconds < 120 else duration(seconds)  # no 1 min that is made of 80 s
         return (
-            f"a run takes about {duration(found.looking + rest)} on this machine, as busy as it is now: "
+            f"a run takes about {about} on this machine, as busy as it is now: "
             f"{found.looking / images:.2g} s to look at each of {counted(images, 'image')}, and {rest:.0f} s to start, "
             f"to learn and to report ({REST} s on a machine at rest)"
         )

@@ -121,7 +121,9 @@ def compare(
         from semisup.tracking.looking import look
 
         store = look(Path.cwd())
-        named = [run_named(store, run_id) for run_id in (first, second) if run_id is not None]
+        given = [run_id for run_id in (first, second) if run_id is not None]
+        known = {run_id: run_named(store, run_id) for run_id in dict.fromkeys(given)}  # of each is told once
+        named = [known[run_id] for run_id in given]
         if len(named) < 2:
             named += newest_complete(store, 2 - len(named), but=named[0].id if named else "")
         with temporary_folder() as scratch:

@@ -55,7 +55,8 @@ def predict(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A run's id, models:/NAME@champion, a config (its champion), or a folder with weights.safetensors.",
+            help="A run's id, models:/NAME@champion, a config (its champion; without one, its newest complete "
+            "pipeline), or a folder with weights.safetensors.",
         ),
     ],
     paths: Annotated[

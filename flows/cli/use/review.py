@@ -25,7 +25,8 @@ def review(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="RUN|CONFIG", help="A pipeline's run, or a config: its newest one; with --import, a config."
+            metavar="RUN|CONFIG",
+            help="A pipeline's run, or a config: its newest complete pipeline; with --import, a config.",
         ),
     ],
     *,
@@ -65,7 +66,9 @@ def review(
     with user_mistakes_in_one_line():
         if labels is None:
             if overrides:
-                raise UserError(f"--set {overrides[0]}, but a run has its config; it goes with --import and a CONFIG")
+                raise UserError(
+                    f"--set {overrides[0]}: a run keeps the config it had; --set goes with --import and a CONFIG"
+                )
             from flows.store.named import run_id_named
 
             name = run_id_named(name)

@@ -27,6 +27,7 @@ from semisup.data.own_images.reading.decode import Target
 from semisup.data.own_images.reading.depth import Depth, depth_warnings
 from semisup.data.own_images.reading.duplicates import RULE, find_groups
 from semisup.data.own_images.remote.kept import told_to
+from semisup.data.roles.few_tests import more_test_images
 from semisup.data.source import Source
 from semisup.errors import UserError
 from semisup.system.memory import give_back
@@ -151,7 +152,7 @@ def _open(data: DataConfig, say: Progress) -> OwnImages:
     _check_broken(files, data.max_broken)
     readable = files["row"].to_numpy() >= 0
     sides = [np.flatnonzero(readable & (files["test"].to_numpy() == test)) for test in (False, True)]
-    _check_classes(listing, *sides)
+    _check_classes(data, listing, *sides)
     of_sides = [None if units is None else tuple(units[rows].tolist()) for rows in sides]
     pool, test = (
         _image_set(listing, pack, rows, test=bool(side), units=of_sides[side]) for side, rows in enumerate(sides)
@@ -265,7 +266,7 @@ def _said(reason: str) -> str:
     return reason if reason.startswith("cannot ") else f"is {reason}"
 
 
-def _check_classes(listing: Listing, pool: NDArray[np.int64], test: NDArray[np.int64]) -> None:
+def _check_classes(data: DataConfig, listing: Listing, pool: NDArray[np.int64], test: NDArray[np.int64]) -> None:
     """Every class can be learned, and something is left to test with."""
     learned = set(listing.labels[pool][listing.roles[pool] == ""].tolist())
     for label, name in enumerate(listing.class_names):
@@ -284,7 +285,7 @@ def _check_classes(listing: Listing, pool: NDArray[np.int64], test: NDArray[np.i
             why = "it has no images to learn from" + (", only to validate or test with" if members.any() else "")
         raise UserError(f"class {name!r} has nothing to learn from: {why}; add images, or delete its folder or rows")
     if not len(test):
-        raise UserError("there are no test images; add a folder test/<class>/, or raise data.test_share")
+        raise UserError(f"there are no test images; {more_test_images(data)}")
     if (listing.labels[test] == UNLABELED).any():
         raise UserError("there are test images without a label; give them one, or role unlabeled")
 

@@ -40,8 +40,8 @@ def propose_split(
     ]
     if max(left) < 2:
         raise UserError(
-            "no image is without a label, and the classes have too few images for some to be used without theirs; put "
-            "images into unlabeled/, or add some to the classes"
+            "every image has a label, and no class has images enough to hide the labels of some; put images into "
+            "unlabeled/, or add some to the classes"
         )
     labeled = next(labeled for labeled in range(1, max(left)) if 2 * _used(left, labeled) >= sum(left))
     return SplitProposal(labeled, validation)

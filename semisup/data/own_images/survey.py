@@ -105,7 +105,7 @@ class Survey:
                 f"data.max_broken is "
                 f"{self.most_broken:g} in the config, not {USUAL_BROKEN:g}; mend or delete them if that is too much"
             )
-        found += few_test_images({name: tested for name, _, _, tested in self.classes()})
+        found += few_test_images({name: tested for name, _, _, tested in self.classes()}, self.data)
         return found + self._signs() + self._look_alikes()
 
     def _contradictions(self) -> pd.DataFrame:

@@ -105,7 +105,7 @@ def _array(file: Path, field: str) -> NDArray[np.floating]:
         raise UserError(f"{field} cannot be read: {in_one_line(error)}; save it with numpy.save") from None
     if table.ndim != 2 or not table.size or table.dtype.kind not in "fiu":
         shape = "×".join(map(str, table.shape)) or "single value"
-        raise UserError(f"{field} is an array of {shape} {table.dtype}; it has to be images × numbers")
+        raise UserError(f"{field} is an array of {shape} {table.dtype}; it has to have a row of numbers for each image")
     found: NDArray[np.floating] = table
     return found
 
@@ -122,7 +122,7 @@ def _parquet(file: Path, field: str) -> tuple[list[str], NDArray[np.floating]]:
     if PATH not in names:
         raise UserError(f"{field} has no column {PATH!r}; it has {', '.join(map(repr, names[:5])) or 'none'}")
     if not table.num_rows:
-        raise UserError(f"{field} has no rows; one row for each image")
+        raise UserError(f"{field} has no rows; it needs one for each image")
     paths = [str(path).replace("\\", "/") for path in table[PATH].to_pylist()]
     if VECTOR in names:
         return paths, _lists(table[VECTOR].combine_chunks(), paths, field)

@@ -102,7 +102,7 @@ def write_report(
     """
     facts = DatasetFacts.read(inputs["split"])
     metrics = read_json(evaluated / "metrics.json")
-    tested = few_test_images({row["name"]: row["support"] for row in metrics["student"]["per_class"]})
+    tested = few_test_images({row["name"]: row["support"] for row in metrics["student"]["per_class"]}, config.data)
     lost = comparison_warnings(metrics["kept"], config.joint)
     build_report(
         {**inputs, "evaluate": evaluated},

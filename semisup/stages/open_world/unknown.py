@@ -120,8 +120,8 @@ def check_enough(config: PipelineConfig, unlabeled: int) -> None:
     if false_alarms is not None and unlabeled < FEWEST:
         raise UserError(
             f"pseudo_label.unknown.false_alarms={false_alarms:g}, but "
-            f"{counted(unlabeled, 'unlabeled image is', 'unlabeled images are')} too few to find a class among; use at "
-            f"least {FEWEST}, or leave it out"
+            f"{counted(unlabeled, 'unlabeled image is', 'unlabeled images are')} too few to find other classes among; "
+            f"use at least {FEWEST}, or leave it out"
         )
 
 

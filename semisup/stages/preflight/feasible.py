@@ -89,7 +89,7 @@ def check_processes(config: PipelineConfig) -> None:
     if processes > smallest:
         raise UserError(
             f"runtime.processes={processes}, but the smallest batch of this config has "
-            f"{counted(smallest, 'image')}: a process would be left without; use at most {smallest}"
+            f"{counted(smallest, 'image')}: some processes would get none; use at most {smallest}"
         )
     if config.runtime.device != "cpu" and 0 < torch.cuda.device_count() < processes:
         raise UserError(
@@ -112,8 +112,8 @@ def check_targets(config: PipelineConfig, num_classes: int) -> None:
         most = 1 - 1 / num_classes
         if smoothing.spread == "others" and smoothing.epsilon >= most:
             raise UserError(
-                f"{stage}.label_smoothing.epsilon={smoothing.epsilon:g} over the other ones of "
-                f"{counted(num_classes, 'class')} "
+                f"{stage}.label_smoothing.epsilon={smoothing.epsilon:g}, spread over the other "
+                f"{counted(num_classes - 1, 'class')}, "
                 f"makes a wrong class at least as likely as the true one; use less than {most:.3g}"
             )
 
@@ -148,7 +148,7 @@ def check_unlabeled(config: PipelineConfig, left: int, num_classes: int) -> list
     if taken > left:
         raise UserError(
             f"split.calibration_images={taken} leaves {left} of {counted(left + taken, 'image')} unlabeled, fewer "
-            f"than there are classes; use at most {max(left + taken - num_classes, 0)}, better much less"
+            f"than there are classes; use at most {max(left + taken - num_classes, 0)}, better far fewer"
         )
     return [
         f"there {'is' if left == 1 else 'are'} {left} unlabeled image{'' if left == 1 else 's'} of {num_classes} "

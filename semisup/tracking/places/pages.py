@@ -11,8 +11,19 @@ VIEW_TAG, NOTE_TAG = f"mlflow.sharedViewState.{VIEW}", "mlflow.note.content"
 METRICS = ("baseline_test_accuracy", "student_test_accuracy", "coverage", "precision")
 TAGS = ("verdict", "set")
 """Columns of the view; MLflow's own choice of columns has no figure in it."""
-TAGS_BEFORE = (("verdict",),)
-"""Of views that earlier versions made, which this one replaces."""
+WIDTHS = {
+    "tags.`verdict`": 150,
+    "metrics.`baseline_test_accuracy`": 180,
+    "metrics.`student_test_accuracy`": 180,
+    "metrics.`coverage`": 100,
+    "metrics.`precision`": 100,
+    "tags.`set`": 200,
+    "duration": 80,
+}
+"""Columns in their order, behind a run's name and when it began, which stay in front; width in pixels. In MLflow's own
+order the verdict is the last but one, and below a width of 1,700 the assistant's panel covers it."""
+TAGS_BEFORE = (("verdict",), ("verdict", "set"))
+"""Of views that earlier versions made, without an order of columns, which this one replaces."""
 NOTE = """\
 [The runs](#/{view}) · in %: accuracy of baseline↗student, pseudo-labels accepted/right
 
@@ -47,17 +58,17 @@ def page_tags(experiment_id: str) -> dict[str, str]:
     The note is for those who come without an address of ours: MLflow shows its first line above the table, and above
     each of its pages for language models, with which an experiment opens in MLflow 3.17.
     """
-    view = {VIEW_TAG: _view(TAGS)}
+    view = {VIEW_TAG: json.dumps(_columns(TAGS) | {"columnOrder": [*WIDTHS], "columnWidths": WIDTHS})}
     return view | {NOTE_TAG: NOTE.format(view=runs_page(experiment_id, view))}
 
 
 def is_ours_of_before(name: str, value: str, experiment_id: str) -> bool:
     """Is this tag of an experiment a view or note that an earlier version made, and nobody has changed?"""
     view = runs_page(experiment_id, {VIEW_TAG: value})
-    before = {VIEW_TAG: map(_view, TAGS_BEFORE), NOTE_TAG: (note.format(view=view) for note in NOTES_BEFORE)}
+    views = (json.dumps(_columns(tags)) for tags in TAGS_BEFORE)
+    before = {VIEW_TAG: views, NOTE_TAG: (note.format(view=view) for note in NOTES_BEFORE)}
     return value in set(before.get(name, ()))
 
 
-def _view(tags: Sequence[str]) -> str:
-    columns = [f"metrics.`{name}`" for name in METRICS] + [f"tags.`{name}`" for name in tags]
-    return json.dumps({"selectedColumns": columns})
+def _columns(tags: Sequence[str]) -> dict[str, object]:
+    return {"selectedColumns": [f"metrics.`{name}`" for name in METRICS] + [f"tags.`{name}`" for name in tags]}

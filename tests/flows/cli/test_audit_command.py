@@ -105,5 +105,5 @@ def test_annotations_count_in_the_order_of_the_sample_up_to_the_last_one(annotat
 
 
 def test_a_row_about_another_image_is_refused():
-    with pytest.raises(UserError, match="none of the audit's"):
+    with pytest.raises(UserError, match="is not in that audit"):
         counted(SAMPLE, [Row("row 1", "77", "label", "cat", "a")])

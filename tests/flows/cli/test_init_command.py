@@ -13,8 +13,9 @@ from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.cli.begin.init import few_test_images
-from semisup.config import PipelineConfig
+from flows.cli.begin import init as command
+from flows.cli.begin.init import _takes, few_test_images
+from semisup.config import DataConfig, PipelineConfig
 from semisup.config.files import load_config
 from semisup.data.datasets import UNLABELED
 from semisup.data.own_images import forget
@@ -121,7 +122,9 @@ def test_run_takes_every_config_that_init_writes_and_init_says_the_rest_in_one_l
         assert f"{run_takes(place / 'c.yaml').images['labeled']:,} labels are learned from" in result.output
         return
     assert result.exit_code == 2, result.output
-    said = [line for line in result.output.strip().splitlines() if not line.startswith("images: ")]  # that is progress
+    said = [
+        line for line in result.output.strip().splitlines() if not line.startswith(("images: ", "init: "))
+    ]  # progress
     assert [line[:7] for line in said] == ["error: "]
     assert not (place / "c.yaml").exists()
 
@@ -307,7 +310,7 @@ def test_a_share_in_full_percent_is_enough_for_that_many_broken_files(tmp_path, 
 def test_of_few_test_images_the_interval_that_they_can_give_is_said(count):
     right = round(0.9 * count)
     ends = binomtest(right, count).proportion_ci(0.95, "exact")
-    (line,) = few_test_images(count)
+    (line,) = few_test_images(count, DataConfig(name="folder", root=Path("photos")))
     assert (f"{count} test images remain" if count > 1 else "1 test image remains") in line
     assert f"{right} of {count} right would mean an accuracy from {ends.low:.0%} to {ends.high:.0%}" in line
     assert "data.test_share" in line
@@ -315,7 +318,47 @@ def test_of_few_test_images_the_interval_that_they_can_give_is_said(count):
 
 @pytest.mark.parametrize("count", [0, 100, 10_000])
 def test_enough_test_images_are_no_warning_and_none_is_a_mistake_of_its_own(count):
-    assert few_test_images(count) == []
+    assert few_test_images(count, DataConfig(name="folder", root=Path("photos"))) == []
+
+
+def test_before_anything_that_takes_long_a_line_on_stderr_says_what_it_is(tmp_path, monkeypatch, capsys):
+    from semisup.data import own_images
+    from semisup.stages.preflight import check as checks
+    from semisup.stages.preflight import estimate as estimates
+
+    last, (place, *_) = {}, Folder("labeled", [12, 12], unlabeled=4, side=4).make(tmp_path)
+
+    def watched(name, real):
+        def listened(*given, **more):
+            last[name] = capsys.readouterr().err.strip().splitlines()[-1]
+            return real(*given, **more)
+
+        return listened
+
+    for room, name in ((own_images, "survey"), (checks, "check"), (estimates, "estimate")):
+        monkeypatch.setattr(room, name, watched(name, getattr(room, name)))
+    forget()
+    command.init(place, out=tmp_path / "c.yaml", cache=tmp_path / "cache")
+    assert last == {
+        "survey": f"init: looking through {place}",
+        "check": "init: checking that a run can take c.yaml",
+        "estimate": "init: measuring how long a run takes on this machine",
+    }
+    assert "init: " not in capsys.readouterr().out
+
+
+def test_a_folder_that_is_not_there_is_told_in_one_line_before_anything_is_imported(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.start.display.looking", lambda *_, **__: pytest.fail("something was looked at"))
+    outcome = CliRunner().invoke(app, ["init", str(tmp_path / "nowhere"), "--out", str(tmp_path / "c.yaml")])
+    assert outcome.exit_code == 2
+    (line,) = outcome.stderr.splitlines()
+    assert line == f"error: FOLDER {tmp_path / 'nowhere'} does not exist; name the folder with your images"
+
+
+def test_a_time_below_two_minutes_is_told_in_seconds_as_its_parts_are(monkeypatch):
+    found = Estimate(looking=4.0, training=None, held_up=80 / 45)
+    monkeypatch.setattr("semisup.stages.preflight.estimate.estimate", lambda *_: found)
+    assert _takes(PipelineConfig(), 100, (3, 8, 8)).startswith("a run takes about 84 s on this machine")
 
 
 def test_a_config_that_could_not_be_written_is_a_mistake_before_any_image_is_read(tmp_path, monkeypatch):

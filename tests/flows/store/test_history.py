@@ -109,7 +109,12 @@ def test_runs_that_differ_by_what_was_set_are_told_apart_in_the_list_and_have_al
     assert answer("show", second)["set"] == "joint.alpha_final=0.25"
     run = Tracker.existing(Path.cwd()).client.get_run(second)
     assert run.info.run_name.endswith(" tiny-seed3 joint.alpha_final=0.25")
-    assert "Set: `joint.alpha_final=0.25`" in run.data.tags["mlflow.note.content"]
+    note = run.data.tags["mlflow.note.content"]
+    assert "Set: `joint.alpha_final=0.25`" in note
+    stages = answer("show", second)["stages"]
+    kept = stages["joint" if run.data.metrics["student_kept"] else "baseline"]
+    place = f"experiments/{run.info.experiment_id}/runs/{kept}?workflowType=machine_learning"
+    assert note.startswith(f"[The model to keep](#/{place})\n\n| figure |")
 
 
 def test_compare_tells_the_config_difference_and_the_paired_test_of_the_students(two_pipelines, rerunnable):
@@ -136,6 +141,10 @@ def test_a_pipeline_compared_with_itself_shows_no_difference(rerunnable, finishe
     outcome = invoke("compare", run_id, run_id[:8], "--json")
     assert outcome.stderr == "first and second are the same run; `semisup runs` lists the others\n"
     found = json.loads(outcome.stdout)
+    by_name = invoke("compare", finished_run.config.name, finished_run.config.name, "--json")
+    assert json.loads(by_name.stdout) == found
+    assert by_name.stderr.startswith(f"{finished_run.config.name}: its newest complete pipeline, run {run_id[:8]}, ")
+    assert by_name.stderr.count("\n") == 2  # which run the name is taken for, once, and that they are the same
     assert found["config"] == {}
     assert (found["test"]["mcnemar_p"], found["test"]["difference"]["estimate"]) == (1.0, 0.0)
 

@@ -53,7 +53,8 @@ def test_every_command_that_takes_a_run_takes_a_config(rerunnable, finished_run,
             told = json.loads(outcome.stdout)
             if arguments[0] in {"show", "compare"}:
                 assert told.get("first", told)["run_id"] == run_id
-            assert (f"{name}: run {run_id[:8]}" in outcome.stderr) == (name not in run_id)
+            whose = "pipeline" if arguments[0] == "show" else "complete pipeline"
+            assert (f"{name}: its newest {whose}, run {run_id[:8]}" in outcome.stderr) == (name not in run_id)
     assert CliRunner().invoke(app, ["review", names[2], "--budget", "2", "--suspects", "0"]).exit_code == 0
     assert (rerunnable / f"review-{run_id[:8]}").is_dir()
 
@@ -72,6 +73,19 @@ def test_a_model_is_told_by_the_run_that_the_list_of_runs_has(rerunnable, finish
         assert f" of run {run_id[:8]} (" in find_model(named, tmp_path).words
     stage = finished_run.result["stages"]["joint"]["run_id"]
     assert f" of run {stage[:8]} (" in find_model(stage, tmp_path).words  # whoever names a stage knows its id
+
+
+def test_it_is_said_which_model_a_config_stands_for_and_why(rerunnable, finished_run, names, monkeypatch, capsys):
+    store, run_id = look(rerunnable), finished_run.result["run_id"]
+    for name in names[2:]:
+        assert model_named(store, name) == "models:/tiny@champion"
+        assert capsys.readouterr().err == f"{name}: its champion, models:/tiny@champion\n"
+    monkeypatch.setattr("flows.store.named.champion", lambda *_: None)
+    for name in names[2:]:
+        assert model_named(store, name) == run_id
+        assert capsys.readouterr().err == f"{name}: no champion, so its newest complete pipeline, run {run_id[:8]}\n"
+    run_named(store, "models:/tiny@champion")
+    assert capsys.readouterr().err.startswith(f"models:/tiny@champion: made by run {run_id[:8]}, ")
 
 
 def test_an_audit_of_nothing_is_refused(rerunnable, names):

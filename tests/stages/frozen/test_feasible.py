@@ -39,7 +39,7 @@ def digits(**sections) -> PipelineConfig:
         ({"joint": {"unlabeled_batch_size": 65_536}}, "1,097 unlabeled images; use at most 10970"),
         (
             {"joint": {"label_smoothing": {"epsilon": 0.9, "spread": "others"}}},
-            "joint.label_smoothing.epsilon=0.9 over the other ones of 10 classes",
+            "joint.label_smoothing.epsilon=0.9, spread over the other 9 classes",
         ),
     ],
 )

@@ -306,10 +306,10 @@ def test_what_only_a_probe_looks_at_is_said_in_one_line(model, key):
     [
         ({"recipe": "steps", "split": {"validation_per_class": 0}}, "split.validation_per_class=0 needs features"),
         ({"recipe": "steps", "pseudo_label": {"teacher": "graph"}}, "pseudo_label.teacher='graph' needs features"),
-        ({"rounds": 2}, "split.validation_per_class=0, but labels that are held out in turn judge only"),
+        ({"rounds": 2}, "split.validation_per_class=0 leaves labels that are held out in turn to judge"),
         (
             {"joint": {"alpha_final": 0.5}},
-            "split.validation_per_class=0, but labels that are held out in turn judge only",
+            "split.validation_per_class=0 leaves labels that are held out in turn to judge",
         ),
         ({"recipe": ["graph"]}, "recipe"),
         ({"joint": {"method": "fixmatch"}}, "joint.method='fixmatch', but model.train='probe' trains no student"),

@@ -56,7 +56,7 @@ class Columns:
         if len(images) != 1:
             problem = f"several columns of images ({', '.join(images)})" if images else "no column of images"
             raise UserError(
-                f"{where} has {problem} (its columns: {', '.join(schema.names)}); keep one, of bytes or of "
+                f"{where} has {problem} (its columns: {', '.join(schema.names)}); it needs one, of bytes or of "
                 "bytes and path"
             )
         labels = [name for name, kind in features.items() if kind.get("_type") == "ClassLabel"]

@@ -95,7 +95,7 @@ class Cache:
             UserError: it holds what is not ours.
         """
         if not is_marked(self.folder) and self.folder.is_dir() and not _only_ours(self.folder):
-            raise UserError(f"data.cache={self.folder} holds what is not semisup's; name another folder")
+            raise UserError(f"data.cache={self.folder} holds files that semisup did not write; name another folder")
         mark(self.folder)
 
     def _find(

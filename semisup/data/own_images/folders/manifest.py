@@ -42,7 +42,9 @@ def read_manifest(file: Base, field: str, needed: Sequence[str] = ("path", "labe
     table = table.assign(**{column: "" for column in ("label", "role") if column not in table})[list(COLUMNS)]
     table = _as_text(table)
     if not len(table) or (table["path"].str.strip() == "").any():
-        raise UserError(f"{field} has {'a row without a path' if len(table) else 'no rows'}; one row for each file")
+        raise UserError(
+            f"{field} has {'a row without a path' if len(table) else 'no rows'}; it needs one row for each file"
+        )
     return table.assign(label=_whole_numbers(table["label"].str.strip()), role=table["role"].str.strip())
 
 
