@@ -71,13 +71,26 @@ def _promise(figures: Mapping[str, Any]) -> str:
     return (
         f"{seen}, which leaves up to {percent(found['upper_bound'])} plausible. So, at a confidence level of {level}, "
         f"at least {target} of the labels are right that it gives to such images from this threshold up. This holds "
-        f"for all of them together, not for each class.{caveats}"
+        f"for all of them together, not for each class.{_none_alone(figures)}{caveats}"
+    )
+
+
+def _none_alone(figures: Mapping[str, Any]) -> str:
+    """Why no class is certified by itself; "" where one is."""
+    classes = figures.get("classes") or []
+    if not classes or any(row["threshold"] is not None for row in classes):
+        return ""
+    fewest, most = figures["certificate"]["fewest"], max(row["images"] for row in classes)
+    why = f"; the most that are given one label are {most:,}" if most < fewest else ""
+    return (
+        f" No class could be certified by itself, which takes at least {counted(fewest, 'calibration image')} given its "
+        f"label{why}."
     )
 
 
 def _classes(figures: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any] | None:
     """A row for each class: name, calibration images given its label, wrong ones, and from where it is certified."""
-    if not (figures["certified"] and figures.get("classes")):
+    if not (figures["certified"] and figures.get("classes")) or _none_alone(figures):
         return None
     rows = [
         [

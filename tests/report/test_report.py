@@ -493,6 +493,21 @@ def test_what_is_certified_of_each_class_is_a_row(tmp_path: Path) -> None:
     assert f"| {names[1]} | 60 | 9 | – |" in plain(markdown)
     assert "at least 95 % of the labels of a class are right" in plain(markdown)
     assert "Certified from" in html
+    assert "by itself, which takes" not in plain(markdown)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("images", "why"), [(40, "given its label; the most that are given one label are 40."), (60, "given its label.")]
+)
+def test_where_no_class_is_certified_by_itself_a_sentence_stands_for_the_table(
+    tmp_path: Path, images: int, why: str
+) -> None:
+    row = {"label": 0, "images": images, "threshold": None, "accepted": images, "errors": 9, "share": 0.0}
+    folders = with_calibration(tmp_path / "in", write_folders(tmp_path / "in"), classes=[row, row | {"label": 1}])
+    html, markdown = build(folders, tmp_path / "out")
+    assert f"No class could be certified by itself, which takes at least 45 calibration images {why}" in plain(markdown)
+    assert "Certified from" not in html
 
 
 @pytest.mark.usefixtures("undrawn")
