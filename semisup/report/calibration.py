@@ -83,8 +83,8 @@ def _none_alone(figures: Mapping[str, Any]) -> str:
     fewest, most = figures["certificate"]["fewest"], max(row["images"] for row in classes)
     why = f"; the most that are given one label are {most:,}" if most < fewest else ""
     return (
-        f" No class could be certified by itself, which takes at least {counted(fewest, 'calibration image')} given its "
-        f"label{why}."
+        f" No class could be certified by itself, which takes at least {counted(fewest, 'calibration image')} given "
+        f"its label{why}."
     )
 
 
