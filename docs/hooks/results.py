@@ -220,8 +220,8 @@ SOURCES: dict[str, Source] = {
         {name: shown for name, shown in PHOTOGRAPHS.items() if name not in {"self-training", "label spreading"}},
     ),
     "photographs_keeping": Source(
-        "python -m benchmarks.few_labels.photographs cifar10 --labels 3 5 10 20 --keeping --side 224 "
-        "--network efficientnet_lite0",
+        "python -m benchmarks.few_labels.photographs trash flowers cifar10 mnist --labels 3 5 10 20 --splits 13 "
+        "--keeping",
         _named("photographs", "labels a class", "baseline", "student", ("kept", "kept model"), "kept − baseline"),
     ),
     "policies": Source(
