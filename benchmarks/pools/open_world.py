@@ -114,7 +114,8 @@ def measure(world: World, share: float, number: int) -> Figures:
         if (told := _told_of(world, rng)) is not None:
             figures["told"] = told
         if share_at_least(int(unknown.sum()), len(pool.truth), len(held_out), FALSE_ALARMS):
-            figures |= _groups(detector, pool[unknown])
+            highest = np.argsort(-scores, kind="stable")[: min(MOST, int(unknown.sum()))]
+            figures |= _groups(detector, pool[np.sort(highest)])
     if certificate.certified:
         accepted = confidence >= np.float32(certificate.threshold)
         figures["untested"] = float(right[accepted].mean())
@@ -127,14 +128,14 @@ def measure(world: World, share: float, number: int) -> Figures:
 
 def _groups(detector: Detector, flagged: Seen) -> Figures:
     """How many groups of alike images there are, how much of one class each is, and the classes left out found so."""
-    groups = groups_of(detector.space(flagged.features[:MOST]))
+    groups = groups_of(detector.space(flagged.features))
     pure, found = [], set()
     for group in range(1, int(groups.max(initial=0)) + 1):
-        origins = flagged.origin[:MOST][groups == group]
+        origins = flagged.origin[groups == group]
         values, counts = np.unique(origins, return_counts=True)
         most = values[counts.argmax()]
         pure.append(counts.max() / counts.sum())
-        if pure[-1] > 0.5 and (flagged.truth[:MOST][flagged.origin[:MOST] == most] == UNLABELED).all():
+        if pure[-1] > 0.5 and (flagged.truth[flagged.origin == most] == UNLABELED).all():
             found.add(int(most))
     figures: Figures = {"groups": float(len(pure)), "classes found": len(found) / LEFT_OUT}
     return figures | ({"of one class": float(np.mean(pure))} if pure else {})

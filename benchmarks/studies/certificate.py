@@ -103,5 +103,7 @@ def _controlled(setup: Setup, fdr: float) -> Figures:
     control = control_fdr(confidence, correct, pool_confidence, fdr)
     if control.threshold is None:
         return {"coverage": 0.0, "certified": 0.0}
-    figures = {"certified": 100.0, "threshold": control.threshold, "T": temperature}
-    return selected(pool_confidence >= np.float32(control.threshold), right) | figures
+    accepted = pool_confidence >= np.float32(control.threshold)
+    kept = 100.0 * float(right[accepted].mean() >= 1 - fdr)
+    figures = {"certified": 100.0, "threshold": control.threshold, "T": temperature, "kept": kept}
+    return selected(accepted, right) | figures

@@ -151,33 +151,48 @@ def _control(names: Sequence[str], file: Path) -> str:
     return different[0]
 
 
-def without_new(
-    rows: Sequence[Row], known: "Known", class_names: Sequence[str]
-) -> tuple[list[Row], dict[str, list[str]]]:
-    """The rows about classes that there are, and the paths of the images of each new class.
+class NewClasses(NamedTuple):
+    """What the rows of a file say of classes that the data set does not have, and what is left."""
 
-    A class that there is by now is no new one.
+    ordinary: list[Row]
+    """Rows about classes that there are."""
+    paths: dict[str, list[str]]
+    """Name of a new class → paths of its images."""
+    settled: int
+    """Rows about images that were copied into the folder of their class before."""
+
+
+def without_new(
+    rows: Sequence[Row], known: "Known", class_names: Sequence[str], classes: Mapping[str, str]
+) -> NewClasses:
+    """Rows about new classes apart from all others.
+
+    `classes` are those that images have by themselves, content → name. A class that there is by now is no new one.
 
     Raises:
         UserError: as :func:`check_rows`, of rows about new classes; and where another row says otherwise of an image.
     """
-    ordinary, paths = list[Row](), dict[str, list[str]]()
+    ordinary, paths, settled = list[Row](), dict[str, list[str]](), 0
     said: dict[str, Row] = {}
-    for row in rows:
-        if row.kind != NEW or row.label in class_names:
+    for each in rows:
+        row = each._replace(label=" ".join(each.label.split())) if each.kind == NEW else each
+        found = known.images.get(row.key) or known.images.get(content_of(row.key))
+        if row.kind == NEW and found and row.label and classes.get(found[0]) == row.label:
+            settled += 1
+        elif row.kind != NEW or row.label in class_names:
             ordinary.append(row._replace(kind="label") if row.kind == NEW else row)
-            continue
-        annotation = _checked(row._replace(kind="label"), known, [row.label])
-        if (before := said.get(annotation.content)) is None:
-            paths.setdefault(row.label, []).append(annotation.path)
-        elif before.label != row.label:
-            raise _twice(row, before.label, row.label)
-        said[annotation.content] = row
+        else:
+            annotation = _checked(row._replace(kind="label"), known, [row.label])
+            if (before := said.get(annotation.content)) is None:
+                paths.setdefault(row.label, []).append(annotation.path)
+            elif before.label != row.label:
+                raise _twice(row, before.label, row.label)
+            said[annotation.content] = row
     for row in ordinary:
         found = known.images.get(row.key) or known.images.get(content_of(row.key))
         if found and (new := said.get(found[0])):
             raise _twice(row, new.label, row.label)
-    return ordinary, paths
+    return NewClasses(ordinary, paths, settled)
 
 
 def _twice(row: Row, *said: str) -> UserError:

@@ -13,6 +13,8 @@ FEWEST = 8
 """Images of a group: of fewer, likeness may be chance."""
 MOST = 2_000
 """Images that are compared with each other."""
+SHOWN = 12
+"""Images that show what a group is."""
 IN_NO_GROUP = 0
 
 

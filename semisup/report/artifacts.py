@@ -97,9 +97,9 @@ class Artifacts:
     errors: Shown | None
     """Test images that the kept model is sure of and wrong about; None where there are none."""
     neighbors: Shown | None
+    """Borderline pseudo-labels and their nearest labeled images; None of runs without features."""
     unknown_groups: Shown | None
     """Images of none of the classes that look alike: group, from 1 on, and its size; None where there are none."""
-    """Borderline pseudo-labels and their nearest labeled images; None of runs without features."""
 
     @property
     def round(self) -> int:

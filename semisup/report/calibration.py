@@ -54,7 +54,8 @@ def _promise(figures: Mapping[str, Any]) -> str:
         return ""
     if not holds(figures):
         instead = "" if figures["fallback"] is None else f"; the fallback threshold {figures['fallback']:g} applies"
-        return f"Nothing is promised of the labels. {not_found(figures)}{instead}."
+        of = "all labels together" if figures.get("classes") else "the labels"
+        return f"Nothing is promised of {of}. {not_found(figures)}{instead}.{_none_alone(figures)}"
     wrong = found["errors"]
     caveats = f" Not strictly so, for {', and '.join(figures['caveats'])}." if figures["caveats"] else ""
     seen = (
@@ -64,8 +65,9 @@ def _promise(figures: Mapping[str, Any]) -> str:
     if "fdr" in found:
         return (
             f"{seen}. From this threshold up, at most {100 * found['fdr']:g}\u00a0% of the labels are wrong on average "
-            "over the draw of calibration images and unlabeled images (false discovery rate). This run may have more "
-            f"wrong labels than that, and so may single classes.{caveats}"
+            "over the draw of calibration images and unlabeled images (false discovery rate); a draw for which no "
+            "threshold is found counts as one without wrong labels. This run may have more wrong labels than that, and "
+            f"so may single classes.{caveats}"
         )
     level, target = (f"{100 * found[key]:g}\u00a0%" for key in ("level", "target_precision"))
     return (
@@ -90,7 +92,7 @@ def _none_alone(figures: Mapping[str, Any]) -> str:
 
 def _classes(figures: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any] | None:
     """A row for each class: name, calibration images given its label, wrong ones, and from where it is certified."""
-    if not (figures["certified"] and figures.get("classes")) or _none_alone(figures):
+    if not figures.get("classes") or _none_alone(figures):
         return None
     rows = [
         [

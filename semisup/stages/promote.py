@@ -144,12 +144,14 @@ def decide(
     """The challenger becomes the champion where it loses to nobody: not to the other model, not to the champion.
 
     To the other model it loses where the paired test on the test images shows that one to be better, or where it is
-    behind on the validation images and on the test images. The champion has to be shown to be worse.
+    behind on the validation images and on the test images. The champion has to be shown to be worse, but for one that
+    does not know a class: see :func:`_against_champion`.
 
     Args:
         tested: id, truth, baseline_label, student_label of the test images.
         classes: the names of their labels.
-        champion: None: there is none. The two are compared on the images that both were tested on.
+        champion: None: there is none. The two are compared on the images that both were tested on, and on those of
+            classes that the champion does not know.
         kept: the challenger, as validation images chose it. Chosen on the test images it would be the winner of two,
             and its test accuracy optimistic.
         validation_lead: its accuracy on the validation images minus the other's.
@@ -191,8 +193,9 @@ def _against_champion(
 ) -> Decision:
     """Promoted where the paired test shows the challenger to be better than the champion.
 
-    Where it knows classes that the champion does not, it is promoted unless the test shows it to be worse: a champion
-    can only be wrong about these, on their test images as on all to come.
+    Where it knows classes that the champion does not, and there are test images of these, about which a champion can
+    only be wrong, it is promoted unless the test shows it to be worse: on all images, or on those of the classes that
+    both know.
     """
     then = champion.numbered_as(classes)
     common = _in_common(tested, then) if then is not None else None
@@ -205,26 +208,30 @@ def _against_champion(
         )
     added = [name for name in classes if name not in champion.classes]
     foreign = tested[tested["truth"].isin([classes.index(name) for name in added]) & ~tested["id"].isin(common["id"])]
-    had = len(common)
-    common = pd.concat([common, foreign.assign(label=NO_CLASS)], ignore_index=True)
-    truth, incumbent = common["truth"].to_numpy(), common["label"].to_numpy()
-    labels = common[f"{decision.challenger}_label"].to_numpy()
-    decision = _compare(replace(decision, compared_images=len(common)), "champion", truth, incumbent, labels)
-    if had < max(len(tested), len(champion.predictions)):
+    asked = pd.concat([common, foreign.assign(label=NO_CLASS)], ignore_index=True)
+    if _is_better(*_labels_of(common, decision.challenger)):  # whatever else the challenger knows
+        asked, foreign = common, foreign.iloc[:0]
+    truth, incumbent, labels = _labels_of(asked, decision.challenger)
+    decision = _compare(replace(decision, compared_images=len(asked)), "champion", truth, incumbent, labels)
+    if len(common) < max(len(tested), len(champion.predictions)):
         more = f" and {len(foreign):,} of classes that the champion does not know" if len(foreign) else ""
-        decision = replace(
-            decision, reason=f"{decision.reason}, on the {counted(had, 'test image')} that both had{more}"
-        )
+        on = f"on the {counted(len(common), 'test image')} that both had{more}"
+        decision = replace(decision, reason=f"{decision.reason}, {on}")
     test = mcnemar(truth, incumbent, labels)
     decision = replace(
         decision, only_champion_right=test.only_first_right, only_challenger_right=test.only_second_right
     )
     if _is_better(truth, labels, incumbent):
         return replace(decision, promoted=True, model=decision.challenger)
-    if added and not _is_better(truth, incumbent, labels):
+    if len(foreign) and not _is_better(truth, incumbent, labels):
         reason = f"{decision.reason}; it knows {', '.join(map(repr, added[:MOST_NAMED]))}, which the champion does not"
         return replace(decision, promoted=True, model=decision.challenger, reason=reason)
     return replace(decision, reason=f"{decision.reason}; the champion stays")
+
+
+def _labels_of(tested: pd.DataFrame, challenger: Model) -> tuple[Labels, Labels, Labels]:
+    """Truth, and what the champion and its challenger said."""
+    return tested["truth"].to_numpy(), tested["label"].to_numpy(), tested[f"{challenger}_label"].to_numpy()
 
 
 def _in_common(tested: pd.DataFrame, champion: pd.DataFrame) -> pd.DataFrame | None:

@@ -269,6 +269,20 @@ def test_a_group_is_undone_at_once_and_skipped_at_once(tmp_path, open_page):
     assert page.inner_text("#section") == "What is this?"
 
 
+def test_undo_gives_back_what_was_taken_out_and_a_name_that_nobody_bears_is_gone(tmp_path, open_page):
+    page = open_page(group_page(tmp_path)).page
+    page.click("#alike button:nth-child(1)")
+    page.fill("#name", "netw")
+    page.click("#naming button")
+    page.keyboard.press("u")
+    assert "about these 3 images" in page.inner_text("#together")
+    assert page.locator("#classes button").count() == 2
+    page.fill("#name", "Newt")
+    page.click("#naming button")
+    assert page.inner_text("#count") == "3 of 7"
+    assert set(saved(page, tmp_path)["label"]) == {"Newt"}
+
+
 def test_names_outlive_the_page_and_one_that_there_is_makes_no_second_class(tmp_path, open_page):
     opened = open_page(group_page(tmp_path))
     page = opened.page

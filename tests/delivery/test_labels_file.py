@@ -68,17 +68,25 @@ def test_a_wrong_row_is_named_in_one_line(tmp_path, text, why):
 def new_in(tmp_path, text):
     file = tmp_path / "labels.csv"
     file.write_text("id,annotation,label\n" + text, encoding="utf-8")
-    return without_new(read_labels(file), KNOWN, NAMES)
+    return without_new(read_labels(file), KNOWN, NAMES, {"1a": "cat", "2b": "dog"})
 
 
 def test_rows_of_new_classes_are_apart_and_one_that_there_is_by_now_is_a_label(tmp_path):
-    ordinary, new = new_in(tmp_path, "c.png@3c,new,newt\nd.png@4d,new,dog\na.png@1a,label,cat\n")
-    assert new == {"newt": ["c.png"]}
+    ordinary, new, settled = new_in(tmp_path, "c.png@3c,new, red  newt\nd.png@4d,new,dog\na.png@1a,label,cat\n")
+    assert new == {"red newt": ["c.png"]}
+    assert settled == 0
     assert [(row.key, row.kind, row.label) for row in ordinary] == [
         ("d.png@4d", "label", "dog"),
         ("a.png@1a", "label", "cat"),
     ]
-    assert new_in(tmp_path, "c.png@3c,new,newt\nc.png@3c,new,newt\n")[1] == {"newt": ["c.png"]}
+    assert new_in(tmp_path, "c.png@3c,new,newt\nc.png@3c,new,newt\n").paths == {"newt": ["c.png"]}
+
+
+def test_an_image_that_lies_in_the_folder_of_its_class_by_now_is_settled_whatever_its_role(tmp_path):
+    """`b.png` validates; as an annotation, that would be refused."""
+    assert new_in(tmp_path, "a.png@1a,new,cat\nb.png@2b,new,dog\n") == ([], {}, 2)
+    with user_mistake(match="is a validation image"):
+        new_in(tmp_path, "b.png@2b,new,newt\n")
 
 
 @pytest.mark.parametrize(

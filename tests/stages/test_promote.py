@@ -385,7 +385,6 @@ def with_fox(labels, known):
     [
         (GOOD, 12, True, "is better than the champion, p = 0.00049, on the"),
         (GOOD, 2, True, "no difference shown .* it knows 'fox', which the champion does not"),
-        (BAD, 0, False, "the champion is better than this student, .* the champion stays"),
     ],
 )
 def test_test_images_of_a_class_that_the_champion_does_not_know_count_as_wrong_and_it_goes_unless_it_is_better(
@@ -400,7 +399,27 @@ def test_test_images_of_a_class_that_the_champion_does_not_know_count_as_wrong_a
     assert re.search(said, decision.reason)
     assert "test images that both had and 12 of classes that the champion does not know" in decision.reason
     assert decision.compared_images == IMAGES + 12
-    assert decision.only_challenger_right == known + (labels is BAD)  # the image that the champion has wrong
+    assert decision.only_challenger_right == known
+
+
+@pytest.mark.parametrize("known", [0, 12])
+def test_whatever_else_it_knows_a_model_that_is_worse_at_the_classes_of_both_does_not_replace_the_champion(known):
+    champion = Champion(champion_with(GOOD), CLASSES)
+    decision = decide(
+        with_fox(BAD, known), (*CLASSES, "fox"), champion, "student", validation_lead=0, registered="toys"
+    )
+    assert not decision.promoted
+    assert (decision.compared_images, decision.only_champion_right, decision.only_challenger_right) == (IMAGES, 10, 1)
+    assert re.search("the champion is better than this student, .* that both had; the champion stays", decision.reason)
+
+
+def test_a_class_without_a_test_image_speaks_for_nobody():
+    lost = wrong_on(*range(5), 10)
+    new = evaluated(student=lost, baseline=lost)
+    champion = Champion(champion_with(GOOD), CLASSES)
+    decision = decide(new, (*CLASSES, "fox"), champion, "student", validation_lead=0, registered="toys")
+    assert not decision.promoted
+    assert decision.mcnemar_p == pytest.approx(2 / 2**5)
 
 
 def test_the_champion_that_stays_keeps_the_names_of_its_own_labels(tmp_path):

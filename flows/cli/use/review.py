@@ -255,9 +255,7 @@ def _tell_imported(imported: "Imported", name: str, overrides: list[str], as_jso
     if imported.audit:
         _tell_concluded(imported.audit)
     for folder, images in imported.new_classes.items():
-        typer.echo(
-            f"{folder}: a new class, with copies of {counted(images, 'image')}, which need not stay in both places"
-        )
+        typer.echo(f"{folder}: a new class, with copies of {counted(images, 'image')}, whose originals may be deleted")
     if not imported.total:
         typer.echo(f"the next run learns from them:\n  {command}")
         return

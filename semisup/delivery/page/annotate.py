@@ -75,7 +75,7 @@ def write_review(
     rows = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True) if parts else pd.DataFrame()
     if not len(rows):
         why = "".join(f"; {note}" for note in notes) or "; ask for more"
-        raise UserError(f"--budget {budget} and --suspects {suspects}: no image to ask about{why}")
+        raise UserError(f"--budget {budget}, --suspects {suspects}, --groups {groups}: no image to ask about{why}")
     rows = rows.assign(group=rows.get("group", pd.Series(0, rows.index)).fillna(0).astype(np.int64))
     rows["reason"] = [" ".join(reason.split()) for reason in rows["reason"]]  # a class's name may have several lines
     own = SOURCES[material.facts.name].own_images

@@ -19,7 +19,7 @@ from semisup.data.roles.split import Split
 from semisup.data.rows import Rows
 from semisup.errors import UserError
 from semisup.networks.classifier import Classifier
-from semisup.open_world.groups import most_typical
+from semisup.open_world.groups import SHOWN, most_typical
 from semisup.review.acquisition import LARGEST_DEVIATION, Floats, Method, Signals, choose_batch, doubt, unit_length
 from semisup.review.confident_learning import (
     FEWEST_PER_CLASS,
@@ -39,8 +39,6 @@ SHOWN_CLASSES = 3
 STRATEGY: Method = "clusters"
 """How the images to label are chosen among the worthiest: see :func:`choose_batch`."""
 LABEL, CHECK, AUDIT, NAME = "label", "check", "audit", "name"
-PER_GROUP = 12
-"""Images that show what a group is."""
 LEAST_AGREEMENT = 0.4
 """Of held-out labels with a model of the others, between chance (0) and always (1): where it is less, most of what the
 model suspects is its own mistake."""
@@ -118,7 +116,7 @@ def to_label(
 def to_name(material: Material, most: int) -> pd.DataFrame:
     """Images of at most `most` groups that are of none of the classes and look alike, as :func:`to_label`.
 
-    Of each group, the largest first, at most PER_GROUP images show what it is; they have its number in a column
+    Of each group, the largest first, at most SHOWN images show what it is; they have its number in a column
     `group`. No rows where nobody looked for such images, or found none.
     """
     split, names, labels = material.split, material.facts.class_names, material.labels
@@ -131,13 +129,13 @@ def to_name(material: Material, most: int) -> pd.DataFrame:
     for group in range(1, min(most, len(sizes) - 1) + 1):
         members = np.flatnonzero(groups == group)
         points = unit_length(_features(material, seen, indices[members]).numpy())
-        rows = members[most_typical(points, PER_GROUP)]
+        rows = members[most_typical(points, SHOWN)]
         logarithms = predict_log_probabilities(model, Rows(seen, indices[rows])).numpy()
         probabilities = np.zeros((len(labels), len(names)), np.float32)
         probabilities[rows] = temper(logarithms, material.temperature or 1.0)
         table = _table(split.ids("unlabeled"), indices.numpy(), probabilities, rows, names)
         alike = counted(int(sizes[group]), "image looks", "images look")
-        reason = f"{alike} alike, and like none of the classes: a new class?"
+        reason = f"{alike} alike, and like none of the classes: a new class? {len(rows):,} of them are shown"
         parts.append(table.assign(reason=reason, group=group))
     if not parts:
         return pd.DataFrame()

@@ -7,9 +7,8 @@ const RESERVED = data.audit ? "suxn" : data.naming ? "suxc" : "sux";
 const MOST_KEYS = 30;
 const MOST_FOUND = 12;
 let annotations = new Map(); // row of the image -> {kind, label}
-let undoable = []; // lists of {row, before}, the newest last
+let undoable = []; // {changes: [{row, before}], at, excluded}, the newest last
 let excluded = new Set(); // rows of a group of alike images that what is said next is not about
-let named = []; // classes that a person has named on this page
 let position = 0;
 
 function make(tag, text, className) {
@@ -38,8 +37,7 @@ const fixedKeys = keysOfClasses();
 
 // Classes that are not in the data set yet, in the order in which they were named.
 function newNames() {
-  const given = [...annotations.values()].filter(({ kind }) => kind === "new").map(({ label }) => label);
-  return [...new Set([...named, ...given])];
+  return [...new Set([...annotations.values()].filter(({ kind }) => kind === "new").map(({ label }) => label))];
 }
 
 // The images that an annotation here is about: in a group of images that look alike, all that are open and left in.
@@ -76,7 +74,7 @@ function restore() {
 
 function set(annotation) {
   const rows = about(), count = data.images.length;
-  undoable.push(rows.map((row) => ({ row, before: annotations.get(row) })));
+  undoable.push({ changes: rows.map((row) => ({ row, before: annotations.get(row) })), at: position, excluded: [...excluded] });
   for (const row of rows) annotations.set(row, annotation);
   excluded.clear();
   store();
@@ -86,6 +84,7 @@ function set(annotation) {
   }
   at("search").value = "";
   show();
+  window.scrollTo({ top: 0 });
 }
 
 const label = (name) => set({ kind: data.classes.includes(name) ? "label" : "new", label: name });
@@ -97,7 +96,6 @@ function nameClass() {
   const wanted = at("name").value.trim().replace(/\s+/g, " ");
   if (!wanted) return;
   const same = [...data.classes, ...newNames()].find((name) => name.toLowerCase() === wanted.toLowerCase());
-  if (!same) named.push(wanted);
   at("name").value = "";
   at("name").blur();
   label(same ?? wanted);
@@ -121,10 +119,11 @@ function proven() {
 function undo() {
   const last = undoable.pop();
   if (!last) return;
-  for (const { row, before } of last) {
+  for (const { row, before } of last.changes) {
     if (before) annotations.set(row, before); else annotations.delete(row);
   }
-  position = last[0].row;
+  position = last.at;
+  excluded = new Set(last.excluded);
   store();
   show();
 }
@@ -190,7 +189,7 @@ function showAlike(image, rows) {
   }));
   at("together").hidden = !image.group || annotations.has(position);
   at("together").textContent = rows.length === 1 ? "What you say is about this image alone." :
-    "What you say is about these " + rows.length + " images. A click takes one out.";
+    "What you say is about these " + rows.length + " images. A click on a small one takes it out.";
 }
 
 function show() {

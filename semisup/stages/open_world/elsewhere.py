@@ -45,7 +45,7 @@ def cannot_be_strict(config: PipelineConfig, split: Split) -> str:
     """The same as a warning, before anything is trained; "" where nothing speaks against a strict certificate."""
     foreign = from_elsewhere(config, split)
     return foreign and (
-        f"pseudo_label.threshold: {foreign}, so that what these show need not hold for them; have "
+        f"pseudo_label.threshold: {foreign}, so that what calibration images show need not hold for them; have "
         "some of the accepted labels audited (semisup review RUN --audit 200)"
     )
 

@@ -73,7 +73,7 @@ class Promise:
         return {
             **self._threshold(config),
             "certificate": asdict(self.certificate) if self.certificate else None,
-            "classes": [asdict(each) for each in self.classes] or None,
+            "classes": [asdict(each) for each in self.classes] if self.classes and self._alike else None,
             "certified": self.certified,
             "fdr_control": asdict(self.control) if self.control else None,
             "fdr_controlled": self.controlled,
@@ -166,7 +166,7 @@ def why_approximate(config: PipelineConfig, model: Path | None, *, final: bool) 
         )
     for key in ("top_share", "max_disagreement", "share_per_round"):
         if not final and getattr(config.pseudo_label, key) is not None:
-            caveats.append(f"pseudo_label.{key} accepts only a part of the images certified")
+            caveats.append(f"pseudo_label.{key} accepts only a part of the images from the threshold up")
     return caveats
 
 

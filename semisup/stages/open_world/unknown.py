@@ -15,7 +15,7 @@ from semisup.data.own_images.images import units_at
 from semisup.data.roles.split import Role, Split
 from semisup.errors import UserError
 from semisup.networks.classifier import Classifier
-from semisup.open_world.groups import IN_NO_GROUP, MOST, groups_of, most_typical
+from semisup.open_world.groups import IN_NO_GROUP, MOST, SHOWN, groups_of, most_typical
 from semisup.open_world.unknown import (
     NOT_AMONG_THEM,
     Detector,
@@ -37,8 +37,6 @@ FOLDS = 5
 FEWEST = 11
 """Unlabeled images."""
 AT_A_TIME = 16_384
-SHOWN = 12
-"""Images that show what a group is."""
 JUDGES: tuple[Role, ...] = ("calibration", "validation")
 """Held-out images that make the threshold, those that nothing else looked at first."""
 

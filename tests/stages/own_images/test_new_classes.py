@@ -40,10 +40,8 @@ def tree(folder):
 def test_copies_lie_in_a_folder_of_the_class_and_all_else_is_as_it_was(root):
     before = tree(root)
     new = {"newt": ["unlabeled/5.png", "unlabeled/a/7.png", "unlabeled/b/7.png"], "red eft": ["unlabeled/6.png"]}
-    assert add_classes(config_of(root), new, ("cat", "dog")) == [
-        root / "labeled" / "newt",
-        root / "labeled" / "red eft",
-    ]
+    result = add_classes(config_of(root), new, ("cat", "dog"))
+    assert result.images == {root / "labeled" / "newt": 3, root / "labeled" / "red eft": 1}
     after = tree(root)
     assert {name: after[name] for name in before} == before
     added = {name: content for name, content in after.items() if name not in before}
@@ -54,6 +52,10 @@ def test_copies_lie_in_a_folder_of_the_class_and_all_else_is_as_it_was(root):
         "labeled/red eft/6.png": before["unlabeled/6.png"],
     }
     assert list_images(root).class_names == ("cat", "dog", "newt", "red eft")
+    (root / "labeled" / "newt" / "mine.txt").write_text("keep this")
+    result.take_back()
+    assert tree(root) == before | {"labeled/newt/mine.txt": b"keep this"}
+    assert not (root / "labeled" / "red eft").exists()
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,8 @@ def test_copies_lie_in_a_folder_of_the_class_and_all_else_is_as_it_was(root):
         ({"a/b": ["unlabeled/5.png"]}, "the new class 'a/b' is no name of a folder"),
         ({".hidden": ["unlabeled/5.png"]}, "'.hidden' is no name of a folder"),
         ({"..": ["unlabeled/5.png"]}, "'..' is no name of a folder"),
+        ({"n" * 300: ["unlabeled/5.png"]}, "nnn…' is no name of a folder"),
+        ({"notes": ["unlabeled/5.png"]}, "labeled/notes is a file; give the new class another name"),
         ({"Test set": ["unlabeled/5.png"]}, "'Test set' is the name of a role"),
         ({"Cat": ["unlabeled/5.png"]}, "'Cat' and 'cat' differ by case"),
         ({"newt": ["labeled/cat/1.png"]}, "lies in the folder of a class already"),
@@ -69,11 +73,27 @@ def test_copies_lie_in_a_folder_of_the_class_and_all_else_is_as_it_was(root):
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(root, new, why):
+    (root / "labeled" / "notes").write_text("a file of somebody's")
     before = tree(root)
     with user_mistake(match=why):
         add_classes(config_of(root), new, ("cat", "dog"))
     assert tree(root) == before
-    assert sorted(path.name for path in (root / "labeled").iterdir()) == ["cat", "dog"]
+    assert sorted(path.name for path in (root / "labeled").iterdir()) == ["cat", "dog", "notes"]
+
+
+def test_a_disk_that_fills_up_leaves_nothing(root, monkeypatch):
+    before, copied = tree(root), []
+
+    def full(source, target):
+        if copied:
+            raise OSError(28, "No space left on device")
+        copied.append(target.write_bytes(source.read_bytes()))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with user_mistake(match="No space left on device; mend that"):
+        add_classes(config_of(root), {"newt": ["unlabeled/5.png", "unlabeled/6.png"]}, ("cat", "dog"))
+    assert tree(root) == before
+    assert copied
 
 
 def test_a_class_is_taken_where_unlabeled_images_lie_apart_from_those_of_classes(root, tmp_path):

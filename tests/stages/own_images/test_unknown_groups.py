@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from flows.store import annotating
 from flows.store.annotating import take_in
 from semisup.config.files import load_config
 from semisup.data.facts import DatasetFacts
@@ -18,10 +19,13 @@ from semisup.data.own_images import forget
 from semisup.data.roles.split import Split
 from semisup.delivery.page.annotate import write_review
 from semisup.delivery.page.candidates import LABEL, NAME, Material, to_name
+from semisup.errors import UserError
+from semisup.stages.preflight.check import check
 from semisup.stages.split import plan
 from semisup.stages.support.images import images_for_test, pool_of
 from semisup.stages.support.models.saved import load_model
 from semisup.system.json_files import read_json
+from tests.mistakes import user_mistake
 
 UNKNOWN = (8, 9)
 
@@ -125,20 +129,49 @@ def test_without_groups_nothing_is_to_be_named(inside, folders):
     assert not len(to_name(before, 5))
 
 
-def test_a_class_that_is_named_is_one_of_the_data_set(inside, folders, tmp_path):
+@pytest.fixture
+def no_new_folders(inside):
+    """Classes that a test adds are gone after it."""
+    yield
+    for folder in (inside / "photos" / "labeled").iterdir():
+        if folder.name not in "01234567":
+            shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("no_new_folders")
+def test_a_class_that_is_named_is_one_of_the_data_set_and_its_table_may_be_imported_again(inside, folders, tmp_path):
     rows = to_name(material_of(folders), 8)
-    lines = [f"{name},new,{'eight' if digit_of(name) == 8 else 'nine'}" for name in rows["id"] if digit_of(name) > 7]
+    named = {name: "eight" if digit_of(name) == 8 else "nine" for name in rows["id"] if digit_of(name) > 7}
+    lines = [f"{name},new,{label}" for name, label in named.items()]
     (tmp_path / "labels.csv").write_text("id,annotation,label\n" + "\n".join(lines), encoding="utf-8")
     imported = take_in(tmp_path / "labels.csv", "photos.yaml", [])
-    counts = Counter("eight" if digit_of(name) == 8 else "nine" for name in rows["id"] if digit_of(name) > 7)
-    assert {Path(at).name: count for at, count in imported.new_classes.items()} == counts
+    assert {Path(at).name: count for at, count in imported.new_classes.items()} == Counter(named.values())
     assert not (inside / "unknown-annotations.csv").exists()
     forget()
-    pool, test = pool_of(load_config(Path("photos.yaml"))), images_for_test(load_config(Path("photos.yaml")))
+    config = load_config(Path("photos.yaml"))
+    pool, test = pool_of(config), images_for_test(config)
     assert pool.class_names == (*"01234567", "eight", "nine")
-    split = plan(load_config(Path("photos.yaml")), pool, test.ids)
-    learned = Counter(split.labels("labeled").tolist())
+    learned = Counter(plan(config, pool, test.ids).labels("labeled").tolist())
     assert learned[8] > 0
     assert learned[9] > 0
-    for name in counts:
-        shutil.rmtree(inside / "photos" / "labeled" / name)
+    again = take_in(tmp_path / "labels.csv", "photos.yaml", [])
+    assert (again.new_classes, again.counts["same"], again.total) == ({}, len(named), 0)
+
+
+@pytest.mark.usefixtures("no_new_folders")
+def test_a_class_of_which_nothing_could_be_learned_is_refused_and_leaves_nothing(
+    inside, folders, tmp_path, monkeypatch
+):
+    one = to_name(material_of(folders), 1)["id"][0]
+    (tmp_path / "labels.csv").write_text(f"id,annotation,label\n{one},new,eight\n", encoding="utf-8")
+    before = sorted(inside.rglob("*"))
+
+    def hopeless(config, say):
+        if (inside / "photos" / "labeled" / "eight").exists():
+            raise UserError("class 'eight' has nothing to learn from")
+        return check(config, say)
+
+    monkeypatch.setattr(annotating, "check", hopeless)
+    with user_mistake(match="no run could use the new classes: class 'eight' has nothing .*; name more images of them"):
+        take_in(tmp_path / "labels.csv", "photos.yaml", [])
+    assert sorted(inside.rglob("*")) == before

@@ -1,7 +1,11 @@
 """New classes of a folder of images: a folder for each, with copies of the images that a person says are of it."""
 
+import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from semisup.config import DataConfig, PipelineConfig, resolve_base
@@ -13,6 +17,8 @@ from semisup.errors import UserError
 from semisup.system.own_files import aside
 
 FIELD = "--import"
+LONGEST_NAME, MOST_SHOWN = 255, 60
+"""Bytes of a folder's name on any common file system; letters of it in a message."""
 
 
 def takes_new_classes(config: PipelineConfig) -> bool:
@@ -28,8 +34,31 @@ def takes_new_classes(config: PipelineConfig) -> bool:
         return False
 
 
-def add_classes(config: PipelineConfig, images: Mapping[str, Sequence[str]], known: Sequence[str]) -> list[Path]:
-    """Copies images, by their paths below the data set's root, into a folder for each new class; these folders.
+@dataclass(frozen=True)
+class Added:
+    """What was added to a folder of images."""
+
+    files: Sequence[Path]
+    """Copies."""
+    made: Sequence[Path]
+    """Folders that were not there."""
+
+    @property
+    def images(self) -> Mapping[Path, int]:
+        """Folder of a class → its copies."""
+        return Counter(file.parent for file in self.files)
+
+    def take_back(self) -> None:
+        """Delete the copies, and the folders made for them that hold nothing else."""
+        for file in self.files:
+            file.unlink(missing_ok=True)
+        for folder in self.made:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def add_classes(config: PipelineConfig, images: Mapping[str, Sequence[str]], known: Sequence[str]) -> Added:
+    """Copies images, by their paths below the data set's root, into a folder for each new class.
 
     `known` are the classes that there are. What is there under the same name stays as it is: a copy gets another one.
     All copies are made before the first has its name.
@@ -44,10 +73,12 @@ def add_classes(config: PipelineConfig, images: Mapping[str, Sequence[str]], kno
             f"{FIELD}: {next(iter(images))!r} is said to be a new class, and a class can only be added to a folder of "
             "image files; give these images their class where your labels are kept, and leave the rows out"
         )
+    places = class_places(Walk(str(root)))
     for name in images:
         _check_name(name)
+        if (root / places[0] / name).is_file():
+            raise UserError(f"{FIELD}: {root / places[0] / name} is a file; give the new class another name")
     class_names({*known, *images}, FIELD)
-    places = class_places(Walk(str(root)))
     for path in (path for paths in images.values() for path in paths):
         if path.partition("/")[0] in places or "" in places:
             raise UserError(
@@ -57,6 +88,7 @@ def add_classes(config: PipelineConfig, images: Mapping[str, Sequence[str]], kno
     pairs = [(root / path, root / places[0] / name) for name, paths in images.items() for path in paths]
     ready: list[tuple[Path, Path]] = []
     made: list[Path] = []
+    files: list[Path] = []
     try:
         for source, folder in pairs:
             if not folder.exists():
@@ -65,16 +97,18 @@ def add_classes(config: PipelineConfig, images: Mapping[str, Sequence[str]], kno
             unfinished = aside(folder / f"{len(ready)}-{source.name}")  # two may have the same name
             ready.append((unfinished, folder / source.name))
             shutil.copyfile(source, unfinished)
+        for unfinished, file in ready:
+            files.append(unfinished.replace(_free(file)))
     except OSError as error:
         for unfinished, _ in ready:
-            unfinished.unlink(missing_ok=True)
-        for folder in made:
-            folder.rmdir()
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+        Added(files, made).take_back()
         reason = error.strerror or error
-        raise UserError(f"{FIELD}: {source} cannot be copied into {folder}: {reason}; make room there") from error
-    for unfinished, file in ready:
-        unfinished.replace(_free(file))
-    return list(dict.fromkeys(folder for _, folder in pairs))
+        raise UserError(
+            f"{FIELD}: {source} cannot be copied into {folder}: {reason}; mend that, and try again"
+        ) from None
+    return Added(files, made)
 
 
 def _root(data: DataConfig) -> Path | None:
@@ -86,9 +120,11 @@ def _root(data: DataConfig) -> Path | None:
 
 def _check_name(name: str) -> None:
     wrong = "/" in name or "\\" in name or name.startswith(".") or not name.isprintable()
+    wrong = wrong or len(os.fsencode(name)) > LONGEST_NAME
     if wrong or role_of(name) is not None:
         what = "the name of a role" if not wrong else "no name of a folder"
-        raise UserError(f"{FIELD}: the new class {name!r} is {what}; give it another name")
+        shown = name if len(name) <= MOST_SHOWN else f"{name[:MOST_SHOWN]}…"
+        raise UserError(f"{FIELD}: the new class {shown!r} is {what}; give it another name")
 
 
 def _free(file: Path) -> Path:
