@@ -165,7 +165,7 @@ SOURCES: dict[str, Source] = {
     "images": Source("python -m benchmarks.reading.images --data-root data"),
     "images_memory": Source("python -m benchmarks.reading.images --data-root data"),
     "large_jpegs": Source("python -m benchmarks.reading.large_jpegs --before EARLIER_CHECKOUT", shape=_with_range),
-    "soak": Source("python -m benchmarks.robustness.soak --minutes 60 --every 2", shape=_figures),
+    "soak": Source("python -m benchmarks.robustness.soak --minutes 120 --every 1", shape=_figures),
     "sources": Source("python -m benchmarks.reading.sources --data-root photos/trash"),
     "sources_s3": Source("python -m benchmarks.reading.sources --data-root photos/trash --s3", shape=_with_range),
     "inference": Source("python -m benchmarks.suite inference", shape=_with_range),
