@@ -256,10 +256,11 @@ def _tell_imported(imported: "Imported", name: str, overrides: list[str], as_jso
         _tell_concluded(imported.audit)
     for folder, images in imported.new_classes.items():
         typer.echo(f"{folder}: a new class, with copies of {counted(images, 'image')}, whose originals may be deleted")
-    if not imported.total:
-        typer.echo(f"the next run learns from them:\n  {command}")
-        return
     new, changed, same = (imported.counts[what] for what in ("new", "changed", "same"))
+    if not imported.total:
+        there = f"{counted(same, 'image is', 'images are')} in the folder of the class already"
+        typer.echo(f"the next run learns from them:\n  {command}" if imported.new_classes else there)
+        return
     typer.echo(
         f"{imported.file}: {counted(new, 'new annotation')}, "
         f"{counted(changed, 'replaces an older one', 'replace older ones')}, {counted(same, 'was', 'were')} "
