@@ -176,7 +176,7 @@ def without_new(
     said: dict[str, Row] = {}
     for each in rows:
         row = each._replace(label=" ".join(each.label.split())) if each.kind == NEW else each
-        found = known.images.get(row.key) or known.images.get(content_of(row.key))
+        found = known.find(row.key)
         if row.kind == NEW and found and row.label and classes.get(found[0]) == row.label:
             settled += 1
         elif row.kind != NEW or row.label in class_names:
@@ -189,7 +189,7 @@ def without_new(
                 raise _twice(row, before.label, row.label)
             said[annotation.content] = row
     for row in ordinary:
-        found = known.images.get(row.key) or known.images.get(content_of(row.key))
+        found = known.find(row.key)
         if found and (new := said.get(found[0])):
             raise _twice(row, new.label, row.label)
     return NewClasses(ordinary, paths, settled)
@@ -208,6 +208,13 @@ class Known:
     """Id, content or path → (content, path)."""
     roles: Mapping[str, Role]
     """Content → role without any annotation."""
+
+    def find(self, key: str) -> tuple[str, str] | None:
+        """(content, path) of the image that a row names; None: there is none.
+
+        An id ends with the hash of the file, so that an image keeps its annotations when it gets another name.
+        """
+        return self.images.get(key) or self.images.get(content_of(key))
 
     @classmethod
     def of(cls, ids: Sequence[str], test_ids: Sequence[str], split: Split, *, own: bool) -> "Known":
@@ -240,8 +247,7 @@ def check_rows(rows: Sequence[Row], known: Known, class_names: Sequence[str]) ->
 
 
 def _checked(row: Row, known: Known, class_names: Sequence[str]) -> Annotation:
-    # An id ends with the hash of the file, so that an image keeps its annotations when it gets another name.
-    found = known.images.get(row.key) or known.images.get(content_of(row.key))
+    found = known.find(row.key)
     if found is None:
         raise UserError(f"{row.where}: image {row.key!r} is not in the data set; import it with the config of its run")
     content, path = found

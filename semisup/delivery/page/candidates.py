@@ -124,16 +124,17 @@ def to_name(material: Material, most: int) -> pd.DataFrame:
         return pd.DataFrame()
     groups = labels["group"].to_numpy()
     sizes = np.bincount(groups)
-    indices, (model, seen) = split.indices("unlabeled"), _seen(material, pool_of(material.config, material.facts))
+    ids, indices = split.ids("unlabeled"), split.indices("unlabeled")
+    model, seen = _seen(material, pool_of(material.config, material.facts))
     parts = []
     for group in range(1, min(most, len(sizes) - 1) + 1):
         members = np.flatnonzero(groups == group)
         points = unit_length(_features(material, seen, indices[members]).numpy())
         rows = members[most_typical(points, SHOWN)]
         logarithms = predict_log_probabilities(model, Rows(seen, indices[rows])).numpy()
-        probabilities = np.zeros((len(labels), len(names)), np.float32)
-        probabilities[rows] = temper(logarithms, material.temperature or 1.0)
-        table = _table(split.ids("unlabeled"), indices.numpy(), probabilities, rows, names)
+        probabilities = temper(logarithms, material.temperature or 1.0)
+        shown = [ids[row] for row in rows]
+        table = _table(shown, indices.numpy()[rows], probabilities, np.arange(len(rows)), names)
         alike = counted(int(sizes[group]), "image looks", "images look")
         reason = f"{alike} alike, and like none of the classes: a new class? {len(rows):,} of them are shown"
         parts.append(table.assign(reason=reason, group=group))

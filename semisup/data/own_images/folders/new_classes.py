@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semisup.config import DataConfig, PipelineConfig, resolve_base
+from semisup.config.sections.base import LONGEST_NAME
 from semisup.data.own_images.folders.class_names import class_names
 from semisup.data.own_images.folders.listing import class_places
 from semisup.data.own_images.folders.roles import role_of
@@ -17,8 +18,8 @@ from semisup.errors import UserError
 from semisup.system.own_files import aside
 
 FIELD = "--import"
-LONGEST_NAME, MOST_SHOWN = 255, 60
-"""Bytes of a folder's name on any common file system; letters of it in a message."""
+MOST_SHOWN = 60
+"""Letters of a name in a message."""
 
 
 def takes_new_classes(config: PipelineConfig) -> bool:
